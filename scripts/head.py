@@ -1,0 +1,97 @@
+"""Where the head is in a plane, and which pixels show tissue: pure functions on numpy arrays."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import ndimage
+from scipy.spatial import ConvexHull, Delaunay, QhullError
+
+__all__ = ["background_level", "find_frame", "find_head", "tissue_level"]
+
+THUMBNAIL = 256  # the head is looked for on a picture of at most this side
+TISSUE_FRACTION = 0.1  # of the 99th percentile: darker is background
+FRAME_BRIGHTNESS = 0.9  # of the range: a frame is at least this bright
+FRAME_PERIMETER = 0.2  # of the picture's border: a frame covers at least this much
+SMALLEST_PART = 0.02  # of the largest part's area: smaller ones are text, rulers and noise
+
+
+def find_frame(plane: np.ndarray) -> np.ndarray:
+    """Find a white frame, bar or page around a picture.
+
+    Args:
+        plane: grey levels (H, W), any range.
+
+    Returns:
+        Boolean (H, W): bright pixels that are tied to the border and cover much of it, two pixels wider for the
+        blurred edge that JPEG leaves.
+    """
+    low, high = float(plane.min()), float(plane.max())
+    if high <= low:
+        return np.zeros(plane.shape, dtype=bool)
+    parts, _ = ndimage.label(plane >= low + FRAME_BRIGHTNESS * (high - low))
+    border = np.concatenate([parts[0], parts[-1], parts[:, 0], parts[:, -1]])
+    touched = np.bincount(border, minlength=parts.max() + 1) / border.size
+    touched[0] = 0.0  # label 0 is what is not bright
+    frame = np.isin(parts, np.flatnonzero(touched >= FRAME_PERIMETER))
+    return ndimage.binary_dilation(frame, iterations=2) if frame.any() else frame
+
+
+def background_level(plane: np.ndarray, frame: np.ndarray) -> float:
+    """Grey level of the empty space: the 10th percentile just inside the border or the frame."""
+    inside = np.pad(~frame, 1)  # padded, for the picture's border erodes as well
+    ring = ~ndimage.binary_erosion(inside, iterations=4)[1:-1, 1:-1] & ~frame
+    return float(np.percentile(plane[ring] if ring.any() else plane, 10))
+
+
+def tissue_level(values: np.ndarray, background: float) -> float:
+    """Grey level above which a pixel shows tissue: a tenth of the way from background to the 99th percentile."""
+    bright = values[values > background]
+    if bright.size == 0:
+        return background
+    return background + TISSUE_FRACTION * (float(np.percentile(bright, 99)) - background)
+
+
+def find_head(plane: np.ndarray) -> tuple[np.ndarray, float]:
+    """Find the head in a plane, without frames, margins and burnt-in text.
+
+    Args:
+        plane: grey levels (H, W), any range; for a volume, the brightest value along the slices.
+
+    Returns:
+        Boolean (H, W), the convex hull of every large part that is brighter than the background, empty where there is
+        none; and the background's grey level.
+    """
+    step = -(-max(plane.shape) // THUMBNAIL)
+    small = _block_mean(plane, step)
+    frame = find_frame(small)
+    background = background_level(small, frame)
+    tissue = (small > tissue_level(small[~frame], background)) & ~frame
+    hull = _convex_hull(_large_parts(ndimage.binary_opening(tissue)) & tissue)
+    head = np.kron(hull, np.ones((step, step), dtype=bool))
+    return np.pad(head, ((0, step), (0, step)), mode="edge")[: plane.shape[0], : plane.shape[1]], background
+
+
+def _block_mean(plane: np.ndarray, step: int) -> np.ndarray:
+    """Average blocks of step x step pixels; an incomplete block at the lower or right edge is left out."""
+    height, width = (max(1, n // step) for n in plane.shape)
+    if step == 1:
+        return plane
+    return plane[: height * step, : width * step].reshape(height, step, width, step).mean(axis=(1, 3))
+
+
+def _large_parts(mask: np.ndarray) -> np.ndarray:
+    parts, count = ndimage.label(mask, structure=np.ones((3, 3)))
+    if count == 0:
+        return mask
+    areas = np.bincount(parts.ravel())[1:]
+    large = 1 + np.flatnonzero(areas >= SMALLEST_PART * areas.max())
+    return ndimage.binary_dilation(np.isin(parts, large), iterations=2)
+
+
+def _convex_hull(mask: np.ndarray) -> np.ndarray:
+    points = np.argwhere(mask)
+    try:
+        hull = Delaunay(points[ConvexHull(points).vertices])
+    except (QhullError, ValueError):  # fewer than three pixels, or all in one line
+        return mask
+    return (hull.find_simplex(np.argwhere(np.ones(mask.shape, dtype=bool))) >= 0).reshape(mask.shape)

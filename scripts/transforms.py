@@ -1,0 +1,198 @@
+"""Transforms between a decoded scan and the network, and back.
+
+One convention for both kinds of source: a scan is (C, H, W, D) with rows running to posterior, columns to the patient's
+left (as radiology displays it) and slices to superior; a picture is a volume of one slice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from monai.config import KeysCollection
+from monai.data import MetaTensor
+from monai.transforms import InvertibleTransform, MapTransform
+from monai.utils import TraceKeys
+from torch.nn.functional import interpolate
+
+from .head import find_head, tissue_level
+
+__all__ = ["BACKGROUND", "FitHeadd", "NormalizeForegroundd", "WholeTumord", "foreground_statistics", "normalize"]
+
+# The network's input: standard deviations of the foreground within this range, and one value for everything else.
+BACKGROUND, DARKEST, BRIGHTEST = -4.0, -3.9, 5.0
+
+
+class FitHeadd(MapTransform, InvertibleTransform):
+    """Centre the head on a square canvas, in one size for every source, its aspect ratio kept.
+
+    Where the file tells its pixel spacing the canvas has one millimetre a pixel (a file of 1 mm pixels is cropped and
+    padded, never interpolated). Where it does not (PNG, JPEG), or where the spacing would make the head impossibly
+    large or small, the longer side of the head's box becomes `head_size` pixels. The background's level is subtracted;
+    white frames, margins and burnt-in text become zero. The head is looked for on the brightest value along the slices.
+
+    Args:
+        keys: images (C, H, W, D), MetaTensor float32.
+        canvas_size: height and width of the result, pixels.
+        head_size: longer side of the head's box where the spacing is unknown, pixels.
+        plausible_mm: smallest and largest longer side of a head for a spacing to be believed, millimetres.
+    """
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        canvas_size: int = 256,
+        head_size: int = 192,
+        plausible_mm: Sequence[float] = (64.0, 250.0),
+    ) -> None:
+        super().__init__(keys)
+        self.canvas_size, self.head_size, self.plausible_mm = canvas_size, head_size, tuple(plausible_mm)
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        d = dict(data)
+        for key in self.key_iterator(d):
+            d[key] = self._fit(d[key])
+        return d
+
+    def _fit(self, image: MetaTensor) -> MetaTensor:
+        values = image.as_tensor()
+        head, background = find_head(values.amax(dim=(0, 3)).numpy())
+        rows, columns = (np.flatnonzero(head.any(axis=axis)) for axis in (1, 0))
+        if len(rows) == 0:  # nothing but background: keep the whole frame
+            rows, columns = (np.arange(side) for side in head.shape)
+        box = (int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1)
+        zoom, spacing_used = self._zoom(image, box)
+        sides = [max(1, round((box[i + 2] - box[i]) * zoom[i])) for i in (0, 1)]
+        placement = {"box": box, "sides": sides, "offset": [(self.canvas_size - side) // 2 for side in sides]}
+
+        cut, paste = _windows(placement)
+        inside = (values[cut] - background).clamp_min(0) * torch.from_numpy(head)[cut[1:3]][..., None]
+        canvas = values.new_zeros((values.shape[0], self.canvas_size, self.canvas_size, values.shape[3]))
+        canvas[paste] = _resize_planes(inside, sides)
+
+        fitted = MetaTensor(canvas).copy_meta_from(image)
+        fitted.meta["spacing_used"] = spacing_used
+        return self.push_transform(  # type: ignore[no-any-return]
+            fitted, affine=_canvas_to_source(placement), orig_size=tuple(values.shape[1:]), extra_info=placement
+        )
+
+    def _zoom(self, image: MetaTensor, box: tuple[int, int, int, int]) -> tuple[tuple[float, float], bool]:
+        """Canvas pixels per source pixel along rows and columns, and whether the file's spacing gave them."""
+        sides = box[2] - box[0], box[3] - box[1]
+        millimetres = float(image.pixdim[0]), float(image.pixdim[1])
+        longer_mm = max(sides[0] * millimetres[0], sides[1] * millimetres[1])
+        if image.meta.get("spacing_known", True) and self.plausible_mm[0] <= longer_mm <= self.plausible_mm[1]:
+            return millimetres, True
+        zoom = self.head_size / max(sides)
+        return (zoom, zoom), False
+
+    def inverse(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Put (C, canvas, canvas, D) back on the grid it came from, zero outside the head's box."""
+        d = dict(data)
+        for key in self.key_iterator(d):
+            trace = self.pop_transform(d[key])
+            placement = trace[TraceKeys.EXTRA_INFO]
+            cut, paste = _windows(placement)
+            box = placement["box"]
+            source = d[key].as_tensor().new_zeros((d[key].shape[0], *(int(n) for n in trace[TraceKeys.ORIG_SIZE])))
+            source[cut] = _resize_planes(d[key].as_tensor()[paste], (box[2] - box[0], box[3] - box[1]))
+            affine = d[key].affine.numpy() @ np.linalg.inv(_canvas_to_source(placement))
+            d[key] = MetaTensor(source).copy_meta_from(d[key])
+            d[key].affine = torch.as_tensor(affine)
+        return d
+
+
+def _windows(placement: Mapping[str, Any]) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
+    """Where the head's box lies in the source, and where on the canvas, as slices of (C, H, W)."""
+    (top, left, bottom, right), (height, width) = placement["box"], placement["sides"]
+    y, x = placement["offset"]
+    everything = slice(None)
+    return (
+        (everything, slice(top, bottom), slice(left, right)),
+        (everything, slice(y, y + height), slice(x, x + width)),
+    )
+
+
+def _canvas_to_source(placement: Mapping[str, Any]) -> np.ndarray:
+    """Matrix (4, 4) from an index on the canvas to the index in the source, pixel centres on whole numbers."""
+    matrix = np.eye(4)
+    for axis in (0, 1):
+        step = (placement["box"][axis + 2] - placement["box"][axis]) / placement["sides"][axis]
+        matrix[axis, axis] = step
+        matrix[axis, 3] = placement["box"][axis] + (0.5 - placement["offset"][axis]) * step - 0.5
+    return matrix
+
+
+def _resize_planes(values: torch.Tensor, sides: Sequence[int]) -> torch.Tensor:
+    """Resize the planes of (C, H, W, D) to (C, *sides, D), bilinear, smoothed where they shrink."""
+    if tuple(values.shape[1:3]) == tuple(sides):
+        return values
+    planes = values.permute(3, 0, 1, 2)  # (D, C, H, W)
+    planes = interpolate(planes, size=tuple(sides), mode="bilinear", align_corners=False, antialias=True)
+    return planes.permute(1, 2, 3, 0)
+
+
+def foreground_statistics(image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Tissue of an image whose background is zero, and its mean and standard deviation.
+
+    Args:
+        image: (C, H, W, D), background zero.
+
+    Returns:
+        Boolean tissue (C, H, W, D); mean and standard deviation (C,), 0 and 1 for a channel without contrast.
+    """
+    tissue = torch.stack([channel > tissue_level(channel.numpy(), 0.0) for channel in image])
+    mean, std = torch.zeros(len(image)), torch.ones(len(image))
+    for index, (channel, mask) in enumerate(zip(image, tissue, strict=True)):
+        values = channel[mask].double()
+        if values.numel() > 1 and float(values.std()) > 1e-6 * float(values.abs().max()):
+            mean[index], std[index] = values.mean(), values.std()
+    return tissue, mean, std
+
+
+def normalize(
+    image: torch.Tensor, tissue: torch.Tensor, mean: torch.Tensor | float, std: torch.Tensor | float
+) -> torch.Tensor:
+    """Standard deviations from the mean where there is tissue, `BACKGROUND` elsewhere.
+
+    Values are rounded to float16, so that a store of half the size holds them without loss.
+    """
+    scores = ((image - mean) / std).clamp(DARKEST, BRIGHTEST)
+    return torch.where(tissue, scores, BACKGROUND).half().float()
+
+
+class NormalizeForegroundd(MapTransform):
+    """Z-score of the foreground, the one normalisation of this bundle.
+
+    A volume is normalised by the statistics of the volume, a picture (a volume of one slice) by its own. Every channel
+    for itself. The result is float32 in [-3.9, 5] where there is tissue and -4 elsewhere.
+
+    Args:
+        keys: images (C, H, W, D) with background zero, as `FitHeadd` leaves them.
+    """
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        d = dict(data)
+        for key in self.key_iterator(d):
+            image = d[key]
+            tissue, mean, std = foreground_statistics(image.as_tensor())
+            scores = normalize(image.as_tensor(), tissue, _per_channel(mean), _per_channel(std))
+            d[key] = MetaTensor(scores).copy_meta_from(image)
+        return d
+
+
+def _per_channel(values: torch.Tensor) -> torch.Tensor:
+    """(C,) -> (C, 1, 1, 1)."""
+    return values.view(-1, 1, 1, 1)
+
+
+class WholeTumord(MapTransform):
+    """Reduce BraTS label codes to the whole tumour, the one region that FLAIR supports: any code > 0 becomes 1."""
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        d = dict(data)
+        for key in self.key_iterator(d):
+            d[key] = (d[key] > 0).to(torch.uint8)
+        return d
