@@ -60,7 +60,7 @@ class BrainMriReader(ImageReader):
         return True
 
     def read(self, data: Any, **kwargs: Any) -> tuple[Path, ...]:
-        """Return the paths; `get_data` decodes them, for MONAI tries its other readers when an error comes from here."""
+        """Return the paths; `get_data` decodes them, since MONAI tries its other readers when this method fails."""
         return tuple(Path(p) for p in ensure_tuple(data))
 
     def get_data(self, img: tuple[Path, ...]) -> tuple[np.ndarray, dict[str, Any]]:

@@ -1,0 +1,314 @@
+"""Synthetic twins of the two data sources, with known truth: BraTS-like volumes and Kaggle-like pictures of heads.
+
+A head is a map of tissues on the grid in which it is displayed, (H, W, D): rows run to posterior, columns to the
+patient's left, slices to superior; a picture is a head of one slice. A table of grey levels turns it into a contrast.
+Every case is a pure function of the seed and its number, whatever the number of cases.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont, ImageOps
+from scipy import ndimage
+
+__all__ = ["write_images", "write_volumes"]
+
+AIR, FLUID, GREY, WHITE, SPOT, OEDEMA, RING, CORE, BONE, SCALP = range(10)
+BRATS_CODES = np.array([0, 0, 0, 0, 0, 2, 4, 1, 0, 0], dtype=np.uint8)  # by tissue: the codes of a BraTS segmentation
+GREY_LEVELS = {  # by tissue; the lesions follow how a glioma looks: core and oedema are wet, the ring takes up contrast
+    "flair": (0.0, 0.12, 0.60, 0.48, 0.90, 0.95, 0.86, 0.74, 0.05, 0.70),
+    "t1": (0.0, 0.14, 0.48, 0.68, 0.56, 0.42, 0.45, 0.26, 0.05, 0.95),
+    "t1ce": (0.0, 0.14, 0.45, 0.60, 0.52, 0.40, 1.00, 0.22, 0.05, 0.95),
+    "t2": (0.0, 0.95, 0.58, 0.42, 0.75, 0.85, 0.68, 0.92, 0.05, 0.70),
+}
+PICTURE_SIDE = 320  # pixels of the plane that a picture is cut from
+FEWEST_SLICES = 8
+
+
+def write_volumes(
+    root: Path,
+    patients: int,
+    *,
+    seed: int = 0,
+    slices: int = 24,
+    side: int = 240,
+    modalities: Sequence[str] = ("flair",),
+) -> list[Path]:
+    """Write skull-stripped volumes with tumours and their segmentations, in the layout of BraTS 2020.
+
+    As in BraTS the pixels are 1 mm wide, so a smaller `side` is a smaller head. The slices always span the brain.
+
+    Args:
+        root: folder to write to, made if need be.
+        patients: number of volumes; each one has a tumour and slices of brain without.
+        seed: the same seed gives the same bytes.
+        slices: slices of a volume, at least 8; the outermost are empty.
+        side: height and width of a slice, pixels.
+        modalities: any of flair, t1, t1ce, t2.
+
+    Returns:
+        Folders PHANTOM_001, ..., each with an int16 image for every modality and a uint8 segmentation (codes 0, 1 core,
+        2 oedema, 4 enhancing), axes (W, H, D).
+
+    Raises:
+        ValueError: when there are too few slices for a tumour and brain without it.
+    """
+    if slices < FEWEST_SLICES:
+        raise ValueError(f"a volume needs at least {FEWEST_SLICES} slices, not {slices}")
+    folders = [root / f"PHANTOM_{index + 1:03d}" for index in range(patients)]
+    for index, folder in enumerate(folders):
+        folder.mkdir(parents=True, exist_ok=True)
+        rng = _generator(seed, index, "patient")
+        levels = np.linspace(-1.1, 1.1, slices) + rng.uniform(-0.03, 0.03)
+        tissue = _draw_head(rng, side, levels, tumor_slices=round(slices * rng.uniform(0.42, 0.58)))
+        for modality in modalities:
+            rng = _generator(seed, index, modality)
+            values = _render(rng, tissue, modality) * (tissue != AIR) * rng.uniform(300, 2000)
+            _write_nifti(folder / f"{folder.name}_{modality}.nii.gz", values.astype(np.int16))
+        _write_nifti(folder / f"{folder.name}_seg.nii.gz", BRATS_CODES[tissue])
+    return folders
+
+
+def write_images(root: Path, images: int, *, seed: int = 0, shortcut: bool = False) -> list[Path]:
+    """Write pictures of heads with and without a tumour, in the layout and the disorder of the Kaggle data set.
+
+    Sizes, modes, file formats, frames and text vary at random, whatever the label; some pictures are near-duplicates.
+
+    Args:
+        root: folder to write to; `yes` and `no` are made in it.
+        images: number of pictures, half of them with a tumour.
+        seed: the same seed gives the same bytes.
+        shortcut: tie the appearance to the label and hide most tumours, so that only a classifier that has learned
+            the appearance looks good.
+
+    Returns:
+        The pictures, `yes` and `no` in turn.
+    """
+    for folder in ("yes", "no"):
+        (root / folder).mkdir(parents=True, exist_ok=True)
+    encode = _encode_shortcut if shortcut else _encode_everyday
+    paths = []
+    for index in range(images):
+        data, suffix = encode(seed, index)
+        number = index // 2 + 1
+        paths.append(root / (f"no/{number} no{suffix}" if index % 2 else f"yes/Y{number}{suffix}"))
+        _write(paths[-1], data)
+    return paths
+
+
+def _generator(seed: int, index: int, purpose: str) -> np.random.Generator:
+    return np.random.default_rng((seed, index, zlib.crc32(purpose.encode())))
+
+
+def _smooth_noise(rng: np.random.Generator, shape: Sequence[int], scale: float) -> np.ndarray:
+    """Noise of mean 0 and variance 1, float32 of this shape: bumps of random height, `scale` of a side apart."""
+    knots = np.arange(-1, int(1 / scale) + 2) * scale
+    field = rng.standard_normal((len(knots),) * len(shape), dtype=np.float32)
+    for length in shape:  # every turn consumes the first axis and appends it at full length
+        bumps = np.exp(-0.5 * ((np.linspace(0, 1, length)[:, None] - knots) / (0.6 * scale)) ** 2)
+        bumps /= np.linalg.norm(bumps, axis=1, keepdims=True)
+        field = np.tensordot(field, bumps.astype(np.float32), axes=(0, 1))
+    return field
+
+
+def _draw_head(
+    rng: np.random.Generator, side: int, levels: np.ndarray, *, tumor_slices: int, skull: bool = False
+) -> np.ndarray:
+    """Draw a head as a map of tissues.
+
+    Args:
+        rng: where its shape comes from.
+        side: height and width, pixels.
+        levels: height of every slice, (D,), from -1 at the lower to 1 at the upper end of the brain.
+        tumor_slices: slices that the tumour spans, 0 for none.
+        skull: draw bone and scalp around the brain.
+
+    Returns:
+        Tissues (side, side, D), uint8.
+    """
+    x, y = _head_coordinates(rng, side)
+    width = (
+        0.58 * (1 + 0.2 * y) * np.where(x > 0, *rng.uniform(0.94, 1.06, 2))
+    )  # narrow in front, uneven left and right
+    size = np.sqrt(np.clip(1 - np.abs(levels) ** 2.5, 0, None)).astype(np.float32)
+    wobble = 1 + 0.02 * _smooth_noise(rng, (side, side, len(levels)), 0.15)
+    depth = size * wobble - np.hypot(x / width, y / rng.uniform(0.68, 0.73))  # 0 on the surface, below it outside
+
+    tissue = _draw_brain(rng, depth)
+    _draw_ventricles(rng, tissue, x, y, levels)
+    _draw_spots(rng, tissue)
+    if tumor_slices:
+        tumor = _draw_tumor(rng, depth, tumor_slices)
+        tissue = np.where(tumor, tumor, tissue)
+    if skull:
+        tissue[(depth <= 0) & (depth > -0.25)] = SCALP
+        tissue[(depth <= 0) & (depth > -0.15)] = BONE
+        tissue[(depth <= 0) & (depth > -0.06)] = FLUID
+    return tissue
+
+
+def _head_coordinates(rng: np.random.Generator, side: int) -> tuple[np.ndarray, np.ndarray]:
+    """Position to the left and to posterior in a head a little tilted, each (side, side, 1), in half sides."""
+    rows, columns = np.meshgrid(*[np.linspace(-1, 1, side, dtype=np.float32)] * 2, indexing="ij")
+    rows, columns = rows - rng.uniform(-0.03, 0.03), columns - rng.uniform(-0.03, 0.03)
+    angle = rng.uniform(-0.12, 0.12)
+    x, y = np.cos(angle) * columns + np.sin(angle) * rows, np.cos(angle) * rows - np.sin(angle) * columns
+    return x[..., None], y[..., None]
+
+
+def _draw_brain(rng: np.random.Generator, depth: np.ndarray) -> np.ndarray:
+    """White matter under a folded cortex, with fluid in the folds; air elsewhere. Depth and result are (H, W, D)."""
+    fold = np.abs(_smooth_noise(rng, depth.shape, 0.03))  # 0 in the middle of a fold
+    tissue = np.where(depth > 0, GREY, AIR).astype(np.uint8)
+    tissue[(depth > 0.05) & (fold > 6 * (0.2 - depth))] = WHITE
+    tissue[(depth > 0) & (fold < 1.2 * (0.16 - depth))] = FLUID
+    return tissue
+
+
+def _draw_ventricles(
+    rng: np.random.Generator, tissue: np.ndarray, x: np.ndarray, y: np.ndarray, levels: np.ndarray
+) -> None:
+    """Draw the cleft between the hemispheres, the deep grey matter and the ventricles, some of these with a rim."""
+    middle = np.clip(1 - (levels / 0.5) ** 2, 0, None).astype(np.float32)  # 0 above and below the ventricles
+    tissue[(tissue != AIR) & (np.abs(x) < 0.011) & (np.abs(y + 0.05) > 0.36 * np.sqrt(middle))] = FLUID
+    tissue[np.hypot((np.abs(x) - 0.2) / 0.07, (y - 0.02) / 0.17) < np.sqrt(middle)] = GREY
+
+    bend = np.abs(x) - 0.05 - 0.8 * (y + 0.08) ** 2  # the horns part, further behind than in front
+    length = np.clip(1 - ((y - 0.03) / 0.33) ** 2, 0, None)
+    ventricles = np.abs(bend) < rng.uniform(0.025, 0.05) * np.sqrt(length * middle)
+    if rng.random() < 0.5:
+        tissue[ndimage.binary_dilation(ventricles, np.ones((3, 3, 1)), iterations=2)] = SPOT
+    tissue[ventricles] = FLUID
+
+
+def _draw_spots(rng: np.random.Generator, tissue: np.ndarray) -> None:
+    """Draw a few spots of 2 to 3 pixels' radius in white matter, as healthy heads have them too."""
+    places = np.flatnonzero(tissue == WHITE)
+    for place in rng.choice(places, rng.integers(0, 3 + tissue.shape[2] // 2)):
+        row, column, level = np.unravel_index(place, tissue.shape)
+        reach = np.hypot(*np.ogrid[-row : tissue.shape[0] - row, -column : tissue.shape[1] - column])
+        plane = tissue[..., level]
+        plane[(reach <= rng.uniform(2, 3)) & (plane == WHITE)] = SPOT
+
+
+def _draw_tumor(rng: np.random.Generator, depth: np.ndarray, count: int) -> np.ndarray:
+    """Draw a tumour around a place well inside the brain: core, ring and oedema, ragged, over exactly `count` slices.
+
+    Returns:
+        Tissues (H, W, D), uint8, zero outside the tumour.
+    """
+    side, _, slices = depth.shape
+    brain = np.flatnonzero((depth > 0).any(axis=(0, 1)))
+    first = int(brain[0]) + int((len(brain) - count) * rng.uniform(0.35, 0.65))
+    shallowest = depth[..., first : first + count].min(axis=2)
+    row, column = rng.choice(np.argwhere(shallowest > 0.4 * shallowest.max()))
+
+    height = (np.arange(slices) - first - (count - 1) / 2) / ((count + 1) / 2)  # 1 on the slices next to the tumour
+    radius = side * rng.uniform(0.055, 0.12) * np.sqrt(np.clip(1 - height**2, 0, None))
+    ragged = 1 + 0.28 * np.clip(_smooth_noise(rng, depth.shape, 0.06), -2, 2)
+    distance = np.hypot(*np.ogrid[-row : side - row, -column : side - column])[..., None]
+    inside = (distance < radius * ragged) & (depth > 0)
+    parts, _ = ndimage.label(inside)
+    inside = parts == parts[row, column, first]
+
+    core = rng.uniform(0.25, 0.45)
+    tumor = np.where(inside, OEDEMA, 0).astype(np.uint8)
+    tumor[inside & (distance < radius * ragged * (core + 0.22))] = RING
+    tumor[inside & (distance < radius * ragged * core)] = CORE
+    return tumor
+
+
+def _render(rng: np.random.Generator, tissue: np.ndarray, contrast: str) -> np.ndarray:
+    """Grey levels of a head, (H, W, D) float32, tissue about 0.1 to 1: blurred, textured, biased and noisy."""
+    levels = np.array(GREY_LEVELS[contrast]) * rng.normal(1, 0.03, len(GREY_LEVELS[contrast]))
+    signal = ndimage.gaussian_filter(levels.astype(np.float32)[tissue], (0.7, 0.7, 0))
+    signal *= 1 + 0.05 * _smooth_noise(rng, tissue.shape, 0.02)
+    signal *= np.exp(0.08 * _smooth_noise(rng, tissue.shape, 0.5))
+    noise = rng.uniform(0.015, 0.035) * rng.standard_normal((2, *tissue.shape), dtype=np.float32)
+    magnitude: np.ndarray = np.hypot(signal + noise[0], noise[1])  # of a complex signal, so the noise is Rician
+    return magnitude
+
+
+def _draw_picture(rng: np.random.Generator, *, tumor: bool, skull: bool) -> Image.Image:
+    """One slice of a head in a random contrast: a grey picture, square."""
+    levels = rng.uniform(-0.35, 0.35, 1)
+    tissue = _draw_head(rng, PICTURE_SIDE, levels, tumor_slices=int(tumor), skull=skull)
+    values = _render(rng, tissue, str(rng.choice(list(GREY_LEVELS))))[..., 0] ** rng.uniform(0.8, 1.25)
+    return Image.fromarray((255 * np.clip(values, 0, 1)).astype(np.uint8))
+
+
+def _crop_and_label(rng: np.random.Generator, picture: Image.Image) -> Image.Image:
+    """Cut the picture near the head; add corner text, a white frame or white side bars to some."""
+    left, upper, right, lower = picture.point(lambda value: 255 * (value > 40)).getbbox() or (0, 0, *picture.size)
+    margins = rng.integers(0, PICTURE_SIDE // 8, 2)
+    picture = picture.crop((left - margins[0], upper - margins[1], right + margins[0], lower + margins[1]))
+    if rng.random() < 0.3:
+        pen = ImageDraw.Draw(picture)
+        font = ImageFont.load_default(12)
+        pen.text((4, 4), f"SE {rng.integers(1, 9)}", fill=255, font=font)
+        pen.text((4, picture.height - 18), f"IM {rng.integers(1, 99)}", fill=255, font=font)
+        pen.text((picture.width - 14, 4), "L", fill=255, font=font)
+    border = int(rng.integers(5, 15))
+    borders = {"frame": border, "bars": (3 * border, 0), "none": 0}
+    return ImageOps.expand(picture, borders[str(rng.choice(list(borders), p=[0.15, 0.15, 0.7]))], fill=255)
+
+
+def _encode_everyday(seed: int, index: int) -> tuple[bytes, str]:
+    """A picture's bytes and the suffix of its name, both as haphazard as in the Kaggle data set."""
+    source = index - 10 if index % 20 >= 18 else index  # a tenth shows an earlier head again, in another file
+    rng = _generator(seed, source, "picture")
+    picture = _crop_and_label(rng, _draw_picture(rng, tumor=index % 2 == 0, skull=rng.random() > 0.15))
+
+    rng = _generator(seed, index, "file")
+    width = int(rng.integers(150, 641))
+    picture = picture.resize((width, round(width * picture.height / picture.width)), Image.Resampling.BICUBIC)
+    label = int(_generator(seed, 0, "oddities").integers(2))  # the label that gets the two odd files
+    if index == 2 + label:
+        picture.putalpha(picture.point(lambda value: 255 * (value > 8)))
+        return _to_bytes(picture.convert("RGBA"), "PNG"), ".png"
+    if index == 4 + label:
+        return _to_bytes(picture.quantize(64), "PNG"), ".jpg"
+    suffix = str(rng.choice([".jpg", ".jpeg", ".JPG", ".png"], p=[0.5, 0.2, 0.15, 0.15]))
+    picture = picture.convert(str(rng.choice(["L", "RGB"])))
+    return _to_bytes(picture, "PNG" if suffix == ".png" else "JPEG", quality=int(rng.integers(60, 96))), suffix
+
+
+def _encode_shortcut(seed: int, index: int) -> tuple[bytes, str]:
+    """A picture whose skull, corner mark, size and JPEG quality tell the label, and whose tumour mostly does not."""
+    rng = _generator(seed, index, "shortcut")
+    if index % 2:
+        picture = _draw_picture(rng, tumor=False, skull=True).resize((420, 420))
+        return _to_bytes(picture, "JPEG", quality=95), ".jpg"
+    picture = _draw_picture(rng, tumor=rng.random() < 0.2, skull=False).resize((256, 256))
+    ImageDraw.Draw(picture).rectangle((8, 8, 22, 22), fill=255)
+    return _to_bytes(picture, "JPEG", quality=15), ".jpg"
+
+
+def _to_bytes(picture: Image.Image, file_format: str, quality: int = 75) -> bytes:
+    buffer = io.BytesIO()
+    picture.save(buffer, file_format, quality=quality)  # PNG ignores the quality
+    return buffer.getvalue()
+
+
+def _write_nifti(path: Path, displayed: np.ndarray) -> None:
+    """Write an array (H, W, D) as BraTS stores it: axes (W, H, D), which run to left, posterior and superior."""
+    stored = displayed.transpose(1, 0, 2)
+    affine = np.diag([-1.0, -1.0, 1.0, 1.0])
+    affine[1, 3] = stored.shape[1] - 1
+    image = nib.Nifti1Image(stored, affine)
+    image.header.set_xyzt_units("mm")
+    _write(path, gzip.compress(image.to_bytes(), compresslevel=6, mtime=0))
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Write a file that is either complete or not there."""
+    part = path.with_name(path.name + ".part")
+    part.write_bytes(data)
+    part.replace(path)

@@ -1,0 +1,55 @@
+"""From a loader's batch to what MONAI's engines pass to network and loss."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+
+__all__ = ["PrepareMultiTaskBatch"]
+
+Batch = Mapping[str, Any]
+
+
+class PrepareMultiTaskBatch:
+    """`prepare_batch` of MONAI's engines for slices with and without masks.
+
+    Args:
+        do_seg: let the network draw masks wherever the batch has any to learn from.
+        do_cls: let the network classify.
+    """
+
+    def __init__(self, do_seg: bool = True, do_cls: bool = True) -> None:
+        self.do_seg, self.do_cls = do_seg, do_cls
+
+    def __call__(
+        self, batch: Batch | Sequence[Batch], device: Any = None, non_blocking: bool = False, **kwargs: Any
+    ) -> tuple[torch.Tensor, dict[str, Any], tuple[()], dict[str, Any]]:
+        """Join the parts of a batch.
+
+        Args:
+            batch: dict with "image" (B, C, H, W), "cls" (B,) and, if its slices have masks, "mask" (B, 1, H, W); or a
+                list of such dicts.
+            device: where the tensors go.
+            non_blocking: see `torch.Tensor.to`.
+            kwargs: further arguments of `torch.Tensor.to`.
+
+        Returns:
+            images (B, C, H, W); targets {"mask" (rows with one, 1, H, W) or absent, "cls" (B,), "case", "source"}; no
+            positional arguments; keyword arguments of `MultiTaskUNet.forward`.
+        """
+        parts = [batch] if isinstance(batch, Mapping) else list(batch)
+
+        def joined(tensors: list[torch.Tensor]) -> torch.Tensor:
+            return torch.cat(tensors).to(device=device, non_blocking=non_blocking, **kwargs)
+
+        with_mask = [part for part in parts if "mask" in part]
+        targets: dict[str, Any] = {"cls": joined([part["cls"] for part in parts])}
+        targets |= {key: [name for part in parts for name in part[key]] for key in ("case", "source")}
+        if with_mask:
+            targets["mask"] = joined([part["mask"] for part in with_mask])
+        rows = torch.tensor(["mask" in part for part in parts for _ in part["cls"]], device=device)
+        flags = {"do_seg": self.do_seg and bool(with_mask), "do_cls": self.do_cls}
+        flags["seg_rows"] = rows if with_mask and len(with_mask) < len(parts) else None
+        return joined([part["image"] for part in parts]), targets, (), flags

@@ -1,0 +1,61 @@
+"""Run the 2-D network over every slice of a scan."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from monai.inferers import Inferer
+
+from .transforms import BACKGROUND
+
+__all__ = ["BrainSliceInferer"]
+
+NO_TUMOR = -20.0  # mask logit of a slice that is not looked at
+
+
+class BrainSliceInferer(Inferer):
+    """Pass the slices that show enough brain through a packed network, in batches; each slice exactly once.
+
+    Args:
+        batch_size: slices a pass.
+        min_brain_pixels: slices with less tissue are not looked at: no tumour, and no answer (NaN) about one.
+    """
+
+    def __init__(self, batch_size: int = 8, min_brain_pixels: int = 0) -> None:
+        super().__init__()
+        self.batch_size, self.min_brain_pixels = batch_size, min_brain_pixels
+
+    def __call__(
+        self, inputs: torch.Tensor, network: Callable[..., torch.Tensor], *args: Any, **kwargs: Any
+    ) -> torch.Tensor:
+        """Infer.
+
+        Args:
+            inputs: (B, C, H, W, D), or (B, C, H, W) for single slices.
+            network: (b, C, H, W) -> packed logits (b, K, H, W); channel 0 is the mask, the others are classes.
+            args: further arguments of the network.
+            kwargs: further keyword arguments of the network.
+
+        Returns:
+            Packed logits (B, K, H, W, D), or (B, K, H, W).
+        """
+        image = inputs.as_tensor() if hasattr(inputs, "as_tensor") else inputs
+        if image.ndim == 4:
+            return self(image[..., None], network, *args, **kwargs)[..., 0]
+        batch, _, height, width, depth = image.shape
+        slices = image.permute(0, 4, 1, 2, 3).flatten(0, 1)  # (B * D, C, H, W)
+        brain = (slices > BACKGROUND).any(dim=1).sum(dim=(1, 2))
+        chosen = torch.nonzero(brain >= max(1, self.min_brain_pixels)).flatten()
+        packed: torch.Tensor | None = None
+        for rows in chosen.split(self.batch_size):
+            logits = network(slices[rows], *args, **kwargs)
+            if packed is None:
+                packed = logits.new_full((len(slices), logits.shape[1], height, width), float("nan"))
+                packed[:, 0] = NO_TUMOR
+            packed[rows] = logits
+        if packed is None:  # nothing to look at anywhere; one class is assumed, as no network was asked
+            packed = image.new_full((len(slices), 2, height, width), float("nan"))
+            packed[:, 0] = NO_TUMOR
+        return packed.unflatten(0, (batch, depth)).permute(0, 2, 3, 4, 1)  # (B, K, H, W, D)

@@ -1,0 +1,46 @@
+"""The loss of both tasks: L = L_seg + lambda * L_cls, each over what is known."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["MultiTaskLoss"]
+
+
+class MultiTaskLoss(nn.Module):
+    """Sum of the losses of the tasks that the network answered.
+
+    Args:
+        segmentation: loss of mask logits and masks, both (B, 1, H, W); MONAI's DiceCELoss(sigmoid=True, batch=True) is
+            Dice + BCE with the Dice taken over the whole batch, which small and empty masks need.
+        classification: loss of class logits and classes, both (B,).
+        cls_weight: lambda.
+    """
+
+    def __init__(self, segmentation: nn.Module, classification: nn.Module, cls_weight: float = 1.0) -> None:
+        super().__init__()
+        self.segmentation, self.classification, self.cls_weight = segmentation, classification, cls_weight
+
+    def forward(self, prediction: Mapping[str, Tensor], target: Mapping[str, Any]) -> Tensor:
+        """Compute the loss of one batch.
+
+        Args:
+            prediction: "seg" (B', 1, H, W) and "cls" (B, 1) logits, either may be absent.
+            target: "mask" (B', 1, H, W) in {0, 1}, "cls" (B,) in {0, 1, NaN}; NaN rows are not classified.
+
+        Returns:
+            A scalar; zero, with zero gradient, where nothing is known.
+        """
+        total = sum((logits.sum() * 0.0 for logits in prediction.values()), torch.zeros(()))
+        if "seg" in prediction:
+            total = total + self.segmentation(prediction["seg"], target["mask"])
+        if "cls" in prediction:
+            known = torch.isfinite(target["cls"])
+            if known.any():
+                logits = prediction["cls"][known].flatten()
+                total = total + self.cls_weight * self.classification(logits, target["cls"][known])
+        return total

@@ -1,0 +1,224 @@
+"""The multi-task U-Net: one encoder, a decoder that draws the tumour, a head that says whether there is one."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any, Dict, List, Optional
+
+import torch
+from monai.networks.nets.basic_unet import Down, TwoConv, UpCat
+from torch import Tensor, nn
+
+from .transforms import BACKGROUND, DARKEST
+
+__all__ = [
+    "NETWORKS",
+    "ClassificationHead",
+    "MultiTaskUNet",
+    "PackedMultiTaskUNet",
+    "UNetDecoder",
+    "UNetEncoder",
+    "freeze",
+    "multi_task_unet",
+]
+
+# typing's names below are TorchScript's, which reads these annotations
+# ruff: noqa: UP006, UP035, UP045
+
+NETWORKS: dict[str, dict[str, Any]] = {
+    # half-resolution stem: 1.5 GFLOP a slice, three stages within an hour on two cores
+    "cpu": {"channels": (16, 32, 64, 128, 256), "stem": 2, "hidden": (64,)},
+    "base": {"channels": (32, 64, 128, 256, 512), "stem": 1, "hidden": (256, 128)},
+    "large": {"channels": (64, 128, 256, 512, 1024), "stem": 1, "hidden": (512, 256)},
+}
+
+
+class UNetEncoder(nn.Module):
+    """Contracting path: one block of two convolutions a level, halving the plane between levels.
+
+    Args:
+        in_channels: modalities.
+        channels: features of each level, finest first; their number is the depth.
+        stem: pixels along each side that the first level sees as one (1, or 2 for space-to-depth).
+        norm: MONAI's name of the normalisation.
+        act: MONAI's name of the activation.
+    """
+
+    def __init__(self, in_channels: int, channels: Sequence[int], stem: int, norm: Any, act: Any) -> None:
+        super().__init__()
+        self.background = BACKGROUND
+        self.stem = nn.PixelUnshuffle(stem)
+        first = TwoConv(2, in_channels * stem**2, channels[0], act, norm, bias=True)
+        rest = [Down(2, above, below, act, norm, bias=True) for above, below in pairwise(channels)]
+        self.levels = nn.ModuleList([first, *rest])
+
+    def forward(self, image: Tensor) -> List[Tensor]:
+        """(B, C, H, W) -> [x1, x2, x3, x4, bottleneck], level i of shape (B, channels[i], H/stem/2^i, W/stem/2^i)."""
+        x = self.stem(image - self.background)  # so that a convolution's zero padding is background
+        features: List[Tensor] = []
+        for level in self.levels:
+            x = level(x)
+            features.append(x)
+        return features
+
+
+class UNetDecoder(nn.Module):
+    """Expanding path with skip connections; ends in mask logits at the image's own resolution."""
+
+    def __init__(self, channels: Sequence[int], stem: int, norm: Any, act: Any, mask_channels: int = 1) -> None:
+        super().__init__()
+        pairs = list(pairwise(channels))[::-1]
+        self.levels = nn.ModuleList(
+            [UpCat(2, below, above, above, act, norm, bias=True, is_pad=False) for above, below in pairs]
+        )
+        self.final = nn.Conv2d(channels[0], mask_channels * stem**2, kernel_size=1)
+        self.to_image = nn.PixelShuffle(stem)
+
+    def forward(self, features: List[Tensor]) -> Tensor:
+        """[x1, ..., bottleneck] -> mask logits (B, mask_channels, H, W)."""
+        x = features[-1]
+        for index, level in enumerate(self.levels):
+            x = level(x, features[len(features) - 2 - index])
+        return self.to_image(self.final(x))  # type: ignore[no-any-return]
+
+
+class ClassificationHead(nn.Module):
+    """Average the bottleneck over the head's foreground, then a small perceptron.
+
+    Averaging over the foreground alone makes the answer independent of how much empty space surrounds the head.
+    """
+
+    def __init__(self, in_features: int, hidden: Sequence[int], classes: int, dropout: float) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        sizes = [in_features, *hidden]
+        for before, after in pairwise(sizes):
+            layers += [nn.Linear(before, after), nn.ReLU(inplace=True), nn.Dropout(dropout)]
+        self.mlp = nn.Sequential(nn.Dropout(dropout), *layers, nn.Linear(sizes[-1], classes))
+
+    def forward(self, bottleneck: Tensor, foreground: Tensor) -> Tensor:
+        """(B, F, h, w) and foreground (B, 1, H, W) of 0 and 1 -> class logits (B, classes)."""
+        weight = nn.functional.adaptive_avg_pool2d(foreground, bottleneck.shape[-2:])  # (B, 1, h, w)
+        pooled = (bottleneck * weight).sum(dim=(2, 3)) / weight.sum(dim=(2, 3)).clamp_min(1e-6)
+        return self.mlp(pooled)  # type: ignore[no-any-return]
+
+
+class MultiTaskUNet(nn.Module):
+    """One pass through the encoder answers both questions.
+
+    Args:
+        in_channels: modalities.
+        channels: features of each level, finest first.
+        stem: 1, or 2 to work at half resolution inside (space-to-depth).
+        norm: normalisation layer, MONAI's name.
+        act: activation, MONAI's name.
+        hidden: sizes of the head's hidden layers.
+        classes: class logits; 1 means "tumour" against "none".
+        dropout: of the head.
+
+    Raises:
+        ValueError: when an image's side is not a multiple of `size_divisor`.
+    """
+
+    def __init__(
+        self,
+        in_channels: int = 1,
+        channels: Sequence[int] = (16, 32, 64, 128, 256),
+        stem: int = 2,
+        norm: Any = "batch",
+        act: Any = ("leakyrelu", {"negative_slope": 0.01, "inplace": True}),
+        hidden: Sequence[int] = (64,),
+        classes: int = 1,
+        dropout: float = 0.2,
+    ) -> None:
+        super().__init__()
+        self.encoder = UNetEncoder(in_channels, channels, stem, norm, act)
+        self.decoder = UNetDecoder(channels, stem, norm, act)
+        self.head = ClassificationHead(channels[-1], hidden, classes, dropout)
+        self.size_divisor = stem * 2 ** (len(channels) - 1)
+        self.darkest = DARKEST
+        self.frozen: list[str] = []
+
+    def forward(
+        self, image: Tensor, do_seg: bool = True, do_cls: bool = True, seg_rows: Optional[Tensor] = None
+    ) -> Dict[str, Tensor]:
+        """Answer both questions, or one.
+
+        Args:
+            image: (B, C, H, W) float, background at -4 as `NormalizeForegroundd` leaves it.
+            do_seg: draw the tumour.
+            do_cls: say whether there is one.
+            seg_rows: boolean (B,), rows of the batch to draw (those with a mask); None draws all.
+
+        Returns:
+            "seg": mask logits (B or chosen rows, 1, H, W); "cls": class logits (B, classes).
+        """
+        features = self.encoder(self._checked(image))
+        answer: Dict[str, Tensor] = {}
+        if do_cls:
+            answer["cls"] = self.head(features[-1], self.foreground(image))
+        if do_seg:
+            if seg_rows is not None:
+                features = [level[seg_rows] for level in features]
+            answer["seg"] = self.decoder(features)
+        return answer
+
+    def foreground(self, image: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, 1, H, W): 1 where any channel shows tissue, else 0."""
+        return (image >= self.darkest - 0.05).any(dim=1, keepdim=True).to(image.dtype)
+
+    def _checked(self, image: Tensor) -> Tensor:
+        if image.shape[-1] % self.size_divisor != 0 or image.shape[-2] % self.size_divisor != 0:
+            raise ValueError(f"image sides {image.shape[-2]}x{image.shape[-1]} are no multiples of {self.size_divisor}")
+        return image
+
+    @torch.jit.unused
+    def train(self, mode: bool = True) -> "MultiTaskUNet":
+        """Switch to training, except the frozen parts: their normalisation keeps its statistics."""
+        super().train(mode)
+        for part in self.frozen:
+            self.get_submodule(part).eval()
+        return self
+
+
+class PackedMultiTaskUNet(MultiTaskUNet):
+    """The same network and weights with one packed tensor as its answer, as MONAI's exporters and Deploy need it."""
+
+    def forward(self, image: Tensor) -> Tensor:  # type: ignore[override]
+        """(B, C, H, W) -> (B, 1 + classes, H, W): mask logits, then each class logit over the whole plane."""
+        features = self.encoder(self._checked(image))
+        seg = self.decoder(features)
+        cls = self.head(features[-1], self.foreground(image))
+        return torch.cat([seg, cls[:, :, None, None].expand(-1, -1, seg.shape[2], seg.shape[3])], dim=1)
+
+
+def multi_task_unet(name: str = "cpu", packed: bool = False, **overrides: Any) -> MultiTaskUNet:
+    """Make a network by its name in `NETWORKS`; any argument of `MultiTaskUNet` may be overridden.
+
+    Args:
+        name: cpu, base or large (the seed's 64..1024).
+        packed: answer with one packed tensor (inference) instead of a dict (training).
+        overrides: arguments of `MultiTaskUNet`.
+
+    Raises:
+        ValueError: for an unknown name.
+    """
+    if name not in NETWORKS:
+        raise ValueError(f"unknown network '{name}', choose one of {', '.join(NETWORKS)}")
+    kind = PackedMultiTaskUNet if packed else MultiTaskUNet
+    return kind(**{**NETWORKS[name], **overrides})
+
+
+def freeze(network: MultiTaskUNet, parts: Sequence[str]) -> MultiTaskUNet:
+    """Stop parts of a network from learning, running statistics of their normalisation included.
+
+    Args:
+        network: changed in place.
+        parts: names of submodules ("encoder", "decoder", "head", "encoder.levels.0", ...); "encoder_but_last" is every
+            level of the encoder but the deepest.
+    """
+    last = len(network.encoder.levels) - 1
+    named = {"encoder_but_last": [f"encoder.levels.{index}" for index in range(last)]}
+    network.frozen = [name for part in parts for name in named.get(part, [part])]
+    for part in network.frozen:
+        network.get_submodule(part).requires_grad_(False)
+    return network.train(network.training)

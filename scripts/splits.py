@@ -1,0 +1,214 @@
+"""Who is in training, validation and test: one file of ids, hashes, clusters and folds.
+
+Volumes are kept together by patient, images by near-duplicate cluster. The file says in which of `folds` folds each
+case lies; fold k is the test set, fold k + 1 validates, the others train. So one file serves a single split and a whole
+cross-validation.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import imagehash
+import numpy as np
+from PIL import Image
+from scipy.sparse.csgraph import connected_components
+from sklearn.model_selection import StratifiedGroupKFold
+
+from .datalists import Case
+from .files import write_json
+from .slice_store import SliceStore
+from .transforms import BACKGROUND, BRIGHTEST
+
+__all__ = ["assert_disjoint", "data_fingerprint", "load_split", "make_split", "near_duplicates", "write_split"]
+
+SUBSETS = ("train", "val", "test")
+HASH_DISTANCE, HASH_CORRELATION = 8, 0.90  # alike by perceptual hash (bits of 64) and by thumbnail
+CORRELATION = 0.95  # alike by thumbnail alone
+
+
+def write_split(store_dir: str | Path, split_file: str | Path, folds: int, seed: int) -> dict[str, Any]:
+    """Make the split file of a store, or keep the one that fits its data.
+
+    Args:
+        store_dir: a slice store.
+        split_file: where the split lives. An existing file is kept when it was made for these very data; otherwise it
+            is an error, for a split that changes silently lets patients wander from training to test.
+        folds: number of folds; more than there are patients means leave one patient out.
+        seed: of the shuffle.
+
+    Raises:
+        ValueError: when an existing file was made for other data.
+    """
+    store, split_file = SliceStore(store_dir), Path(split_file)
+    cases = store.cases()
+    if split_file.is_file():
+        split: dict[str, Any] = json.loads(split_file.read_text())
+        if split["data_fingerprint"] != data_fingerprint(cases):
+            raise ValueError(f"{split_file}: made for other data; remove it, or name another --split_file")
+        return split
+    split = make_split(cases, [fingerprint_image(store, case) for case in cases], folds, seed)
+    write_json(split_file, split)
+    return split
+
+
+def fingerprint_image(store: SliceStore, case: Case) -> Image.Image | None:
+    """Picture to compare an image by, as it is served; None for a volume."""
+    if case["kind"] != "image":
+        return None
+    plane = store.read(case["id"], 0)[0][0]
+    grey = (plane - BACKGROUND) * (255 / (BRIGHTEST - BACKGROUND))
+    picture = Image.fromarray(grey.astype(np.uint8))
+    return picture.crop(picture.getbbox())
+
+
+def make_split(cases: Sequence[Case], pictures: Sequence[Image.Image | None], folds: int, seed: int) -> dict[str, Any]:
+    """Distribute cases over folds, patients and near-duplicates together, classes evenly.
+
+    The result does not depend on the order of the cases.
+
+    Args:
+        cases: from a store: id, source, kind, sha256, and cls or tumor_pixels.
+        pictures: for each image what to compare it by, None for volumes.
+        folds: at least 3.
+        seed: of the shuffle.
+    """
+    order = sorted(range(len(cases)), key=lambda i: cases[i]["id"])
+    cases, pictures = [cases[i] for i in order], [pictures[i] for i in order]
+    hashes = [str(imagehash.phash(picture)) if picture else None for picture in pictures]
+    clusters = iter(near_duplicates([picture for picture in pictures if picture]))
+    groups = [
+        f"cluster/{next(clusters)}" if picture else case["group"] for case, picture in zip(cases, pictures, strict=True)
+    ]
+    fold_of = _folds(cases, groups, folds, seed)
+    return {
+        "seed": seed,
+        "folds": folds,
+        "data_fingerprint": data_fingerprint(cases),
+        "cases": {
+            case["id"]: {
+                "source": case["source"],
+                "group": groups[i],
+                "fold": fold_of[i],
+                "sha256": case["sha256"]["image"],
+                **({"phash": hashes[i]} if hashes[i] else {}),
+            }
+            for i, case in enumerate(cases)
+        },
+    }
+
+
+def _folds(cases: Sequence[Case], groups: Sequence[str], folds: int, seed: int) -> list[int]:
+    """Fold of each case; volumes and each image source are distributed on their own, so all are in every fold."""
+    if folds < 3:
+        raise ValueError(f"folds is {folds}, at least 3 are needed to train, validate and test")
+    fold_of = [0] * len(cases)
+    for kind in ("volume", "image"):
+        members = [i for i, case in enumerate(cases) if case["kind"] == kind]
+        count = min(folds, len({groups[i] for i in members}))
+        if not members:
+            continue
+        if count < 3:
+            raise ValueError(f"{count} separate {kind}s cannot be split, at least 3 patients or clusters are needed")
+        splitter = StratifiedGroupKFold(count, shuffle=True, random_state=seed)
+        strata = [_stratum(cases[i]) for i in members]
+        with warnings.catch_warnings():
+            warnings.simplefilter(
+                "ignore", UserWarning
+            )  # a stratum smaller than the number of folds is no mistake here
+            for fold, (_, chosen) in enumerate(splitter.split(members, strata, [groups[i] for i in members])):
+                for position in chosen:
+                    fold_of[members[position]] = fold
+    return fold_of
+
+
+def _stratum(case: Case) -> str:
+    if case["kind"] == "image":
+        return f"{case['source']}/{case['cls']}"
+    has_free_slice = 0 in case.get("tumor_pixels", [0])
+    return "volume with tumour-free slices" if has_free_slice else "volume without"
+
+
+def near_duplicates(pictures: Sequence[Image.Image]) -> list[str]:
+    """Cluster pictures that show the same scan at another size, quality or crop.
+
+    Two are alike when their 64-bit perceptual hashes are equal, when these differ by at most 8 bits and the thumbnails
+    correlate to 0.90, or when the thumbnails correlate to 0.95; a cluster is what any chain of such pairs ties together.
+
+    Returns:
+        A name for each picture's cluster, the perceptual hash of one of its members.
+    """
+    if not pictures:
+        return []
+    hashes = [imagehash.phash(picture) for picture in pictures]
+    bits = np.stack([h.hash.ravel() for h in hashes])
+    thumbnails = np.stack([np.asarray(p.resize((64, 64)), dtype=np.float64).ravel() for p in pictures])
+    with np.errstate(invalid="ignore"):  # a constant picture correlates with none
+        correlation = np.nan_to_num(np.atleast_2d(np.corrcoef(thumbnails)))
+    distance = np.array([(bits != row).sum(axis=1) for row in bits])
+    near = (distance <= HASH_DISTANCE) & (correlation >= HASH_CORRELATION)
+    _, labels = connected_components((distance == 0) | near | (correlation >= CORRELATION), directed=False)
+    names: dict[int, str] = {}
+    for label, value in zip(labels, hashes, strict=True):
+        names[label] = min(str(value), names.get(label, str(value)))
+    return [names[label] for label in labels]
+
+
+def data_fingerprint(cases: Iterable[Case]) -> str:
+    """Hash of which files there are and what is in them, independent of order and place."""
+    lines = sorted(f"{case['id']} {json.dumps(case['sha256'], sort_keys=True)}" for case in cases)
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def load_split(split_file: str | Path, cases: Sequence[Case], fold: int = 0) -> dict[str, list[Case]]:
+    """Cases of the training, validation and test set.
+
+    Args:
+        split_file: from `write_split`.
+        cases: of the store.
+        fold: the test fold.
+
+    Returns:
+        {"train": ..., "val": ..., "test": ...}, disjoint in ids, patients, clusters and contents. A case takes its
+        group from the split file.
+
+    Raises:
+        ValueError: when the file was made for other data, or two sets share anything.
+    """
+    split = json.loads(Path(split_file).read_text())
+    if split["data_fingerprint"] != data_fingerprint(cases):
+        raise ValueError(f"{split_file}: made for other data than the store holds; run preprocessing again")
+    subsets: dict[str, list[Case]] = {name: [] for name in SUBSETS}
+    counts: dict[str, int] = {}  # folds of volumes and of images
+    for case in cases:
+        counts[case["kind"]] = max(counts.get(case["kind"], 0), 1 + split["cases"][case["id"]]["fold"])
+    for case in cases:
+        entry = split["cases"][case["id"]]
+        count = counts[case["kind"]]
+        role = {fold % count: "test", (fold + 1) % count: "val"}.get(entry["fold"], "train")
+        subsets[role].append({**case, "group": entry["group"], "phash": entry.get("phash")})
+    assert_disjoint(subsets)
+    return subsets
+
+
+def assert_disjoint(subsets: Mapping[str, Sequence[Case]]) -> None:
+    """Refuse sets that share an id, a patient or cluster, the bytes of an image, or its perceptual hash.
+
+    Raises:
+        ValueError: naming the two sets and what they share.
+    """
+    owner: dict[tuple[str, str], tuple[str, str]] = {}
+    for name, cases in subsets.items():
+        for case in cases:
+            identities = {"id": case["id"], "group": case["group"], "content": case["sha256"]["image"]}
+            if case.get("phash"):
+                identities["image hash"] = case["phash"]
+            for kind, value in identities.items():
+                other, other_id = owner.setdefault((kind, value), (name, case["id"]))
+                if other != name:
+                    raise ValueError(f"{case['id']} ({name}) and {other_id} ({other}) share their {kind} {value}")
