@@ -1,7 +1,7 @@
 """Obtain the two open data sets with the libraries made for it, their licences told first.
 
 A download grows in a hidden folder under the root and is renamed when it is whole: what bears a data set's name is
-complete, and an interrupted download does not look like one.
+complete, and an interrupted download does not look like one. What a killed process leaves there may be deleted.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont, ImageOps
+from PIL import Image, ImageDraw, ImageOps
 from scipy import ndimage
 
 __all__ = ["write_images", "write_volumes"]
@@ -64,7 +64,6 @@ def write_volumes(
         raise ValueError(f"a volume needs at least {FEWEST_SLICES} slices, not {slices}")
     folders = [root / f"PHANTOM_{index + 1:03d}" for index in range(patients)]
     for index, folder in enumerate(folders):
-        folder.mkdir(parents=True, exist_ok=True)
         rng = _generator(seed, index, "patient")
         levels = np.linspace(-1.1, 1.1, slices) + rng.uniform(-0.03, 0.03)
         tissue = _draw_head(rng, side, levels, tumor_slices=round(slices * rng.uniform(0.42, 0.58)))
@@ -79,10 +78,11 @@ def write_volumes(
 def write_images(root: Path, images: int, *, seed: int = 0, shortcut: bool = False) -> list[Path]:
     """Write pictures of heads with and without a tumour, in the layout and the disorder of the Kaggle data set.
 
-    Sizes, modes, file formats, frames and text vary at random, whatever the label; some pictures are near-duplicates.
+    Sizes, modes, file formats, frames and text vary at random, whatever the label. Number 10 of each label shows the
+    head of number 5 again in another file, number 20 that of number 15, and so on.
 
     Args:
-        root: folder to write to; `yes` and `no` are made in it.
+        root: folder to write to; `yes` and `no` are made in it, and it too if need be.
         images: number of pictures, half of them with a tumour.
         seed: the same seed gives the same bytes.
         shortcut: tie the appearance to the label and hide most tumours, so that only a classifier that has learned
@@ -91,8 +91,6 @@ def write_images(root: Path, images: int, *, seed: int = 0, shortcut: bool = Fal
     Returns:
         The pictures, `yes` and `no` in turn.
     """
-    for folder in ("yes", "no"):
-        (root / folder).mkdir(parents=True, exist_ok=True)
     encode = _encode_shortcut if shortcut else _encode_everyday
     paths = []
     for index in range(images):
@@ -104,6 +102,7 @@ def write_images(root: Path, images: int, *, seed: int = 0, shortcut: bool = Fal
 
 
 def _generator(seed: int, index: int, purpose: str) -> np.random.Generator:
+    """A stream of its own for every case and purpose, so that no draw depends on what else is made."""
     return np.random.default_rng((seed, index, zlib.crc32(purpose.encode())))
 
 
@@ -121,22 +120,13 @@ def _smooth_noise(rng: np.random.Generator, shape: Sequence[int], scale: float) 
 def _draw_head(
     rng: np.random.Generator, side: int, levels: np.ndarray, *, tumor_slices: int, skull: bool = False
 ) -> np.ndarray:
-    """Draw a head as a map of tissues.
+    """Draw a head as a map of tissues (side, side, D), uint8.
 
-    Args:
-        rng: where its shape comes from.
-        side: height and width, pixels.
-        levels: height of every slice, (D,), from -1 at the lower to 1 at the upper end of the brain.
-        tumor_slices: slices that the tumour spans, 0 for none.
-        skull: draw bone and scalp around the brain.
-
-    Returns:
-        Tissues (side, side, D), uint8.
+    `levels` (D,) are the heights of the slices, -1 at the lower and 1 at the upper end of the brain; `tumor_slices` is
+    how many of them the tumour spans, 0 for none; `skull` puts bone and scalp around the brain.
     """
     x, y = _head_coordinates(rng, side)
-    width = (
-        0.58 * (1 + 0.2 * y) * np.where(x > 0, *rng.uniform(0.94, 1.06, 2))
-    )  # narrow in front, uneven left and right
+    width = 0.58 * (1 + 0.2 * y) * np.where(x > 0, *rng.uniform(0.94, 1.06, 2))  # narrow in front, no perfect mirror
     size = np.sqrt(np.clip(1 - np.abs(levels) ** 2.5, 0, None)).astype(np.float32)
     wobble = 1 + 0.02 * _smooth_noise(rng, (side, side, len(levels)), 0.15)
     depth = size * wobble - np.hypot(x / width, y / rng.uniform(0.68, 0.73))  # 0 on the surface, below it outside
@@ -145,8 +135,7 @@ def _draw_head(
     _draw_ventricles(rng, tissue, x, y, levels)
     _draw_spots(rng, tissue)
     if tumor_slices:
-        tumor = _draw_tumor(rng, depth, tumor_slices)
-        tissue = np.where(tumor, tumor, tissue)
+        _draw_tumor(rng, tissue, depth, tumor_slices)
     if skull:
         tissue[(depth <= 0) & (depth > -0.25)] = SCALP
         tissue[(depth <= 0) & (depth > -0.15)] = BONE
@@ -158,17 +147,17 @@ def _head_coordinates(rng: np.random.Generator, side: int) -> tuple[np.ndarray, 
     """Position to the left and to posterior in a head a little tilted, each (side, side, 1), in half sides."""
     rows, columns = np.meshgrid(*[np.linspace(-1, 1, side, dtype=np.float32)] * 2, indexing="ij")
     rows, columns = rows - rng.uniform(-0.03, 0.03), columns - rng.uniform(-0.03, 0.03)
-    angle = rng.uniform(-0.12, 0.12)
+    angle = rng.uniform(-0.15, 0.15)
     x, y = np.cos(angle) * columns + np.sin(angle) * rows, np.cos(angle) * rows - np.sin(angle) * columns
     return x[..., None], y[..., None]
 
 
 def _draw_brain(rng: np.random.Generator, depth: np.ndarray) -> np.ndarray:
     """White matter under a folded cortex, with fluid in the folds; air elsewhere. Depth and result are (H, W, D)."""
-    fold = np.abs(_smooth_noise(rng, depth.shape, 0.03))  # 0 in the middle of a fold
+    fold = np.abs(_smooth_noise(rng, depth.shape, 0.035))  # 0 in the middle of a fold
     tissue = np.where(depth > 0, GREY, AIR).astype(np.uint8)
-    tissue[(depth > 0.05) & (fold > 6 * (0.2 - depth))] = WHITE
-    tissue[(depth > 0) & (fold < 1.2 * (0.16 - depth))] = FLUID
+    tissue[(depth > 0.05) & (fold > 4 * (0.25 - depth))] = WHITE
+    tissue[(depth > 0) & (fold < 0.9 * (0.22 - depth))] = FLUID
     return tissue
 
 
@@ -191,19 +180,15 @@ def _draw_ventricles(
 def _draw_spots(rng: np.random.Generator, tissue: np.ndarray) -> None:
     """Draw a few spots of 2 to 3 pixels' radius in white matter, as healthy heads have them too."""
     places = np.flatnonzero(tissue == WHITE)
-    for place in rng.choice(places, rng.integers(0, 3 + tissue.shape[2] // 2)):
+    for place in rng.choice(places, rng.integers(0, 3 + tissue.shape[2])):
         row, column, level = np.unravel_index(place, tissue.shape)
         reach = np.hypot(*np.ogrid[-row : tissue.shape[0] - row, -column : tissue.shape[1] - column])
         plane = tissue[..., level]
         plane[(reach <= rng.uniform(2, 3)) & (plane == WHITE)] = SPOT
 
 
-def _draw_tumor(rng: np.random.Generator, depth: np.ndarray, count: int) -> np.ndarray:
-    """Draw a tumour around a place well inside the brain: core, ring and oedema, ragged, over exactly `count` slices.
-
-    Returns:
-        Tissues (H, W, D), uint8, zero outside the tumour.
-    """
+def _draw_tumor(rng: np.random.Generator, tissue: np.ndarray, depth: np.ndarray, count: int) -> None:
+    """Draw a ragged tumour around a place well inside the brain, in exactly `count` adjoining slices."""
     side, _, slices = depth.shape
     brain = np.flatnonzero((depth > 0).any(axis=(0, 1)))
     first = int(brain[0]) + int((len(brain) - count) * rng.uniform(0.35, 0.65))
@@ -216,21 +201,20 @@ def _draw_tumor(rng: np.random.Generator, depth: np.ndarray, count: int) -> np.n
     distance = np.hypot(*np.ogrid[-row : side - row, -column : side - column])[..., None]
     inside = (distance < radius * ragged) & (depth > 0)
     parts, _ = ndimage.label(inside)
-    inside = parts == parts[row, column, first]
-
+    inside = parts == parts[row, column, first]  # without islands
     core = rng.uniform(0.25, 0.45)
-    tumor = np.where(inside, OEDEMA, 0).astype(np.uint8)
-    tumor[inside & (distance < radius * ragged * (core + 0.22))] = RING
-    tumor[inside & (distance < radius * ragged * core)] = CORE
-    return tumor
+    tissue[inside] = OEDEMA
+    tissue[inside & (distance < radius * ragged * (core + 0.22))] = RING
+    tissue[inside & (distance < radius * ragged * core)] = CORE
 
 
 def _render(rng: np.random.Generator, tissue: np.ndarray, contrast: str) -> np.ndarray:
     """Grey levels of a head, (H, W, D) float32, tissue about 0.1 to 1: blurred, textured, biased and noisy."""
     levels = np.array(GREY_LEVELS[contrast]) * rng.normal(1, 0.03, len(GREY_LEVELS[contrast]))
+    levels[[OEDEMA, RING, CORE]] *= rng.uniform(0.8, 1.0)  # so that no threshold finds them all
     signal = ndimage.gaussian_filter(levels.astype(np.float32)[tissue], (0.7, 0.7, 0))
     signal *= 1 + 0.05 * _smooth_noise(rng, tissue.shape, 0.02)
-    signal *= np.exp(0.08 * _smooth_noise(rng, tissue.shape, 0.5))
+    signal *= np.exp(0.1 * _smooth_noise(rng, tissue.shape, 0.5))
     noise = rng.uniform(0.015, 0.035) * rng.standard_normal((2, *tissue.shape), dtype=np.float32)
     magnitude: np.ndarray = np.hypot(signal + noise[0], noise[1])  # of a complex signal, so the noise is Rician
     return magnitude
@@ -251,18 +235,17 @@ def _crop_and_label(rng: np.random.Generator, picture: Image.Image) -> Image.Ima
     picture = picture.crop((left - margins[0], upper - margins[1], right + margins[0], lower + margins[1]))
     if rng.random() < 0.3:
         pen = ImageDraw.Draw(picture)
-        font = ImageFont.load_default(12)
-        pen.text((4, 4), f"SE {rng.integers(1, 9)}", fill=255, font=font)
-        pen.text((4, picture.height - 18), f"IM {rng.integers(1, 99)}", fill=255, font=font)
-        pen.text((picture.width - 14, 4), "L", fill=255, font=font)
+        pen.text((4, 4), f"SE {rng.integers(1, 9)}", fill=255)
+        pen.text((4, picture.height - 18), f"IM {rng.integers(1, 99)}", fill=255)
+        pen.text((picture.width - 14, 4), "L", fill=255)
     border = int(rng.integers(5, 15))
-    borders = {"frame": border, "bars": (3 * border, 0), "none": 0}
+    borders: dict[str, int | tuple[int, int]] = {"frame": border, "bars": (3 * border, 0), "none": 0}
     return ImageOps.expand(picture, borders[str(rng.choice(list(borders), p=[0.15, 0.15, 0.7]))], fill=255)
 
 
 def _encode_everyday(seed: int, index: int) -> tuple[bytes, str]:
     """A picture's bytes and the suffix of its name, both as haphazard as in the Kaggle data set."""
-    source = index - 10 if index % 20 >= 18 else index  # a tenth shows an earlier head again, in another file
+    source = index - 10 if index % 20 >= 18 else index  # a near-duplicate has the head of an earlier picture
     rng = _generator(seed, source, "picture")
     picture = _crop_and_label(rng, _draw_picture(rng, tumor=index % 2 == 0, skull=rng.random() > 0.15))
 
@@ -302,13 +285,14 @@ def _write_nifti(path: Path, displayed: np.ndarray) -> None:
     stored = displayed.transpose(1, 0, 2)
     affine = np.diag([-1.0, -1.0, 1.0, 1.0])
     affine[1, 3] = stored.shape[1] - 1
-    image = nib.Nifti1Image(stored, affine)
-    image.header.set_xyzt_units("mm")
+    image = nib.Nifti1Image(stored, affine)  # type: ignore[no-untyped-call]
+    image.header.set_xyzt_units("mm")  # type: ignore[no-untyped-call]
     _write(path, gzip.compress(image.to_bytes(), compresslevel=6, mtime=0))
 
 
 def _write(path: Path, data: bytes) -> None:
-    """Write a file that is either complete or not there."""
+    """Write a file, and the folders above it, so that it is either complete or not there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
     part.write_bytes(data)
     part.replace(path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,7 +15,7 @@ from torch.utils.data import Dataset, Sampler
 from .slice_store import SliceStore
 from .transforms import BACKGROUND
 
-__all__ = ["BalancedSampler", "Draw", "SliceDataset", "SourceLoader", "balanced_weights"]
+__all__ = ["BalancedSampler", "BatchesInOrder", "Draw", "SliceDataset", "SourceLoader", "balanced_weights"]
 
 Record = Mapping[str, Any]
 
@@ -30,12 +31,12 @@ class Draw(NamedTuple):
 class SliceDataset(Dataset[dict[str, Any]]):
     """Slices of a store as dicts.
 
-    An item has "image" float32 (C, H, W), "mask" float32 (1, H, W) where there is one, "foreground" float32 (1, H, W) of
-    0 and 1, "cls" (1.0, 0.0, NaN for unknown), and "statistics", "case", "source" and "index" for those who ask.
+    An item has "image" float32 (C, H, W), "mask" float32 (1, H, W) where there is one, "foreground" float32 (1, H, W)
+    of 0 and 1, "cls" (1.0, 0.0, NaN for unknown), and "statistics", "case", "source" and "index" for those who ask.
 
     Args:
         data: records from `slice_records`.
-        store: where their slices are.
+        store_dir: the slice store that they are records of.
         transform: MONAI transform on the dict, reseeded for every draw.
         seed: of the random transforms.
     """
@@ -43,11 +44,11 @@ class SliceDataset(Dataset[dict[str, Any]]):
     def __init__(
         self,
         data: Sequence[Record],
-        store: SliceStore,
+        store_dir: str | Path,
         transform: Callable[[Any], Any] | None = None,
         seed: int = 0,
     ) -> None:
-        self.data, self.store, self.transform, self.seed = list(data), store, transform, seed
+        self.data, self.store, self.transform, self.seed = list(data), SliceStore(store_dir), transform, seed
 
     def __len__(self) -> int:
         return len(self.data)
@@ -74,37 +75,52 @@ class SliceDataset(Dataset[dict[str, Any]]):
 def balanced_weights(records: Sequence[Record], tumor_fraction: float) -> np.ndarray:
     """Probability of each record such that no patient, source or cluster is seen more than another.
 
-    Volumes: patients alike; within a patient `tumor_fraction` of the draws show a slice with a class of 1. Images:
-    sources alike, within a source both classes alike (so the source tells nothing about the class), within a class the
-    clusters alike.
+    Volumes: patients alike; within a patient `tumor_fraction` of the draws show tumour. Images: sources alike, within a
+    source both classes alike (so that the source tells nothing about the class), within a class the clusters alike.
 
     Returns:
         float64 (len(records),), sum 1.
     """
-    weights = np.ones(len(records))
-    shares = {True: tumor_fraction, False: 1 - tumor_fraction}
+    weights = np.zeros(len(records))
+    for kind, levels, tumor_share in (
+        ("volume", (_group, _has_tumor), tumor_fraction),
+        ("image", (_source, _has_tumor, _group), 0.5),
+    ):
+        members = [i for i, record in enumerate(records) if record["kind"] == kind]
+        _divide(weights, records, members, levels, 1.0, {True: tumor_share, False: 1.0 - tumor_share})
+    return weights / weights.sum()
 
-    def has_tumor(record: Record) -> bool:
-        return bool(record["cls"] != 0.0)  # slices with too few pixels for a class do show some
 
-    def divide(indices: list[int], levels: Sequence[Callable[[Record], Any]], share: float) -> None:
-        if not levels:
-            weights[indices] = share / len(indices)
-            return
-        parts: dict[Any, list[int]] = defaultdict(list)
-        for index in indices:
-            parts[levels[0](records[index])].append(index)
-        total = sum(shares[part] for part in parts) if levels[0] is has_tumor else len(parts)
-        for part, members in parts.items():
-            own = shares[part] if levels[0] is has_tumor else 1.0
-            divide(members, levels[1:], share * own / total)
+def _divide(
+    weights: np.ndarray,
+    records: Sequence[Record],
+    members: list[int],
+    levels: Sequence[Callable[[Record], Any]],
+    share: float,
+    shares: Mapping[Any, float],
+) -> None:
+    """Give members a share in all: divide it over the parts of the first level (by `shares`, or alike), and so on."""
+    if not levels:
+        weights[members] = share / max(1, len(members))
+        return
+    parts: dict[Any, list[int]] = defaultdict(list)
+    for index in members:
+        parts[levels[0](records[index])].append(index)
+    total = sum(shares.get(part, 1.0) for part in parts)
+    for part, chosen in parts.items():
+        _divide(weights, records, chosen, levels[1:], share * shares.get(part, 1.0) / total, shares)
 
-    if records and records[0]["kind"] == "volume":
-        divide(list(range(len(records))), [lambda r: r["group"], has_tumor], 1.0)
-    elif records:
-        shares = {True: 0.5, False: 0.5}
-        divide(list(range(len(records))), [lambda r: r["source"], has_tumor, lambda r: r["group"]], 1.0)
-    return weights
+
+def _group(record: Record) -> str:
+    return str(record["group"])
+
+
+def _source(record: Record) -> str:
+    return str(record["source"])
+
+
+def _has_tumor(record: Record) -> bool:
+    return bool(record["cls"] != 0.0)  # a slice with too few tumour pixels for a class shows some
 
 
 class BalancedSampler(Sampler[Draw]):
@@ -207,3 +223,22 @@ class SourceLoader:
                 yield list(batches)
             else:
                 yield from batches
+
+
+class BatchesInOrder(Sampler[list[int]]):
+    """All records in order, in batches that never mix slices with and without a mask.
+
+    Args:
+        records: of the data set.
+        batch_size: most slices in a batch.
+    """
+
+    def __init__(self, records: Sequence[Record], batch_size: int) -> None:
+        halves = [[i for i, record in enumerate(records) if record["has_mask"] is has] for has in (True, False)]
+        self.batches = [half[i : i + batch_size] for half in halves for i in range(0, len(half), batch_size)]
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        return iter(self.batches)

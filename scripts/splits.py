@@ -138,7 +138,7 @@ def near_duplicates(pictures: Sequence[Image.Image]) -> list[str]:
     """Cluster pictures that show the same scan at another size, quality or crop.
 
     Two are alike when their 64-bit perceptual hashes are equal, when these differ by at most 8 bits and the thumbnails
-    correlate to 0.90, or when the thumbnails correlate to 0.95; a cluster is what any chain of such pairs ties together.
+    correlate to 0.90, or when the thumbnails correlate to 0.95; chains of such pairs are one cluster.
 
     Returns:
         A name for each picture's cluster, the perceptual hash of one of its members.

@@ -20,6 +20,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
@@ -102,7 +103,7 @@ def archive(tmp_path: Path) -> bytes:
     for folder, channels in (("imagesTr", (4,)), ("labelsTr", ())):
         (task / folder).mkdir(parents=True)
         for scan in SCANS:
-            volume = nib.Nifti1Image(np.zeros((4, 4, 2, *channels), dtype=np.uint8), np.eye(4))
+            volume = nib.Nifti1Image(np.zeros((4, 4, 2, *channels), dtype=np.uint8), np.eye(4))  # type: ignore[no-untyped-call]
             nib.save(volume, task / folder / f"{scan}.nii.gz")
     pairs = [{"image": f"./imagesTr/{scan}.nii.gz", "label": f"./labelsTr/{scan}.nii.gz"} for scan in SCANS]
     (task / "dataset.json").write_text(json.dumps({"name": "BRATS", "training": pairs}))
@@ -140,7 +141,7 @@ def test_brats_arrives_whole(server: Server, archive: bytes, tmp_path: Path) -> 
     folder = fetch_brats(root, url=server.url("/mirror/brain.tar"), md5=_md5(archive))
     assert folder == root / TASK
     assert sorted(path.name for path in folder.iterdir()) == ["dataset.json", "imagesTr", "labelsTr"]
-    assert nib.load(folder / "imagesTr" / "BRATS_001.nii.gz").shape == (4, 4, 2, 4)
+    assert nib.Nifti1Image.from_filename(folder / "imagesTr" / "BRATS_001.nii.gz").shape == (4, 4, 2, 4)
     assert list(root.iterdir()) == [folder], "the archive and temporary files are gone"
 
 
@@ -212,7 +213,7 @@ def test_brats_archive_without_the_task(server: Server, archive: bytes, tmp_path
     root = tmp_path / "root"
     for data, gap in ((other, "lacks dataset.json"), (lacking, "lacks ./imagesTr/BRATS_001.nii.gz")):
         server.replies["/t.tar"] = Reply(data)
-        _fails_in_one_line(lambda data=data: fetch_brats(root, url=server.url("/t.tar"), md5=_md5(data)), root, gap)
+        _fails_in_one_line(partial(fetch_brats, root, url=server.url("/t.tar"), md5=_md5(data)), root, gap)
 
 
 @pytest.mark.parametrize("name", ["../../evil.txt", "Task01_BrainTumour/../../../evil.txt", "/{tmp}/evil.txt"])

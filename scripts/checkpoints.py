@@ -1,0 +1,99 @@
+"""Weights and checkpoints: read strictly, written whole, the last two kept."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from .files import sha256_of, write_atomic, write_json
+
+__all__ = ["CheckpointFolder", "load_weights", "save_weights"]
+
+logger = logging.getLogger(__name__)
+
+
+def save_weights(network: nn.Module, path: str | Path) -> str:
+    """Write a network's plain state dict atomically; return the file's SHA-256."""
+    state = {name: tensor.detach().cpu() for name, tensor in network.state_dict().items()}
+    write_atomic(path, lambda file: torch.save(state, file))
+    return sha256_of(path)
+
+
+def load_weights(network: nn.Module, path: str | Path | None) -> nn.Module:
+    """Load a plain state dict strictly: every name and shape must fit, in both directions.
+
+    Args:
+        network: changed in place, returned.
+        path: the file; None leaves the network as it is.
+
+    Raises:
+        FileNotFoundError: when there is no file.
+        ValueError: when the file is damaged, holds anything but tensors, or does not fit; one line.
+    """
+    if path is None:
+        return network
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"{path}: no weights here; run the stage before, or name a file")
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises half a dozen types for a damaged file
+        raise ValueError(f"{path}: not a file of plain weights ({type(error).__name__})") from None
+    if not isinstance(state, Mapping) or not all(isinstance(value, torch.Tensor) for value in state.values()):
+        raise ValueError(f"{path}: not a plain state dict")
+    try:
+        network.load_state_dict(state, strict=True)
+    except RuntimeError as error:
+        raise ValueError(f"{path}: weights do not fit the network: {' '.join(str(error).split())[:300]}") from None
+    bad = [name for name, value in network.state_dict().items() if not torch.isfinite(value).all()]
+    if bad:
+        raise ValueError(f"{path}: {bad[0]} is not finite")
+    return network
+
+
+class CheckpointFolder:
+    """Checkpoints of one run: epoch_0007.pt with its hash beside it; the newest two are kept.
+
+    Args:
+        folder: made on the first save.
+        keep: how many to keep.
+    """
+
+    NAME = re.compile(r"^epoch_(\d+)\.pt$")
+
+    def __init__(self, folder: str | Path, keep: int = 2) -> None:
+        self.folder, self.keep = Path(folder), keep
+
+    def save(self, epoch: int, content: Mapping[str, Any]) -> Path:
+        """Write the checkpoint of an epoch, then remove the oldest."""
+        path = self.folder / f"epoch_{epoch:04d}.pt"
+        write_atomic(path, lambda file: torch.save(dict(content), file))
+        write_json(path.with_suffix(".json"), {"epoch": epoch, "sha256": sha256_of(path)})
+        for old in self._newest_first()[self.keep :]:
+            old.with_suffix(".json").unlink(missing_ok=True)
+            old.unlink(missing_ok=True)
+        return path
+
+    def latest(self) -> dict[str, Any] | None:
+        """Content of the newest whole checkpoint, None where there is none; damaged ones are passed over, and said."""
+        for stale in self.folder.glob(".*.tmp"):
+            stale.unlink(missing_ok=True)
+        for path in self._newest_first():
+            try:
+                expected = json.loads(path.with_suffix(".json").read_text())["sha256"]
+                if sha256_of(path) == expected:
+                    return dict(torch.load(path, map_location="cpu", weights_only=True))
+            except (OSError, ValueError, KeyError):
+                pass
+            logger.warning("%s is damaged or incomplete, trying the one before", path)
+        return None
+
+    def _newest_first(self) -> list[Path]:
+        found = [path for path in self.folder.glob("epoch_*.pt") if self.NAME.match(path.name)]
+        return sorted(found, key=lambda path: path.name, reverse=True)

@@ -1,0 +1,191 @@
+"""Handlers for MONAI's engines: continue where a run stopped, keep the best, average weights, clip, show progress."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from ignite.engine import Engine, Events
+from ignite.handlers import ProgressBar
+from monai.engines import IterationEvents
+from torch import nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from .checkpoints import CheckpointFolder, save_weights
+from .files import write_json
+from .sampling import SourceLoader
+
+__all__ = ["BestWeights", "ClipGradients", "Progress", "ResumableRun", "WeightAverage"]
+
+logger = logging.getLogger(__name__)
+
+
+class ResumableRun:
+    """Make a training a function of (seed, epoch): resumed from its newest checkpoint, it ends in the same weights.
+
+    Before each epoch the loader's order and torch's generator are set from the seed and the epoch; after each epoch
+    everything that learns is saved. Comes last in the list of handlers, so that what it loads is not overwritten, and
+    what it saves is complete.
+
+    Args:
+        folder: of the checkpoints.
+        objects: name -> whatever has `state_dict` and `load_state_dict`: network, optimizer, scheduler, ...
+        loader: the training loader.
+        evaluator: whose best score is part of the state.
+        seed: of dropout; the loader has its own.
+        keep: number of checkpoints to keep.
+    """
+
+    def __init__(
+        self,
+        folder: str | Path,
+        objects: Mapping[str, Any],
+        loader: SourceLoader,
+        evaluator: Engine,
+        seed: int,
+        keep: int = 2,
+    ) -> None:
+        self.checkpoints, self.objects = CheckpointFolder(folder, keep), dict(objects)
+        self.loader, self.evaluator, self.seed = loader, evaluator, seed
+
+    def attach(self, engine: Engine) -> None:
+        engine.add_event_handler(Events.STARTED, self.resume)
+        engine.add_event_handler(Events.EPOCH_STARTED, self.seed_epoch)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self.save)
+
+    def resume(self, engine: Engine) -> None:
+        content = self.checkpoints.latest()
+        if content is None:
+            return
+        for name, target in self.objects.items():
+            target.load_state_dict(content[name])
+        engine.state.epoch, engine.state.iteration = content["epoch"], content["iteration"]
+        self.evaluator.state.best_metric = content["best_metric"]
+        self.evaluator.state.best_metric_epoch = content["best_metric_epoch"]
+        logger.info("continuing after epoch %d of %d", content["epoch"], engine.state.max_epochs)
+
+    def seed_epoch(self, engine: Engine) -> None:
+        torch.manual_seed(self.seed * 1_000_003 + engine.state.epoch)
+        if isinstance(self.loader, SourceLoader):
+            self.loader.set_epoch(engine.state.epoch)
+
+    def save(self, engine: Engine) -> None:
+        best = self.evaluator.state
+        content = {name: source.state_dict() for name, source in self.objects.items()}
+        content |= {"epoch": engine.state.epoch, "iteration": engine.state.iteration}
+        content |= {"best_metric": float(best.best_metric), "best_metric_epoch": int(best.best_metric_epoch)}
+        self.checkpoints.save(engine.state.epoch, content)
+
+
+class BestWeights:
+    """Write the weights of the best validation so far, and the score that made them best.
+
+    Where nothing was validated (MONAI Label with an empty validation list) the final weights of a finished run are
+    written; a run that fails writes nothing. Comes after the ValidationHandler in the list of handlers.
+
+    Args:
+        path: the weights file; its score goes to the same name with `.json`.
+        network: what is validated.
+        evaluator: which validates it.
+    """
+
+    def __init__(self, path: str | Path, network: nn.Module, evaluator: Engine) -> None:
+        self.path, self.network, self.evaluator = Path(path), network, evaluator
+
+    def attach(self, engine: Engine) -> None:
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self.keep_best)
+        engine.add_event_handler(Events.COMPLETED, self.keep_last)
+
+    def keep_best(self, engine: Engine) -> None:
+        if self.evaluator.state.best_metric_epoch == engine.state.epoch:
+            self._write(engine)
+
+    def keep_last(self, engine: Engine) -> None:
+        if self.evaluator.state.best_metric_epoch == -1:
+            self._write(engine)
+
+    def _write(self, engine: Engine) -> None:
+        state = self.evaluator.state
+        score = {"key_metric": state.key_metric_name, "epoch": engine.state.epoch, "metrics": dict(state.metrics)}
+        write_json(self.path.with_suffix(".json"), {**score, "sha256": save_weights(self.network, self.path)})
+
+
+class WeightAverage:
+    """Exponential moving average of the weights; `average.network` is what is validated and kept.
+
+    The average starts from the weights at the start of the run, whenever and by whomever they were loaded. Weights that
+    do not move are averaged to themselves, bit for bit.
+
+    Args:
+        network: the one that learns.
+        decay: share of the old average that is kept at each step.
+    """
+
+    def __init__(self, network: nn.Module, decay: float = 0.99) -> None:
+        self.source = network
+        self.average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(decay))
+        self.network: nn.Module = self.average.module
+
+    def attach(self, engine: Engine) -> None:
+        engine.add_event_handler(Events.STARTED, self.restart)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self.update)
+
+    def restart(self, engine: Engine) -> None:
+        self.network.load_state_dict(self.source.state_dict())
+
+    def update(self, engine: Engine) -> None:
+        self.average.update_parameters(self.source)
+        for own, other in zip(self.network.buffers(), self.source.buffers(), strict=True):
+            own.copy_(other)
+
+    def state_dict(self) -> dict[str, Any]:
+        return self.average.state_dict()  # type: ignore[no-any-return]
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.average.load_state_dict(state)
+
+
+class ClipGradients:
+    """Clip the gradients' norm before each step.
+
+    Args:
+        network: whose gradients.
+        max_norm: largest norm.
+    """
+
+    def __init__(self, network: nn.Module, max_norm: float) -> None:
+        self.network, self.max_norm = network, max_norm
+
+    def attach(self, engine: Engine) -> None:
+        engine.add_event_handler(IterationEvents.BACKWARD_COMPLETED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        nn.utils.clip_grad_norm_(self.network.parameters(), self.max_norm)
+
+
+class Progress:
+    """Progress bar over the whole run, with the time left.
+
+    Args:
+        description: what is going on.
+    """
+
+    def __init__(self, description: str) -> None:
+        self.description = description
+
+    def attach(self, engine: Engine) -> None:
+        bar = ProgressBar(desc=self.description, persist=True, ncols=100)
+        bar.attach(
+            engine,
+            output_transform=loss_of,
+            event_name=Events.ITERATION_COMPLETED,
+            closing_event_name=Events.COMPLETED,
+        )
+
+
+def loss_of(output: Any) -> dict[str, float]:
+    """Loss in an engine's output, which is a dict, or a list of dicts where it was decollated."""
+    return {"loss": float((output[0] if isinstance(output, list) else output)["loss"])}

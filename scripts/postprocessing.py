@@ -1,0 +1,111 @@
+"""From the packed tensor to what a person asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+from monai.config import KeysCollection
+from monai.data import MetaTensor
+from monai.transforms import MapTransform
+
+from .decision import NOTICE, Decision
+
+__all__ = ["SplitPackedd", "SummarizeAnswerd", "slice_axis"]
+
+
+class SplitPackedd(MapTransform):
+    """Take the packed logits apart.
+
+    `pred` (1 + classes, H, W, D) becomes the mask's probability (1, H, W, D), a MetaTensor with the image's geometry
+    (TorchScript networks return plain tensors, which `Invertd` would silently skip). The tumour logit of each slice
+    goes to `slice_logits`, float64 (D,), from the lowest slice to the highest, NaN where there is too little brain.
+
+    Args:
+        keys: the prediction.
+        image_key: the image it was made from.
+    """
+
+    def __init__(self, keys: KeysCollection = "pred", image_key: str = "image") -> None:
+        super().__init__(keys)
+        self.image_key = image_key
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        d = dict(data)
+        for key in self.key_iterator(d):
+            packed = d[key].as_tensor() if isinstance(d[key], MetaTensor) else d[key]
+            d["slice_logits"] = packed[1, 0, 0].double().cpu().numpy().reshape(-1)
+            d[key] = MetaTensor(packed[:1].float().sigmoid()).copy_meta_from(d[self.image_key])
+        return d
+
+
+class SummarizeAnswerd(MapTransform):
+    """Put the answer into `result`, a dict of plain JSON; MONAI Label shows it to its clients as parameters.
+
+    Args:
+        keys: the mask on the input's own grid, (1, H, W, D) of 0 and 1.
+        decision: temperature, thresholds and the volume rule.
+        model: what to say about the weights.
+    """
+
+    def __init__(self, keys: KeysCollection, decision: Decision, model: Mapping[str, Any] | None = None) -> None:
+        super().__init__(keys)
+        self.decision, self.model = decision, dict(model or {})
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        d = dict(data)
+        for key in self.key_iterator(d):
+            mask = d[key]
+            d["result"] = {**d.get("result", {}), **self.summarize(mask, d["slice_logits"])}
+        return d
+
+    def summarize(self, mask: MetaTensor, slice_logits: np.ndarray) -> dict[str, Any]:
+        """Answer for one scan: probability, state, and for a volume its slices and the tumour's size."""
+        decision, has_mask = self.decision, bool((mask > 0).any())
+        slices = decision.probability(slice_logits)
+        probability = decision.volume_probability(slices)
+        known = bool(np.isfinite(probability))
+        answer: dict[str, Any] = {
+            "tumor_probability": _rounded(probability),
+            "tumor_detected": decision.detected(probability) if known else None,
+            "threshold": decision.operating_point,
+            "display_threshold": decision.display_threshold,
+            "state": decision.state(probability) if known else "no_answer",
+            "flags": _flags(decision, probability, has_mask),
+        }
+        if len(mask.meta["spatial_shape"]) == 3:
+            axis, ascending = slice_axis(mask.meta["original_affine"])
+            ordered = slices if ascending else slices[::-1]
+            answer |= {"slice_axis": axis, "slice_probabilities": [_rounded(p) for p in ordered]}
+        if mask.meta.get("spacing_known"):
+            millimetres = np.abs(np.linalg.det(np.asarray(mask.meta["original_affine"], dtype=np.float64)[:3, :3]))
+            answer["volume_ml"] = round(float((mask > 0).sum()) * float(millimetres) / 1000.0, 4)
+        return {**answer, "model": self.model, "notice": NOTICE}
+
+
+def _flags(decision: Decision, probability: float, has_mask: bool) -> list[str]:
+    """What a reader must know before believing the answer."""
+    if not np.isfinite(probability):
+        return ["no slice shows enough brain"]
+    if decision.detected(probability) and not has_mask:
+        return ["the heads disagree: a tumour is probable, but none is outlined"]
+    if decision.state(probability) == "no_tumor" and has_mask:
+        return ["the heads disagree: a region is outlined, but a tumour is improbable"]
+    return []
+
+
+def slice_axis(affine: np.ndarray) -> tuple[int, bool]:
+    """File axis that is nearest to inferior-superior, and whether it runs upwards.
+
+    >>> slice_axis(np.diag([-1.0, -1.0, -2.0, 1.0]))
+    (2, False)
+    """
+    orientation = nib.io_orientation(np.asarray(affine, dtype=np.float64))
+    axis = int(np.flatnonzero(orientation[:, 0] == 2)[0])
+    return axis, bool(orientation[axis, 1] > 0)
+
+
+def _rounded(value: float) -> float | None:
+    return round(float(value), 6) if np.isfinite(value) else None
