@@ -12,7 +12,7 @@ from monai.bundle.reference_resolver import ReferenceResolver
 
 from .files import write_json
 
-__all__ = ["UnknownKeyError", "begin", "component", "running_config"]
+__all__ = ["UnknownKeyError", "begin", "parts", "running_config"]
 
 # what MONAI itself adds to a config: run's own settings, metadata, experiment tracking, MONAI Label's overrides
 GIVEN_BY_MONAI = {
@@ -34,18 +34,28 @@ class UnknownKeyError(ValueError):
     """A key that no config of this bundle has, most often a misspelt override."""
 
 
-def component(bundle_root: str | Path, config: str, id: str) -> Any:
-    """One part of another config of this bundle, parsed; how a part that several workflows need is written once.
+def parts(bundle_root: str | Path, config: str, ids: Sequence[str], **overrides: Any) -> dict[str, Any]:
+    """Parts of another config of this bundle; how what several workflows need is written once.
 
     Args:
         bundle_root: the bundle's folder.
         config: file name in `configs/`.
-        id: the part.
+        ids: the parts, made together: where two refer to a third, it is the same object.
+        overrides: values of other keys of that config.
+
+    Returns:
+        The parts by their ids.
+
+    Raises:
+        UnknownKeyError: for an override that the config does not have.
     """
     parser = ConfigParser()
     parser.read_config(str(Path(bundle_root) / "configs" / config))
-    parser["bundle_root"] = str(bundle_root)
-    return parser.get_parsed_content(id)
+    for key, value in {"bundle_root": str(bundle_root), **overrides}.items():
+        if key not in parser:
+            raise UnknownKeyError(f"{config} has no key '{key}'")
+        parser[key] = value
+    return {id: parser.get_parsed_content(id) for id in ids}
 
 
 def begin(bundle_root: str | Path, configs: Sequence[str], output_dir: str | Path | None = None) -> None:

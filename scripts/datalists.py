@@ -19,7 +19,7 @@ from typing import Any
 
 from .readers import decathlon_channels
 
-__all__ = ["Case", "brats_cases", "gather_cases", "image_cases", "patient_of"]
+__all__ = ["Case", "brats_cases", "gather_cases", "image_cases", "patient_of", "scans"]
 
 Case = dict[str, Any]
 
@@ -163,6 +163,19 @@ def image_cases(root: Path, source: str) -> list[Case]:
         for folder, cls in CLASSES.items()
         for path in _visible_files(folders[folder])
     ]
+
+
+def scans(path: str | Path) -> list[dict[str, str]]:
+    """Scans to predict: one file, or every file below a folder.
+
+    Raises:
+        ValueError: when there is nothing.
+    """
+    path = Path(path)
+    files = [path] if path.is_file() else list(_visible_files(path)) if path.is_dir() else []
+    if not files:
+        raise ValueError(f"{path}: no scan here")
+    return [{"image": str(file)} for file in files]
 
 
 def _require_folder(root: Path) -> None:

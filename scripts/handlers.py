@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from ignite.distributed import one_rank_only
 from ignite.engine import Engine, Events
 from ignite.handlers import ProgressBar
 from monai.engines import IterationEvents
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from .checkpoints import CheckpointFolder, save_weights
+from .checkpoints import CheckpointFolder, load_weights, save_weights
 from .files import write_json
 from .sampling import SourceLoader
 
-__all__ = ["BestWeights", "ClipGradients", "Progress", "ResumableRun", "WeightAverage"]
+__all__ = ["BestWeights", "ClipGradients", "LoadWeights", "Progress", "ResumableRun", "WeightAverage", "WriteAnswers"]
 
 logger = logging.getLogger(__name__)
 
@@ -72,6 +73,7 @@ class ResumableRun:
         if isinstance(self.loader, SourceLoader):
             self.loader.set_epoch(engine.state.epoch)
 
+    @one_rank_only()  # type: ignore[misc]
     def save(self, engine: Engine) -> None:
         best = self.evaluator.state
         content = {name: source.state_dict() for name, source in self.objects.items()}
@@ -107,6 +109,7 @@ class BestWeights:
         if self.evaluator.state.best_metric_epoch == -1:
             self._write(engine)
 
+    @one_rank_only()  # type: ignore[misc]
     def _write(self, engine: Engine) -> None:
         state = self.evaluator.state
         score = {"key_metric": state.key_metric_name, "epoch": engine.state.epoch, "metrics": dict(state.metrics)}
@@ -148,6 +151,42 @@ class WeightAverage:
         self.average.load_state_dict(state)
 
 
+class LoadWeights:
+    """Load plain weights strictly when an engine starts; MONAI's own loader passes over what does not fit.
+
+    Args:
+        network: gets them.
+        path: the weights file.
+    """
+
+    def __init__(self, network: nn.Module, path: str | Path) -> None:
+        self.network, self.path = network, path
+
+    def attach(self, engine: Engine) -> None:
+        engine.add_event_handler(Events.STARTED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        load_weights(self.network, self.path)
+
+
+class WriteAnswers:
+    """Write each scan's answer as soon as it is there.
+
+    Args:
+        writer: called with the postprocessed item.
+    """
+
+    def __init__(self, writer: Callable[[Mapping[str, Any]], Any]) -> None:
+        self.writer = writer
+
+    def attach(self, engine: Engine) -> None:
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        for item in engine.state.output:
+            self.writer(item)
+
+
 class ClipGradients:
     """Clip the gradients' norm before each step.
 
@@ -187,5 +226,5 @@ class Progress:
 
 
 def loss_of(output: Any) -> dict[str, float]:
-    """Loss in an engine's output, which is a dict, or a list of dicts where it was decollated."""
-    return {"loss": float((output[0] if isinstance(output, list) else output)["loss"])}
+    """Loss in an engine's output, where it has one."""
+    return {"loss": float(output["loss"])} if isinstance(output, Mapping) and "loss" in output else {}

@@ -7,7 +7,7 @@ counted as false positives instead. AUCs are computed within one source, never o
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -97,6 +97,11 @@ def classification_scores(classes: np.ndarray, probabilities: np.ndarray, thresh
     }
 
 
+def _prediction_and_target(output: Mapping[str, Any]) -> tuple[Any, Any]:
+    """What a MONAI engine's metric looks at."""
+    return output["pred"], output["label"]
+
+
 class PatientDice(Metric):
     """Mean over cases of the volumetric Dice, their slices put together again: no matter how they were batched.
 
@@ -104,16 +109,17 @@ class PatientDice(Metric):
     its slices leaves the mean; with no case at all the result is 0.
     """
 
-    def __init__(self, output_transform: Callable[[Any], Any] = lambda output: output) -> None:
-        super().__init__(output_transform)
+    def __init__(self) -> None:
+        super().__init__(_prediction_and_target)
 
     def reset(self) -> None:
         self.counts: dict[str, np.ndarray] = {}  # shared, predicted and reference pixels of each case
 
-    def update(self, output: Mapping[str, Any]) -> None:
-        logits, target = output["pred"].get("seg"), output["label"]
-        if logits is None:
+    def update(self, output: tuple[Mapping[str, Any], Mapping[str, Any]]) -> None:
+        prediction, target = output
+        if "seg" not in prediction:
             return
+        logits = prediction["seg"]
         predicted, reference = (logits > 0).flatten(1), (target["mask"] > 0.5).flatten(1)
         counts = torch.stack([(predicted & reference).sum(1), predicted.sum(1), reference.sum(1)], dim=1).cpu().numpy()
         for case, row in zip(target["case"], counts, strict=True):
@@ -133,18 +139,16 @@ class SourceAUC(Metric):
         source: only this one; None for all.
     """
 
-    def __init__(
-        self, source: str | None = None, output_transform: Callable[[Any], Any] = lambda output: output
-    ) -> None:
+    def __init__(self, source: str | None = None) -> None:
         self.source = source
-        super().__init__(output_transform)
+        super().__init__(_prediction_and_target)
 
     def reset(self) -> None:
         self.answers: dict[str, list[tuple[float, float]]] = {}
 
-    def update(self, output: Mapping[str, Any]) -> None:
-        target = output["label"]
-        logits = output["pred"]["cls"].flatten().tolist()
+    def update(self, output: tuple[Mapping[str, Any], Mapping[str, Any]]) -> None:
+        prediction, target = output
+        logits = prediction["cls"].flatten().tolist()
         for source, cls, logit in zip(target["source"], target["cls"].tolist(), logits, strict=True):
             if math.isfinite(cls):
                 self.answers.setdefault(source, []).append((cls, logit))

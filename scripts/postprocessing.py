@@ -13,7 +13,7 @@ from monai.transforms import MapTransform
 
 from .decision import NOTICE, Decision
 
-__all__ = ["SplitPackedd", "SummarizeAnswerd", "slice_axis"]
+__all__ = ["SplitPackedd", "SummarizeAnswerd", "as_displayed", "slice_axis"]
 
 
 class SplitPackedd(MapTransform):
@@ -105,6 +105,13 @@ def slice_axis(affine: np.ndarray) -> tuple[int, bool]:
     orientation = nib.io_orientation(np.asarray(affine, dtype=np.float64))
     axis = int(np.flatnonzero(orientation[:, 0] == 2)[0])
     return axis, bool(orientation[axis, 1] > 0)
+
+
+def as_displayed(volume: np.ndarray, affine: np.ndarray) -> np.ndarray:
+    """Turn a volume on its file's axes into (rows to posterior, columns to the left, slices to superior)."""
+    orientation = nib.io_orientation(np.asarray(affine, dtype=np.float64))
+    wanted = nib.orientations.axcodes2ornt(("P", "L", "S"))
+    return np.asarray(nib.apply_orientation(volume, nib.orientations.ornt_transform(orientation, wanted)))
 
 
 def _rounded(value: float) -> float | None:

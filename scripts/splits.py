@@ -165,12 +165,12 @@ def data_fingerprint(cases: Iterable[Case]) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
-def load_split(split_file: str | Path, cases: Sequence[Case], fold: int = 0) -> dict[str, list[Case]]:
+def load_split(split_file: str | Path, store_dir: str | Path, fold: int = 0) -> dict[str, list[Case]]:
     """Cases of the training, validation and test set.
 
     Args:
         split_file: from `write_split`.
-        cases: of the store.
+        store_dir: the slice store that it was made for.
         fold: the test fold.
 
     Returns:
@@ -178,11 +178,14 @@ def load_split(split_file: str | Path, cases: Sequence[Case], fold: int = 0) -> 
         group from the split file.
 
     Raises:
-        ValueError: when the file was made for other data, or two sets share anything.
+        ValueError: when the file is missing or made for other data, or two sets share anything.
     """
+    cases = SliceStore(store_dir).cases()
+    if not Path(split_file).is_file():
+        raise ValueError(f"{split_file}: no split here, preprocessing makes one")
     split = json.loads(Path(split_file).read_text())
     if split["data_fingerprint"] != data_fingerprint(cases):
-        raise ValueError(f"{split_file}: made for other data than the store holds; run preprocessing again")
+        raise ValueError(f"{split_file}: made for other data than {store_dir} holds; run preprocessing again")
     subsets: dict[str, list[Case]] = {name: [] for name in SUBSETS}
     counts: dict[str, int] = {}  # folds of volumes and of images
     for case in cases:

@@ -19,7 +19,15 @@ from torch.nn.functional import interpolate
 
 from .head import find_head, tissue_level
 
-__all__ = ["BACKGROUND", "FitHeadd", "NormalizeForegroundd", "WholeTumord", "foreground_statistics", "normalize"]
+__all__ = [
+    "BACKGROUND",
+    "FitHeadd",
+    "NormalizeForegroundd",
+    "RequireSameGridd",
+    "WholeTumord",
+    "foreground_statistics",
+    "normalize",
+]
 
 # The network's input: standard deviations of the foreground within this range, and one value for everything else.
 BACKGROUND, DARKEST, BRIGHTEST = -4.0, -3.9, 5.0
@@ -186,6 +194,35 @@ class NormalizeForegroundd(MapTransform):
 def _per_channel(values: torch.Tensor) -> torch.Tensor:
     """(C,) -> (C, 1, 1, 1)."""
     return values.view(-1, 1, 1, 1)
+
+
+class RequireSameGridd(MapTransform):
+    """Refuse a mask that was not drawn on its image's grid.
+
+    Args:
+        keys: masks as they were read, MetaTensor.
+        image_key: their image, whose metadata tell the grid that it was read on.
+
+    Raises:
+        ValueError: when the shapes differ, or the affines by more than a hundredth of a voxel.
+    """
+
+    def __init__(self, keys: KeysCollection, image_key: str = "image", allow_missing_keys: bool = False) -> None:
+        super().__init__(keys, allow_missing_keys)
+        self.image_key = image_key
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        d = dict(data)
+        grid = d[self.image_key].meta
+        for key in self.key_iterator(d):
+            own, path = d[key].meta, d[key].meta["filename_or_obj"]
+            if tuple(own["spatial_shape"]) != tuple(grid["spatial_shape"]):
+                shapes = (tuple(int(n) for n in meta["spatial_shape"]) for meta in (own, grid))
+                raise ValueError("{}: mask of shape {} on an image of shape {}".format(path, *shapes))
+            offset = np.linalg.inv(np.asarray(grid["original_affine"])) @ np.asarray(own["original_affine"])
+            if np.abs(offset - np.eye(4)).max() > 0.01:
+                raise ValueError(f"{path}: the mask lies elsewhere than its image (their affines differ)")
+        return d
 
 
 class WholeTumord(MapTransform):

@@ -1,0 +1,55 @@
+"""A report as a table on a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+__all__ = ["as_text", "table"]
+
+
+def as_text(report: Mapping[str, Any]) -> str:
+    """The numbers of a report that a reader looks for first."""
+    segmentation, classification = report["segmentation"], report["classification"]
+    names = [name for name in segmentation["mean"]]
+    patients = [[p["id"], *(p[name] for name in names), p["reference_ml"]] for p in segmentation["patients"]]
+    patients.append([f"mean of {segmentation['n']}", *segmentation["mean"].values(), None])
+    columns = ["n", "positives", "roc_auc", "pr_auc", "prevalence", "threshold", "sensitivity", "specificity"]
+    sources = [[source, *(scores[c] for c in columns)] for source, scores in classification.items()]
+    empty = segmentation["empty_slices"]
+    lines = [
+        "",
+        f"Segmentation: {report['rules']['region']}; volumetric, per case",
+        table(["case", *names, "ml"], patients),
+        f"Slices without tumour: {empty['n']}, something drawn on {_cell(empty['false_positive_rate'])} of them, "
+        f"{_cell(empty['mean_false_positive_mm2'])} mm2 on average",
+        "",
+        f"Classification, within each source; tumour slice of a volume: {report['rules']['tumor_slice']}",
+        table(["source", *columns], sources),
+        "",
+        report["notice"],
+    ]
+    return "\n".join(lines)
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    """Rows under a header, columns aligned.
+
+    >>> print(table(["case", "dice"], [["a", 0.5], ["long", None]]))
+    case   dice
+    a     0.500
+    long      -
+    """
+    cells = [list(header), *([_cell(value) for value in row] for row in rows)]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(header))]
+    lines = [
+        "  ".join(c.ljust(w) if i == 0 else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True)))
+        for row in cells
+    ]
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.3f}" if isinstance(value, float) else str(value)
