@@ -15,11 +15,11 @@ from monai.engines import IterationEvents
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from .checkpoints import CheckpointFolder, load_weights, save_weights
+from .checkpoints import CheckpointFolder, save_weights
 from .files import write_json
 from .sampling import SourceLoader
 
-__all__ = ["BestWeights", "ClipGradients", "LoadWeights", "Progress", "ResumableRun", "WeightAverage", "WriteAnswers"]
+__all__ = ["BestWeights", "ClipGradients", "Progress", "ResumableRun", "WeightAverage", "WriteAnswers"]
 
 logger = logging.getLogger(__name__)
 
@@ -149,24 +149,6 @@ class WeightAverage:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.average.load_state_dict(state)
-
-
-class LoadWeights:
-    """Load plain weights strictly when an engine starts; MONAI's own loader passes over what does not fit.
-
-    Args:
-        network: gets them.
-        path: the weights file.
-    """
-
-    def __init__(self, network: nn.Module, path: str | Path) -> None:
-        self.network, self.path = network, path
-
-    def attach(self, engine: Engine) -> None:
-        engine.add_event_handler(Events.STARTED, self)
-
-    def __call__(self, engine: Engine) -> None:
-        load_weights(self.network, self.path)
 
 
 class WriteAnswers:

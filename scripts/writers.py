@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 from collections.abc import Mapping
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from PIL import Image
 
 from .files import write_atomic, write_json
 
-__all__ = ["PredictionWriter", "stem_of"]
+__all__ = ["PredictionWriter"]
 
 SUFFIXES = (".nii.gz", ".nii", ".png", ".jpg", ".jpeg")
 
@@ -45,7 +46,7 @@ class PredictionWriter:
         mask = data["pred"]
         source = str(mask.meta["filename_or_obj"])
         is_picture = not mask.meta.get("spacing_known", True)
-        target = self.output_dir / (name or stem_of(source))
+        target = self.output_dir / (name or self.stem(Path(source).name))
         files = {
             "json": target.with_name(f"{target.name}.json"),
             "mask": target.with_name(f"{target.name}_mask.{'png' if is_picture else 'nii.gz'}"),
@@ -63,23 +64,26 @@ class PredictionWriter:
         write_json(files["json"], {"input": Path(source).name, **data["result"]})
         return {kind: str(path) for kind, path in files.items()}
 
+    def update_index(self, entries: Mapping[str, Any]) -> None:
+        """Add entries to `index.json`, which says for every input where its answer is, or why there is none."""
+        path = self.output_dir / "index.json"
+        before = json.loads(path.read_text()) if path.is_file() else {}
+        write_json(path, {**before, **entries})
+
+    @staticmethod
+    def stem(path: str | Path) -> Path:
+        """A path without the suffix of an image.
+
+        >>> [str(PredictionWriter.stem(p)) for p in ("a/scan.nii.gz", "Y1.JPG", "none")]
+        ['a/scan', 'Y1', 'none']
+        """
+        path = Path(path)
+        suffix = next((s for s in SUFFIXES if path.name.lower().endswith(s) and path.name.lower() != s), "")
+        return path.with_name(path.name[: len(path.name) - len(suffix)])
+
 
 def _nifti_bytes(voxels: np.ndarray, affine: np.ndarray) -> bytes:
     """A compressed NIfTI with geometry and nothing else."""
-    import gzip
-
     image = nib.Nifti1Image(voxels, np.asarray(affine, dtype=np.float64))
     image.header.set_xyzt_units("mm")
-    buffer = BytesIO(image.to_bytes())
-    return gzip.compress(buffer.getvalue(), compresslevel=6, mtime=0)
-
-
-def stem_of(path: str | Path) -> str:
-    """File name without the suffix of an image.
-
-    >>> stem_of("a/scan.nii.gz"), stem_of("Y1.JPG"), stem_of("no suffix")
-    ('scan', 'Y1', 'no suffix')
-    """
-    name = Path(path).name
-    suffix = next((s for s in SUFFIXES if name.lower().endswith(s)), "")
-    return name[: len(name) - len(suffix)] or name
+    return gzip.compress(image.to_bytes(), compresslevel=6, mtime=0)

@@ -1,0 +1,152 @@
+"""The command line: one subcommand a thing that people come for. What needs torch is imported when it is run."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from . import __version__
+from .errors import UserError, reason_of
+from .presets import PRESETS
+
+NOTICE = "Research use only. Not a medical device."
+BAD_INPUT = 2
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a subcommand; return the exit code: 0 done, 2 bad input or usage, 130 interrupted."""
+    options = parser().parse_args(arguments)
+    try:
+        return int(options.run(options) or 0)
+    except KeyboardInterrupt:
+        print("interrupted; the same command continues", file=sys.stderr)
+        return 130
+    except Exception as error:
+        reason = reason_of(error)
+        if reason is None:
+            raise
+        print(f"error: {reason}", file=sys.stderr)
+        return BAD_INPUT
+
+
+def parser() -> argparse.ArgumentParser:
+    """All subcommands and their options."""
+    top = argparse.ArgumentParser(prog="python -m bundle", description=f"Brain tumour on MRI slices. {NOTICE}")
+    top.add_argument("--version", action="version", version=__version__)
+    commands = top.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(name: str, run: object, text: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=text, description=text)
+        sub.set_defaults(run=run)
+        return sub
+
+    sub = command("predict", predict, "Answer for scans: probability, state, mask on the scan's own grid.")
+    sub.add_argument("paths", nargs="+", metavar="PATH", help="PNG, JPEG or NIfTI file, or a folder of them")
+    sub.add_argument("--output", required=True, help="folder for NAME.json, NAME_mask.png / .nii.gz and index.json")
+    sub.add_argument("--model", help="plain weights (default: the bundle's)")
+    sub.add_argument("--network", choices=["cpu", "base", "large"], help="where no report beside the weights tells")
+    sub.add_argument("--overwrite", action="store_true", help="replace answers that are there")
+    sub.add_argument("--batch-size", type=positive, default=8, help="slices a pass (default: 8)")
+    sub.add_argument("--device", help="cpu, cuda, cuda:1, ... (default: the GPU if there is one)")
+
+    sub = command("pipeline", pipeline, "Preprocess, train in three stages, evaluate; continues where it stopped.")
+    sub.add_argument("--brats", metavar="DIR", required=True, help="folder of BraTS volumes")
+    sub.add_argument("--kaggle", metavar="[NAME=]DIR", action="append", required=True, help="yes/no images; repeatable")
+    sub.add_argument("--output", metavar="DIR", default="runs/pipeline", help="default: runs/pipeline")
+    sub.add_argument("--preset", choices=list(PRESETS), default="quick", help="how long to train (default: quick)")
+    sub.add_argument("--network", choices=["cpu", "base", "large"], default="cpu")
+    sub.add_argument("--seed", type=int, default=0)
+    sub.add_argument("--fold", type=int, default=0, help="which fold is the test set (default: 0)")
+    sub.add_argument("--device")
+    sub.add_argument("--tracking", choices=["mlflow"], help="also log to MLflow")
+
+    sub = command("demo", demo, "The whole job on synthetic data, in minutes.")
+    sub.add_argument("--output", metavar="DIR", default="runs/demo", help="default: runs/demo")
+
+    sub = command("phantoms", phantoms, "Write synthetic volumes and images with known truth.")
+    sub.add_argument("--output", metavar="DIR", required=True, help="gets brats/ and kaggle/")
+    sub.add_argument("--patients", type=positive, default=12)
+    sub.add_argument("--images", type=positive, default=80)
+    sub.add_argument("--seed", type=int, default=0)
+    sub.add_argument("--shortcut", action="store_true", help="tie the images' look to their label, to test audits")
+
+    sub = command("data", data, "Download an open data set; its licence is printed first.")
+    sub.add_argument("source", choices=["brats", "kaggle"])
+    sub.add_argument("--root", metavar="DIR", required=True, help="where to put it")
+    return top
+
+
+def positive(text: str) -> int:
+    """A whole number above zero."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{number} is not above zero")
+    return number
+
+
+def predict(options: argparse.Namespace) -> int:
+    from .predictor import Predictor, predict_files
+
+    for path in options.paths:
+        if not Path(path).exists():
+            print(f"error: {path}: no such file or folder", file=sys.stderr)
+    present = [path for path in options.paths if Path(path).exists()]
+    if not present:
+        return BAD_INPUT
+    predictor = Predictor(options.model, options.network, options.device, options.batch_size)
+    index = predict_files(predictor, present, options.output, options.overwrite)
+    failed = [entry["error"] for entry in index.values() if "error" in entry]
+    for reason in failed:
+        print(f"error: {reason}", file=sys.stderr)
+    print(
+        f"{len(index) - len(failed)} of {len(options.paths) - len(present) + len(index)} scans answered in {options.output}"
+    )
+    print(NOTICE)
+    return BAD_INPUT if failed or len(present) < len(options.paths) else 0
+
+
+def pipeline(options: argparse.Namespace) -> int:
+    from .pipeline import run_pipeline
+
+    models = run_pipeline(
+        options.output,
+        options.brats,
+        options.kaggle,
+        options.preset,
+        options.network,
+        options.seed,
+        options.fold,
+        options.device,
+        options.tracking,
+    )
+    print(f"\nweights and report: {models}\nreport and pictures: {models.parent / 'evaluation'}")
+    return 0
+
+
+def demo(options: argparse.Namespace) -> int:
+    from .demo import run_demo
+
+    return run_demo(Path(options.output))
+
+
+def phantoms(options: argparse.Namespace) -> int:
+    from .phantoms import write_images, write_volumes
+
+    root = Path(options.output)
+    write_volumes(root / "brats", options.patients, seed=options.seed)
+    write_images(root / "kaggle", options.images, seed=options.seed, shortcut=options.shortcut)
+    print(f"{options.patients} volumes in {root / 'brats'}, {options.images} images in {root / 'kaggle'}")
+    return 0
+
+
+def data(options: argparse.Namespace) -> int:
+    from .download import DownloadError, fetch_brats, fetch_kaggle
+
+    try:
+        folder = {"brats": fetch_brats, "kaggle": fetch_kaggle}[options.source](Path(options.root))
+    except DownloadError as error:
+        raise UserError(str(error)) from None
+    print(f"ready: {folder}")
+    return 0

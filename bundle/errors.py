@@ -1,0 +1,29 @@
+"""What went wrong, in one line for the person who can mend it."""
+
+from __future__ import annotations
+
+__all__ = ["UserError", "reason_of"]
+
+# what bad input raises, by whatever component met it; anything else is a bug and keeps its traceback
+INPUT_ERRORS = (ValueError, FileNotFoundError, FileExistsError, NotADirectoryError, PermissionError)
+
+
+class UserError(Exception):
+    """Bad input or usage; the message is one line that names the file or option and the reason."""
+
+
+def root_cause(error: BaseException) -> BaseException:
+    """The error at the bottom of MONAI's chain of "applying transform" and "failed to instantiate"."""
+    while isinstance(error, RuntimeError) and error.__cause__ is not None:
+        error = error.__cause__
+    return error
+
+
+def reason_of(error: BaseException) -> str | None:
+    """The reason, if it is bad input's; None for a bug. More than one line only where there is more than one fault."""
+    cause = root_cause(error)
+    if not isinstance(cause, (UserError, *INPUT_ERRORS)):
+        return None
+    if isinstance(cause, OSError) and cause.filename and cause.strerror:
+        return f"{cause.filename}: {cause.strerror}"
+    return str(cause)

@@ -1,0 +1,79 @@
+"""The bundle's configs, from anywhere: find the bundle's folder, make its components importable, run its workflows."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from monai.bundle import ConfigWorkflow
+
+__all__ = ["BUNDLE_ROOT", "load_workflow", "parse", "run_workflow"]
+
+BUNDLE_ROOT = Path(__file__).resolve().parent.parent
+
+
+def make_importable(root: Path) -> None:
+    """Put a bundle's folder first on the path, and unload another bundle's `scripts`, which bears the same name."""
+    loaded = sys.modules.get("scripts")
+    if loaded is not None and root not in [Path(p).parent for p in getattr(loaded, "__path__", [])]:
+        for name in [n for n in sys.modules if n == "scripts" or n.startswith("scripts.")]:
+            del sys.modules[name]
+    if str(root) in sys.path:
+        sys.path.remove(str(root))
+    sys.path.insert(0, str(root))
+
+
+@contextmanager
+def trusting() -> Iterator[None]:
+    """Parse our own configs without MONAI's warning that a config is code."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="parsing config_file")
+        yield
+
+
+def load_workflow(configs: Sequence[str], root: Path = BUNDLE_ROOT, **overrides: Any) -> ConfigWorkflow:
+    """A MONAI workflow from config files of the bundle.
+
+    Args:
+        configs: file names in `configs/`, the first complete, the others overlays.
+        root: the bundle's folder.
+        overrides: values by config id; `#` for nested ones.
+    """
+    from monai.bundle import ConfigWorkflow
+
+    make_importable(root)
+    files = [str(root / "configs" / name) for name in configs]
+    with trusting():
+        return ConfigWorkflow(
+            config_file=files if len(files) > 1 else files[0],
+            meta_file=str(root / "configs" / "metadata.json"),
+            logging_file=False,
+            bundle_root=str(root),
+            **overrides,
+        )
+
+
+def run_workflow(run_id: str, configs: Sequence[str], root: Path = BUNDLE_ROOT, **overrides: Any) -> None:
+    """Run a workflow to its end, quietly but for its progress bars and tables."""
+    logging.getLogger("ignite").setLevel(logging.WARNING)
+    logging.getLogger("monai").setLevel(logging.WARNING)
+    workflow = load_workflow(configs, root, **overrides)
+    workflow.run_id = run_id
+    with trusting():
+        workflow.initialize()
+        workflow.run()
+        workflow.finalize()
+
+
+def parse(config: str, ids: Sequence[str], root: Path = BUNDLE_ROOT, **overrides: Any) -> dict[str, Any]:
+    """Parts of one config, by their ids."""
+    workflow = load_workflow([config], root, **overrides)
+    with trusting():
+        workflow.initialize()
+        return {id: workflow.parser.get_parsed_content(id) for id in ids}
