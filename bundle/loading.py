@@ -29,11 +29,19 @@ def make_importable(root: Path) -> None:
     sys.path.insert(0, str(root))
 
 
+def quieten() -> None:
+    """Silence what MONAI and ignite tell at every start, so that progress, tables and errors can be seen."""
+    logging.getLogger("ignite").setLevel(logging.WARNING)
+    for name in ("monai.bundle.workflows", "monai.data.image_reader", "monai.data.nvimgcodec_pydicom_plugin"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+
+
 @contextmanager
 def trusting() -> Iterator[None]:
-    """Parse our own configs without MONAI's warning that a config is code."""
+    """Parse our own configs without MONAI's warnings that a config is code, and that a GPU's DICOM codec is absent."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="parsing config_file")
+        warnings.filterwarnings("ignore", message="NvImgCodecPydicomReader")
         yield
 
 
@@ -47,6 +55,7 @@ def load_workflow(configs: Sequence[str], root: Path = BUNDLE_ROOT, **overrides:
     """
     from monai.bundle import ConfigWorkflow
 
+    quieten()
     make_importable(root)
     files = [str(root / "configs" / name) for name in configs]
     with trusting():
@@ -61,8 +70,6 @@ def load_workflow(configs: Sequence[str], root: Path = BUNDLE_ROOT, **overrides:
 
 def run_workflow(run_id: str, configs: Sequence[str], root: Path = BUNDLE_ROOT, **overrides: Any) -> None:
     """Run a workflow to its end, quietly but for its progress bars and tables."""
-    logging.getLogger("ignite").setLevel(logging.WARNING)
-    logging.getLogger("monai").setLevel(logging.WARNING)
     workflow = load_workflow(configs, root, **overrides)
     workflow.run_id = run_id
     with trusting():

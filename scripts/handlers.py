@@ -13,13 +13,13 @@ from ignite.engine import Engine, Events
 from ignite.handlers import ProgressBar
 from monai.engines import IterationEvents
 from torch import nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 
 from .checkpoints import CheckpointFolder, save_weights
 from .files import write_json
 from .sampling import SourceLoader
 
-__all__ = ["BestWeights", "ClipGradients", "Progress", "ResumableRun", "WeightAverage", "WriteAnswers"]
+__all__ = ["AverageWeights", "BestWeights", "ClipGradients", "Progress", "ResumableRun", "WriteAnswers"]
 
 logger = logging.getLogger(__name__)
 
@@ -116,39 +116,31 @@ class BestWeights:
         write_json(self.path.with_suffix(".json"), {**score, "sha256": save_weights(self.network, self.path)})
 
 
-class WeightAverage:
-    """Exponential moving average of the weights; `average.network` is what is validated and kept.
+class AverageWeights:
+    """Keep a moving average of the weights, which is what is validated and kept.
 
     The average starts from the weights at the start of the run, whenever and by whomever they were loaded. Weights that
-    do not move are averaged to themselves, bit for bit.
+    do not move are averaged to themselves, bit for bit; running statistics are copied.
 
     Args:
         network: the one that learns.
-        decay: share of the old average that is kept at each step.
+        average: torch's AveragedModel of it.
     """
 
-    def __init__(self, network: nn.Module, decay: float = 0.99) -> None:
-        self.source = network
-        self.average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(decay))
-        self.network: nn.Module = self.average.module
+    def __init__(self, network: nn.Module, average: AveragedModel) -> None:
+        self.network, self.average = network, average
 
     def attach(self, engine: Engine) -> None:
         engine.add_event_handler(Events.STARTED, self.restart)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self.update)
 
     def restart(self, engine: Engine) -> None:
-        self.network.load_state_dict(self.source.state_dict())
+        self.average.module.load_state_dict(self.network.state_dict())
 
     def update(self, engine: Engine) -> None:
-        self.average.update_parameters(self.source)
-        for own, other in zip(self.network.buffers(), self.source.buffers(), strict=True):
+        self.average.update_parameters(self.network)
+        for own, other in zip(self.average.module.buffers(), self.network.buffers(), strict=True):
             own.copy_(other)
-
-    def state_dict(self) -> dict[str, Any]:
-        return self.average.state_dict()  # type: ignore[no-any-return]
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.average.load_state_dict(state)
 
 
 class WriteAnswers:
@@ -209,4 +201,4 @@ class Progress:
 
 def loss_of(output: Any) -> dict[str, float]:
     """Loss in an engine's output, where it has one."""
-    return {"loss": float(output["loss"])} if isinstance(output, Mapping) and "loss" in output else {}
+    return {"loss": output["loss"].item()} if isinstance(output, Mapping) and "loss" in output else {}

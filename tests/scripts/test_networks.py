@@ -1,0 +1,122 @@
+"""The network: shapes, switches, freezing, packing."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from scripts.networks import NETWORKS, MultiTaskUNet, freeze, multi_task_unet
+from scripts.transforms import BACKGROUND
+
+
+def head_image(batch: int = 2, side: int = 64) -> torch.Tensor:
+    """Random tissue in the middle, background around."""
+    image = torch.full((batch, 1, side, side), BACKGROUND)
+    image[:, :, side // 4 : -side // 4, side // 4 : -side // 4] = torch.randn(batch, 1, side // 2, side // 2).clamp(-3, 3)
+    return image
+
+
+@pytest.fixture
+def network() -> MultiTaskUNet:
+    torch.manual_seed(0)
+    return multi_task_unet("cpu")
+
+
+@pytest.mark.parametrize("name", sorted(NETWORKS))
+def test_encoder_returns_four_levels_and_the_bottleneck(name: str) -> None:
+    network = multi_task_unet(name).eval()
+    x1, x2, x3, x4, bottleneck = network.encoder(head_image(1))
+    stem, channels = NETWORKS[name]["stem"], NETWORKS[name]["channels"]
+    for level, features in enumerate([x1, x2, x3, x4, bottleneck]):
+        side = 64 // stem // 2**level
+        assert features.shape == (1, channels[level], side, side)
+
+
+def test_large_is_the_seeds_width() -> None:
+    assert NETWORKS["large"]["channels"] == (64, 128, 256, 512, 1024)
+
+
+def test_answers_both_questions_or_one(network: MultiTaskUNet) -> None:
+    image = head_image(3)
+    both = network(image)
+    assert both["seg"].shape == (3, 1, 64, 64) and both["cls"].shape == (3, 1)
+    assert set(network(image, do_cls=False)) == {"seg"}
+    assert set(network(image, do_seg=False)) == {"cls"}
+    rows = torch.tensor([True, False, True])
+    assert network(image, seg_rows=rows)["seg"].shape[0] == 2
+
+
+@pytest.mark.parametrize("overrides", [{"norm": "instance"}, {"channels": (8, 16, 32)}, {"stem": 1}, {"hidden": ()}])
+def test_width_depth_stem_norm_and_head_come_from_the_config(overrides: dict[str, object]) -> None:
+    network = multi_task_unet("cpu", **overrides).eval()
+    assert network(head_image(1))["seg"].shape == (1, 1, 64, 64)
+
+
+def test_four_channels_by_config() -> None:
+    assert multi_task_unet("cpu", in_channels=4).eval()(torch.zeros(1, 4, 64, 64))["cls"].shape == (1, 1)
+
+
+def test_unknown_name_and_odd_sizes_are_refused(network: MultiTaskUNet) -> None:
+    with pytest.raises(ValueError, match="unknown network 'tiny', choose one of cpu, base, large"):
+        multi_task_unet("tiny")
+    with pytest.raises(ValueError, match="60x64 are no multiples of 32"):
+        network(torch.zeros(1, 1, 60, 64))
+
+
+def test_packed_answer_is_the_dict_answer_with_the_same_weights(network: MultiTaskUNet) -> None:
+    packed = multi_task_unet("cpu", packed=True)
+    packed.load_state_dict(network.state_dict(), strict=True)
+    image = head_image()
+    answer, tensor = network.eval()(image), packed.eval()(image)
+    assert torch.equal(tensor[:, :1], answer["seg"])
+    assert torch.equal(tensor[:, 1:], answer["cls"][:, :, None, None].expand(-1, -1, 64, 64))
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
+def test_packed_network_scripts_and_exports() -> None:
+    network = multi_task_unet("cpu", packed=True).eval()
+    image = head_image(1)
+    expected = network(image)
+    assert torch.allclose(torch.jit.script(network)(image), expected, atol=1e-5)
+    exported = torch.export.export(network, (image,)).module()
+    assert torch.allclose(exported(image), expected, atol=1e-5)
+
+
+def test_answer_does_not_depend_on_the_padding(network: MultiTaskUNet) -> None:
+    """A wider margin of background around the same head, as training crops and serving differ (T11)."""
+    network.eval()
+    image = head_image(2, 96)
+    wide = torch.nn.functional.pad(image, (64, 64, 64, 64), value=BACKGROUND)
+    narrow_answer, wide_answer = (torch.sigmoid(network(x, do_seg=False)["cls"]) for x in (image, wide))
+    assert torch.allclose(narrow_answer, wide_answer, atol=0.01)
+
+
+def test_one_pass_through_the_encoder_answers_both(network: MultiTaskUNet) -> None:
+    calls = []
+    network.encoder.register_forward_hook(lambda *_: calls.append(1))
+    network(head_image())
+    assert len(calls) == 1
+
+
+def test_frozen_parts_do_not_move_though_the_trainer_calls_train(network: MultiTaskUNet) -> None:
+    """T2: batch normalisation of a frozen part keeps its running statistics."""
+    freeze(network, ["encoder", "decoder"])
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
+    for _ in range(2):
+        network.train()  # what MONAI's trainer does before each iteration
+        answer = network(head_image())
+        (answer["cls"].sum() + answer["seg"].mean()).backward()
+        optimizer.step()
+    moved = {name for name, value in network.state_dict().items() if not torch.equal(value, before[name])}
+    assert moved and all(name.startswith("head.") for name in moved)
+
+
+def test_unfreezing_the_last_block_trains_it_alone(network: MultiTaskUNet) -> None:
+    freeze(network, ["encoder_but_last"])
+    learning = {name.split(".")[1] for name, p in network.encoder.named_parameters() if p.requires_grad}
+    assert learning == {"4"}
+
+
+def test_a_slice_without_any_tissue_gives_a_finite_answer(network: MultiTaskUNet) -> None:
+    answer = network.eval()(torch.full((1, 1, 64, 64), BACKGROUND))
+    assert torch.isfinite(answer["cls"]).all() and torch.isfinite(answer["seg"]).all()

@@ -1,0 +1,104 @@
+"""The rules of the house, read off the code itself."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parent.parent
+MODULES = sorted([*(ROOT / "scripts").rglob("*.py"), *(ROOT / "bundle").rglob("*.py")])
+CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
+OVERLAYS = {"stage2_classification.yaml", "stage3_joint.yaml", "multi_gpu_train.yaml"}
+FORBIDDEN = {"pickle", "marshal", "shelve", "eval", "exec", "extractall", "mktemp"}
+
+
+def imports_of(path: Path) -> set[str]:
+    """Top-level packages that a module imports anywhere, with "." for its own."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in node.names}
+        if isinstance(node, ast.ImportFrom):
+            found.add("." if node.level else str(node.module).split(".")[0])
+    return found
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_components_and_application_meet_only_in_the_configs(path: Path) -> None:
+    other = "bundle" if path.is_relative_to(ROOT / "scripts") else "scripts"
+    assert other not in imports_of(path)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_nothing_unpickles_or_evaluates(path: Path) -> None:
+    tree = ast.parse(path.read_text())
+    names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)} | imports_of(path)
+    names |= {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    assert not names & (FORBIDDEN - {"eval"}), "use weights_only loading, JSON, or arrays without objects"
+    for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
+        called = ast.unparse(call.func)
+        keywords = {keyword.arg: ast.unparse(keyword.value) for keyword in call.keywords}
+        assert called not in ("eval", "exec", "yaml.load"), f"{called} in line {call.lineno}"
+        assert keywords.get("allow_pickle", "False") == "False"
+        if called.endswith("torch.load"):
+            assert keywords.get("weights_only") == "True", f"line {call.lineno}"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_a_file_is_read_in_one_sitting(path: Path) -> None:
+    assert len(path.read_text().splitlines()) <= 310
+
+
+def test_importing_the_application_does_not_import_torch() -> None:
+    code = "import sys, bundle, bundle.cli; sys.exit('torch' in sys.modules or 'monai' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
+def values_of(node: Any) -> Iterator[Any]:
+    """Every value in a config, at any depth."""
+    if isinstance(node, (dict, list)):
+        for value in node.values() if isinstance(node, dict) else node:
+            yield from values_of(value)
+    else:
+        yield node
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
+def test_configs_stay_short_and_hold_no_logic(path: Path) -> None:
+    lines = path.read_text().splitlines()
+    assert len(lines) <= (40 if path.name in OVERLAYS else 250)
+    for value in values_of(yaml.safe_load(path.read_text())):
+        if isinstance(value, str) and value.startswith("$"):
+            assert len(value) <= 80, value
+            assert not re.search(r"lambda .*(if|for) ", value), value
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
+def test_components_come_from_known_packages(path: Path) -> None:
+    for target in re.findall(r"_target_: ([\w.]+)", path.read_text()):
+        if "." in target:
+            assert target.split(".")[0] in {"scripts", "monai", "torch"}
+
+
+READ_BY_MONAI = {"imports", "run", "initialize", "finalize", "training", "evaluating", "preprocessing"}
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
+def test_every_key_is_read_by_something(path: Path) -> None:
+    texts = "\n".join(str(value) for config in CONFIGS for value in values_of(yaml.safe_load(config.read_text())))
+    for key in yaml.safe_load(path.read_text()):
+        top = key.lstrip("+").split("#")[0]
+        assert top in READ_BY_MONAI or f"@{top}" in texts, f"nothing reads '{key}'"
+
+
+def test_continuous_integration_calls_the_readmes_test_command() -> None:
+    assert "make test" in (ROOT / ".ci" / "run").read_text()
+    assert "make test" in (ROOT / "README.md").read_text()

@@ -1,0 +1,136 @@
+"""Three stages on synthetic twins: what is handed over, what stays, what continues."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from bundle.loading import load_workflow, trusting
+from ignite.engine import Events
+from scripts.checkpoints import load_weights
+from scripts.files import sha256_of
+from scripts.networks import multi_task_unet
+
+
+def weights(path: Path) -> dict[str, torch.Tensor]:
+    return dict(torch.load(path, weights_only=True))
+
+
+def test_stage_two_leaves_stage_ones_segmentation_bit_for_bit(pipeline_run: Path) -> None:
+    """T1 and T2: nothing of encoder and decoder is lost, retrained or drifts."""
+    first, second = (
+        load_weights(multi_task_unet("cpu"), pipeline_run / stage / "model.pt").eval() for stage in ("stage1", "stage2")
+    )
+    image = torch.linspace(-4, 5, 256 * 256).reshape(1, 1, 256, 256)
+    with torch.no_grad():
+        assert torch.equal(first(image)["seg"], second(image)["seg"])
+
+
+def test_stage_two_trains_the_head(pipeline_run: Path) -> None:
+    first, second = (weights(pipeline_run / stage / "model.pt") for stage in ("stage1", "stage2"))
+    assert any(not torch.equal(first[name], second[name]) for name in first if name.startswith("head."))
+
+
+def test_stage_three_trains_everything(pipeline_run: Path) -> None:
+    second, third = (weights(pipeline_run / stage / "model.pt") for stage in ("stage2", "stage3"))
+    for part in ("encoder.", "decoder.", "head."):
+        assert any(not torch.equal(second[name], third[name]) for name in second if name.startswith(part))
+
+
+def training(store: Path, output: Path, **overrides: Any) -> Any:
+    """The trainer of a short joint stage, not run yet."""
+    settings = {"kinds": ["volume", "image"], "do_cls": True, "max_epochs": 2, "samples_per_epoch": 16}
+    workflow = load_workflow(["train.yaml"], dataset_dir=str(store), output_dir=str(output), **{**settings, **overrides})
+    with trusting():
+        workflow.initialize()
+        return workflow.parser.get_parsed_content("train#trainer")
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    output = tmp_path_factory.mktemp("uninterrupted")
+    training(store, output).run()
+    return output
+
+
+def final_state(output: Path) -> dict[str, torch.Tensor]:
+    """Weights after the last epoch, best or not."""
+    return dict(torch.load(output / "checkpoints" / "epoch_0002.pt", weights_only=True)["network"])
+
+
+def test_the_same_seed_gives_the_same_weights(uninterrupted: Path, store: Path, tmp_path: Path) -> None:
+    training(store, tmp_path, num_workers=2).run()
+    assert sha256_of(tmp_path / "model.pt") == sha256_of(uninterrupted / "model.pt")
+
+
+def test_an_interrupted_run_continues_to_the_same_weights(uninterrupted: Path, store: Path, tmp_path: Path) -> None:
+    trainer = training(store, tmp_path)
+
+    def power_cut(engine: Any) -> None:
+        if engine.state.epoch == 2 and engine.state.iteration % 2 == 0:
+            raise KeyboardInterrupt
+
+    trainer.add_event_handler(Events.ITERATION_COMPLETED, power_cut)
+    with pytest.raises(KeyboardInterrupt):
+        trainer.run()
+    assert [path.name for path in (tmp_path / "checkpoints").glob("*.pt")] == ["epoch_0001.pt"]
+    training(store, tmp_path).run()
+    resumed, expected = final_state(tmp_path), final_state(uninterrupted)
+    assert all(torch.equal(resumed[name], expected[name]) for name in expected)
+    assert sha256_of(tmp_path / "model.pt") == sha256_of(uninterrupted / "model.pt")
+
+
+def test_a_finished_run_is_not_trained_again(uninterrupted: Path, store: Path) -> None:
+    before = (uninterrupted / "model.pt").stat().st_mtime_ns
+    training(store, uninterrupted).run()
+    assert (uninterrupted / "model.pt").stat().st_mtime_ns == before
+
+
+def test_a_run_that_fails_writes_no_weights(store: Path, tmp_path: Path) -> None:
+    trainer = training(store, tmp_path)
+    trainer.add_event_handler(Events.ITERATION_COMPLETED(once=1), lambda engine: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        trainer.run()
+    assert not (tmp_path / "model.pt").exists()
+
+
+@pytest.mark.parametrize("order", ["alternating", "mixed"])
+def test_both_orders_of_batches_train(order: str, store: Path, tmp_path: Path) -> None:
+    trainer = training(store, tmp_path, order=order, max_epochs=1)
+    seen: list[list[str]] = []
+
+    def note(engine: Any) -> None:
+        seen.append(sorted(set(engine.state.output["label"]["source"])))
+
+    trainer.add_event_handler(Events.ITERATION_COMPLETED, note)
+    trainer.run()
+    assert seen == ([["brats"], ["kaggle"]] * 2 if order == "alternating" else [["brats", "kaggle"]] * 2)
+
+
+def test_parameter_groups_have_the_configured_rates(store: Path, tmp_path: Path) -> None:
+    trainer = training(store, tmp_path, encoder_lr=1e-4, other_lr=3e-4, warmup_steps=0)
+    encoder, others = trainer.optimizer.param_groups
+    assert encoder["initial_lr"] == 1e-4 and others["initial_lr"] == 3e-4
+    assert len(encoder["params"]) == len(list(trainer.network.encoder.parameters()))
+
+
+def test_style_augmentation_is_switched_by_config(store: Path, tmp_path: Path) -> None:
+    lengths = [
+        len(training(store, tmp_path, style_augmentation=on).data_loader.loaders[0].dataset.transform.transforms)
+        for on in (True, False)
+    ]
+    assert lengths[0] - lengths[1] == 7
+
+
+def test_best_weights_say_what_made_them_best(pipeline_run: Path) -> None:
+    for stage, metric in (("stage1", "mean_dice"), ("stage2", "roc_auc"), ("stage3", "dice_and_auc")):
+        note = json.loads((pipeline_run / stage / "model.json").read_text())
+        assert note["key_metric"] == metric and metric in note["metrics"]
+        assert note["sha256"] == sha256_of(pipeline_run / stage / "model.pt")
+
+
+def test_the_run_is_logged_for_tensorboard(pipeline_run: Path) -> None:
+    assert list((pipeline_run / "stage1" / "tensorboard").glob("events.*"))
