@@ -87,51 +87,43 @@ def positive(text: str) -> int:
 
 
 def predict(options: argparse.Namespace) -> int:
+    """Answer for every scan that can be read; name every other one with its reason."""
     from .predictor import Predictor, predict_files
 
-    for path in options.paths:
-        if not Path(path).exists():
-            print(f"error: {path}: no such file or folder", file=sys.stderr)
+    missing = [path for path in options.paths if not Path(path).exists()]
     present = [path for path in options.paths if Path(path).exists()]
-    if not present:
-        return BAD_INPUT
-    predictor = Predictor(options.model, options.network, options.device, options.batch_size)
-    index = predict_files(predictor, present, options.output, options.overwrite)
-    failed = [entry["error"] for entry in index.values() if "error" in entry]
-    for reason in failed:
+    reasons = [f"{path}: no such file or folder" for path in missing]
+    answered = 0
+    if present:
+        predictor = Predictor(options.model, options.network, options.device, options.batch_size)
+        index = predict_files(predictor, present, options.output, options.overwrite)
+        reasons += [entry["error"] for entry in index.values() if "error" in entry]
+        answered = sum("error" not in entry for entry in index.values())
+    for reason in reasons:
         print(f"error: {reason}", file=sys.stderr)
-    print(
-        f"{len(index) - len(failed)} of {len(options.paths) - len(present) + len(index)} scans answered in {options.output}"
-    )
-    print(NOTICE)
-    return BAD_INPUT if failed or len(present) < len(options.paths) else 0
+    print(f"{answered} of {answered + len(reasons)} scans answered in {options.output}\n{NOTICE}")
+    return BAD_INPUT if reasons else 0
 
 
 def pipeline(options: argparse.Namespace) -> int:
+    """Run the main job."""
     from .pipeline import run_pipeline
 
-    models = run_pipeline(
-        options.output,
-        options.brats,
-        options.kaggle,
-        options.preset,
-        options.network,
-        options.seed,
-        options.fold,
-        options.device,
-        options.tracking,
-    )
+    names = ("output", "brats", "kaggle", "preset", "network", "seed", "fold", "device", "tracking")
+    models = run_pipeline(**{name: getattr(options, name) for name in names})
     print(f"\nweights and report: {models}\nreport and pictures: {models.parent / 'evaluation'}")
     return 0
 
 
 def demo(options: argparse.Namespace) -> int:
+    """Run the main job on synthetic twins."""
     from .demo import run_demo
 
     return run_demo(Path(options.output))
 
 
 def phantoms(options: argparse.Namespace) -> int:
+    """Write synthetic twins."""
     from .phantoms import write_images, write_volumes
 
     root = Path(options.output)
@@ -142,6 +134,7 @@ def phantoms(options: argparse.Namespace) -> int:
 
 
 def data(options: argparse.Namespace) -> int:
+    """Download a data set."""
     from .download import DownloadError, fetch_brats, fetch_kaggle
 
     try:

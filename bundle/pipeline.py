@@ -16,6 +16,7 @@ import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,7 @@ PACKAGES = ("monai", "torch", "pytorch-ignite", "numpy", "nibabel", "scikit-lear
 
 def run_pipeline(
     output: str | Path,
-    brats: str | Path | None,
+    brats: str | Path,
     kaggle: Sequence[str],
     preset: str = "quick",
     network: str = "cpu",
@@ -62,36 +63,41 @@ def run_pipeline(
         UserError: when `output` holds a run with other settings.
     """
     output = Path(output).resolve()
+    data = {"brats_dir": str(Path(brats).resolve()), "kaggle_dir": [_resolved(folder) for folder in kaggle]}
     shared: dict[str, Any] = {"network_name": network, "seed": seed, "fold": fold, "dataset_dir": str(output / "data")}
     if device:
         shared["device"] = f"$torch.device('{device}')"
-    folders = {"brats_dir": str(brats) if brats else None, "kaggle_dir": [str(k) for k in kaggle]}
-    run = Manifest(output, {"preset": preset, "network": network, "seed": seed, "fold": fold, **folders})
+    run = Manifest(output, {"preset": preset, "network": network, "seed": seed, "fold": fold, **data})
 
     def preprocess() -> None:
-        settings = {"dataset_dir": str(output / "data"), "seed": seed, **folders}
-        run_workflow("preprocessing", ["preprocess.yaml"], **settings)
+        run_workflow("preprocessing", ["preprocess.yaml"], dataset_dir=shared["dataset_dir"], seed=seed, **data)
 
     def train(stage: str) -> None:
         settings = {**shared, **PRESETS[preset][stage], "output_dir": str(output / stage), "tracking": tracking}
         run_workflow("training", ["train.yaml", *OVERLAYS[stage]], **settings)
 
     def evaluate(stage: str, folder: str) -> None:
-        weights = str(output / stage / "model.pt")
-        settings = {**shared, "model_path": weights, "output_dir": str(output / folder)}
+        settings = {**shared, "model_path": str(output / stage / "model.pt"), "output_dir": str(output / folder)}
         run_workflow("evaluating", ["train.yaml", "evaluate.yaml"], **settings)
 
-    run.step("preprocessing", preprocess, always=True)
-    for stage in OVERLAYS:
-        run.step(stage, lambda stage=stage: train(stage), [output / stage / "model.pt"])
-    run.step(
-        "evaluation of stage 1",
-        lambda: evaluate("stage1", "evaluation_stage1"),
-        [output / "evaluation_stage1/report.json"],
-    )
-    run.step("evaluation", lambda: evaluate("stage3", "evaluation"), [output / "evaluation/report.json"])
-    run.step("release", lambda: release(output, shared), [output / "models/model.pt", output / "models/report.json"])
+    split, weights = output / "data" / "splits.json", {stage: output / stage / "model.pt" for stage in OVERLAYS}
+    run.step("data", preprocess, always=True)
+    run.step("stage1", lambda: train("stage1"), needs=[split], makes=["model.pt"])
+    run.step("stage2", lambda: train("stage2"), needs=[split, weights["stage1"]], makes=["model.pt"])
+    run.step("stage3", lambda: train("stage3"), needs=[split, weights["stage2"]], makes=["model.pt"])
+    for stage, folder in (("stage1", "evaluation_stage1"), ("stage3", "evaluation")):
+        evaluation = partial(evaluate, stage, folder)
+        run.step(folder, evaluation, needs=[split, weights[stage]], makes=["report.json"])
+    report = output / "evaluation" / "report.json"
+    made = ["model.pt", "report.json"]
+    run.step("models", lambda: release(output, shared), needs=[report, weights["stage3"]], makes=made)
     return output / "models"
+
+
+def _resolved(folder: str) -> str:
+    """[NAME=]DIR with an absolute path."""
+    name, separator, path = str(folder).rpartition("=")
+    return f"{name}{separator}{Path(path).resolve()}"
 
 
 def release(output: Path, shared: Mapping[str, Any]) -> None:
@@ -110,14 +116,14 @@ def release(output: Path, shared: Mapping[str, Any]) -> None:
         "modalities": config["modalities"],
         "trained_on": {case["id"]: case["sha256"]["image"] for case in seen},
     }
-    (models / "report.json").write_text(json.dumps(report, indent=1) + "\n")
+    write_json(models / "report.json", report)
 
 
 class Manifest:
-    """What was run, kept on disk after every step; a finished step is not repeated.
+    """What was run, kept on disk; a step is repeated only when what it needs, or what it made, has changed.
 
     Args:
-        output: folder of the run.
+        output: folder of the run; each step has a folder of its own in it.
         settings: what decides the results; another run's settings in the same folder are refused.
 
     Raises:
@@ -125,35 +131,62 @@ class Manifest:
     """
 
     def __init__(self, output: Path, settings: Mapping[str, Any]) -> None:
-        self.path = output / "manifest.json"
+        self.output, self.path = output, output / "manifest.json"
         self.content: dict[str, Any] = {"settings": dict(settings), "steps": {}}
         if self.path.is_file():
             self.content = json.loads(self.path.read_text())
             changed = [key for key, value in settings.items() if self.content["settings"].get(key) != value]
             if changed:
                 raise UserError(
-                    f"{output}: holds a run with other settings ({', '.join(changed)}); choose another folder"
+                    f"{output}: holds a run with other settings ({', '.join(changed)}), choose another folder"
                 )
         self.content["versions"] = versions()
 
-    def step(self, name: str, run: Callable[[], None], products: Sequence[Path] = (), always: bool = False) -> None:
-        """Run a step unless its products are there as it left them."""
-        done = self.content["steps"].get(name)
-        if done and not always and all(p.is_file() and sha256(p) == done["sha256"].get(p.name) for p in products):
+    def step(
+        self,
+        name: str,
+        run: Callable[[], None],
+        needs: Sequence[Path] = (),
+        makes: Sequence[str] = (),
+        always: bool = False,
+    ) -> None:
+        """Run a step, unless it was finished before on the same inputs; an interrupted one continues.
+
+        Args:
+            name: of the step and of its folder.
+            run: does it.
+            needs: files it depends on; when one has changed, what the step left behind is removed first.
+            makes: names of the files it leaves in its folder.
+            always: run it in any case, it knows itself what is done.
+        """
+        folder, before = self.output / name, self.content["steps"].get(name, {})
+        inputs = {path.relative_to(self.output).as_posix(): sha256(path) for path in needs}
+        made = {file: sha256(folder / file) for file in makes if (folder / file).is_file()}
+        if not always and before.get("needs") == inputs and before.get("made") == made and len(made) == len(makes):
             print(f"{name}: done before", flush=True)
             return
+        if before and before["needs"] != inputs:
+            shutil.rmtree(folder, ignore_errors=True)
         print(f"{name} ...", flush=True)
+        self._note(name, {"needs": inputs})
         start = time.monotonic()
         run()
-        self.content["steps"][name] = {
-            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-            "seconds": round(time.monotonic() - start, 1),
-            "sha256": {p.name: sha256(p) for p in products},
-        }
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = self.path.with_suffix(".tmp")
-        temporary.write_text(json.dumps(self.content, indent=1) + "\n")
-        temporary.replace(self.path)
+        finished = datetime.now(UTC).isoformat(timespec="seconds")
+        made = {file: sha256(folder / file) for file in makes}
+        seconds = round(time.monotonic() - start, 1)
+        self._note(name, {"needs": inputs, "made": made, "finished": finished, "seconds": seconds})
+
+    def _note(self, name: str, entry: Mapping[str, Any]) -> None:
+        self.content["steps"][name] = dict(entry)
+        write_json(self.path, self.content)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps(content, indent=1) + "\n")
+    temporary.replace(path)
 
 
 def versions() -> dict[str, str]:

@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from ignite.distributed import one_rank_only
 from ignite.engine import Engine, Events
-from ignite.handlers import ProgressBar
 from monai.engines import IterationEvents
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
+from tqdm import tqdm
 
 from .checkpoints import CheckpointFolder, save_weights
 from .files import write_json
@@ -190,15 +190,23 @@ class Progress:
         self.description = description
 
     def attach(self, engine: Engine) -> None:
-        bar = ProgressBar(desc=self.description, persist=True, ncols=100)
-        bar.attach(
-            engine,
-            output_transform=loss_of,
-            event_name=Events.ITERATION_COMPLETED,
-            closing_event_name=Events.COMPLETED,
-        )
+        engine.add_event_handler(Events.EPOCH_STARTED, self.open)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self.advance)
+        engine.add_event_handler(Events.COMPLETED, self.close)
 
+    @one_rank_only()  # type: ignore[misc]
+    def open(self, engine: Engine) -> None:
+        if not hasattr(self, "bar"):
+            state = engine.state
+            total = state.max_epochs * state.epoch_length
+            self.bar = tqdm(desc=self.description, total=total, initial=state.iteration, unit="batch", mininterval=1.0)
 
-def loss_of(output: Any) -> dict[str, float]:
-    """Loss in an engine's output, where it has one."""
-    return {"loss": output["loss"].item()} if isinstance(output, Mapping) and "loss" in output else {}
+    @one_rank_only()  # type: ignore[misc]
+    def advance(self, engine: Engine) -> None:
+        if isinstance(engine.state.output, Mapping) and "loss" in engine.state.output:
+            self.bar.set_postfix(loss=f"{engine.state.output['loss'].item():.3f}", refresh=False)
+        self.bar.update()
+
+    def close(self, engine: Engine) -> None:
+        if hasattr(self, "bar"):
+            self.bar.close()

@@ -49,7 +49,7 @@ class BrainSliceInferer(Inferer):
         brain = (slices > BACKGROUND).any(dim=1).sum(dim=(1, 2))
         chosen = torch.nonzero(brain >= max(1, self.min_brain_pixels)).flatten()
         packed: torch.Tensor | None = None
-        for rows in chosen.split(self.batch_size):
+        for rows in chosen.split(self.batch_size) if len(chosen) else ():
             logits = network(slices[rows], *args, **kwargs)
             if packed is None:
                 packed = logits.new_full((len(slices), logits.shape[1], height, width), float("nan"))

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from bundle.loading import load_workflow, run_workflow, trusting
 
 TRAINING = [
@@ -40,7 +41,9 @@ def test_evaluation_instantiates(store: Path, pipeline_run: Path, tmp_path: Path
 
 def test_inference_instantiates(pipeline_run: Path, twins: Path, tmp_path: Path) -> None:
     weights = str(pipeline_run / "models" / "model.pt")
-    workflow = ready(["inference.yaml"], dataset_dir=str(twins / "kaggle"), output_dir=str(tmp_path), model_path=weights)
+    workflow = ready(
+        ["inference.yaml"], dataset_dir=str(twins / "kaggle"), output_dir=str(tmp_path), model_path=weights
+    )
     assert workflow.parser.get_parsed_content("evaluator") is not None
 
 

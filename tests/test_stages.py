@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 import torch
-from bundle.loading import load_workflow, trusting
 from ignite.engine import Events
+
+from bundle.loading import load_workflow, trusting
 from scripts.checkpoints import load_weights
 from scripts.files import sha256_of
 from scripts.networks import multi_task_unet
@@ -43,7 +44,9 @@ def test_stage_three_trains_everything(pipeline_run: Path) -> None:
 def training(store: Path, output: Path, **overrides: Any) -> Any:
     """The trainer of a short joint stage, not run yet."""
     settings = {"kinds": ["volume", "image"], "do_cls": True, "max_epochs": 2, "samples_per_epoch": 16}
-    workflow = load_workflow(["train.yaml"], dataset_dir=str(store), output_dir=str(output), **{**settings, **overrides})
+    workflow = load_workflow(
+        ["train.yaml"], dataset_dir=str(store), output_dir=str(output), **{**settings, **overrides}
+    )
     with trusting():
         workflow.initialize()
         return workflow.parser.get_parsed_content("train#trainer")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from scripts.checkpoints import CheckpointFolder, load_weights, save_weights
 from scripts.networks import MultiTaskUNet, multi_task_unet
 
@@ -20,7 +21,9 @@ def network() -> MultiTaskUNet:
 def test_weights_come_back_bit_for_bit(network: MultiTaskUNet, tmp_path: Path) -> None:
     save_weights(network, tmp_path / "model.pt")
     other = load_weights(multi_task_unet("cpu", channels=(4, 8, 8)), tmp_path / "model.pt")
-    assert all(torch.equal(a, b) for a, b in zip(network.state_dict().values(), other.state_dict().values(), strict=True))
+    assert all(
+        torch.equal(a, b) for a, b in zip(network.state_dict().values(), other.state_dict().values(), strict=True)
+    )
 
 
 def test_a_lost_decoder_is_an_error(network: MultiTaskUNet, tmp_path: Path) -> None:
@@ -117,7 +120,9 @@ def test_no_checkpoint_is_none_and_left_over_parts_are_swept(tmp_path: Path) -> 
     assert not list(tmp_path.iterdir())
 
 
-def test_a_failed_write_keeps_the_old_weights(network: MultiTaskUNet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_write_keeps_the_old_weights(
+    network: MultiTaskUNet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "model.pt"
     save_weights(network, path)
     before = path.read_bytes()

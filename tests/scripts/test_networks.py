@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+
 from scripts.networks import NETWORKS, MultiTaskUNet, freeze, multi_task_unet
 from scripts.transforms import BACKGROUND
 
@@ -11,7 +12,9 @@ from scripts.transforms import BACKGROUND
 def head_image(batch: int = 2, side: int = 64) -> torch.Tensor:
     """Random tissue in the middle, background around."""
     image = torch.full((batch, 1, side, side), BACKGROUND)
-    image[:, :, side // 4 : -side // 4, side // 4 : -side // 4] = torch.randn(batch, 1, side // 2, side // 2).clamp(-3, 3)
+    image[:, :, side // 4 : -side // 4, side // 4 : -side // 4] = torch.randn(batch, 1, side // 2, side // 2).clamp(
+        -3, 3
+    )
     return image
 
 

@@ -1,0 +1,158 @@
+"""`python -m bundle`, as its users call it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+from PIL import Image
+
+from bundle.cli import main
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def model(pipeline_run: Path) -> str:
+    return str(pipeline_run / "models" / "model.pt")
+
+
+@pytest.fixture
+def volume(twins: Path) -> Path:
+    return twins / "brats" / "PHANTOM_001" / "PHANTOM_001_flair.nii.gz"
+
+
+@pytest.fixture
+def picture(twins: Path) -> Path:
+    return sorted((twins / "kaggle" / "yes").glob("*.[jJ][pP]*"))[0]
+
+
+def test_answers_for_a_volume_and_a_picture(volume: Path, picture: Path, model: str, tmp_path: Path) -> None:
+    assert main(["predict", str(volume), str(picture), "--output", str(tmp_path), "--model", model]) == 0
+
+    answer = json.loads((tmp_path / "PHANTOM_001_flair.json").read_text())
+    scan, mask = nib.load(volume), nib.load(tmp_path / "PHANTOM_001_flair_mask.nii.gz")
+    assert mask.shape == scan.shape and np.array_equal(mask.affine, scan.affine)
+    assert set(np.unique(mask.dataobj)) <= {0, 1}
+    assert len(answer["slice_probabilities"]) == scan.shape[answer["slice_axis"]]
+    assert None in answer["slice_probabilities"], "slices without brain have no answer"
+    assert answer["volume_ml"] == pytest.approx(np.asarray(mask.dataobj).sum() / 1000)
+
+    answer = json.loads((tmp_path / f"{picture.stem}.json").read_text())
+    drawn = Image.open(tmp_path / f"{picture.stem}_mask.png")
+    assert drawn.size == Image.open(picture).size and set(np.unique(drawn)) <= {0, 255}
+    for key in ("tumor_probability", "tumor_detected", "threshold", "state", "notice"):
+        assert key in answer
+    assert answer["model"]["report"] == "matches these weights"
+    assert len(answer["model"]["sha256"]) == 64 and answer["model"]["version"]
+
+
+def test_a_bad_input_is_named_and_the_others_are_done(
+    picture: Path, model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bad, missing = tmp_path / "bad.png", tmp_path / "missing.png"
+    bad.write_text("no picture")
+    output = tmp_path / "answers"
+    code = main(["predict", str(missing), str(bad), str(picture), "--output", str(output), "--model", model])
+    errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error:")]
+    assert code == 2
+    assert errors == [
+        f"error: {missing}: no such file or folder",
+        f"error: {bad}: not a PNG, JPEG or NIfTI file",
+    ]
+    assert (output / f"{picture.stem}.json").is_file()
+    assert "error" in json.loads((output / "index.json").read_text())[str(bad)]
+
+
+def test_two_inputs_with_one_stem_keep_their_extensions(picture: Path, model: str, tmp_path: Path) -> None:
+    Image.open(picture).convert("L").save(tmp_path / "Y92.png")
+    Image.open(picture).convert("RGB").save(tmp_path / "Y92.jpg")
+    scans = [str(tmp_path / "Y92.jpg"), str(tmp_path / "Y92.png")]
+    output = tmp_path / "answers"
+    assert main(["predict", *scans, "--output", str(output), "--model", model]) == 0
+    index = json.loads((output / "index.json").read_text())
+    assert index[scans[0]] == {"json": "Y92.jpg.json", "mask": "Y92.jpg_mask.png"}
+    assert index[scans[1]] == {"json": "Y92.png.json", "mask": "Y92.png_mask.png"}
+    assert all((output / name).is_file() for entry in index.values() for name in entry.values())
+
+
+def test_nothing_is_overwritten_unless_told(
+    picture: Path, model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["predict", str(picture), "--output", str(tmp_path), "--model", model]
+    assert main(command) == 0
+    before = (tmp_path / f"{picture.stem}.json").stat().st_mtime_ns
+    assert main(command) == 2
+    assert "exists already (--overwrite replaces it)" in capsys.readouterr().err
+    assert (tmp_path / f"{picture.stem}.json").stat().st_mtime_ns == before
+    assert main([*command, "--overwrite"]) == 0
+
+
+def test_a_folder_keeps_its_tree(picture: Path, model: str, tmp_path: Path) -> None:
+    for place in ("a/scan.png", "b/deep/scan.png"):
+        (tmp_path / "in" / place).parent.mkdir(parents=True)
+        Image.open(picture).convert("L").save(tmp_path / "in" / place)
+    assert main(["predict", str(tmp_path / "in"), "--output", str(tmp_path / "out"), "--model", model]) == 0
+    assert (tmp_path / "out/a/scan.json").is_file() and (tmp_path / "out/b/deep/scan_mask.png").is_file()
+
+
+def test_missing_weights_are_one_line(picture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code = main(["predict", str(picture), "--output", str(tmp_path), "--model", str(tmp_path / "none.pt")])
+    error = capsys.readouterr().err
+    assert code == 2 and error.count("\n") == 1 and "none.pt: no weights here" in error
+
+
+def test_weights_of_another_network_are_one_line(
+    picture: Path, model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copy(model, tmp_path / "model.pt")
+    arguments = ["--model", str(tmp_path / "model.pt"), "--network", "base", "--output", str(tmp_path / "out")]
+    assert main(["predict", str(picture), *arguments]) == 2
+    assert "weights do not fit the network" in capsys.readouterr().err
+
+
+def test_a_picture_of_nothing_gets_no_answer(model: str, tmp_path: Path) -> None:
+    Image.new("L", (200, 200), 90).save(tmp_path / "grey.png")
+    assert main(["predict", str(tmp_path / "grey.png"), "--output", str(tmp_path), "--model", model]) == 0
+    answer = json.loads((tmp_path / "grey.json").read_text())
+    assert answer["tumor_probability"] is None and answer["state"] == "no_answer"
+    assert answer["flags"] == ["no slice shows enough brain"]
+
+
+def test_each_slice_passes_through_the_encoder_once(volume: Path, model: str) -> None:
+    """T28."""
+    from bundle import Predictor
+
+    predictor, slices = Predictor(model), []
+    predictor.network.encoder.register_forward_hook(lambda module, inputs, output: slices.append(len(inputs[0])))
+    answer = predictor.predict(volume)["result"]
+    assert sum(slices) == sum(p is not None for p in answer["slice_probabilities"])
+
+
+def test_works_from_another_directory_as_a_process(picture: Path, model: str, tmp_path: Path) -> None:
+    shutil.copy(picture, tmp_path / "scan.jpg")
+    command = [sys.executable, "-m", "bundle", "predict", "scan.jpg", "--output", "answers", "--model", model]
+    done = subprocess.run(
+        command, cwd=tmp_path, env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "1 of 1 scans answered in answers\nResearch use only. Not a medical device.\n"
+    assert done.stderr == ""
+
+
+def test_usage_errors_exit_with_two(capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments in ([], ["predict"], ["predict", "x.png", "--output", "o", "--batch-size", "0"], ["nonsense"]):
+        with pytest.raises(SystemExit) as stop:
+            main(arguments)
+        assert stop.value.code == 2
+
+
+def test_phantoms_are_written(tmp_path: Path) -> None:
+    assert main(["phantoms", "--output", str(tmp_path), "--patients", "1", "--images", "6"]) == 0
+    assert len(list(tmp_path.glob("brats/*/*_flair.nii.gz"))) == 1 and len(list(tmp_path.glob("kaggle/*/*"))) == 6
