@@ -115,10 +115,10 @@ def sides(mask: torch.Tensor | np.ndarray) -> tuple[int, int]:
 
 
 def alike(a: torch.Tensor, b: torch.Tensor) -> bool:
-    """The same picture but for a resampled edge: few pixels differ in being tissue, the others little in brightness."""
+    """One picture twice, but for a pixel's shift: few pixels differ in being tissue, the others little in grey."""
     both = (a > BACKGROUND) & (b > BACKGROUND)
     either = (a > BACKGROUND) | (b > BACKGROUND)
-    return bool(both.sum() / either.sum() > 0.97 and (a - b)[both].abs().mean() < 0.1)
+    return bool(both.sum() / either.sum() > 0.95 and (a - b)[both].abs().mean() < 0.1)
 
 
 # orientation ----------------------------------------------------------------------------------------------------------
@@ -258,7 +258,7 @@ def test_every_size_fits_on_the_canvas(height: int, width: int, depth: int, know
     assert image.shape == (1, 256, 256, depth) and torch.isfinite(image).all()
 
 
-THIN = pytest.mark.xfail(reason="scripts.head._block_mean: a side shorter than its step", raises=ValueError, strict=True)
+THIN = pytest.mark.xfail(reason="head._block_mean: a side shorter than its step", raises=ValueError, strict=True)
 
 
 @pytest.mark.parametrize(
@@ -316,10 +316,18 @@ def test_a_constant_image_is_background(tmp_path: Path, preprocess: Preprocess, 
     assert (preprocess(path) == BACKGROUND).all()
 
 
-def test_a_head_without_contrast_has_finite_values() -> None:
-    disc = ellipse(180, 160, (90, 80), (70, 60))[..., None] * 100.0
-    image = fit_and_normalize(scan(disc))
-    assert torch.isfinite(image).all() and set(image.unique().tolist()) == {BACKGROUND, 0.0}
+def test_a_head_without_contrast_has_values_within_the_range() -> None:
+    image = fit_and_normalize(scan(ellipse(180, 160, (90, 80), (70, 60))[..., None] * 100.0))
+    assert image.min() == BACKGROUND and DARKEST <= image.max() <= BRIGHTEST
+
+
+@pytest.mark.xfail(
+    reason="foreground_statistics gives mean 0 where there is no contrast, so raw grey levels pass for z-scores",
+    strict=True,
+)
+def test_a_head_without_contrast_looks_the_same_in_any_unit() -> None:
+    disc = ellipse(180, 160, (90, 80), (70, 60))[..., None]
+    assert torch.equal(fit_and_normalize(scan(disc * 1.0)), fit_and_normalize(scan(disc * 100.0)))
 
 
 def test_statistics_are_those_of_the_tissue() -> None:
@@ -355,16 +363,17 @@ def test_a_volume_of_one_millimetre_survives_there_and_back_bit_by_bit() -> None
 def lesion_answer(preprocessing: Any, path: Path) -> np.ndarray:
     """Outline the lesion on the canvas, and bring the outline back to the file's grid, as inference does."""
     data = preprocessing({"image": str(path)})
-    lesion = data["image"].as_tensor()
-    bright = lesion.amax(dim=(1, 2), keepdim=True).clamp_min(-3)  # the lesion is by far the brightest in every slice
-    data["pred"] = MetaTensor((lesion > bright - 0.7).float()).copy_meta_from(data["image"])
+    image = data["image"].as_tensor()
+    tissue = image[image > BACKGROUND]
+    lesion = image > (tissue.max() + tissue.median()) / 2
+    data["pred"] = MetaTensor(lesion.float()).copy_meta_from(data["image"])
     inverse = Invertd(keys="pred", orig_keys="image", transform=preprocessing, nearest_interp=False)
     return np.asarray(inverse(data)["pred"][0] >= 0.5)
 
 
 @pytest.mark.parametrize("axcodes", ["PLS", "RAS", "LPS", "SPR"])
 def test_a_mask_at_one_millimetre_comes_back_bit_by_bit(tmp_path: Path, preprocessing: Any, axcodes: str) -> None:
-    plane = np.where(head_plane() == 250, 1000, 100 * (head_plane() > 0))
+    plane = np.where(head_plane() == 250, 1000, 300 * (head_plane() > 0))
     image = reoriented(displayed(np.stack([plane.astype(np.int16)] * 3, axis=2), (1.0, 1.0, 2.5)), axcodes)
     answer = lesion_answer(preprocessing, save(image, tmp_path / "a.nii"))
     assert np.array_equal(answer, np.asarray(image.dataobj) == 1000)
@@ -376,7 +385,7 @@ def test_a_mask_at_any_spacing_comes_back_to_its_place(
 ) -> None:
     shape = (180, 160) if spacing[0] < 0.01 else tuple(int(170 / millimetres) for millimetres in spacing)
     plane = head_plane(*shape)
-    plane = np.where(plane == 250, 1000, 100 * (plane > 0)).astype(np.int16)
+    plane = np.where(plane == 250, 1000, 300 * (plane > 0)).astype(np.int16)
     image = reoriented(displayed(np.stack([plane] * 3, axis=2), (*spacing, 5.0)), "LAS")
     answer = lesion_answer(preprocessing, save(image, tmp_path / "a.nii"))
     truth = np.asarray(image.dataobj) == 1000

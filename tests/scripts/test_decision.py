@@ -1,0 +1,140 @@
+"""One object decides: calibrated, never in conflict with itself, and fitted only for the weights it was fitted on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from scripts.decision import Decision, as_dict, decision_of, describe_model
+
+PROPERTY = settings(max_examples=200, deadline=None, derandomize=True)
+SHARE = st.floats(0, 1)
+DECISIONS = st.builds(Decision, SHARE, SHARE, st.floats(0.05, 20), st.integers(1, 6))
+WEIGHTS = b"these are weights"
+
+
+def release(folder: Path, report: Any, weights: bytes = WEIGHTS) -> Path:
+    """A weights file with a report beside it."""
+    (folder / "model.pt").write_bytes(weights)
+    (folder / "report.json").write_text(report if isinstance(report, str) else json.dumps(report))
+    return folder / "model.pt"
+
+
+def report(**decision: Any) -> dict[str, Any]:
+    return {"model": {"sha256": hashlib.sha256(WEIGHTS).hexdigest()}, "decision": decision}
+
+
+@PROPERTY
+@given(decision=DECISIONS, probability=SHARE)
+def test_the_state_never_contradicts_the_detection(decision: Decision, probability: float) -> None:
+    assert (decision.state(probability) == "tumor") == decision.detected(probability)
+    assert decision.detected(probability) == (probability >= decision.operating_point)
+
+
+@PROPERTY
+@given(decision=DECISIONS, pair=st.tuples(SHARE, SHARE).map(sorted))
+def test_a_higher_probability_is_never_a_lesser_answer(decision: Decision, pair: list[float]) -> None:
+    order = ["no_tumor", "uncertain", "tumor"]
+    assert order.index(decision.state(pair[0])) <= order.index(decision.state(pair[1]))
+
+
+@pytest.mark.parametrize(
+    ("probability", "state"),
+    [(0.0, "no_tumor"), (0.29, "no_tumor"), (0.3, "uncertain"), (0.5, "tumor"), (1.0, "tumor")],
+)
+def test_the_default_thresholds_include_their_own_value(probability: float, state: str) -> None:
+    assert Decision().state(probability) == state
+
+
+def test_nothing_is_uncertain_where_the_operating_point_is_the_lower_one() -> None:
+    decision = Decision(operating_point=0.2, display_threshold=0.3)
+    assert [decision.state(p) for p in (0.19, 0.2, 0.25)] == ["no_tumor", "tumor", "tumor"]
+
+
+@PROPERTY
+@given(logit=st.floats(-30, 30), temperature=st.floats(0.05, 20))
+def test_a_probability_is_the_sigmoid_of_the_cooled_logit(logit: float, temperature: float) -> None:
+    probability = float(Decision(temperature=temperature).probability(np.array(logit)))
+    assert probability == pytest.approx(0.5 + 0.5 * math.tanh(logit / temperature / 2), abs=1e-12)
+
+
+def test_a_slice_without_an_answer_keeps_none() -> None:
+    assert np.isnan(Decision().probability(np.array([0.0, np.nan]))).tolist() == [False, True]
+
+
+@pytest.mark.filterwarnings("error")
+def test_extreme_logits_are_certain_without_a_warning() -> None:
+    with np.errstate(over="ignore"):
+        assert Decision().probability(np.array([-1e4, 1e4])).tolist() == [0.0, 1.0]
+
+
+def test_a_volume_is_as_suspicious_as_its_most_suspicious_slices() -> None:
+    slices = np.array([0.1, np.nan, 0.9, 0.2, 0.7, 0.8])
+    assert Decision(top_slices=3).volume_probability(slices) == pytest.approx(0.8)
+    assert Decision(top_slices=1).volume_probability(slices) == pytest.approx(0.9)
+    assert Decision(top_slices=50).volume_probability(slices) == pytest.approx(0.54)
+
+
+def test_one_slice_answers_for_itself() -> None:
+    assert Decision().volume_probability(np.array([0.42])) == 0.42
+
+
+@pytest.mark.parametrize("slices", [[], [np.nan, np.nan]])
+def test_a_volume_without_answers_has_none(slices: list[float]) -> None:
+    assert math.isnan(Decision().volume_probability(np.array(slices)))
+
+
+@PROPERTY
+@given(decision=DECISIONS, slices=st.lists(st.one_of(SHARE, st.just(math.nan)), min_size=1), seed=st.integers(0, 99))
+def test_the_order_of_slices_does_not_matter(decision: Decision, slices: list[float], seed: int) -> None:
+    shuffled = np.random.default_rng(seed).permutation(slices)
+    answers = decision.volume_probability(np.array(slices)), decision.volume_probability(shuffled)
+    assert np.array_equal(*answers, equal_nan=True)
+
+
+def test_a_report_of_these_weights_decides(tmp_path: Path) -> None:
+    fitted = Decision(0.61, 0.25, 1.7, 5, "validation, 40 cases")
+    path = release(tmp_path, report(**as_dict(fitted)))
+    assert decision_of(path, operating_point=0.5, temperature=1.0) == fitted
+
+
+def test_a_report_may_leave_the_rest_to_the_config(tmp_path: Path) -> None:
+    path = release(tmp_path, report(temperature=2.5))
+    assert decision_of(path, top_slices=1) == Decision(temperature=2.5, top_slices=1)
+
+
+def test_a_report_of_other_weights_is_not_used(tmp_path: Path) -> None:
+    path = release(tmp_path, report(operating_point=0.9), weights=b"other weights")
+    assert decision_of(path, operating_point=0.4) == Decision(operating_point=0.4)
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "null", "{}", '{"model": null}', '{"model": {"sha256": null}}'])
+def test_a_report_that_says_nothing_of_weights_is_not_used(tmp_path: Path, content: str) -> None:
+    assert decision_of(release(tmp_path, content), operating_point=0.4) == Decision(operating_point=0.4)
+
+
+def test_without_a_report_or_weights_the_config_decides(tmp_path: Path) -> None:
+    assert decision_of(tmp_path / "model.pt", temperature=3.0) == Decision(temperature=3.0)
+    release(tmp_path, report(temperature=2.5))
+    (tmp_path / "report.json").unlink()
+    assert decision_of(tmp_path / "model.pt", temperature=3.0) == Decision(temperature=3.0)
+
+
+def test_weights_are_described_by_version_and_hash(tmp_path: Path) -> None:
+    (tmp_path / "metadata.json").write_text('{"version": "7.8.9"}')
+    path, digest = release(tmp_path, report()), hashlib.sha256(WEIGHTS).hexdigest()
+    known = {"version": "7.8.9", "sha256": digest, "report": "matches these weights"}
+    assert describe_model(path, tmp_path / "metadata.json") == known
+    (tmp_path / "report.json").unlink()
+    foreign = describe_model(path, tmp_path / "metadata.json")
+    assert foreign == {**known, "report": "no report for these weights"}
+    path.unlink()
+    assert describe_model(path, tmp_path / "metadata.json") == {**foreign, "sha256": None}

@@ -1,0 +1,246 @@
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pytest
+from ignite.engine import Engine
+from monai.data import MetaTensor
+
+from scripts.datalists import Case
+from scripts.decision import Decision
+from scripts.evaluation import ScoreCases, scoring_list
+from scripts.slice_store import slice_records
+
+UPRIGHT, UPSIDE_DOWN = (-1.0, -1.0, 1.0), (-1.0, -1.0, -1.0)
+UNKNOWN = math.nan
+
+
+class Scorer:
+    """A `ScoreCases` that is fed by hand."""
+
+    def __init__(self, folder: Path, decision: Decision | None = None, **facts: Any) -> None:
+        self.folder, self.decision, self.facts = folder, decision or Decision(), facts
+        self.scored: list[tuple[Case, MetaTensor, np.ndarray]] = []
+
+    def volume(
+        self,
+        name: str,
+        reference: np.ndarray,
+        predicted: np.ndarray,
+        logits: Sequence[float],
+        spacing: Sequence[float] = UPRIGHT,
+        affine: np.ndarray | None = None,
+    ) -> None:
+        """Add a volume; masks are on the file's axes, logits run from the lowest slice to the highest."""
+        affine = np.diag([*spacing, 1.0]) if affine is None else affine
+        label = self.folder / f"{name}_seg.nii.gz"
+        nib.save(nib.Nifti1Image(reference.astype(np.uint8), affine), label)  # type: ignore[no-untyped-call]
+        case = {"id": f"brats/{name}", "source": "brats", "group": f"brats/{name}", "kind": "volume"}
+        mask = MetaTensor(predicted[None].astype(np.float32), meta={"original_affine": affine})
+        self.scored.append(({**case, "label": str(label)}, mask, np.array(logits)))
+
+    def image(self, name: str, cls: int, logit: float, source: str = "kaggle") -> None:
+        case = {"id": f"{source}/{name}", "source": source, "group": f"cluster/{name}", "kind": "image", "cls": cls}
+        mask = MetaTensor(np.zeros((1, 4, 4, 1), np.float32), meta={"original_affine": np.eye(4)})
+        self.scored.append((case, mask, np.array([logit])))
+
+    def run(self) -> ScoreCases:
+        cases = [case for case, *_ in self.scored]
+        scores = ScoreCases(cases, self.decision, 50, self.folder / "output", self.facts)
+        engine = Engine(lambda engine, batch: None)
+        scores.start(engine)
+        for scored in self.scored:
+            scores.score(*scored)
+        scores.finish(engine)
+        return scores
+
+    def report(self) -> dict[str, Any]:
+        """What was written to disk; no NaN is in it."""
+        self.run()
+
+        def refuse(constant: str) -> None:
+            raise AssertionError(f"{constant} in the report")
+
+        text = (self.folder / "output/report.json").read_text()
+        report: dict[str, Any] = json.loads(text, parse_constant=refuse)
+        return report
+
+
+@pytest.fixture
+def scorer(tmp_path: Path) -> Scorer:
+    return Scorer(tmp_path)
+
+
+def box(*pixels: int) -> np.ndarray:
+    """Mask (20, 20, D) with this many pixels in each slice of the file."""
+    mask = np.zeros((400, len(pixels)), bool)
+    for index, count in enumerate(pixels):
+        mask[:count, index] = True
+    return mask.reshape(20, 20, len(pixels))
+
+
+def slices_of(report: dict[str, Any]) -> dict[int, float]:
+    """Class of each slice that was scored, by its place from the bottom."""
+    return {entry["slice"]: entry["cls"] for entry in report["classification"]["brats"]["cases"]}
+
+
+def test_dice_and_volume_are_taken_over_the_whole_volume_on_the_files_grid(scorer: Scorer) -> None:
+    scorer.volume("A", box(0, 100, 60, 0), box(0, 100, 0, 40), [0.0] * 4, spacing=(-1.0, -2.0, 3.0))
+    (patient,) = scorer.report()["segmentation"]["patients"]
+    assert patient["dice"] == pytest.approx(200 / 300) and patient["iou"] == pytest.approx(100 / 200)
+    assert patient["reference_ml"] == pytest.approx(160 * 6 / 1000)
+    assert patient["predicted_ml"] == pytest.approx(140 * 6 / 1000)
+    assert (patient["id"], patient["patient"]) == ("brats/A", "brats/A")
+
+
+def test_boundary_tolerance_is_in_millimetres(scorer: Scorer) -> None:
+    reference, shifted = np.zeros((2, 20, 20, 3), bool)
+    reference[5:10, 5:10, 1], shifted[6:11, 5:10, 1] = True, True  # one pixel of 2 mm
+    scorer.volume("A", reference, shifted, [0.0] * 3, spacing=(-2.0, -1.0, 1.0))
+    (patient,) = scorer.report()["segmentation"]["patients"]
+    assert patient["boundary_f_1mm"] < patient["boundary_f_2mm"] == 1.0
+
+
+@pytest.mark.parametrize("spacing", [UPRIGHT, UPSIDE_DOWN])
+def test_slice_probabilities_meet_the_right_slices_whichever_way_the_file_runs(
+    scorer: Scorer, spacing: Sequence[float]
+) -> None:
+    from_below = (0, 60, 0, 100, 70)  # the logits say the same
+    pixels = from_below if spacing == UPRIGHT else from_below[::-1]
+    scorer.volume("A", box(*pixels), box(*pixels), [-3.0, 3.0, -3.0, 3.0, 3.0], spacing=spacing)
+    report = scorer.report()
+    assert slices_of(report) == {0: 0.0, 1: 1.0, 2: 0.0, 3: 1.0, 4: 1.0}
+    scores = report["classification"]["brats"]
+    assert (scores["roc_auc"], scores["sensitivity"], scores["specificity"]) == (1.0, 1.0, 1.0)
+
+
+def test_slices_are_axial_even_where_the_file_runs_from_front_to_back(scorer: Scorer) -> None:
+    affine = np.array([[-1.0, 0, 0, 0], [0, 0, 1.0, 0], [0, 1.0, 0, 0], [0, 0, 0, 1.0]])  # second axis is upwards
+    upright = box(0, 60, 100)
+    coronal = upright.transpose(0, 2, 1)
+    scorer.volume("A", coronal, coronal, [-3.0, 3.0, 3.0], affine=affine)
+    assert slices_of(scorer.report()) == {0: 0.0, 1: 1.0, 2: 1.0}
+
+
+def test_slices_between_the_classes_are_left_out_and_counted(scorer: Scorer) -> None:
+    scorer.volume("A", box(0, 1, 49, 50, 0), box(0, 0, 0, 0, 0), [0.0, 0.0, 0.0, 0.0, UNKNOWN])
+    report = scorer.report()
+    assert slices_of(report) == {0: 0.0, 3: 1.0}
+    assert report["classification"]["brats"]["n"] == 2 and report["classification"]["brats"]["left_out"] == 2
+
+
+@pytest.mark.parametrize("pixels", [0, 1, 49, 50, 51, 400])
+def test_training_and_evaluation_call_the_same_slices_tumor(scorer: Scorer, pixels: int) -> None:
+    case = {"id": "a", "source": "s", "group": "g", "kind": "volume", "slices": [0], "tumor_pixels": [pixels]}
+    (record,) = slice_records([{**case, "own_statistics": [[[0.0], [1.0]]]}], 50)
+    scorer.volume("A", box(pixels), box(0), [0.0])
+    (answer,) = scorer.run().answers
+    np.testing.assert_equal(answer["cls"], record["cls"])
+
+
+def test_rotated_affine_does_not_change_the_class_of_a_slice(scorer: Scorer) -> None:
+    for degrees in range(1, 15):
+        cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+        affine = np.array([[-cos, sin, 0, 0], [-sin, -cos, 0, 0], [0, 0, 1.0, 0], [0, 0, 0, 1.0]])
+        scorer.volume(f"{degrees}", box(50), box(0), [0.0], affine=affine.astype(np.float32))
+    assert {answer["cls"] for answer in scorer.run().answers} == {1.0}
+
+
+def test_area_of_tumor_is_in_square_millimetres(scorer: Scorer) -> None:
+    scorer.volume("A", box(24, 25, 0), box(0, 0, 0), [0.0] * 3, spacing=(-1.0, -2.0, 5.0))
+    assert slices_of(scorer.report()) == {1: 1.0, 2: 0.0}
+
+
+def test_what_is_drawn_on_slices_without_tumor_counts_as_false_positive(scorer: Scorer) -> None:
+    scorer.volume("A", box(0, 0, 0, 90), box(30, 0, 0, 90), [0.0] * 4, spacing=(-1.0, -2.0, 1.0))
+    scorer.volume("empty", box(0), box(20), [0.0])
+    segmentation = scorer.report()["segmentation"]
+    assert segmentation["empty_slices"] == {
+        "n": 4,
+        "false_positive_rate": 0.5,
+        "mean_false_positive_mm2": pytest.approx((60 + 20) / 4),
+    }
+
+
+def test_volume_without_tumor_has_no_dice_and_leaves_the_mean(scorer: Scorer) -> None:
+    scorer.volume("A", box(90, 0), box(90, 0), [3.0, -3.0])
+    scorer.volume("empty", box(0, 0), box(70, 0), [-3.0, -3.0])
+    segmentation = scorer.report()["segmentation"]
+    dice = {patient["id"]: patient["dice"] for patient in segmentation["patients"]}
+    assert dice == {"brats/A": 1.0, "brats/empty": None}
+    assert segmentation["mean"]["dice"] == segmentation["mean"]["iou"] == 1.0
+
+
+def test_mean_is_over_cases_not_over_voxels(scorer: Scorer) -> None:
+    scorer.volume("large", box(400), box(400), [3.0])
+    scorer.volume("small", box(50), box(0), [3.0])
+    segmentation = scorer.report()["segmentation"]
+    assert segmentation["mean"]["dice"] == 0.5 and segmentation["n"] == 2
+    assert [patient["id"] for patient in segmentation["patients"]] == ["brats/small", "brats/large"]  # worst first
+
+
+def test_sources_are_scored_apart(scorer: Scorer) -> None:
+    scorer.volume("A", box(0, 90), box(0, 90), [-3.0, 3.0])
+    for source, sign in (("kaggle", 1.0), ("other", -1.0)):
+        for number in range(4):
+            scorer.image(str(number), number % 2, sign * (number % 2 - 0.5), source)
+    classification = scorer.report()["classification"]
+    assert {name: scores["roc_auc"] for name, scores in classification.items()} == {
+        "brats": 1.0,
+        "kaggle": 1.0,
+        "other": 0.0,
+    }
+    assert [scores["n"] for scores in classification.values()] == [2, 4, 4]
+
+
+def test_operating_point_and_temperature_decide(tmp_path: Path) -> None:
+    scorer = Scorer(tmp_path, Decision(operating_point=0.6, display_threshold=0.3, temperature=2.0))
+    for number, (cls, logit) in enumerate([(1, 1.0), (1, 0.6), (0, -1.0), (0, -4.0)]):  # 0.62, 0.57, 0.38, 0.12
+        scorer.image(str(number), cls, logit)
+    scores = scorer.report()["classification"]["kaggle"]
+    assert (scores["threshold"], scores["sensitivity"], scores["specificity"]) == (0.6, 0.5, 1.0)
+    assert scores["at_display_threshold"] == {"threshold": 0.3, "sensitivity": 1.0, "specificity": 0.5}
+
+
+def test_report_keeps_its_contract(tmp_path: Path) -> None:
+    scorer = Scorer(tmp_path, model={"sha256": "abc"}, seed=7)
+    scorer.volume("A", box(0, 90), box(0, 80), [-1.0, 1.0])
+    scorer.image("1", 1, 0.5)
+    report = scorer.report()
+    assert report["model"] == {"sha256": "abc"} and report["seed"] == 7
+    assert {"dice", "iou"} <= report["segmentation"]["mean"].keys()
+    assert {"id", "dice", "iou"} <= report["segmentation"]["patients"][0].keys()
+    for scores in report["classification"].values():
+        assert {"roc_auc", "pr_auc", "sensitivity", "specificity", "n", "positives"} <= scores.keys()
+    assert report["decision"]["operating_point"] == 0.5
+    assert "50 pixels" in report["rules"]["tumor_slice"]
+
+
+def test_report_has_null_where_nothing_can_be_said(scorer: Scorer) -> None:
+    scorer.volume("empty", box(0, 0), box(0, 0), [UNKNOWN, UNKNOWN])
+    scorer.image("1", 1, 0.5)
+    scorer.image("unanswered", 0, UNKNOWN)
+    report = scorer.report()
+    kaggle = report["classification"]["kaggle"]
+    assert (kaggle["n"], kaggle["left_out"], kaggle["roc_auc"], kaggle["specificity"]) == (1, 1, None, None)
+    assert report["segmentation"]["mean"]["dice"] is None
+    assert report["segmentation"]["empty_slices"]["false_positive_rate"] is None
+
+
+def test_images_alone_make_a_report_too(scorer: Scorer, capsys: pytest.CaptureFixture[str]) -> None:
+    scorer.image("1", 1, 2.0)
+    scorer.image("2", 0, -2.0)
+    report = scorer.report()
+    assert report["segmentation"]["n"] == 0 and report["classification"]["kaggle"]["roc_auc"] == 1.0
+    assert "kaggle" in capsys.readouterr().out  # the table is printed
+
+
+def test_scoring_list_names_image_and_case_and_hides_the_label() -> None:
+    case = {"id": "brats/A", "image": "A.nii", "label": "A_seg.nii", "cls": 1}
+    assert scoring_list([case]) == [{"image": "A.nii", "case": "brats/A"}]

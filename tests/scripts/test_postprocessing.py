@@ -1,0 +1,285 @@
+"""From logits to the answer on the scan's own grid: the right slice, the right size, and one opinion."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from monai.data import MetaTensor
+from PIL import Image
+
+from scripts.configs import parts
+from scripts.decision import NOTICE, Decision
+from scripts.postprocessing import SplitPackedd, SummarizeAnswerd, as_displayed, slice_axis
+from scripts.transforms import BACKGROUND
+
+ROOT = Path(__file__).resolve().parents[2]
+PROPERTY = settings(max_examples=150, deadline=None, derandomize=True)
+TUMOR_SLICE = 2  # of six, counted from below
+HEAD, TUMOR = 300, 1000
+AXCODES = ["PLS", "RAS", "LPS", "LAI", "RPI", "SPR", "IRA", "ASL", "PIR"]
+SHARE = st.floats(0, 1)
+DECISIONS = st.builds(Decision, SHARE, SHARE, st.floats(0.05, 20), st.integers(1, 6))
+Network = Callable[[torch.Tensor], torch.Tensor]
+Answer = Callable[[Path, Network], dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def answer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Answer]:
+    """The inference of the config, with any network in place of the trained one."""
+    overrides = {"model_path": str(tmp_path_factory.mktemp("none") / "model.pt"), "device": torch.device("cpu")}
+    chain = parts(ROOT, "inference.yaml", ["preprocessing", "inferer", "postprocessing"], **overrides)
+
+    def run(path: Path, network: Network) -> dict[str, Any]:
+        data = chain["preprocessing"]({"image": str(path)})
+        data["pred"] = chain["inferer"](data["image"].as_tensor()[None], network)[0]
+        return dict(chain["postprocessing"](data))
+
+    yield run
+
+
+def sees_the_tumor(x: torch.Tensor) -> torch.Tensor:
+    """Packed logits (b, 2, H, W): the mask is what is bright, and a slice shows a tumour where something is."""
+    bright = x > 2
+    return torch.cat([20.0 * bright - 10, 8.0 * bright.amax(dim=(2, 3), keepdim=True).expand_as(x) - 4], dim=1)
+
+
+def says(mask_logit: float, tumor_logit: float) -> Network:
+    return lambda x: torch.cat([torch.full_like(x, mask_logit), torch.full_like(x, tumor_logit)], dim=1)
+
+
+def head_volume(height: int = 180, width: int = 160) -> np.ndarray:
+    """Six slices (rows to posterior, columns to the left, upwards), the lowest and the two uppermost empty."""
+    rows, columns = np.ogrid[:height, :width]
+    distance = np.hypot((rows - height / 2) / (height * 0.4), (columns - width / 2) / (width * 0.4))
+    volume = np.zeros((height, width, 6), dtype=np.int16)
+    volume[distance <= 1, 1:4] = HEAD
+    volume[height // 4 : height // 3, width // 3 : width // 2, TUMOR_SLICE] = TUMOR
+    return volume
+
+
+def stored(volume: np.ndarray, axcodes: str, spacing: tuple[float, float, float] = (1.0, 1.0, 1.0)) -> nib.Nifti1Image:
+    """A displayed volume as a NIfTI along other axes."""
+    affine = np.array([[0, -spacing[1], 0, 70], [-spacing[0], 0, 0, 80], [0, 0, spacing[2], -20], [0, 0, 0, 1]])
+    wanted = nib.orientations.axcodes2ornt(tuple(axcodes))
+    turn = nib.orientations.ornt_transform(nib.io_orientation(affine), wanted)
+    return nib.Nifti1Image(volume, affine).as_reoriented(turn)
+
+
+def save(image: nib.Nifti1Image, path: Path) -> Path:
+    nib.save(image, path)
+    return path
+
+
+def save_picture(path: Path) -> Path:
+    Image.fromarray((head_volume()[..., TUMOR_SLICE] // 4).astype(np.uint8)).save(path)
+    return path
+
+
+def summary(
+    logits: list[float], mask: bool = False, decision: Decision | None = None, affine: np.ndarray | None = None
+) -> dict[str, Any]:
+    """The result for slices of these logits."""
+    affine = np.eye(4) if affine is None else affine
+    meta = {"spatial_shape": np.array([4, 4, len(logits)]), "original_affine": affine, "spacing_known": True}
+    pred = MetaTensor(torch.full((1, 4, 4, len(logits)), float(mask)), meta=meta)
+    data = {"pred": pred, "slice_logits": np.array(logits)}
+    return dict(SummarizeAnswerd("pred", decision or Decision(), {"version": "1"})(data)["result"])
+
+
+# on the scan's own grid -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("axcodes", AXCODES)
+def test_slices_are_answered_in_the_order_of_the_file(tmp_path: Path, answer: Answer, axcodes: str) -> None:
+    image = stored(head_volume(), axcodes, (1.0, 1.0, 4.0))
+    result = answer(save(image, tmp_path / "a.nii.gz"), sees_the_tumor)["result"]
+    axis = next(axis for axis, code in enumerate(axcodes) if code in "IS")
+    others = tuple({0, 1, 2} - {axis})
+    brightest = np.asarray(image.dataobj).max(axis=others)
+    assert result["slice_axis"] == axis
+    expected = [{TUMOR: 0.982014, HEAD: 0.017986, 0: None}[value] for value in brightest]
+    assert result["slice_probabilities"] == expected
+
+
+@pytest.mark.parametrize("axcodes", AXCODES)
+def test_the_mask_is_the_tumour_of_the_file(tmp_path: Path, answer: Answer, axcodes: str) -> None:
+    image = stored(head_volume(), axcodes)
+    mask = answer(save(image, tmp_path / "a.nii.gz"), sees_the_tumor)["pred"]
+    assert np.array_equal(mask[0].numpy(), np.asarray(image.dataobj) == TUMOR)
+
+
+@pytest.mark.parametrize("spacing", [(1.0, 1.0, 1.0), (1.0, 1.0, 5.5), (0.8, 1.1, 3.0)])
+def test_the_volume_is_that_of_the_mask_in_millilitres(
+    tmp_path: Path, answer: Answer, spacing: tuple[float, float, float]
+) -> None:
+    data = answer(save(stored(head_volume(), "LAS", spacing), tmp_path / "a.nii"), sees_the_tumor)
+    expected = float(data["pred"].sum()) * np.prod(spacing) / 1000
+    assert data["pred"].sum() > 0 and data["result"]["volume_ml"] == pytest.approx(expected, abs=1e-3)
+    truth = (head_volume() == TUMOR).sum() * np.prod(spacing) / 1000
+    assert data["result"]["volume_ml"] == pytest.approx(truth, rel=0.2)  # a resampled edge
+
+
+def test_the_volume_of_an_oblique_scan_is_right() -> None:
+    turn = np.eye(4)
+    turn[:2, :2] = [[np.cos(0.3), -np.sin(0.3)], [np.sin(0.3), np.cos(0.3)]]
+    result = summary([0.0] * 5, mask=True, affine=turn @ np.diag([0.5, 0.5, 3.0, 1.0]))
+    assert result["volume_ml"] == pytest.approx(80 * 0.75 / 1000)
+
+
+def test_a_picture_has_neither_slices_nor_millilitres(tmp_path: Path, answer: Answer) -> None:
+    data = answer(save_picture(tmp_path / "a.png"), sees_the_tumor)
+    assert data["result"]["state"] == "tumor" and tuple(data["pred"].shape) == (1, 180, 160, 1)
+    assert not {"volume_ml", "slice_axis", "slice_probabilities"} & set(data["result"])
+
+
+def test_a_two_dimensional_nifti_has_no_slices(tmp_path: Path, answer: Answer) -> None:
+    plane = nib.Nifti1Image(head_volume()[..., TUMOR_SLICE], np.diag([-1.0, -1.0, 1.0, 1.0]))
+    result = answer(save(plane, tmp_path / "a.nii"), sees_the_tumor)["result"]
+    assert result["state"] == "tumor" and not {"slice_axis", "slice_probabilities"} & set(result)
+
+
+@pytest.mark.parametrize("suffix", ["png", "nii"])
+def test_a_mask_of_nearly_everything_is_never_flipped(tmp_path: Path, answer: Answer, suffix: str) -> None:
+    path = tmp_path / f"a.{suffix}"
+    path = save_picture(path) if suffix == "png" else save(stored(head_volume(), "RAS"), path)
+    shown = head_volume()[..., [TUMOR_SLICE]] if suffix == "png" else np.asarray(nib.load(path).dataobj)
+    shown = shown * (shown.max(axis=(0, 1)) > 0)
+    full, empty = (answer(path, says(logit, 9.0))["pred"][0].numpy() for logit in (9.0, -9.0))
+    assert full[shown > 0].mean() > 0.99 and not empty.any()
+
+
+def test_half_a_probability_is_needed_for_the_mask(tmp_path: Path, answer: Answer) -> None:
+    path = save_picture(tmp_path / "a.png")
+    assert answer(path, says(0.1, 0.0))["pred"].any() and not answer(path, says(-0.1, 0.0))["pred"].any()
+
+
+def test_an_empty_scan_has_no_answer_instead_of_a_wrong_one(tmp_path: Path, answer: Answer) -> None:
+    data = answer(save(stored(head_volume() * 0, "LPS"), tmp_path / "a.nii"), sees_the_tumor)
+    result = data["result"]
+    assert result["state"] == "no_answer" and result["flags"] == ["no slice shows enough brain"]
+    assert result["tumor_probability"] is None and result["tumor_detected"] is None
+    assert result["slice_probabilities"] == [None] * 6 and not data["pred"].any()
+
+
+@pytest.mark.parametrize("suffix", ["png", "nii"])
+def test_the_result_is_plain_json(tmp_path: Path, answer: Answer, suffix: str) -> None:
+    path = tmp_path / f"a.{suffix}"
+    path = save_picture(path) if suffix == "png" else save(stored(head_volume(), "RAS"), path)
+    result = answer(path, sees_the_tumor)["result"]
+    assert json.loads(json.dumps(result, allow_nan=False)) == result
+    assert result["notice"] == NOTICE and set(result["model"]) == {"version", "sha256", "report"}
+
+
+# one opinion ----------------------------------------------------------------------------------------------------------
+
+
+@PROPERTY
+@given(
+    decision=DECISIONS, logits=st.lists(st.one_of(st.floats(-30, 30), st.just(np.nan)), min_size=1), mask=st.booleans()
+)
+def test_nothing_in_the_result_contradicts_the_detection(decision: Decision, logits: list[float], mask: bool) -> None:
+    result = summary(logits, mask, decision)
+    assert (result["state"] == "tumor") == bool(result["tumor_detected"])
+    assert (result["state"] == "no_answer") == (result["tumor_probability"] is None)
+    contradictory = {"tumor": not mask, "no_tumor": mask}.get(result["state"], False)
+    assert bool(result["flags"]) == (contradictory or result["state"] == "no_answer")
+    assert (result["volume_ml"] > 0) == mask
+
+
+@pytest.mark.xfail(reason="_rounded: decided on the exact probability, printed with six digits", strict=True)
+def test_the_printed_probability_does_not_contradict_the_detection() -> None:
+    result = summary([-1e-7])
+    assert (result["tumor_probability"] >= result["threshold"]) == result["tumor_detected"]
+
+
+@PROPERTY
+@given(decision=DECISIONS, logits=st.lists(st.floats(-9, 9), min_size=1, max_size=9))
+def test_the_volumes_probability_lies_among_its_slices(decision: Decision, logits: list[float]) -> None:
+    result = summary(logits, decision=decision)
+    slices = result["slice_probabilities"]
+    assert min(slices) - 1e-6 <= result["tumor_probability"] <= max(slices) + 1e-6
+
+
+def test_the_thresholds_that_decided_are_told() -> None:
+    result = summary([0.0], decision=Decision(operating_point=0.62, display_threshold=0.21))
+    assert result["threshold"] == 0.62 and result["display_threshold"] == 0.21 and result["state"] == "uncertain"
+
+
+@pytest.mark.parametrize(
+    ("logit", "mask", "words"),
+    [
+        (4.0, False, "none is outlined"),
+        (-4.0, True, "a region is outlined"),
+        (4.0, True, None),
+        (-4.0, False, None),
+        (-0.3, True, None),  # uncertain: an outline says no more than that
+    ],
+)
+def test_heads_that_disagree_are_flagged(logit: float, mask: bool, words: str | None) -> None:
+    flags = summary([logit], mask)["flags"]
+    assert (words is None and flags == []) or (len(flags) == 1 and str(words) in flags[0])
+
+
+def test_slices_without_an_answer_do_not_calm_the_others() -> None:
+    assert summary([np.nan, 5.0, np.nan])["tumor_probability"] == summary([5.0])["tumor_probability"]
+
+
+def test_what_is_in_the_result_already_stays() -> None:
+    meta = {"spatial_shape": np.array([4, 4]), "original_affine": np.eye(4), "spacing_known": False}
+    data = {"pred": MetaTensor(torch.zeros(1, 4, 4, 1), meta=meta), "slice_logits": np.zeros(1)}
+    result = SummarizeAnswerd("pred", Decision())({**data, "result": {"seconds": 3}})["result"]
+    assert result["seconds"] == 3 and result["tumor_probability"] == 0.5
+
+
+# taking the packed tensor apart ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("plain", [True, False])
+def test_packed_logits_become_a_probability_with_geometry_and_a_logit_per_slice(plain: bool) -> None:
+    affine = torch.diag(torch.tensor([2.0, 3.0, 4.0, 1.0], dtype=torch.float64))
+    image = MetaTensor(torch.full((1, 5, 6, 3), BACKGROUND), affine)
+    packed = torch.zeros(2, 5, 6, 3)
+    packed[0, ..., 1], packed[1] = 100.0, torch.tensor([0.5, -2.0, float("nan")])
+    data = SplitPackedd()({"image": image, "pred": packed if plain else MetaTensor(packed)})
+    assert data["slice_logits"].dtype == np.float64
+    assert np.array_equal(data["slice_logits"], [0.5, -2.0, np.nan], equal_nan=True)
+    assert data["pred"].shape == (1, 5, 6, 3) and torch.equal(data["pred"].affine, affine)
+    assert data["pred"][0, 2, 2].tolist() == [0.5, 1.0, 0.5]
+
+
+def test_half_precision_logits_become_full_precision_probabilities() -> None:
+    image = MetaTensor(torch.zeros(1, 4, 4, 2))
+    pred = SplitPackedd()({"image": image, "pred": torch.full((2, 4, 4, 2), 3.0).half()})["pred"]
+    assert pred.dtype == torch.float32 and float(pred.max()) == pytest.approx(0.952574, abs=1e-6)
+
+
+# axes -----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("axcodes", "expected"),
+    [("RAS", (2, True)), ("LPI", (2, False)), ("SPR", (0, True)), ("AIR", (1, False)), ("PSL", (1, True))],
+)
+def test_the_axis_of_slices_follows_the_affine(axcodes: str, expected: tuple[int, bool]) -> None:
+    assert slice_axis(stored(head_volume(), axcodes).affine) == expected
+
+
+def test_a_tilted_scan_has_the_axis_that_is_nearest() -> None:
+    tilt = np.eye(4)
+    tilt[1:3, 1:3] = [[np.cos(0.5), -np.sin(0.5)], [np.sin(0.5), np.cos(0.5)]]
+    assert slice_axis(tilt @ np.diag([1.0, 1.0, -5.0, 1.0])) == (2, False)
+
+
+@pytest.mark.parametrize("axcodes", AXCODES)
+def test_any_file_is_displayed_the_same_way(axcodes: str) -> None:
+    image = stored(head_volume(), axcodes)
+    assert np.array_equal(as_displayed(np.asarray(image.dataobj), image.affine), head_volume())

@@ -1,0 +1,89 @@
+"""T11: the network is served the same tensor on every path."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from bundle import Predictor
+from bundle.loading import parse
+from scripts.sampling import SliceDataset
+from scripts.slice_store import SliceStore, slice_records
+
+
+def digest(planes: torch.Tensor) -> str:
+    """Hash of (S, C, H, W) float32."""
+    return hashlib.sha256(np.ascontiguousarray(planes.numpy(), dtype=np.float32).tobytes()).hexdigest()
+
+
+@pytest.fixture(scope="module")
+def served(pipeline_run: Path, twins: Path) -> dict[str, Any]:
+    """What the predictor passes to the network for one volume and one image, and the store's cases of them."""
+    predictor = Predictor(pipeline_run / "models" / "model.pt")
+    store = SliceStore(pipeline_run / "data")
+    cases = {case["kind"]: case for case in store.cases()}
+    tensors = {}
+    for kind, case in cases.items():
+        image = predictor.parts["preprocessing"]({"image": case["image"]})["image"].as_tensor()
+        tensors[kind] = image.permute(3, 0, 1, 2)[case["slices"]]
+    return {"cases": cases, "tensors": tensors, "store": pipeline_run / "data", "twins": twins}
+
+
+@pytest.mark.parametrize("kind", ["volume", "image"])
+def test_store_and_validation_hold_what_the_predictor_serves(kind: str, served: dict[str, Any]) -> None:
+    case = served["cases"][kind]
+    dataset = SliceDataset(slice_records([{**case, "group": "any"}], 50), served["store"])
+    stored = torch.stack([dataset[index]["image"] for index in range(len(dataset))])
+    assert digest(stored) == digest(served["tensors"][kind])
+
+
+@pytest.mark.parametrize("kind", ["volume", "image"])
+def test_evaluation_reads_what_the_predictor_serves(
+    kind: str, served: dict[str, Any], pipeline_run: Path, tmp_path: Path
+) -> None:
+    from bundle.loading import load_workflow, trusting
+
+    settings = {"dataset_dir": str(served["store"]), "output_dir": str(tmp_path)}
+    model = str(pipeline_run / "models" / "model.pt")
+    workflow = load_workflow(["train.yaml", "evaluate.yaml"], model_path=model, **settings)
+    with trusting():
+        workflow.initialize()
+        transform = workflow.parser.get_parsed_content("evaluate#dataset").transform
+    case = served["cases"][kind]
+    image = transform({"image": case["image"]})["image"].as_tensor().permute(3, 0, 1, 2)[case["slices"]]
+    assert digest(image) == digest(served["tensors"][kind])
+
+
+def test_the_workflow_and_the_predictor_give_the_same_answer(
+    served: dict[str, Any], pipeline_run: Path, tmp_path: Path
+) -> None:
+    from bundle.loading import run_workflow
+
+    model, scan = str(pipeline_run / "models" / "model.pt"), served["cases"]["volume"]["image"]
+    run_workflow("run", ["inference.yaml"], dataset_dir=scan, output_dir=str(tmp_path), model_path=model)
+    written = json.loads(next(tmp_path.glob("*.json")).read_text())
+    answer = Predictor(model).predict(scan)["result"]
+    assert {key: written[key] for key in answer} == json.loads(json.dumps(answer))
+
+
+def test_the_golden_input_has_not_changed(served: dict[str, Any]) -> None:
+    """Statistics of what is served for two fixed phantoms; a change here makes every released weight worthless."""
+    preprocessing = parse("inference.yaml", ["preprocessing"])["preprocessing"]
+    twins = served["twins"]
+    volume = preprocessing({"image": str(twins / "brats/PHANTOM_001/PHANTOM_001_flair.nii.gz")})["image"].as_tensor()
+    image = preprocessing({"image": str(twins / "kaggle/yes/Y1.jpg")})["image"].as_tensor()
+    golden = json.loads(Path(__file__).with_name("golden_inputs.json").read_text())
+    for name, tensor in {"volume": volume, "image": image}.items():
+        tissue = tensor[tensor > -4]
+        found = {"shape": list(tensor.shape), "tissue": len(tissue), "sum": float(tensor.double().sum())}
+        found["quantiles"] = torch.quantile(tissue.double(), torch.tensor([0.05, 0.5, 0.95]).double()).tolist()
+        assert found["shape"] == golden[name]["shape"]
+        assert found["tissue"] == pytest.approx(golden[name]["tissue"], rel=1e-3)
+        assert found["sum"] == pytest.approx(golden[name]["sum"], rel=1e-3)
+        assert found["quantiles"] == pytest.approx(golden[name]["quantiles"], abs=5e-3)

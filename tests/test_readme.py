@@ -1,0 +1,79 @@
+"""Every command in the README runs, in its order, in a copy of the bundle."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bundle.cli import main, parser
+from bundle.presets import PRESETS
+
+ROOT = Path(__file__).resolve().parent.parent
+MAKE_TARGETS = {"setup", "demo", "test"}
+BLOCKS = re.findall(r"^```\n(.*?)^```", (ROOT / "README.md").read_text(), re.DOTALL | re.MULTILINE)
+COMMANDS = [line.split("  #")[0].strip() for block in BLOCKS for line in block.replace("\\\n", " ").splitlines()]
+INLINE = re.findall(r"`((?:python|make) [^`]*)`", (ROOT / "README.md").read_text())
+SHORT = {"max_epochs": 1, "samples_per_epoch": 16}
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory, twins: Path, pipeline_run: Path) -> Path:
+    """A folder as a user has it: the bundle, two data folders, a finished run and some scans."""
+    folder = tmp_path_factory.mktemp("readme")
+    for name in ("configs", "scripts"):
+        shutil.copytree(ROOT / name, folder / name)
+    for name, source in {"BRATS": twins / "brats", "KAGGLE": twins / "kaggle", "RUN": pipeline_run}.items():
+        (folder / name).symlink_to(source)
+    (folder / "SCANS").mkdir()
+    shutil.copy(twins / "brats/PHANTOM_002/PHANTOM_002_flair.nii.gz", folder / "SCANS")
+    return folder
+
+
+def monai_run(arguments: list[str]) -> None:
+    """`python -m monai.bundle run`, in this process."""
+    from monai.bundle import run
+
+    run_id = None if arguments[0].startswith("--") else arguments.pop(0)
+    options: dict[str, Any] = dict(zip((a[2:] for a in arguments[::2]), arguments[1::2], strict=True))
+    files = options.pop("config_file")
+    config_file = re.findall(r"'([^']+)'", files) if files.startswith("[") else files
+    short = SHORT if run_id == "training" else {}
+    run(run_id=run_id, config_file=config_file, bundle_root=".", **options, **short)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_of_the_readme_runs(command: str, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = shlex.split(command)
+    if words[0] == "make":
+        assert words[1] in MAKE_TARGETS and re.search(rf"^{words[1]}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
+        return
+    monkeypatch.chdir(place)
+    if words[:4] == ["python", "-m", "monai.bundle", "run"]:
+        monai_run(words[4:])
+    elif "pipeline" in words:
+        monkeypatch.setitem(
+            __import__("bundle.presets").presets.PRESETS, "quick", {s: SHORT for s in ("stage1", "stage2", "stage3")}
+        )
+        assert main([*words[3:], "--output", "RUN2"]) == 0
+    else:
+        assert words[:3] == ["python", "-m", "bundle"]
+        assert main(words[3:]) == 0
+
+
+@pytest.mark.parametrize("command", INLINE)
+def test_a_command_within_the_readmes_text_is_understood(command: str) -> None:
+    words = shlex.split(command)
+    if words[0] == "make":
+        assert words[1] in MAKE_TARGETS
+    else:
+        assert callable(parser().parse_args(words[3:]).run)
+
+
+def test_the_readme_shows_pictures_that_exist() -> None:
+    pictures = re.findall(r"!\[[^]]*\]\(([^)]+)\)", (ROOT / "README.md").read_text())
+    assert pictures and all((ROOT / picture).is_file() for picture in pictures)
