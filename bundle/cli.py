@@ -138,7 +138,8 @@ def data(options: argparse.Namespace) -> int:
     from .download import DownloadError, fetch_brats, fetch_kaggle
 
     try:
-        folder = {"brats": fetch_brats, "kaggle": fetch_kaggle}[options.source](Path(options.root))
+        root = Path(options.root)
+        folder = fetch_brats(root) if options.source == "brats" else fetch_kaggle(root)
     except DownloadError as error:
         raise UserError(str(error)) from None
     print(f"ready: {folder}")

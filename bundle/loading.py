@@ -68,9 +68,9 @@ def load_workflow(configs: Sequence[str], root: Path = BUNDLE_ROOT, **overrides:
         )
 
 
-def run_workflow(run_id: str, configs: Sequence[str], root: Path = BUNDLE_ROOT, **overrides: Any) -> None:
-    """Run a workflow to its end, quietly but for its progress bars and tables."""
-    workflow = load_workflow(configs, root, **overrides)
+def run_workflow(run_id: str, configs: Sequence[str], **overrides: Any) -> None:
+    """Run a workflow of the bundle to its end, quietly but for its progress bars and tables."""
+    workflow = load_workflow(configs, **overrides)
     workflow.run_id = run_id
     with trusting():
         workflow.initialize()

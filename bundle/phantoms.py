@@ -285,8 +285,8 @@ def _write_nifti(path: Path, displayed: np.ndarray) -> None:
     stored = displayed.transpose(1, 0, 2)
     affine = np.diag([-1.0, -1.0, 1.0, 1.0])
     affine[1, 3] = stored.shape[1] - 1
-    image = nib.Nifti1Image(stored, affine)  # type: ignore[no-untyped-call]
-    image.header.set_xyzt_units("mm")  # type: ignore[no-untyped-call]
+    image = nib.Nifti1Image(stored, affine)
+    image.header.set_xyzt_units("mm")
     _write(path, gzip.compress(image.to_bytes(), compresslevel=6, mtime=0))
 
 

@@ -50,6 +50,6 @@ class PrepareMultiTaskBatch:
         if with_mask:
             targets["mask"] = joined([part["mask"] for part in with_mask])
         rows = torch.tensor(["mask" in part for part in parts for _ in part["cls"]], device=device)
-        flags = {"do_seg": self.do_seg and bool(with_mask), "do_cls": self.do_cls}
+        flags: dict[str, Any] = {"do_seg": self.do_seg and bool(with_mask), "do_cls": self.do_cls}
         flags["seg_rows"] = rows if with_mask and len(with_mask) < len(parts) else None
         return joined([part["image"] for part in parts]), targets, (), flags

@@ -73,7 +73,7 @@ class ResumableRun:
         if isinstance(self.loader, SourceLoader):
             self.loader.set_epoch(engine.state.epoch)
 
-    @one_rank_only()  # type: ignore[misc]
+    @one_rank_only()
     def save(self, engine: Engine) -> None:
         best = self.evaluator.state
         content = {name: source.state_dict() for name, source in self.objects.items()}
@@ -109,7 +109,7 @@ class BestWeights:
         if self.evaluator.state.best_metric_epoch == -1:
             self._write(engine)
 
-    @one_rank_only()  # type: ignore[misc]
+    @one_rank_only()
     def _write(self, engine: Engine) -> None:
         state = self.evaluator.state
         score = {"key_metric": state.key_metric_name, "epoch": engine.state.epoch, "metrics": dict(state.metrics)}
@@ -194,14 +194,14 @@ class Progress:
         engine.add_event_handler(Events.ITERATION_COMPLETED, self.advance)
         engine.add_event_handler(Events.COMPLETED, self.close)
 
-    @one_rank_only()  # type: ignore[misc]
+    @one_rank_only()
     def open(self, engine: Engine) -> None:
         if not hasattr(self, "bar"):
             state = engine.state
             total = state.max_epochs * state.epoch_length
             self.bar = tqdm(desc=self.description, total=total, initial=state.iteration, unit="batch", mininterval=1.0)
 
-    @one_rank_only()  # type: ignore[misc]
+    @one_rank_only()
     def advance(self, engine: Engine) -> None:
         if isinstance(engine.state.output, Mapping) and "loss" in engine.state.output:
             self.bar.set_postfix(loss=f"{engine.state.output['loss'].item():.3f}", refresh=False)

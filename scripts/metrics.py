@@ -68,11 +68,11 @@ def _bounding_box(mask: np.ndarray) -> tuple[slice, ...]:
 
 
 def _surface(mask: np.ndarray) -> np.ndarray:
-    return mask & ~ndimage.binary_erosion(mask, border_value=0)  # type: ignore[no-any-return]
+    return mask & ~ndimage.binary_erosion(mask, border_value=0)
 
 
 def _distance_to(surface: np.ndarray, spacing_mm: Sequence[float]) -> np.ndarray:
-    return ndimage.distance_transform_edt(~surface, sampling=tuple(spacing_mm))  # type: ignore[no-any-return]
+    return ndimage.distance_transform_edt(~surface, sampling=tuple(spacing_mm))
 
 
 def classification_scores(classes: np.ndarray, probabilities: np.ndarray, threshold: float) -> dict[str, Any]:

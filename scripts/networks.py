@@ -78,7 +78,7 @@ class UNetDecoder(nn.Module):
         x = features[-1]
         for index, level in enumerate(self.levels):
             x = level(x, features[len(features) - 2 - index])
-        return self.to_image(self.final(x))  # type: ignore[no-any-return]
+        return self.to_image(self.final(x))
 
 
 class ClassificationHead(nn.Module):
@@ -97,9 +97,11 @@ class ClassificationHead(nn.Module):
 
     def forward(self, bottleneck: Tensor, foreground: Tensor) -> Tensor:
         """(B, F, h, w) and foreground (B, 1, H, W) of 0 and 1 -> class logits (B, classes)."""
-        weight = nn.functional.adaptive_avg_pool2d(foreground, bottleneck.shape[-2:])  # (B, 1, h, w)
+        weight = nn.functional.adaptive_avg_pool2d(
+            foreground, (bottleneck.shape[2], bottleneck.shape[3])
+        )  # (B, 1, h, w)
         pooled = (bottleneck * weight).sum(dim=(2, 3)) / weight.sum(dim=(2, 3)).clamp_min(1e-6)
-        return self.mlp(pooled)  # type: ignore[no-any-return]
+        return self.mlp(pooled)
 
 
 class MultiTaskUNet(nn.Module):

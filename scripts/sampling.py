@@ -25,7 +25,7 @@ class Draw(NamedTuple):
 
     epoch: int
     number: int
-    index: int
+    record: int
 
 
 class SliceDataset(Dataset[dict[str, Any]]):
@@ -55,7 +55,7 @@ class SliceDataset(Dataset[dict[str, Any]]):
 
     def __getitem__(self, key: int | Draw) -> dict[str, Any]:
         draw = key if isinstance(key, Draw) else Draw(0, int(key), int(key))
-        record = self.data[draw.index]
+        record = self.data[draw.record]
         image, mask = self.store.read(record["case"], record["position"])
         item: dict[str, Any] = {name: record[name] for name in ("case", "source", "index")}
         item["cls"] = np.float32(record["cls"])
@@ -69,7 +69,7 @@ class SliceDataset(Dataset[dict[str, Any]]):
         if hasattr(self.transform, "set_random_state"):
             entropy = np.random.SeedSequence((self.seed, draw.epoch, draw.number))
             self.transform.set_random_state(seed=int(entropy.generate_state(1)[0]))
-        return self.transform(item)  # type: ignore[no-any-return]
+        return self.transform(item)
 
 
 def balanced_weights(records: Sequence[Record], tumor_fraction: float) -> np.ndarray:

@@ -143,7 +143,7 @@ def _store_case(
     """Write one case; return what is wrong with it, or None."""
     folder = root / "cases" / case["id"]
     try:
-        hashes = {key: _content_hash(case[key]) for key in ("image", "label") if key in case}
+        hashes: dict[str, str] = {key: _content_hash(case[key]) for key in ("image", "label") if key in case}
         if _is_current(folder, hashes, fingerprint):
             return None
         arrays, meta = _slices_of(transform(case), min_brain_pixels)

@@ -82,7 +82,7 @@ class FitHeadd(MapTransform, InvertibleTransform):
 
         fitted = MetaTensor(canvas).copy_meta_from(image)
         fitted.meta["spacing_used"] = spacing_used
-        return self.push_transform(  # type: ignore[no-any-return]
+        return self.push_transform(
             fitted, affine=_canvas_to_source(placement), orig_size=tuple(values.shape[1:]), extra_info=placement
         )
 

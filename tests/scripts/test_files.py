@@ -17,8 +17,8 @@ def test_file_is_written_into_folders_that_are_made(tmp_path: Path) -> None:
 
 def test_new_content_replaces_the_old_and_leaves_nothing_beside_it(tmp_path: Path) -> None:
     path = tmp_path / "file"
-    for content in (b"a long old content", b"new"):
-        write_atomic(path, lambda file, content=content: file.write(content))
+    path.write_bytes(b"a long old content")
+    write_atomic(path, lambda file: file.write(b"new"))
     assert path.read_bytes() == b"new"
     assert list(tmp_path.iterdir()) == [path]
 

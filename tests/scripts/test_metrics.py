@@ -219,7 +219,7 @@ def test_patient_dice_starts_afresh_after_a_reset() -> None:
     metric, (case, logits, mask) = PatientDice(), made_slices()[1]
     output = {"pred": {"seg": logits[None]}, "label": {"mask": mask[None], "case": [case]}}
     first = run(metric, [output])
-    metric.update(({"seg": -logits[None]}, output["label"]))
+    metric.update(({"seg": -logits[None]}, {"mask": mask[None], "case": [case]}))
     assert run(metric, [output]) == first
 
 

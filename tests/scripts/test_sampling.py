@@ -43,7 +43,7 @@ def drawn(records: Records, kind: str = "volume", count: int = 40, epoch: int = 
     chosen = [i for i, record in enumerate(records) if record["kind"] == kind]
     sampler = BalancedSampler(records, chosen, count, 0.65, **{"seed": 0, **more})
     sampler.epoch = epoch
-    return [(str(records[draw.index]["case"]), int(records[draw.index]["index"])) for draw in sampler]
+    return [(str(records[draw.record]["case"]), int(records[draw.record]["index"])) for draw in sampler]
 
 
 def shares(records: Records, kind: str, key: Callable[[dict[str, Any]], Any]) -> dict[Any, float]:

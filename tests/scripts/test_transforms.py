@@ -195,8 +195,8 @@ def test_a_circle_in_a_picture_stays_a_circle_of_one_size(side: int) -> None:
 def test_a_circle_in_millimetres_stays_a_circle(
     tmp_path: Path, preprocess: Preprocess, spacing: tuple[float, float]
 ) -> None:
-    shape = tuple(int(200 / millimetres) for millimetres in spacing)
-    disc = ellipse(*shape, (shape[0] / 2, shape[1] / 2), (80 / spacing[0], 80 / spacing[1])) * np.int16(200)
+    height, width = (int(200 / millimetres) for millimetres in spacing)
+    disc = ellipse(height, width, (height / 2, width / 2), (80 / spacing[0], 80 / spacing[1])) * np.int16(200)
     image = preprocess(save(displayed(disc[..., None], (*spacing, 5.0)), tmp_path / "a.nii"))
     height, width = sides(image[0, :, :, 0] > BACKGROUND)
     assert height == pytest.approx(160, abs=5) and width == pytest.approx(160, abs=5)
@@ -355,8 +355,8 @@ def test_one_millimetre_pixels_are_never_interpolated(tmp_path: Path, preprocess
 
 def test_a_volume_of_one_millimetre_survives_there_and_back_bit_by_bit() -> None:
     volume = head_volume().astype(np.float32)
-    there = FitHeadd("image")({"image": scan(volume)})
-    back = FitHeadd("image").inverse(there)["image"]
+    transform = FitHeadd("image")
+    back = transform.inverse(transform({"image": scan(volume)}))["image"]
     assert np.array_equal(back[0].numpy(), volume)
 
 
