@@ -203,8 +203,9 @@ class Progress:
 
     @one_rank_only()
     def advance(self, engine: Engine) -> None:
-        if isinstance(engine.state.output, Mapping) and "loss" in engine.state.output:
-            self.bar.set_postfix(loss=f"{engine.state.output['loss'].item():.3f}", refresh=False)
+        output = engine.state.output[0]  # decollated: one a slice, each with the batch's loss
+        if "loss" in output:
+            self.bar.set_postfix(loss=f"{float(output['loss']):.3f}", refresh=False)
         self.bar.update()
 
     def close(self, engine: Engine) -> None:

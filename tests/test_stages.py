@@ -106,7 +106,7 @@ def test_both_orders_of_batches_train(order: str, store: Path, tmp_path: Path) -
     seen: list[list[str]] = []
 
     def note(engine: Any) -> None:
-        seen.append(sorted(set(engine.state.output["label"]["source"])))
+        seen.append(sorted({output["label"]["source"] for output in engine.state.output}))
 
     trainer.add_event_handler(Events.ITERATION_COMPLETED, note)
     trainer.run()

@@ -67,6 +67,12 @@ def test_text_in_a_corner_is_not_the_head(place: tuple[slice, slice]) -> None:
     assert overlap(find_head(plane)[0], truth) > 0.97
 
 
+def test_a_solid_mark_in_a_corner_is_not_the_head() -> None:
+    plane, truth = picture()
+    plane[4:16, 4:20] = 255
+    assert overlap(find_head(plane)[0], truth) > 0.97
+
+
 @pytest.mark.parametrize("border", [3, 8, 20])
 def test_a_white_frame_is_not_the_head(border: int) -> None:
     plane, truth = picture()

@@ -232,6 +232,20 @@ def test_decoration_does_not_change_what_the_network_sees(
     assert alike(reference, preprocess(save(plane, tmp_path / "b.png")).as_tensor())
 
 
+def test_text_close_to_the_head_becomes_zero() -> None:
+    plane = head_plane()
+    plane[20:28, 18:30] = 255  # beside the head, yet within its box
+    fitted = fit(scan(plane[..., None]))[0, :, :, 0]
+    assert torch.equal(fitted, fit(scan(head_plane()[..., None]))[0, :, :, 0])
+
+
+def test_fine_texture_is_averaged_where_a_picture_shrinks() -> None:
+    rows, columns = np.mgrid[:900, :900]
+    checkers = ellipse(900, 900, (450, 450), (430, 430)) * (100.0 + 100 * ((rows + columns) % 2))
+    centre = fit(scan(checkers[..., None], spacing_known=False))[0, 100:150, 100:150, 0]
+    assert float((centre - 150).abs().max()) < 5
+
+
 @PROPERTY
 @given(margins=st.tuples(*[st.integers(0, 38)] * 4))
 def test_a_black_margin_changes_nothing(margins: tuple[int, int, int, int]) -> None:

@@ -104,8 +104,11 @@ def test_overwriting_replaces_both_files(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("make", [answer, picture])
-def test_the_same_answer_gives_the_same_bytes(tmp_path: Path, make: Any) -> None:
-    for folder in "ab":
+def test_the_same_answer_gives_the_same_bytes_at_any_time(
+    tmp_path: Path, make: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for folder, now in {"a": 1e9, "b": 2e9}.items():
+        monkeypatch.setattr("time.time", lambda now=now: now)
         PredictionWriter(tmp_path / folder)(make())
     assert files_of(tmp_path / "a") == files_of(tmp_path / "b")
 
