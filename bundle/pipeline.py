@@ -96,8 +96,10 @@ def run_pipeline(
 
 def _resolved(folder: str) -> str:
     """[NAME=]DIR with an absolute path."""
-    name, separator, path = str(folder).rpartition("=")
-    return f"{name}{separator}{Path(path).resolve()}"
+    name, separator, path = str(folder).partition("=")
+    if not separator or Path(folder).is_dir():
+        return str(Path(folder).resolve())
+    return f"{name}={Path(path).resolve()}"
 
 
 def release(output: Path, shared: Mapping[str, Any]) -> None:

@@ -64,7 +64,7 @@ def _named_folders(dirs: str | Path | Sequence[str] | Mapping[str, str] | None) 
         dirs = [f"{name}={folder}" for name, folder in dirs.items()]
     for entry in [dirs] if isinstance(dirs, (str, Path)) else dirs or []:
         name, separator, folder = str(entry).partition("=")
-        if not separator:
+        if not separator or Path(entry).is_dir():
             name, folder = "", str(entry)
         yield name or Path(folder).resolve().name, Path(folder)
 
@@ -95,6 +95,10 @@ def _per_modality_cases(root: Path, modalities: Sequence[str], source: str) -> l
             kind = MODALITIES[match["kind"].lower()]
             found.setdefault((path.parent, match["case"]), {})[kind] = path
     _adopt_lone_masks(found)
+    folders: dict[str, Path] = {}
+    for folder, name in found:
+        if folders.setdefault(name, folder) != folder:
+            raise ValueError(f"two cases are called {name}: in {folders[name]} and in {folder}")
     cases = []
     for (_, name), files in sorted(found.items(), key=lambda item: item[0][1]):
         image = [str(files[m]) if m in files else f"{name}_{m}.nii.gz" for m in modalities]
@@ -148,7 +152,10 @@ def image_cases(root: Path, source: str) -> list[Case]:
         ValueError: when the folder, or one of the two, is missing.
     """
     _require_folder(root)
-    folders = {folder.name.lower(): folder for folder in sorted(root.iterdir()) if folder.is_dir()}
+    folders: dict[str, Path] = {}
+    for folder in sorted(path for path in root.iterdir() if path.is_dir() and path.name.lower() in CLASSES):
+        if folders.setdefault(folder.name.lower(), folder) != folder:
+            raise ValueError(f"{root}: has both '{folders[folder.name.lower()].name}' and '{folder.name}'")
     missing = [name for name in CLASSES if name not in folders]
     if missing:
         raise ValueError(f"{root}: no folder '{missing[0]}' (a folder of images has 'yes' and 'no')")

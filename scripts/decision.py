@@ -66,7 +66,7 @@ def report_of(model_path: str | Path) -> dict[str, Any] | None:
 def decision_of(model_path: str | Path, **defaults: Any) -> Decision:
     """The decision that was fitted for these weights, or the defaults where they have no report."""
     report = report_of(model_path)
-    return Decision(**{**defaults, **(report.get("decision", {}) if report else {})})
+    return Decision(**{**defaults, **((report or {}).get("decision") or {})})
 
 
 def describe_model(model_path: str | Path, metadata_path: str | Path) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from scipy import ndimage
 from scipy.spatial import ConvexHull, Delaunay, QhullError
@@ -58,25 +60,41 @@ def find_head(plane: np.ndarray) -> tuple[np.ndarray, float]:
         plane: grey levels (H, W), any range; for a volume, the brightest value along the slices.
 
     Returns:
-        Boolean (H, W), the convex hull of every large part that is brighter than the background, empty where there is
-        none; and the background's grey level.
+        Boolean (H, W), the convex hull of every large part that is brighter than the background, cut to the box of what
+        is bright in it, empty where there is none; and the background's grey level.
     """
-    step = -(-max(plane.shape) // THUMBNAIL)
-    small = _block_mean(plane, step)
+    steps = [min(side, -(-max(plane.shape) // THUMBNAIL)) for side in plane.shape]
+    small = _block_mean(plane, steps)
     frame = find_frame(small)
     background = background_level(small, frame)
-    tissue = (small > tissue_level(small[~frame], background)) & ~frame
+    level = tissue_level(small[~frame], background)
+    tissue = (small > level) & ~frame
     hull = _convex_hull(_large_parts(ndimage.binary_opening(tissue)) & tissue)
-    head = np.kron(hull, np.ones((step, step), dtype=bool))
-    return np.pad(head, ((0, step), (0, step)), mode="edge")[: plane.shape[0], : plane.shape[1]], background
+    head = _enlarge(hull, steps, plane.shape)
+    return head & _box_of(head & (plane > level)), background
 
 
-def _block_mean(plane: np.ndarray, step: int) -> np.ndarray:
-    """Average blocks of step x step pixels; an incomplete block at the lower or right edge is left out."""
-    height, width = (max(1, n // step) for n in plane.shape)
-    if step == 1:
-        return plane
-    return plane[: height * step, : width * step].reshape(height, step, width, step).mean(axis=(1, 3))
+def _block_mean(plane: np.ndarray, steps: Sequence[int]) -> np.ndarray:
+    """Average blocks of pixels; an incomplete block at the lower or right edge is left out."""
+    height, width = (side // step for side, step in zip(plane.shape, steps, strict=True))
+    whole = plane[: height * steps[0], : width * steps[1]]
+    return whole.reshape(height, steps[0], width, steps[1]).mean(axis=(1, 3))
+
+
+def _enlarge(mask: np.ndarray, steps: Sequence[int], shape: Sequence[int]) -> np.ndarray:
+    """Repeat each pixel `steps` times, and the last ones to the edge of `shape`."""
+    rows, columns = (np.minimum(np.arange(n) // s, m - 1) for n, s, m in zip(shape, steps, mask.shape, strict=True))
+    return mask[np.ix_(rows, columns)]
+
+
+def _box_of(mask: np.ndarray) -> np.ndarray:
+    """The smallest upright box around a mask, as a mask."""
+    return np.logical_and.outer(_span(mask.any(axis=1)), _span(mask.any(axis=0)))
+
+
+def _span(line: np.ndarray) -> np.ndarray:
+    """True from the first to the last true value."""
+    return np.logical_or.accumulate(line) & np.logical_or.accumulate(line[::-1])[::-1]
 
 
 def _large_parts(mask: np.ndarray) -> np.ndarray:

@@ -65,10 +65,10 @@ class SummarizeAnswerd(MapTransform):
         """Answer for one scan: probability, state, and for a volume its slices and the tumour's size."""
         decision, has_mask = self.decision, bool((mask > 0).any())
         slices = decision.probability(slice_logits)
-        probability = decision.volume_probability(slices)
+        probability = round(decision.volume_probability(slices), 6)  # what is written is what is decided on
         known = bool(np.isfinite(probability))
         answer: dict[str, Any] = {
-            "tumor_probability": _rounded(probability),
+            "tumor_probability": probability if known else None,
             "tumor_detected": decision.detected(probability) if known else None,
             "threshold": decision.operating_point,
             "display_threshold": decision.display_threshold,

@@ -10,6 +10,7 @@ import gzip
 import json
 import zlib
 from collections.abc import Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -153,10 +154,15 @@ def _nifti_from_bytes(path: Path) -> nib.Nifti1Image | nib.Nifti2Image:
         except (OSError, EOFError, zlib.error):
             raise UnreadableImageError(path, "damaged gzip stream") from None
     if data[344:348] == b"n+1\0":
-        return nib.Nifti1Image.from_bytes(data)
-    if data[4:8] == b"n+2\0":
-        return nib.Nifti2Image.from_bytes(data)
-    raise UnreadableImageError(path, "not a PNG, JPEG or NIfTI file")
+        image = nib.Nifti1Image.from_bytes(data)
+    elif data[4:8] == b"n+2\0":
+        image = nib.Nifti2Image.from_bytes(data)
+    else:
+        raise UnreadableImageError(path, "not a PNG, JPEG or NIfTI file")
+    raw_header = image.header_class.from_fileobj(BytesIO(data), check=False)  # nibabel reads an infinite slope as none
+    if np.isinf(raw_header["scl_slope"]):
+        raise UnreadableImageError(path, "its scaling is not finite")
+    return image
 
 
 def _select_channels(array: np.ndarray, path: Path, modalities: Sequence[str]) -> np.ndarray:

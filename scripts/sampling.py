@@ -111,6 +111,11 @@ def _divide(
         _divide(weights, records, chosen, levels[1:], share * shares.get(part, 1.0) / total, shares)
 
 
+def _teaches(record: Record) -> bool:
+    """Whether there is anything to learn from a slice: a mask or a class."""
+    return bool(record["has_mask"] or record["kind"] == "image")
+
+
 def _group(record: Record) -> str:
     return str(record["group"])
 
@@ -197,7 +202,7 @@ class SourceLoader:
         distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
         rank, world = (torch.distributed.get_rank(), torch.distributed.get_world_size()) if distributed else (0, 1)
         for kind in kinds:
-            chosen = [i for i, record in enumerate(dataset.data) if record["kind"] == kind]
+            chosen = [i for i, record in enumerate(dataset.data) if record["kind"] == kind and _teaches(record)]
             if not chosen:
                 raise ValueError(f"no {kind} to train on")
             sampler = BalancedSampler(

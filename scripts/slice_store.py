@@ -144,7 +144,10 @@ def _store_case(
     folder = root / "cases" / case["id"]
     try:
         hashes: dict[str, str] = {key: _content_hash(case[key]) for key in ("image", "label") if key in case}
-        if _is_current(folder, hashes, fingerprint):
+        written = _current(folder, hashes, fingerprint)
+        if written is not None:
+            if any(written.get(key) != value for key, value in case.items()):  # the same files, at another place
+                write_json(folder / "case.json", {**written, **case})
             return None
         arrays, meta = _slices_of(transform(case), min_brain_pixels)
     except Exception as error:
@@ -197,12 +200,13 @@ def _content_hash(paths: str | Sequence[str]) -> str:
     return hashlib.sha256("".join(sha256_of(Path(p)) for p in files).encode()).hexdigest()
 
 
-def _is_current(folder: Path, hashes: Mapping[str, str], fingerprint: str) -> bool:
+def _current(folder: Path, hashes: Mapping[str, str], fingerprint: str) -> dict[str, Any] | None:
+    """What was stored of a case before, if it was made of the same contents in the same way."""
     try:
-        written = json.loads((folder / "case.json").read_text())
-    except (OSError, ValueError):
-        return False
-    return bool(written["sha256"] == hashes and written["fingerprint"] == fingerprint)
+        written: dict[str, Any] = json.loads((folder / "case.json").read_text())
+        return written if (written["sha256"], written["fingerprint"]) == (hashes, fingerprint) else None
+    except (OSError, ValueError, KeyError):
+        return None
 
 
 def _fingerprint(settings: Mapping[str, Any]) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import warnings
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ import imagehash
 import numpy as np
 from PIL import Image
 from scipy.sparse.csgraph import connected_components
-from sklearn.model_selection import StratifiedGroupKFold
+from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
 
 from .datalists import Case
 from .files import write_json
@@ -115,8 +116,10 @@ def _folds(cases: Sequence[Case], groups: Sequence[str], folds: int, seed: int) 
             continue
         if count < 3:
             raise ValueError(f"{count} separate {kind}s cannot be split, at least 3 patients or clusters are needed")
-        splitter = StratifiedGroupKFold(count, shuffle=True, random_state=seed)
         strata = [_stratum(cases[i]) for i in members]
+        # scikit-learn does not stratify into more folds than the largest stratum has members, as leaving one out does
+        splitting = StratifiedGroupKFold if count <= max(Counter(strata).values()) else GroupKFold
+        splitter = splitting(count, shuffle=True, random_state=seed)
         with warnings.catch_warnings():
             warnings.simplefilter(
                 "ignore", UserWarning

@@ -88,13 +88,13 @@ class FitHeadd(MapTransform, InvertibleTransform):
 
     def _zoom(self, image: MetaTensor, box: tuple[int, int, int, int]) -> tuple[tuple[float, float], bool]:
         """Canvas pixels per source pixel along rows and columns, and whether the file's spacing gave them."""
-        sides = box[2] - box[0], box[3] - box[1]
-        millimetres = float(image.pixdim[0]), float(image.pixdim[1])
-        longer_mm = max(sides[0] * millimetres[0], sides[1] * millimetres[1])
-        if image.meta.get("spacing_known", True) and self.plausible_mm[0] <= longer_mm <= self.plausible_mm[1]:
+        known = bool(image.meta.get("spacing_known", True))
+        millimetres = (float(image.pixdim[0]), float(image.pixdim[1])) if known else (1.0, 1.0)
+        longer = max((box[2] - box[0]) * millimetres[0], (box[3] - box[1]) * millimetres[1])
+        if known and self.plausible_mm[0] <= longer <= self.plausible_mm[1]:
             return millimetres, True
-        zoom = self.head_size / max(sides)
-        return (zoom, zoom), False
+        scale = self.head_size / longer
+        return (millimetres[0] * scale, millimetres[1] * scale), False
 
     def inverse(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Put (C, canvas, canvas, D) back on the grid it came from, zero outside the head's box."""
@@ -149,14 +149,16 @@ def foreground_statistics(image: torch.Tensor) -> tuple[torch.Tensor, torch.Tens
         image: (C, H, W, D), background zero.
 
     Returns:
-        Boolean tissue (C, H, W, D); mean and standard deviation (C,), 0 and 1 for a channel without contrast.
+        Boolean tissue (C, H, W, D); mean and standard deviation (C,), the latter 1 for a channel without contrast.
     """
     tissue = torch.stack([channel > tissue_level(channel.numpy(), 0.0) for channel in image])
     mean, std = torch.zeros(len(image)), torch.ones(len(image))
     for index, (channel, mask) in enumerate(zip(image, tissue, strict=True)):
         values = channel[mask].double()
+        if values.numel() > 0:
+            mean[index] = values.mean()
         if values.numel() > 1 and float(values.std()) > 1e-6 * float(values.abs().max()):
-            mean[index], std[index] = values.mean(), values.std()
+            std[index] = values.std()
     return tissue, mean, std
 
 

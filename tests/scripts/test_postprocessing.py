@@ -195,7 +195,6 @@ def test_nothing_in_the_result_contradicts_the_detection(decision: Decision, log
     assert (result["volume_ml"] > 0) == mask
 
 
-@pytest.mark.xfail(reason="_rounded: decided on the exact probability, printed with six digits", strict=True)
 def test_the_printed_probability_does_not_contradict_the_detection() -> None:
     result = summary([-1e-7])
     assert (result["tumor_probability"] >= result["threshold"]) == result["tumor_detected"]

@@ -229,7 +229,6 @@ def test_unknown_order_and_missing_kind_are_refused(store: Path, records: Record
         loader(SliceDataset([r for r in records if r["kind"] == "volume"], store))
 
 
-@pytest.mark.xfail(reason="slices with and without a mask are collated into one batch", strict=True)
 def test_volume_without_a_mask_does_not_stop_training(store: Path, records: Records, tmp_path: Path) -> None:
     cases = [{"group": case["id"], **case} for case in SliceStore(store).cases() if case["kind"] == "volume"]
     folder = tmp_path / "cases"

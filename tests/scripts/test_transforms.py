@@ -272,12 +272,9 @@ def test_every_size_fits_on_the_canvas(height: int, width: int, depth: int, know
     assert image.shape == (1, 256, 256, depth) and torch.isfinite(image).all()
 
 
-THIN = pytest.mark.xfail(reason="head._block_mean: a side shorter than its step", raises=ValueError, strict=True)
-
-
 @pytest.mark.parametrize(
     ("height", "width"),
-    [(1, 1), (1500, 1500), (1500, 400), (7, 1500), *(pytest.param(*s, marks=THIN) for s in [(1, 1500), (600, 2)])],
+    [(1, 1), (1500, 1500), (1500, 400), (7, 1500), (1, 1500), (600, 2)],
 )
 def test_extreme_sizes_fit_on_the_canvas(height: int, width: int) -> None:
     plane = np.random.default_rng(0).random((height, width, 1))
@@ -335,10 +332,6 @@ def test_a_head_without_contrast_has_values_within_the_range() -> None:
     assert image.min() == BACKGROUND and DARKEST <= image.max() <= BRIGHTEST
 
 
-@pytest.mark.xfail(
-    reason="foreground_statistics gives mean 0 where there is no contrast, so raw grey levels pass for z-scores",
-    strict=True,
-)
 def test_a_head_without_contrast_looks_the_same_in_any_unit() -> None:
     disc = ellipse(180, 160, (90, 80), (70, 60))[..., None]
     assert torch.equal(fit_and_normalize(scan(disc * 1.0)), fit_and_normalize(scan(disc * 100.0)))
