@@ -13,7 +13,7 @@ A case is a plain dict, as MONAI's datalists are:
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -190,7 +190,9 @@ def _require_folder(root: Path) -> None:
         raise ValueError(f"{root}: no such folder")
 
 
-def _visible_files(root: Path) -> Iterable[Path]:
+def _visible_files(root: Path) -> Iterator[Path]:
     """Files below a folder in a fixed order, without hidden ones and the ones that file managers leave behind."""
-    files = (path for path in sorted(root.rglob("*")) if path.is_file())
-    return (p for p in files if not p.name.startswith(".") and p.name not in ("Thumbs.db", "desktop.ini"))
+    for path in sorted(root.rglob("*")):
+        hidden = any(part.startswith(".") for part in path.relative_to(root).parts)
+        if path.is_file() and not hidden and path.name not in ("Thumbs.db", "desktop.ini"):
+            yield path

@@ -67,7 +67,7 @@ class SliceDataset(Dataset[dict[str, Any]]):
         if self.transform is None:
             return item
         if hasattr(self.transform, "set_random_state"):
-            entropy = np.random.SeedSequence((self.seed, draw.epoch, draw.number))
+            entropy = np.random.SeedSequence((self.seed, draw.epoch, draw.number, record["kind"] == "image"))
             self.transform.set_random_state(seed=int(entropy.generate_state(1)[0]))
         return self.transform(item)
 

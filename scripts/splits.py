@@ -83,8 +83,10 @@ def make_split(cases: Sequence[Case], pictures: Sequence[Image.Image | None], fo
     cases, pictures = [cases[i] for i in order], [pictures[i] for i in order]
     hashes = [str(imagehash.phash(picture)) if picture else None for picture in pictures]
     clusters = iter(near_duplicates([picture for picture in pictures if picture]))
+    patient = _one_name_a_patient(cases)
     groups = [
-        f"cluster/{next(clusters)}" if picture else case["group"] for case, picture in zip(cases, pictures, strict=True)
+        f"cluster/{next(clusters)}" if picture else patient[case["group"]]
+        for case, picture in zip(cases, pictures, strict=True)
     ]
     fold_of = _folds(cases, groups, folds, seed)
     return {
@@ -102,6 +104,16 @@ def make_split(cases: Sequence[Case], pictures: Sequence[Image.Image | None], fo
             for i, case in enumerate(cases)
         },
     }
+
+
+def _one_name_a_patient(cases: Sequence[Case]) -> dict[str, str]:
+    """Patient by the name that each volume gives it; one volume under two names makes the two one patient."""
+    first: dict[str, str] = {}
+    patient: dict[str, str] = {}
+    for case in (case for case in cases if case["kind"] == "volume"):
+        name = patient.get(case["group"], case["group"])
+        patient[case["group"]] = first.setdefault(case["sha256"]["image"], name)
+    return patient
 
 
 def _folds(cases: Sequence[Case], groups: Sequence[str], folds: int, seed: int) -> list[int]:

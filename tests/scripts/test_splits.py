@@ -296,3 +296,11 @@ def test_sets_that_share_nothing_pass_and_may_repeat_within_themselves() -> None
     first = {"id": "a", "group": "g", "sha256": {"image": "x"}, "phash": None}
     second = {"id": "b", "group": "h", "sha256": {"image": "y"}, "phash": None}
     assert_disjoint({"train": [first, {**first, "id": "c"}], "val": [second], "test": []})
+
+
+def test_one_volume_under_two_names_is_one_patient() -> None:
+    cases = [volume(f"p{n}") for n in range(6)]
+    cases[5]["sha256"] = cases[1]["sha256"]
+    entries = make_split(cases, [None] * len(cases), folds=3, seed=0)["cases"]
+    assert entries[cases[5]["id"]]["group"] == entries[cases[1]["id"]]["group"]
+    assert entries[cases[5]["id"]]["fold"] == entries[cases[1]["id"]]["fold"]
