@@ -23,7 +23,7 @@ from typing import Any
 
 from . import __version__
 from .errors import UserError
-from .loading import BUNDLE_ROOT, parse, run_workflow
+from .loading import BUNDLE_ROOT, run_workflow
 from .presets import PRESETS
 
 __all__ = ["run_pipeline"]
@@ -108,15 +108,14 @@ def release(output: Path, shared: Mapping[str, Any]) -> None:
     models.mkdir(exist_ok=True)
     shutil.copyfile(weights, models / "model.pt")
     config = json.loads((output / "stage3" / "config.json").read_text())
-    split = parse("train.yaml", ["split"], dataset_dir=shared["dataset_dir"], fold=shared["fold"])["split"]
-    seen = [case for subset in ("train", "val") for case in split[subset]]
+    notes = json.loads((output / "stage3" / "model.json").read_text())
     report = json.loads((output / "evaluation" / "report.json").read_text())
     report["model"] = {
         "version": __version__,
         "sha256": sha256(models / "model.pt"),
         "network_name": shared["network_name"],
         "modalities": config["modalities"],
-        "trained_on": {case["id"]: case["sha256"]["image"] for case in seen},
+        "trained_on": notes["trained_on"],
     }
     write_json(models / "report.json", report)
 

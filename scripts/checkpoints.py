@@ -14,7 +14,7 @@ from torch import nn
 
 from .files import sha256_of, write_atomic, write_json
 
-__all__ = ["CheckpointFolder", "load_weights", "save_weights"]
+__all__ = ["CheckpointFolder", "load_weights", "save_weights", "trained_on"]
 
 logger = logging.getLogger(__name__)
 
@@ -55,6 +55,23 @@ def load_weights(network: nn.Module, path: str | Path | None) -> nn.Module:
     if bad:
         raise ValueError(f"{path}: {bad[0]} is not finite")
     return network
+
+
+def trained_on(weights: str | Path | None) -> dict[str, str]:
+    """Cases that weights have seen in training or validation, as the notes beside them tell: id -> SHA-256.
+
+    Args:
+        weights: the file; its notes are in the same name with `.json`, or in `report.json`.
+    """
+    if weights is None:
+        return {}
+    for notes in (Path(weights).with_suffix(".json"), Path(weights).with_name("report.json")):
+        try:
+            content = json.loads(notes.read_text())
+            return dict(content.get("trained_on") or content["model"]["trained_on"])
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+    return {}
 
 
 class CheckpointFolder:

@@ -12,6 +12,7 @@ import numpy as np
 from ignite.engine import Engine, Events
 from monai.data import MetaTensor
 
+from .checkpoints import trained_on
 from .datalists import Case
 from .decision import NOTICE, Decision, as_dict
 from .files import write_json
@@ -25,8 +26,17 @@ __all__ = ["ScoreCases", "scoring_list"]
 TOLERANCES_MM = (1.0, 2.0)
 
 
-def scoring_list(cases: Sequence[Case]) -> list[dict[str, Any]]:
-    """Cases as the evaluator's data set reads them: the image's path, and which case it is."""
+def scoring_list(cases: Sequence[Case], weights: str | Path | None) -> list[dict[str, Any]]:
+    """Cases as the evaluator's data set reads them: the image's path, and which case it is.
+
+    Raises:
+        ValueError: when the weights were trained or chosen on any of them, by id or by content.
+    """
+    seen = trained_on(weights)
+    contents = set(seen.values())
+    known = [case["id"] for case in cases if case["id"] in seen or case["sha256"]["image"] in contents]
+    if known:
+        raise ValueError(f"{weights}: trained on {len(known)} of the {len(cases)} cases to score, such as {known[0]}")
     return [{"image": case["image"], "case": case["id"]} for case in cases]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,9 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
 
-from .checkpoints import CheckpointFolder, save_weights
+from .checkpoints import CheckpointFolder, save_weights, trained_on
 from .files import write_json
-from .sampling import SourceLoader
+from .sampling import SliceDataset, SourceLoader
 
 __all__ = ["AverageWeights", "BestWeights", "ClipGradients", "Progress", "ResumableRun", "WriteAnswers"]
 
@@ -92,10 +92,21 @@ class BestWeights:
         path: the weights file; its score goes to the same name with `.json`.
         network: what is validated.
         evaluator: which validates it.
+        datasets: what the weights are trained and chosen on; noted beside them, with what their forerunners saw.
+        initial_weights: the forerunners' file, or None.
     """
 
-    def __init__(self, path: str | Path, network: nn.Module, evaluator: Engine) -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        network: nn.Module,
+        evaluator: Engine,
+        datasets: Sequence[SliceDataset],
+        initial_weights: str | Path | None = None,
+    ) -> None:
         self.path, self.network, self.evaluator = Path(path), network, evaluator
+        self.seen = trained_on(initial_weights)
+        self.seen |= {record["case"]: record["sha256"] for dataset in datasets for record in dataset.data}
 
     def attach(self, engine: Engine) -> None:
         engine.add_event_handler(Events.EPOCH_COMPLETED, self.keep_best)
@@ -113,7 +124,8 @@ class BestWeights:
     def _write(self, engine: Engine) -> None:
         state = self.evaluator.state
         score = {"key_metric": state.key_metric_name, "epoch": engine.state.epoch, "metrics": dict(state.metrics)}
-        write_json(self.path.with_suffix(".json"), {**score, "sha256": save_weights(self.network, self.path)})
+        sha256 = save_weights(self.network, self.path)
+        write_json(self.path.with_suffix(".json"), {**score, "sha256": sha256, "trained_on": self.seen})
 
 
 class AverageWeights:

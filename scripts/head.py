@@ -89,7 +89,8 @@ def _enlarge(mask: np.ndarray, steps: Sequence[int], shape: Sequence[int]) -> np
 
 def _box_of(mask: np.ndarray) -> np.ndarray:
     """The smallest upright box around a mask, as a mask."""
-    return np.logical_and.outer(_span(mask.any(axis=1)), _span(mask.any(axis=0)))
+    rows, columns = np.atleast_1d(mask.any(axis=1)), np.atleast_1d(mask.any(axis=0))
+    return np.logical_and.outer(_span(rows), _span(columns))
 
 
 def _span(line: np.ndarray) -> np.ndarray:

@@ -76,7 +76,8 @@ def slice_records(cases: Iterable[Case], min_tumor_pixels: int) -> list[dict[str
     has no class (NaN) and takes no part in classification.
 
     Returns:
-        Dicts with case, group, source, position (in the store), index (in the volume), cls (1.0, 0.0 or NaN), has_mask.
+        Dicts with case, group, source, kind, position (in the store), index (in the volume), cls (1.0, 0.0 or NaN),
+        has_mask, statistics (own mean and standard deviation) and sha256 (of the case's image).
     """
     records = []
     for case in cases:
@@ -84,7 +85,7 @@ def slice_records(cases: Iterable[Case], min_tumor_pixels: int) -> list[dict[str
             tumor = case["tumor_pixels"][position] if "tumor_pixels" in case else None
             record = {key: case[key] for key in ("source", "group", "kind")}
             record |= {"case": case["id"], "position": position, "index": index, "has_mask": tumor is not None}
-            record["statistics"] = case["own_statistics"][position]
+            record |= {"statistics": case["own_statistics"][position], "sha256": case["sha256"]["image"]}
             record["cls"] = _slice_class(case, tumor, min_tumor_pixels)
             records.append(record)
     return records

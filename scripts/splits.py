@@ -111,7 +111,7 @@ def _one_name_a_patient(cases: Sequence[Case]) -> dict[str, str]:
     first: dict[str, str] = {}
     patient: dict[str, str] = {}
     for case in (case for case in cases if case["kind"] == "volume"):
-        name = patient.get(case["group"], case["group"])
+        name: str = patient.get(case["group"]) or case["group"]
         patient[case["group"]] = first.setdefault(case["sha256"]["image"], name)
     return patient
 

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from bundle.cli import main, parser
-from bundle.presets import PRESETS
 
 ROOT = Path(__file__).resolve().parent.parent
 MAKE_TARGETS = {"setup", "demo", "test"}

@@ -10,7 +10,8 @@ import pytest
 import torch
 from ignite.engine import Events
 
-from bundle.loading import load_workflow, trusting
+from bundle.errors import root_cause
+from bundle.loading import load_workflow, run_workflow, trusting
 from scripts.checkpoints import load_weights
 from scripts.files import sha256_of
 from scripts.networks import multi_task_unet
@@ -137,3 +138,22 @@ def test_best_weights_say_what_made_them_best(pipeline_run: Path) -> None:
 
 def test_the_run_is_logged_for_tensorboard(pipeline_run: Path) -> None:
     assert list((pipeline_run / "stage1" / "tensorboard").glob("events.*"))
+
+
+def test_weights_are_not_scored_on_what_they_were_trained_on(pipeline_run: Path, store: Path, tmp_path: Path) -> None:
+    """T6: another fold's test set holds cases that these weights, or the stages before them, have seen."""
+    settings = {"dataset_dir": str(store), "output_dir": str(tmp_path), "fold": 1}
+    with pytest.raises(RuntimeError) as error:
+        run_workflow(
+            "evaluating", ["train.yaml", "evaluate.yaml"], model_path=str(pipeline_run / "stage3/model.pt"), **settings
+        )
+    assert "stage3/model.pt: trained on" in str(root_cause(error.value))
+
+
+def test_notes_beside_the_weights_carry_on_what_the_stages_before_saw(pipeline_run: Path) -> None:
+    notes = [
+        json.loads((pipeline_run / stage / "model.json").read_text())["trained_on"] for stage in ("stage1", "stage2")
+    ]
+    split = json.loads((pipeline_run / "data" / "splits.json").read_text())["cases"]
+    assert notes[1] == {case: entry["sha256"] for case, entry in split.items() if entry["fold"] != 0}
+    assert notes[0].items() <= notes[1].items()

@@ -138,7 +138,7 @@ def test_slices_between_the_classes_are_left_out_and_counted(scorer: Scorer) -> 
 @pytest.mark.parametrize("pixels", [0, 1, 49, 50, 51, 400])
 def test_training_and_evaluation_call_the_same_slices_tumor(scorer: Scorer, pixels: int) -> None:
     case = {"id": "a", "source": "s", "group": "g", "kind": "volume", "slices": [0], "tumor_pixels": [pixels]}
-    (record,) = slice_records([{**case, "own_statistics": [[[0.0], [1.0]]]}], 50)
+    (record,) = slice_records([{**case, "own_statistics": [[[0.0], [1.0]]], "sha256": {"image": "a"}}], 50)
     scorer.volume("A", box(pixels), box(0), [0.0])
     (answer,) = scorer.run().answers
     np.testing.assert_equal(answer["cls"], record["cls"])
@@ -242,5 +242,13 @@ def test_images_alone_make_a_report_too(scorer: Scorer, capsys: pytest.CaptureFi
 
 
 def test_scoring_list_names_image_and_case_and_hides_the_label() -> None:
-    case = {"id": "brats/A", "image": "A.nii", "label": "A_seg.nii", "cls": 1}
-    assert scoring_list([case]) == [{"image": "A.nii", "case": "brats/A"}]
+    case = {"id": "brats/A", "image": "A.nii", "label": "A_seg.nii", "cls": 1, "sha256": {"image": "a"}}
+    assert scoring_list([case], None) == [{"image": "A.nii", "case": "brats/A"}]
+
+
+@pytest.mark.parametrize("seen", [{"brats/A": "other"}, {"brats/renamed": "a"}])
+def test_weights_that_saw_a_case_or_its_content_are_refused(tmp_path: Path, seen: dict[str, str]) -> None:
+    (tmp_path / "model.json").write_text(json.dumps({"trained_on": seen}))
+    case = {"id": "brats/A", "image": "A.nii", "sha256": {"image": "a"}}
+    with pytest.raises(ValueError, match=r"model\.pt: trained on 1 of the 1 cases to score, such as brats/A"):
+        scoring_list([case], tmp_path / "model.pt")
