@@ -11,7 +11,7 @@ from .predictor import Predictor, predict_files
 
 __all__ = ["run_demo"]
 
-PATIENTS, IMAGES = 15, 60
+PATIENTS, IMAGES = 15, 120
 
 
 def run_demo(output: Path) -> int:

@@ -107,9 +107,9 @@ def draw_tiles(tiles: Sequence[Mapping[str, Any]], path: str | Path, columns: in
         axis.set_axis_off()
     for axis, tile in zip(axes, tiles, strict=False):
         axis.imshow(tile["image"], cmap="gray", interpolation="nearest")  # rows run downwards, to posterior
-        for mask, colour in ((tile["predicted"], PREDICTED), (tile["reference"], REFERENCE)):
+        for mask, colour, width in ((tile["reference"], REFERENCE, 2.4), (tile["predicted"], PREDICTED, 1.0)):
             if mask is not None and mask.any():
-                axis.contour(mask, levels=[0.5], colors=colour, linewidths=1.2)
+                axis.contour(mask, levels=[0.5], colors=colour, linewidths=width)
         axis.set_title(tile["title"], color="white", fontsize=7)
     figure.supxlabel("orange: drawn by the network    teal: reference    research use only", color="white", fontsize=8)
     write_atomic(path, lambda file: figure.savefig(file, format="png", dpi=110, facecolor="black"))
