@@ -209,7 +209,14 @@ class SourceLoader:
                 dataset.data, chosen, samples_per_epoch, tumor_fraction, seed, rank=rank, world_size=world
             )
             self.loaders.append(
-                DataLoader(dataset, batch_size=batch_size, sampler=sampler, num_workers=num_workers, drop_last=True)
+                DataLoader(
+                    dataset,
+                    batch_size=batch_size,
+                    sampler=sampler,
+                    num_workers=num_workers,
+                    persistent_workers=num_workers > 0,
+                    drop_last=True,
+                )
             )
         self.batch_size = batch_size
 
