@@ -21,7 +21,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return int(options.run(options) or 0)
     except KeyboardInterrupt:
-        print("interrupted; the same command continues", file=sys.stderr)
+        print("interrupted" + options.on_interrupt, file=sys.stderr)
         return 130
     except Exception as error:
         reason = reason_of(error)
@@ -39,7 +39,8 @@ def parser() -> argparse.ArgumentParser:
 
     def command(name: str, run: object, text: str) -> argparse.ArgumentParser:
         sub = commands.add_parser(name, help=text, description=text)
-        sub.set_defaults(run=run)
+        continues = name in ("predict", "pipeline", "demo")
+        sub.set_defaults(run=run, on_interrupt="; the same command continues" if continues else "")
         return sub
 
     sub = command("predict", predict, "Answer for scans: probability, state, mask on the scan's own grid.")
@@ -61,6 +62,7 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--fold", type=int, default=0, help="which fold is the test set (default: 0)")
     sub.add_argument("--device")
     sub.add_argument("--tracking", choices=["mlflow"], help="also log to MLflow")
+    sub.add_argument("--skip-unreadable", action="store_true", help="go on without the cases that cannot be read")
 
     sub = command("demo", demo, "The whole job on synthetic data, in minutes.")
     sub.add_argument("--output", metavar="DIR", default="runs/demo", help="default: runs/demo")
@@ -109,7 +111,7 @@ def pipeline(options: argparse.Namespace) -> int:
     """Run the main job."""
     from .pipeline import run_pipeline
 
-    names = ("output", "brats", "kaggle", "preset", "network", "seed", "fold", "device", "tracking")
+    names = ("output", "brats", "kaggle", "preset", "network", "seed", "fold", "device", "tracking", "skip_unreadable")
     models = run_pipeline(**{name: getattr(options, name) for name in names})
     print(f"\nweights and report: {models}\nreport and pictures: {models.parent / 'evaluation'}")
     return 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 __all__ = ["UserError", "reason_of"]
 
 # what bad input raises, by whatever component met it; anything else is a bug and keeps its traceback
-INPUT_ERRORS = (ValueError, FileNotFoundError, FileExistsError, NotADirectoryError, PermissionError)
+INPUT_ERRORS = (ValueError, OSError)
 
 
 class UserError(Exception):

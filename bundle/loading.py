@@ -10,10 +10,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .errors import UserError
+
 if TYPE_CHECKING:
     from monai.bundle import ConfigWorkflow
 
-__all__ = ["BUNDLE_ROOT", "load_workflow", "parse", "run_workflow"]
+__all__ = ["BUNDLE_ROOT", "load_workflow", "parse", "run_workflow", "torch_device"]
 
 BUNDLE_ROOT = Path(__file__).resolve().parent.parent
 
@@ -78,6 +80,21 @@ def run_workflow(run_id: str, configs: Sequence[str], **overrides: Any) -> None:
         workflow.initialize()
         workflow.run()
         workflow.finalize()
+
+
+def torch_device(name: str) -> str:
+    """The expression by which a config names a device.
+
+    Raises:
+        UserError: when there is no such device on this machine.
+    """
+    import torch
+
+    try:
+        torch.empty(1, device=name)
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(f"device '{name}' cannot be used: {str(error).splitlines()[0]}") from None
+    return f"$torch.device('{name}')"
 
 
 def parse(config: str, ids: Sequence[str], root: Path = BUNDLE_ROOT, **overrides: Any) -> dict[str, Any]:

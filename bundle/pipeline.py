@@ -23,7 +23,7 @@ from typing import Any
 
 from . import __version__
 from .errors import UserError
-from .loading import BUNDLE_ROOT, run_workflow
+from .loading import BUNDLE_ROOT, run_workflow, torch_device
 from .presets import PRESETS
 
 __all__ = ["run_pipeline"]
@@ -42,6 +42,7 @@ def run_pipeline(
     fold: int = 0,
     device: str | None = None,
     tracking: str | None = None,
+    skip_unreadable: bool = False,
 ) -> Path:
     """Run everything that is not done yet.
 
@@ -55,22 +56,30 @@ def run_pipeline(
         fold: which fold is the test set.
         device: torch device; the GPU if there is one.
         tracking: "mlflow", or None.
+        skip_unreadable: go on without the cases that cannot be read; they are named.
 
     Returns:
         The folder with the released weights and their report.
 
     Raises:
-        UserError: when `output` holds a run with other settings.
+        UserError: when a folder is missing, or `output` holds a run with other settings.
     """
     output = Path(output).resolve()
-    data = {"brats_dir": str(Path(brats).resolve()), "kaggle_dir": [_resolved(folder) for folder in kaggle]}
+    data: dict[str, Any] = {
+        "brats_dir": str(Path(brats).resolve()),
+        "kaggle_dir": [_resolved(folder) for folder in kaggle],
+    }
     shared: dict[str, Any] = {"network_name": network, "seed": seed, "fold": fold, "dataset_dir": str(output / "data")}
     if device:
-        shared["device"] = f"$torch.device('{device}')"
-    run = Manifest(output, {"preset": preset, "network": network, "seed": seed, "fold": fold, **data})
+        shared["device"] = torch_device(device)
+    for folder in (data["brats_dir"], *(folder.partition("=")[2] or folder for folder in data["kaggle_dir"])):
+        if not Path(folder).is_dir():
+            raise UserError(f"{folder}: no such folder")
+    run = Manifest(output, {"preset": preset, "network": network, "seed": seed, "fold": fold})
 
     def preprocess() -> None:
-        run_workflow("preprocessing", ["preprocess.yaml"], dataset_dir=shared["dataset_dir"], seed=seed, **data)
+        settings = {"dataset_dir": shared["dataset_dir"], "seed": seed, "skip_unreadable": skip_unreadable, **data}
+        run_workflow("preprocessing", ["preprocess.yaml"], **settings)
 
     def train(stage: str) -> None:
         settings = {**shared, **PRESETS[preset][stage], "output_dir": str(output / stage), "tracking": tracking}
@@ -80,14 +89,15 @@ def run_pipeline(
         settings = {**shared, "model_path": str(output / stage / "model.pt"), "output_dir": str(output / folder)}
         run_workflow("evaluating", ["train.yaml", "evaluate.yaml"], **settings)
 
-    split, weights = output / "data" / "splits.json", {stage: output / stage / "model.pt" for stage in OVERLAYS}
+    weights = {stage: output / stage / "model.pt" for stage in OVERLAYS}
+    store = [output / "data" / "store.json", output / "data" / "splits.json"]
     run.step("data", preprocess, always=True)
-    run.step("stage1", lambda: train("stage1"), needs=[split], makes=["model.pt"])
-    run.step("stage2", lambda: train("stage2"), needs=[split, weights["stage1"]], makes=["model.pt"])
-    run.step("stage3", lambda: train("stage3"), needs=[split, weights["stage2"]], makes=["model.pt"])
+    run.step("stage1", lambda: train("stage1"), needs=store, makes=["model.pt"])
+    run.step("stage2", lambda: train("stage2"), needs=[*store, weights["stage1"]], makes=["model.pt"])
+    run.step("stage3", lambda: train("stage3"), needs=[*store, weights["stage2"]], makes=["model.pt"])
     for stage, folder in (("stage1", "evaluation_stage1"), ("stage3", "evaluation")):
         evaluation = partial(evaluate, stage, folder)
-        run.step(folder, evaluation, needs=[split, weights[stage]], makes=["report.json"])
+        run.step(folder, evaluation, needs=[*store, weights[stage]], makes=["report.json"])
     report = output / "evaluation" / "report.json"
     made = ["model.pt", "report.json"]
     run.step("models", lambda: release(output, shared), needs=[report, weights["stage3"]], makes=made)
@@ -106,10 +116,13 @@ def release(output: Path, shared: Mapping[str, Any]) -> None:
     """Put the final weights and their report side by side, with what they were trained on."""
     weights, models = output / "stage3" / "model.pt", output / "models"
     models.mkdir(exist_ok=True)
-    shutil.copyfile(weights, models / "model.pt")
+    shutil.copyfile(weights, models / ".model.pt.tmp")
+    (models / ".model.pt.tmp").replace(models / "model.pt")
     config = json.loads((output / "stage3" / "config.json").read_text())
     notes = json.loads((output / "stage3" / "model.json").read_text())
     report = json.loads((output / "evaluation" / "report.json").read_text())
+    if report["decision"]["fitted_on"].startswith("nothing"):
+        del report["decision"]  # the config's defaults stay in force
     report["model"] = {
         "version": __version__,
         "sha256": sha256(models / "model.pt"),
@@ -135,13 +148,12 @@ class Manifest:
         self.output, self.path = output, output / "manifest.json"
         self.content: dict[str, Any] = {"settings": dict(settings), "steps": {}}
         if self.path.is_file():
-            self.content = json.loads(self.path.read_text())
+            self.content = read_json(self.path)
             changed = [key for key, value in settings.items() if self.content["settings"].get(key) != value]
             if changed:
                 raise UserError(
                     f"{output}: holds a run with other settings ({', '.join(changed)}), choose another folder"
                 )
-        self.content["versions"] = versions()
 
     def step(
         self,
@@ -166,7 +178,7 @@ class Manifest:
         if not always and before.get("needs") == inputs and before.get("made") == made and len(made) == len(makes):
             print(f"{name}: done before", flush=True)
             return
-        if before and before["needs"] != inputs:
+        if before and not always and (before["needs"] != inputs or before.get("made", made) != made):
             shutil.rmtree(folder, ignore_errors=True)
         print(f"{name} ...", flush=True)
         self._note(name, {"needs": inputs})
@@ -175,11 +187,24 @@ class Manifest:
         finished = datetime.now(UTC).isoformat(timespec="seconds")
         made = {file: sha256(folder / file) for file in makes}
         seconds = round(time.monotonic() - start, 1)
-        self._note(name, {"needs": inputs, "made": made, "finished": finished, "seconds": seconds})
+        done = {"needs": inputs, "made": made, "finished": finished, "seconds": seconds, "versions": versions()}
+        self._note(name, done)
 
     def _note(self, name: str, entry: Mapping[str, Any]) -> None:
         self.content["steps"][name] = dict(entry)
         write_json(self.path, self.content)
+
+
+def read_json(path: Path) -> Any:
+    """Read JSON.
+
+    Raises:
+        UserError: when the file is damaged.
+    """
+    try:
+        return json.loads(path.read_text())
+    except ValueError:
+        raise UserError(f"{path}: damaged, remove it") from None
 
 
 def write_json(path: Path, content: Any) -> None:

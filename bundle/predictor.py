@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from .errors import UserError, reason_of
-from .loading import BUNDLE_ROOT, parse
+from .loading import BUNDLE_ROOT, parse, torch_device
 
 __all__ = ["Predictor", "predict_files"]
 
@@ -39,6 +38,7 @@ class Predictor:
         batch_size: int = 8,
         root: Path = BUNDLE_ROOT,
     ) -> None:
+        self.root = root
         self.model_path = Path(model) if model else root / "models" / "model.pt"
         if not self.model_path.is_file():
             raise UserError(
@@ -47,7 +47,7 @@ class Predictor:
         overrides: dict[str, Any] = {"model_path": str(self.model_path), "batch_size": batch_size}
         overrides |= {**_trained_as(self.model_path), **({"network_name": network} if network else {})}
         if device:
-            overrides["device"] = f"$torch.device('{device}')"
+            overrides["device"] = torch_device(device)
         try:
             self.parts = parse("inference.yaml", self.PARTS, root, **overrides)
         except Exception as error:
@@ -77,7 +77,7 @@ class Predictor:
             raise (UserError(reason) if reason else error) from None
         with torch.inference_mode():
             image = data["image"].as_tensor()[None].to(self.parts["device"])  # (1, C, H, W, D)
-            data["pred"] = self.parts["inferer"](image, self.network)[0].cpu()
+            data["pred"] = self.parts["inferer"](image, self.network)[0]
         return dict(self.parts["postprocessing"](data))
 
 
@@ -93,7 +93,7 @@ def _trained_as(model_path: Path) -> dict[str, Any]:
 def predict_files(
     predictor: Predictor, paths: Sequence[str | Path], output_dir: str | Path, overwrite: bool = False
 ) -> dict[str, Any]:
-    """Predict files and folders; write answers, masks and `index.json`.
+    """Predict files and folders; write answers, masks and `index.json`. What these weights answered before is kept.
 
     Args:
         predictor: the network.
@@ -110,31 +110,22 @@ def predict_files(
     from tqdm import tqdm
 
     output_dir = Path(output_dir)
-    write = parse("inference.yaml", ["writer"], output_dir=str(output_dir), overwrite=overwrite)["writer"]
-    scans = list(_named_scans(paths, write.stem))
+    settings = {"dataset_dir": [str(path) for path in paths], "output_dir": str(output_dir), "overwrite": overwrite}
+    try:
+        parts = parse("inference.yaml", ["dataset#data", "writer"], predictor.root, **settings)
+    except Exception as error:
+        reason = reason_of(error)
+        raise (UserError(reason) if reason else error) from None
+    scans, write = parts["dataset#data"], parts["writer"]
     index: dict[str, Any] = {}
-    for scan, name in tqdm(scans, desc="predicting", unit="scan", disable=len(scans) < 2):
-        try:
-            files = write(predictor.predict(scan), name)
-            index[str(scan)] = {kind: str(Path(file).relative_to(output_dir)) for kind, file in files.items()}
-        except (UserError, OSError) as error:
-            index[str(scan)] = {"error": str(error)}
-    write.update_index(index)
+    try:
+        for scan in tqdm(scans, desc="predicting", unit="scan", disable=len(scans) < 2):
+            try:
+                done = write.done_before(scan["name"], predictor.parts["model_card"]["sha256"])
+                files = done or write(predictor.predict(scan["image"]), scan["name"])
+                index[scan["image"]] = {kind: str(Path(file).relative_to(output_dir)) for kind, file in files.items()}
+            except (UserError, OSError) as error:
+                index[scan["image"]] = {"error": str(error)}
+    finally:
+        write.update_index(index)
     return index
-
-
-def _named_scans(paths: Sequence[str | Path], stem: Callable[[Path], Path]) -> Iterator[tuple[Path, str]]:
-    """Every scan with the name of its answer: the stem, or the whole file name where two scans share a stem."""
-    found: list[tuple[Path, Path]] = []  # scan, and its place below the output folder
-    for path in map(Path, paths):
-        files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
-        visible = [file for file in files if not file.name.startswith(".") or file == path]
-        if not visible:
-            raise UserError(f"{path}: no scan in this folder")
-        found += [(file, file.relative_to(path) if path.is_dir() else Path(file.name)) for file in visible]
-    full = Counter(str(place).lower() for _, place in found)
-    stems = Counter(str(stem(place)).lower() for _, place in found)
-    for scan, place in found:
-        if full[str(place).lower()] > 1:
-            raise UserError(f"{scan}: two inputs are called {place}; predict them into different folders")
-        yield scan, str(place if stems[str(stem(place)).lower()] > 1 else stem(place))

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+from monai.data import MetaTensor
 
 __all__ = ["PrepareMultiTaskBatch"]
 
@@ -42,7 +43,8 @@ class PrepareMultiTaskBatch:
         parts = [batch] if isinstance(batch, Mapping) else list(batch)
 
         def joined(tensors: list[torch.Tensor]) -> torch.Tensor:
-            return torch.cat(tensors).to(device=device, non_blocking=non_blocking, **kwargs)
+            plain = [tensor.as_tensor() if isinstance(tensor, MetaTensor) else tensor for tensor in tensors]
+            return torch.cat(plain).to(device=device, non_blocking=non_blocking, **kwargs)
 
         with_mask = [part for part in parts if "mask" in part]
         targets: dict[str, Any] = {"cls": joined([part["cls"] for part in parts])}

@@ -62,13 +62,18 @@ def trained_on(weights: str | Path | None) -> dict[str, str]:
 
     Args:
         weights: the file; its notes are in the same name with `.json`, or in `report.json`.
+
+    Returns:
+        Nothing where no notes belong to these very weights: their origin is unknown.
     """
     if weights is None:
         return {}
     for notes in (Path(weights).with_suffix(".json"), Path(weights).with_name("report.json")):
         try:
             content = json.loads(notes.read_text())
-            return dict(content.get("trained_on") or content["model"]["trained_on"])
+            content = content if "trained_on" in content else content["model"]
+            if content["sha256"] == sha256_of(weights):
+                return dict(content["trained_on"])
         except (OSError, ValueError, KeyError, TypeError):
             continue
     return {}

@@ -2,31 +2,26 @@
 
 from __future__ import annotations
 
+import hashlib
 import inspect
-from collections.abc import Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from monai.bundle import ConfigParser
 from monai.bundle.reference_resolver import ReferenceResolver
 
-from .files import write_json
+from .files import sha256_of, write_json
 
-__all__ = ["UnknownKeyError", "begin", "parts", "running_config"]
+__all__ = ["UnknownKeyError", "begin", "parts", "raw", "run_identity", "running_config"]
 
-# what MONAI itself adds to a config: run's own settings, metadata, experiment tracking, MONAI Label's overrides
-GIVEN_BY_MONAI = {
-    *(
-        "_meta_",
-        "bundle_root",
-        "device",
-        "run_id",
-        "tracking_uri",
-        "experiment_name",
-        "run_name",
-        "save_execute_config",
-    ),
-    *("is_not_rank0", "handlers_id", "configs", "trainer", "validator", "evaluator", "epochs", "displayable_configs"),
+# what MONAI itself adds to a config: metadata, and experiment tracking
+GIVEN_BY_MONAI = {"_meta_", "tracking_uri", "experiment_name", "run_name", "save_execute_config", "is_not_rank0"}
+# where and how a run happens, not what it computes
+CIRCUMSTANCES = {
+    *("bundle_root", "dataset_dir", "output_dir", "split_file", "initial_weights", "model_path", "device", "backend"),
+    *("num_workers", "imports", "initialize", "finalize", "begin", *GIVEN_BY_MONAI),
 }
 
 
@@ -72,13 +67,40 @@ def begin(bundle_root: str | Path, configs: Sequence[str], output_dir: str | Pat
     running = running_config()
     known = set(GIVEN_BY_MONAI)
     for name in configs:
-        content = ConfigParser.load_config_file(str(Path(bundle_root) / "configs" / name))
-        known |= {key.lstrip("+").replace("::", "#").split("#")[0] for key in content}
-    unknown = sorted(set(running) - known)
+        known |= set(_ids(ConfigParser.load_config_file(str(Path(bundle_root) / "configs" / name))))
+    unknown = sorted(set(_ids(running)) - known)
     if unknown:
-        raise UnknownKeyError(f"unknown config keys: {', '.join(unknown)}; known are: {', '.join(sorted(known))}")
+        top = ", ".join(sorted(id for id in known if "#" not in id))
+        raise UnknownKeyError(f"unknown config keys: {', '.join(unknown)}; known are: {top}")
     if output_dir is not None:
         write_json(Path(output_dir) / "config.json", {k: v for k, v in running.items() if k != "_meta_"})
+
+
+def _ids(section: Mapping[str, Any], above: str = "") -> Iterator[str]:
+    """Ids of a config's keys, and of those in plain sections; a component's arguments are its own to check."""
+    for key, value in section.items():
+        parts = key.lstrip("+").replace("::", "#").split("#")
+        for depth in range(1, len(parts) + 1):
+            yield above + "#".join(parts[:depth])
+        if isinstance(value, Mapping) and "_target_" not in value and not value.keys() & {"_meta_"} and key != "_meta_":
+            yield from _ids(value, f"{above}{'#'.join(parts)}#")
+
+
+def run_identity(files: Sequence[str | Path | None]) -> str:
+    """Hash of what the running config computes: every value but the circumstances, and the contents of some files.
+
+    Args:
+        files: whose content matters, and not their place; None for one that is not used.
+    """
+    settings = {key: value for key, value in running_config().items() if key not in CIRCUMSTANCES}
+    contents = [sha256_of(file) if file is not None and Path(file).is_file() else None for file in files]
+    return hashlib.sha256(json.dumps([settings, contents], sort_keys=True, default=str).encode()).hexdigest()
+
+
+def raw(bundle_root: str | Path, config: str, ids: Sequence[str]) -> dict[str, Any]:
+    """Parts of a config of this bundle as they are written there."""
+    content = ConfigParser.load_config_file(str(Path(bundle_root) / "configs" / config))
+    return {id: content[id] for id in ids}
 
 
 def running_config() -> dict[str, Any]:

@@ -13,13 +13,14 @@ A case is a plain dict, as MONAI's datalists are:
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from .readers import decathlon_channels
 
-__all__ = ["Case", "brats_cases", "gather_cases", "image_cases", "patient_of", "scans"]
+__all__ = ["Case", "brats_cases", "gather_cases", "image_cases", "patient_of", "scans", "stem"]
 
 Case = dict[str, Any]
 
@@ -32,6 +33,7 @@ BRATS_FILE = re.compile(rf"^(?P<case>.+)[_-](?P<kind>{'|'.join(MODALITIES)})\.ni
 # a BraTS case name with its number of visits: BraTS-GLI-00002-000, brats_2013_pat0003_1, Brats18_CBICA_AAB_1
 VISIT = re.compile(r"^(BraTS-[A-Z]+-\d+)-\d{3}$|^(brats.*2013.*|brats1\d_.*)_\d$", re.IGNORECASE)
 CLASSES = {"yes": 1, "no": 0}
+SUFFIXES = (".nii.gz", ".nii", ".png", ".jpg", ".jpeg")
 
 
 def gather_cases(
@@ -172,17 +174,44 @@ def image_cases(root: Path, source: str) -> list[Case]:
     ]
 
 
-def scans(path: str | Path) -> list[dict[str, str]]:
-    """Scans to predict: one file, or every file below a folder.
+def scans(path: str | Path | Sequence[str | Path], output_dir: str | Path | None = None) -> list[dict[str, str]]:
+    """Scans to predict, each with a name for its answer.
+
+    Args:
+        path: one file or folder, or a list of them. A folder's scans keep their place in its tree.
+        output_dir: left out where it lies in one of the folders.
+
+    Returns:
+        Dicts with "image" (the path) and "name": the place without suffix, or with it where two scans share a stem.
 
     Raises:
-        ValueError: when there is nothing.
+        ValueError: when there is nothing to predict, or two files would have one answer.
+    """
+    found: list[tuple[Path, Path]] = []  # a scan, and its place below the output folder
+    for root in [Path(path)] if isinstance(path, (str, Path)) else [Path(p) for p in path]:
+        files = [root] if root.is_file() else list(_visible_files(root)) if root.is_dir() else []
+        inside = [file for file in files if output_dir is None or not file.is_relative_to(output_dir)]
+        if not inside:
+            raise ValueError(f"{root}: no scan here")
+        found += [(file, file.relative_to(root) if root.is_dir() else Path(file.name)) for file in inside]
+    places = Counter(str(place).lower() for _, place in found)
+    stems = Counter(str(stem(place)).lower() for _, place in found)
+    for file, place in found:
+        if places[str(place).lower()] > 1:
+            raise ValueError(f"{file}: two scans are called {place}; predict them into different folders")
+    named = [(file, place if stems[str(stem(place)).lower()] > 1 else stem(place)) for file, place in found]
+    return [{"image": str(file), "name": name.as_posix()} for file, name in named]
+
+
+def stem(path: str | Path) -> Path:
+    """A path without the suffix of an image.
+
+    >>> [str(stem(p)) for p in ("a/scan.nii.gz", "Y1.JPG", "none")]
+    ['a/scan', 'Y1', 'none']
     """
     path = Path(path)
-    files = [path] if path.is_file() else list(_visible_files(path)) if path.is_dir() else []
-    if not files:
-        raise ValueError(f"{path}: no scan here")
-    return [{"image": str(file)} for file in files]
+    suffix = next((s for s in SUFFIXES if path.name.lower().endswith(s) and path.name.lower() != s), "")
+    return path.with_name(path.name[: len(path.name) - len(suffix)])
 
 
 def _require_folder(root: Path) -> None:

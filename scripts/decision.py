@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.special import expit
 
 from .files import sha256_of
 
@@ -36,7 +37,7 @@ class Decision:
 
     def probability(self, logits: np.ndarray) -> np.ndarray:
         """Calibrated tumour probabilities of logits, any shape; NaN stays NaN."""
-        return 1.0 / (1.0 + np.exp(-np.asarray(logits, dtype=np.float64) / self.temperature))
+        return np.asarray(expit(np.asarray(logits, dtype=np.float64) / self.temperature))
 
     def volume_probability(self, slice_probabilities: np.ndarray) -> float:
         """Probability that a volume shows a tumour, from its slices' (D,); NaN where no slice has an answer."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,7 +20,7 @@ from .postprocessing import as_displayed, slice_axis
 from .readers import BrainMriReader
 from .tables import as_text
 
-__all__ = ["ScoreCases", "scoring_list"]
+__all__ = ["ScoreCases", "provenance", "scoring_list"]
 
 TOLERANCES_MM = (1.0, 2.0)
 
@@ -189,7 +188,7 @@ def _plain(scores: Mapping[str, float]) -> dict[str, float | None]:
     return {name: value if math.isfinite(value) else None for name, value in scores.items()}
 
 
-def read_report(path: str | Path) -> dict[str, Any]:
-    """A report that was written before."""
-    report: dict[str, Any] = json.loads(Path(path).read_text())
-    return report
+def provenance(weights: str | Path) -> str:
+    """What is known of the cases that weights were trained on, in words for the report."""
+    count = len(trained_on(weights))
+    return f"{count} cases, none of them scored here" if count else "unknown: they may hold cases that are scored here"

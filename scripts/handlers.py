@@ -37,7 +37,11 @@ class ResumableRun:
         loader: the training loader.
         evaluator: whose best score is part of the state.
         seed: of dropout; the loader has its own.
+        identity: hash of what makes this run this run; a checkpoint of another one is refused.
         keep: number of checkpoints to keep.
+
+    Raises:
+        ValueError: on starting, when the folder holds checkpoints of another run.
     """
 
     def __init__(
@@ -47,10 +51,11 @@ class ResumableRun:
         loader: SourceLoader,
         evaluator: Engine,
         seed: int,
+        identity: str,
         keep: int = 2,
     ) -> None:
         self.checkpoints, self.objects = CheckpointFolder(folder, keep), dict(objects)
-        self.loader, self.evaluator, self.seed = loader, evaluator, seed
+        self.loader, self.evaluator, self.seed, self.identity = loader, evaluator, seed, identity
 
     def attach(self, engine: Engine) -> None:
         engine.add_event_handler(Events.STARTED, self.resume)
@@ -61,6 +66,11 @@ class ResumableRun:
         content = self.checkpoints.latest()
         if content is None:
             return
+        if content["identity"] != self.identity:
+            folder = self.checkpoints.folder
+            raise ValueError(
+                f"{folder}: holds another run (settings, split or initial weights differ), remove it first"
+            )
         for name, target in self.objects.items():
             target.load_state_dict(content[name])
         engine.state.epoch, engine.state.iteration = content["epoch"], content["iteration"]
@@ -77,7 +87,7 @@ class ResumableRun:
     def save(self, engine: Engine) -> None:
         best = self.evaluator.state
         content = {name: source.state_dict() for name, source in self.objects.items()}
-        content |= {"epoch": engine.state.epoch, "iteration": engine.state.iteration}
+        content |= {"epoch": engine.state.epoch, "iteration": engine.state.iteration, "identity": self.identity}
         content |= {"best_metric": float(best.best_metric), "best_metric_epoch": int(best.best_metric_epoch)}
         self.checkpoints.save(engine.state.epoch, content)
 
@@ -131,8 +141,8 @@ class BestWeights:
 class AverageWeights:
     """Keep a moving average of the weights, which is what is validated and kept.
 
-    The average starts from the weights at the start of the run, whenever and by whomever they were loaded. Weights that
-    do not move are averaged to themselves, bit for bit; running statistics are copied.
+    The average starts from the weights after the first step. Weights that do not move are averaged to themselves, bit
+    for bit (ignite's EMAHandler rounds them), and running statistics are copied.
 
     Args:
         network: the one that learns.
@@ -143,34 +153,28 @@ class AverageWeights:
         self.network, self.average = network, average
 
     def attach(self, engine: Engine) -> None:
-        engine.add_event_handler(Events.STARTED, self.restart)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self.update)
-
-    def restart(self, engine: Engine) -> None:
-        self.average.module.load_state_dict(self.network.state_dict())
 
     def update(self, engine: Engine) -> None:
         self.average.update_parameters(self.network)
-        for own, other in zip(self.average.module.buffers(), self.network.buffers(), strict=True):
-            own.copy_(other)
 
 
 class WriteAnswers:
     """Write each scan's answer as soon as it is there.
 
     Args:
-        writer: called with the postprocessed item.
+        writer: called with the postprocessed item and the answer's name.
     """
 
-    def __init__(self, writer: Callable[[Mapping[str, Any]], Any]) -> None:
+    def __init__(self, writer: Callable[[Mapping[str, Any], str], Any]) -> None:
         self.writer = writer
 
     def attach(self, engine: Engine) -> None:
         engine.add_event_handler(Events.ITERATION_COMPLETED, self)
 
     def __call__(self, engine: Engine) -> None:
-        for item in engine.state.output:
-            self.writer(item)
+        for batch, output in zip(engine.state.batch, engine.state.output, strict=True):
+            self.writer(output, batch["name"])
 
 
 class ClipGradients:

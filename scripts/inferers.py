@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from monai.inferers import Inferer
 
-from .transforms import BACKGROUND
+from .transforms import tissue_of
 
 __all__ = ["BrainSliceInferer"]
 
@@ -46,7 +46,7 @@ class BrainSliceInferer(Inferer):
             return self(image[..., None], network, *args, **kwargs)[..., 0]
         batch, _, height, width, depth = image.shape
         slices = image.permute(0, 4, 1, 2, 3).flatten(0, 1)  # (B * D, C, H, W)
-        brain = (slices > BACKGROUND).any(dim=1).sum(dim=(1, 2))
+        brain = tissue_of(slices).sum(dim=(1, 2))
         chosen = torch.nonzero(brain >= max(1, self.min_brain_pixels)).flatten()
         packed: torch.Tensor | None = None
         for rows in chosen.split(self.batch_size) if len(chosen) else ():

@@ -8,7 +8,7 @@ import torch
 from monai.networks.nets.basic_unet import Down, TwoConv, UpCat
 from torch import Tensor, nn
 
-from .transforms import BACKGROUND, DARKEST
+from .transforms import BACKGROUND, TISSUE
 
 __all__ = [
     "NETWORKS",
@@ -137,7 +137,7 @@ class MultiTaskUNet(nn.Module):
         self.decoder = UNetDecoder(channels, stem, norm, act)
         self.head = ClassificationHead(channels[-1], hidden, classes, dropout)
         self.size_divisor = stem * 2 ** (len(channels) - 1)
-        self.darkest = DARKEST
+        self.tissue = TISSUE
         self.frozen: list[str] = []
 
     def forward(
@@ -166,7 +166,7 @@ class MultiTaskUNet(nn.Module):
 
     def foreground(self, image: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, 1, H, W): 1 where any channel shows tissue, else 0."""
-        return (image >= self.darkest - 0.05).any(dim=1, keepdim=True).to(image.dtype)
+        return (image > self.tissue).any(dim=1, keepdim=True).to(image.dtype)
 
     def _checked(self, image: Tensor) -> Tensor:
         if image.shape[-1] % self.size_divisor != 0 or image.shape[-2] % self.size_divisor != 0:

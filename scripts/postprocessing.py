@@ -35,8 +35,8 @@ class SplitPackedd(MapTransform):
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         d = dict(data)
         for key in self.key_iterator(d):
-            packed = d[key].as_tensor() if isinstance(d[key], MetaTensor) else d[key]
-            d["slice_logits"] = packed[1, 0, 0].double().cpu().numpy().reshape(-1)
+            packed = (d[key].as_tensor() if isinstance(d[key], MetaTensor) else d[key]).cpu()
+            d["slice_logits"] = packed[1, 0, 0].double().numpy().reshape(-1)
             d[key] = MetaTensor(packed[:1].float().sigmoid()).copy_meta_from(d[self.image_key])
         return d
 
@@ -73,27 +73,30 @@ class SummarizeAnswerd(MapTransform):
             "threshold": decision.operating_point,
             "display_threshold": decision.display_threshold,
             "state": decision.state(probability) if known else "no_answer",
-            "flags": _flags(decision, probability, has_mask),
+            "flags": _flags(decision, probability, has_mask, mask.meta),
         }
         if len(mask.meta["spatial_shape"]) == 3:
             axis, ascending = slice_axis(mask.meta["original_affine"])
             ordered = slices if ascending else slices[::-1]
             answer |= {"slice_axis": axis, "slice_probabilities": [_rounded(p) for p in ordered]}
-        if mask.meta.get("spacing_known"):
+        if mask.meta.get("spacing_used"):
             millimetres = np.abs(np.linalg.det(np.asarray(mask.meta["original_affine"], dtype=np.float64)[:3, :3]))
             answer["volume_ml"] = round(float((mask > 0).sum()) * float(millimetres) / 1000.0, 4)
         return {**answer, "model": self.model, "notice": NOTICE}
 
 
-def _flags(decision: Decision, probability: float, has_mask: bool) -> list[str]:
+def _flags(decision: Decision, probability: float, has_mask: bool, meta: Mapping[str, Any]) -> list[str]:
     """What a reader must know before believing the answer."""
+    flags = []
+    if meta.get("spacing_known") and not meta.get("spacing_used", True):
+        flags.append("the file's pixel spacing is implausible for a head and was not used")
     if not np.isfinite(probability):
-        return ["no slice shows enough brain"]
-    if decision.detected(probability) and not has_mask:
-        return ["the heads disagree: a tumour is probable, but none is outlined"]
-    if decision.state(probability) == "no_tumor" and has_mask:
-        return ["the heads disagree: a region is outlined, but a tumour is improbable"]
-    return []
+        flags.append("no slice shows enough brain")
+    elif decision.detected(probability) and not has_mask:
+        flags.append("the heads disagree: a tumour is probable, but none is outlined")
+    elif decision.state(probability) == "no_tumor" and has_mask:
+        flags.append("the heads disagree: a region is outlined, but a tumour is improbable")
+    return flags
 
 
 def slice_axis(affine: np.ndarray) -> tuple[int, bool]:

@@ -13,7 +13,7 @@ from monai.data import DataLoader
 from torch.utils.data import Dataset, Sampler
 
 from .slice_store import SliceStore
-from .transforms import BACKGROUND
+from .transforms import tissue_of
 
 __all__ = ["BalancedSampler", "BatchesInOrder", "Draw", "SliceDataset", "SourceLoader", "balanced_weights"]
 
@@ -61,7 +61,7 @@ class SliceDataset(Dataset[dict[str, Any]]):
         item["cls"] = np.float32(record["cls"])
         item["statistics"] = np.asarray(record["statistics"], dtype=np.float32)
         item["image"] = torch.from_numpy(image)
-        item["foreground"] = torch.from_numpy((image > BACKGROUND).any(axis=0, keepdims=True).astype(np.float32))
+        item["foreground"] = tissue_of(item["image"])[None].float()
         if mask is not None:
             item["mask"] = torch.from_numpy(mask.astype(np.float32))
         if self.transform is None:
@@ -215,6 +215,7 @@ class SourceLoader:
                     sampler=sampler,
                     num_workers=num_workers,
                     persistent_workers=num_workers > 0,
+                    generator=torch.Generator(),  # its own: drawing workers' seeds must not move the network's dropout
                     drop_last=True,
                 )
             )

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -26,7 +27,9 @@ from tqdm import tqdm
 
 from .datalists import Case
 from .files import sha256_of, write_json
-from .transforms import BACKGROUND
+from .transforms import tissue_of
+
+logger = logging.getLogger(__name__)
 
 __all__ = ["SliceStore", "build_store", "slice_records"]
 
@@ -105,6 +108,7 @@ def build_store(
     root: str | Path,
     min_brain_pixels: int,
     settings: Mapping[str, Any],
+    skip_unreadable: bool = False,
     num_workers: int = 1,
 ) -> None:
     """Write every case that is not in the store yet, then the index.
@@ -118,6 +122,7 @@ def build_store(
         root: folder of the store.
         min_brain_pixels: slices with less tissue are left out.
         settings: whatever else decides the content; part of the fingerprint.
+        skip_unreadable: only name the cases that could not be read, and go on without them.
         num_workers: processes.
 
     Raises:
@@ -135,7 +140,10 @@ def build_store(
     write_json(root / "store.json", index)
     if problems:
         lines = "\n".join(f"  {problem['reason']}" for problem in problems)
-        raise ValueError(f"{len(problems)} of {len(cases)} cases could not be read, the others are done:\n{lines}")
+        message = f"{len(problems)} of {len(cases)} cases could not be read, the others are done:\n{lines}"
+        if not skip_unreadable or not done:
+            raise ValueError(message)
+        logger.warning(message)
 
 
 def _store_case(
@@ -168,7 +176,7 @@ def _slices_of(data: Mapping[str, Any], min_brain_pixels: int) -> tuple[dict[str
     """Slices with enough brain as arrays, and their metadata."""
     image = data["image"]
     planes = image.as_tensor().permute(3, 0, 1, 2)  # (D, C, H, W)
-    brain = (planes > BACKGROUND).any(dim=1).sum(dim=(1, 2))
+    brain = tissue_of(planes).sum(dim=(1, 2))
     chosen = torch.nonzero(brain >= min_brain_pixels).flatten().tolist()
     if not chosen:
         raise ValueError(f"no slice shows at least {min_brain_pixels} pixels of brain")
@@ -190,7 +198,7 @@ def _slices_of(data: Mapping[str, Any], min_brain_pixels: int) -> tuple[dict[str
 
 def _own_statistics(plane: torch.Tensor) -> list[list[float]]:
     """Mean and standard deviation (2, C) of the tissue of one slice (C, H, W), in units of the volume's."""
-    tissue = [channel[channel > BACKGROUND].double() for channel in plane]
+    tissue = [channel[tissue_of(channel[None])].double() for channel in plane]
     mean = [float(values.mean()) if len(values) else 0.0 for values in tissue]
     std = [float(values.std()) if len(values) > 1 else 1.0 for values in tissue]
     return [[round(m, 6) for m in mean], [round(max(s, 1e-3), 6) for s in std]]

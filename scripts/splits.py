@@ -18,6 +18,7 @@ from typing import Any
 import imagehash
 import numpy as np
 from PIL import Image
+from scipy.sparse import lil_matrix
 from scipy.sparse.csgraph import connected_components
 from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
 
@@ -51,7 +52,7 @@ def write_split(store_dir: str | Path, split_file: str | Path, folds: int, seed:
     if split_file.is_file():
         split: dict[str, Any] = json.loads(split_file.read_text())
         if split["data_fingerprint"] != data_fingerprint(cases):
-            raise ValueError(f"{split_file}: made for other data; remove it, or name another --split_file")
+            raise ValueError(f"{split_file}: made for other data; remove it, or choose another folder")
         return split
     split = make_split(cases, [fingerprint_image(store, case) for case in cases], folds, seed)
     write_json(split_file, split)
@@ -107,17 +108,19 @@ def make_split(cases: Sequence[Case], pictures: Sequence[Image.Image | None], fo
 
 
 def _one_name_a_patient(cases: Sequence[Case]) -> dict[str, str]:
-    """Patient by the name that each volume gives it; one volume under two names makes the two one patient."""
-    first: dict[str, str] = {}
-    patient: dict[str, str] = {}
-    for case in (case for case in cases if case["kind"] == "volume"):
-        name: str = patient.get(case["group"]) or case["group"]
-        patient[case["group"]] = first.setdefault(case["sha256"]["image"], name)
-    return patient
+    """Patient by the name that each volume gives it; names that share a volume's content are one patient."""
+    volumes = [case for case in cases if case["kind"] == "volume"]
+    names = sorted({case["group"] for case in volumes})
+    contents = sorted({case["sha256"]["image"] for case in volumes})
+    ties = lil_matrix((len(names) + len(contents),) * 2, dtype=bool)
+    for case in volumes:
+        ties[names.index(case["group"]), len(names) + contents.index(case["sha256"]["image"])] = True
+    _, labels = connected_components(ties, directed=False)
+    return {name: names[int(np.flatnonzero(labels == label)[0])] for name, label in zip(names, labels, strict=False)}
 
 
 def _folds(cases: Sequence[Case], groups: Sequence[str], folds: int, seed: int) -> list[int]:
-    """Fold of each case; volumes and each image source are distributed on their own, so all are in every fold."""
+    """Fold of each case; volumes and images are distributed on their own, so both are in every fold."""
     if folds < 3:
         raise ValueError(f"folds is {folds}, at least 3 are needed to train, validate and test")
     fold_of = [0] * len(cases)
@@ -180,13 +183,16 @@ def data_fingerprint(cases: Iterable[Case]) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
-def load_split(split_file: str | Path, store_dir: str | Path, fold: int = 0) -> dict[str, list[Case]]:
+def load_split(
+    split_file: str | Path, store_dir: str | Path, fold: int = 0, modalities: Sequence[str] | None = None
+) -> dict[str, list[Case]]:
     """Cases of the training, validation and test set.
 
     Args:
         split_file: from `write_split`.
         store_dir: the slice store that it was made for.
         fold: the test fold.
+        modalities: what the store must hold; None asks nothing.
 
     Returns:
         {"train": ..., "val": ..., "test": ...}, disjoint in ids, patients, clusters and contents. A case takes its
@@ -195,12 +201,17 @@ def load_split(split_file: str | Path, store_dir: str | Path, fold: int = 0) -> 
     Raises:
         ValueError: when the file is missing or made for other data, or two sets share anything.
     """
-    cases = SliceStore(store_dir).cases()
+    store = SliceStore(store_dir)
+    cases, stored = store.cases(), store.index["settings"].get("modalities")
+    if modalities is not None and list(modalities) != stored:
+        raise ValueError(f"{store_dir}: holds the modalities {stored}, {list(modalities)} are asked for")
     if not Path(split_file).is_file():
         raise ValueError(f"{split_file}: no split here, preprocessing makes one")
     split = json.loads(Path(split_file).read_text())
     if split["data_fingerprint"] != data_fingerprint(cases):
         raise ValueError(f"{split_file}: made for other data than {store_dir} holds; run preprocessing again")
+    if fold not in range(split["folds"]):
+        raise ValueError(f"fold is {fold}, {split_file} has folds 0 to {split['folds'] - 1}")
     subsets: dict[str, list[Case]] = {name: [] for name in SUBSETS}
     counts: dict[str, int] = {}  # folds of volumes and of images
     for case in cases:

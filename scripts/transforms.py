@@ -27,10 +27,17 @@ __all__ = [
     "WholeTumord",
     "foreground_statistics",
     "normalize",
+    "tissue_of",
 ]
 
 # The network's input: standard deviations of the foreground within this range, and one value for everything else.
 BACKGROUND, DARKEST, BRIGHTEST = -4.0, -3.9, 5.0
+TISSUE = (BACKGROUND + DARKEST) / 2  # tissue is above, background below
+
+
+def tissue_of(image: torch.Tensor) -> torch.Tensor:
+    """Where a network's input (..., C, H, W) shows tissue in any channel: boolean (..., H, W)."""
+    return (image > TISSUE).any(dim=-3)
 
 
 class FitHeadd(MapTransform, InvertibleTransform):
@@ -66,7 +73,8 @@ class FitHeadd(MapTransform, InvertibleTransform):
 
     def _fit(self, image: MetaTensor) -> MetaTensor:
         values = image.as_tensor()
-        head, background = find_head(values.amax(dim=(0, 3)).numpy())
+        heads, backgrounds = zip(*(find_head(channel.amax(dim=2).numpy()) for channel in values), strict=True)
+        head, background = np.logical_or.reduce(heads), torch.tensor(backgrounds).view(-1, 1, 1, 1)
         rows, columns = (np.flatnonzero(head.any(axis=axis)) for axis in (1, 0))
         if len(rows) == 0:  # nothing but background: keep the whole frame
             rows, columns = (np.arange(side) for side in head.shape)

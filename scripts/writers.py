@@ -12,11 +12,10 @@ import nibabel as nib
 import numpy as np
 from PIL import Image
 
+from .datalists import stem
 from .files import write_atomic, write_json
 
 __all__ = ["PredictionWriter"]
-
-SUFFIXES = (".nii.gz", ".nii", ".png", ".jpg", ".jpeg")
 
 
 class PredictionWriter:
@@ -46,7 +45,7 @@ class PredictionWriter:
         mask = data["pred"]
         source = str(mask.meta["filename_or_obj"])
         is_picture = not mask.meta.get("spacing_known", True)
-        target = self.output_dir / (name or self.stem(Path(source).name))
+        target = self.output_dir / (name or stem(Path(source).name))
         files = {
             "json": target.with_name(f"{target.name}.json"),
             "mask": target.with_name(f"{target.name}_mask.{'png' if is_picture else 'nii.gz'}"),
@@ -64,22 +63,27 @@ class PredictionWriter:
         write_json(files["json"], {"input": Path(source).name, **data["result"]})
         return {kind: str(path) for kind, path in files.items()}
 
+    def done_before(self, name: str, weights_sha256: str) -> dict[str, str] | None:
+        """Files of an answer that the same weights gave before; None where there is none, or it is to be replaced."""
+        target = self.output_dir / f"{name}.json"
+        masks = [target.with_name(f"{Path(name).name}_mask.{suffix}") for suffix in ("png", "nii.gz")]
+        mask = next((path for path in masks if path.is_file()), None)
+        if self.overwrite or mask is None or not target.is_file():
+            return None
+        try:
+            same = json.loads(target.read_text())["model"]["sha256"] == weights_sha256
+        except (ValueError, KeyError, TypeError):
+            same = False
+        return {"json": str(target), "mask": str(mask)} if same else None
+
     def update_index(self, entries: Mapping[str, Any]) -> None:
         """Add entries to `index.json`, which says for every input where its answer is, or why there is none."""
         path = self.output_dir / "index.json"
-        before = json.loads(path.read_text()) if path.is_file() else {}
+        try:
+            before = json.loads(path.read_text())
+        except (OSError, ValueError):  # none yet, or a damaged one
+            before = {}
         write_json(path, {**before, **entries})
-
-    @staticmethod
-    def stem(path: str | Path) -> Path:
-        """A path without the suffix of an image.
-
-        >>> [str(PredictionWriter.stem(p)) for p in ("a/scan.nii.gz", "Y1.JPG", "none")]
-        ['a/scan', 'Y1', 'none']
-        """
-        path = Path(path)
-        suffix = next((s for s in SUFFIXES if path.name.lower().endswith(s) and path.name.lower() != s), "")
-        return path.with_name(path.name[: len(path.name) - len(suffix)])
 
 
 def _nifti_bytes(voxels: np.ndarray, affine: np.ndarray) -> bytes:

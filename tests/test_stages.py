@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -157,3 +158,16 @@ def test_notes_beside_the_weights_carry_on_what_the_stages_before_saw(pipeline_r
     split = json.loads((pipeline_run / "data" / "splits.json").read_text())["cases"]
     assert notes[1] == {case: entry["sha256"] for case, entry in split.items() if entry["fold"] != 0}
     assert notes[0].items() <= notes[1].items()
+
+
+def test_checkpoints_of_another_run_are_refused(uninterrupted: Path, store: Path) -> None:
+    """Another fold, seed or rate must not continue from weights that saw other cases."""
+    with pytest.raises(ValueError, match="checkpoints: holds another run"):
+        training(store, uninterrupted, fold=1).run()
+
+
+def test_the_split_knows_its_folds_and_modalities(store: Path, tmp_path: Path) -> None:
+    for wrong, message in ({"fold": 99}, "fold is 99"), ({"modalities": ["t1"]}, r"holds the modalities \['flair'\]"):
+        with pytest.raises(RuntimeError) as error:
+            training(store, tmp_path, **wrong)
+        assert re.search(message, str(root_cause(error.value)))

@@ -86,12 +86,37 @@ def test_nothing_is_overwritten_unless_told(
     picture: Path, model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     command = ["predict", str(picture), "--output", str(tmp_path), "--model", model]
-    assert main(command) == 0
-    before = (tmp_path / f"{picture.stem}.json").stat().st_mtime_ns
+    answer = tmp_path / f"{picture.stem}.json"
+    answer.write_text("{}")
     assert main(command) == 2
     assert "exists already (--overwrite replaces it)" in capsys.readouterr().err
-    assert (tmp_path / f"{picture.stem}.json").stat().st_mtime_ns == before
+    assert answer.read_text() == "{}"
     assert main([*command, "--overwrite"]) == 0
+
+
+def test_the_same_command_again_keeps_what_is_answered(picture: Path, model: str, tmp_path: Path) -> None:
+    command = ["predict", str(picture), "--output", str(tmp_path), "--model", model]
+    assert main(command) == 0
+    answer, index = tmp_path / f"{picture.stem}.json", (tmp_path / "index.json").read_text()
+    before = answer.stat().st_mtime_ns
+    assert main(command) == 0
+    assert answer.stat().st_mtime_ns == before and (tmp_path / "index.json").read_text() == index
+
+
+def test_answers_within_the_input_folder_are_no_scans(picture: Path, model: str, tmp_path: Path) -> None:
+    shutil.copy(picture, tmp_path / "scan.jpg")
+    command = ["predict", str(tmp_path), "--output", str(tmp_path / "answers"), "--model", model]
+    assert main(command) == 0 and main(command) == 0
+    assert len(json.loads((tmp_path / "answers" / "index.json").read_text())) == 1
+
+
+def test_an_unusable_device_is_one_line(
+    picture: Path, model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["--output", str(tmp_path), "--model", model, "--device", "nonsense"]
+    assert main(["predict", str(picture), *arguments]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: device 'nonsense' cannot be used") and error.count("\n") == 1
 
 
 def test_a_folder_keeps_its_tree(picture: Path, model: str, tmp_path: Path) -> None:

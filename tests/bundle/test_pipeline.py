@@ -10,6 +10,9 @@ import pytest
 
 from bundle.errors import UserError
 from bundle.pipeline import run_pipeline, sha256
+from bundle.presets import PRESETS
+
+SHORT = {"max_epochs": 1, "samples_per_epoch": 16}
 
 
 def manifest(output: Path) -> dict[str, dict[str, dict[str, object]]]:
@@ -31,10 +34,10 @@ def test_leaves_weights_reports_and_pictures(pipeline_run: Path) -> None:
 
 def test_manifest_says_what_was_run_with_what(pipeline_run: Path) -> None:
     content = manifest(pipeline_run)
-    assert {"monai", "torch", "python", "bundle", "code"} <= set(content["versions"])
     assert content["settings"]["seed"] == 0
     for name in ("data", "stage1", "stage2", "stage3", "evaluation", "models"):
         assert content["steps"][name]["seconds"] >= 0 and content["steps"][name]["finished"]
+        assert {"monai", "torch", "python", "bundle", "code"} <= set(content["steps"][name]["versions"])
 
 
 def test_released_report_belongs_to_the_released_weights(pipeline_run: Path) -> None:
@@ -77,18 +80,34 @@ def test_a_lost_result_is_made_again_and_what_depends_on_it_follows(copy: Path, 
     assert after["stage3"] == before["stage3"]
 
 
+def test_damaged_weights_are_trained_again(copy: Path, twins: Path) -> None:
+    before = manifest(copy)["steps"]
+    (copy / "stage2" / "model.pt").write_bytes(b"damaged")
+    again(copy, twins)
+    after = manifest(copy)["steps"]
+    assert after["stage2"]["made"] == before["stage2"]["made"], "the same weights, to the bit"
+    assert after["stage1"] == before["stage1"] and after["models"]["made"] == before["models"]["made"]
+
+
+def test_a_missing_folder_does_not_spoil_the_output(twins: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="typo: no such folder"):
+        run_pipeline(tmp_path / "out", twins / "typo", [str(twins / "kaggle")], preset="test")
+    assert not (tmp_path / "out").exists()
+
+
 def test_other_settings_in_the_same_folder_are_refused(copy: Path, twins: Path) -> None:
     with pytest.raises(UserError, match=r"holds a run with other settings \(seed\)"):
         again(copy, twins, seed=1)
 
 
 def test_unreadable_cases_stop_the_pipeline_and_are_named(
-    twins: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    twins: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from bundle.cli import main
 
     shutil.copytree(twins / "kaggle", tmp_path / "kaggle")
     (tmp_path / "kaggle" / "yes" / "broken.jpg").write_bytes(b"\xff\xd8\xff broken")
+    monkeypatch.setitem(PRESETS, "quick", dict.fromkeys(("stage1", "stage2", "stage3"), SHORT))
     arguments = [
         "--brats",
         str(twins / "brats"),
@@ -101,3 +120,5 @@ def test_unreadable_cases_stop_the_pipeline_and_are_named(
     error = capsys.readouterr().err
     assert "1 of 31 cases could not be read, the others are done" in error and "broken.jpg" in error
     assert json.loads((tmp_path / "out" / "data" / "store.json").read_text())["cases"]
+    assert main(["pipeline", *arguments, "--skip-unreadable"]) == 0
+    assert "broken.jpg" in capsys.readouterr().err
