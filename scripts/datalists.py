@@ -190,7 +190,7 @@ def scans(path: str | Path | Sequence[str | Path], output_dir: str | Path | None
     found: list[tuple[Path, Path]] = []  # a scan, and its place below the output folder
     for root in [Path(path)] if isinstance(path, (str, Path)) else [Path(p) for p in path]:
         files = [root] if root.is_file() else list(_visible_files(root)) if root.is_dir() else []
-        inside = [file for file in files if output_dir is None or not file.is_relative_to(output_dir)]
+        inside = [f for f in files if f == root or output_dir is None or not f.is_relative_to(output_dir)]
         if not inside:
             raise ValueError(f"{root}: no scan here")
         found += [(file, file.relative_to(root) if root.is_dir() else Path(file.name)) for file in inside]

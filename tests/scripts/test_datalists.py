@@ -214,7 +214,9 @@ def test_what_is_missing_is_said_in_one_line(tmp_path: Path) -> None:
 
 def test_scans_are_one_file_or_all_files_below_a_folder(tmp_path: Path) -> None:
     touch(tmp_path / "a.png", tmp_path / "deep/b.nii.gz", tmp_path / ".hidden")
-    assert scans(tmp_path / "a.png") == [{"image": str(tmp_path / "a.png")}]
-    assert scans(tmp_path) == [{"image": str(tmp_path / "a.png")}, {"image": str(tmp_path / "deep/b.nii.gz")}]
+    first, second = {"image": str(tmp_path / "a.png"), "name": "a"}, {"image": str(tmp_path / "deep/b.nii.gz")}
+    assert scans(tmp_path / "a.png", tmp_path) == [first]
+    assert scans(tmp_path) == [first, {**second, "name": "deep/b"}]
+    assert scans([tmp_path], tmp_path / "deep") == [first]
     with pytest.raises(ValueError, match="no scan here"):
         scans(tmp_path / "absent")

@@ -15,6 +15,7 @@ from monai.data import MetaTensor
 from scripts.datalists import Case
 from scripts.decision import Decision
 from scripts.evaluation import ScoreCases, scoring_list
+from scripts.files import sha256_of
 from scripts.slice_store import slice_records
 
 UPRIGHT, UPSIDE_DOWN = (-1.0, -1.0, 1.0), (-1.0, -1.0, -1.0)
@@ -248,7 +249,9 @@ def test_scoring_list_names_image_and_case_and_hides_the_label() -> None:
 
 @pytest.mark.parametrize("seen", [{"brats/A": "other"}, {"brats/renamed": "a"}])
 def test_weights_that_saw_a_case_or_its_content_are_refused(tmp_path: Path, seen: dict[str, str]) -> None:
-    (tmp_path / "model.json").write_text(json.dumps({"trained_on": seen}))
+    (tmp_path / "model.pt").write_bytes(b"weights")
+    notes = {"trained_on": seen, "sha256": sha256_of(tmp_path / "model.pt")}
+    (tmp_path / "model.json").write_text(json.dumps(notes))
     case = {"id": "brats/A", "image": "A.nii", "sha256": {"image": "a"}}
     with pytest.raises(ValueError, match=r"model\.pt: trained on 1 of the 1 cases to score, such as brats/A"):
         scoring_list([case], tmp_path / "model.pt")

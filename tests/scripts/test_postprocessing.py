@@ -89,7 +89,8 @@ def summary(
 ) -> dict[str, Any]:
     """The result for slices of these logits."""
     affine = np.eye(4) if affine is None else affine
-    meta = {"spatial_shape": np.array([4, 4, len(logits)]), "original_affine": affine, "spacing_known": True}
+    meta = {"spatial_shape": np.array([4, 4, len(logits)]), "original_affine": affine}
+    meta |= {"spacing_known": True, "spacing_used": True}
     pred = MetaTensor(torch.full((1, 4, 4, len(logits)), float(mask)), meta=meta)
     data = {"pred": pred, "slice_logits": np.array(logits)}
     return dict(SummarizeAnswerd("pred", decision or Decision(), {"version": "1"})(data)["result"])
