@@ -13,6 +13,7 @@ __all__ = ["background_level", "find_frame", "find_head", "tissue_level"]
 THUMBNAIL = 256  # the head is looked for on a picture of at most this side
 TISSUE_FRACTION = 0.1  # of the 99th percentile: darker is background
 FRAME_BRIGHTNESS = 0.9  # of the range: a frame is at least this bright
+FRAME_INSET = 4  # pixels: a thin dark line may run around a frame
 FRAME_PERIMETER = 0.2  # of the picture's border: a frame covers at least this much
 SMALLEST_PART = 0.02  # of the largest part's area: smaller ones are text, rulers and noise
 
@@ -24,25 +25,35 @@ def find_frame(plane: np.ndarray) -> np.ndarray:
         plane: grey levels (H, W), any range.
 
     Returns:
-        Boolean (H, W): bright pixels that are tied to the border and cover much of it, two pixels wider for the
+        Boolean (H, W): bright pixels that are tied together and cover much of the border, two pixels wider for the
         blurred edge that JPEG leaves.
     """
     low, high = float(plane.min()), float(plane.max())
     if high <= low:
         return np.zeros(plane.shape, dtype=bool)
     parts, _ = ndimage.label(plane >= low + FRAME_BRIGHTNESS * (high - low))
-    border = np.concatenate([parts[0], parts[-1], parts[:, 0], parts[:, -1]])
-    touched = np.bincount(border, minlength=parts.max() + 1) / border.size
-    touched[0] = 0.0  # label 0 is what is not bright
-    frame = np.isin(parts, np.flatnonzero(touched >= FRAME_PERIMETER))
+    shares = [_border_shares(parts, inset) for inset in range(min(FRAME_INSET, (min(plane.shape) + 1) // 2))]
+    frame = np.isin(parts, 1 + np.flatnonzero(np.max(shares, axis=0)[1:] >= FRAME_PERIMETER))  # 0 is what is not bright
     return ndimage.binary_dilation(frame, iterations=2) if frame.any() else frame
 
 
+def _border_shares(parts: np.ndarray, inset: int) -> np.ndarray:
+    """Share of the border, or of the line `inset` pixels inside it, that each part covers."""
+    inner = parts[inset : parts.shape[0] - inset, inset : parts.shape[1] - inset]
+    border = np.concatenate([inner[0], inner[-1], inner[:, 0], inner[:, -1]])
+    return np.bincount(border, minlength=int(parts.max()) + 1) / border.size
+
+
 def background_level(plane: np.ndarray, frame: np.ndarray) -> float:
-    """Grey level of the empty space: the 10th percentile just inside the border or the frame."""
+    """Grey level of the empty space: the 10th percentile just inside the border or the frame, where it is seen at all.
+
+    A page that ends at the skin hides it; the darkest hundredth of the head stands in.
+    """
     inside = np.pad(~frame, 1)  # padded, for the picture's border erodes as well
     ring = ~ndimage.binary_erosion(inside, iterations=4)[1:-1, 1:-1] & ~frame
-    return float(np.percentile(plane[ring] if ring.any() else plane, 10))
+    if not ring.any():
+        return float(np.percentile(plane, 10))
+    return float(min(np.percentile(plane[ring], 10), np.percentile(plane[~frame], 1)))
 
 
 def tissue_level(values: np.ndarray, background: float) -> float:

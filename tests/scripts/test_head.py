@@ -153,3 +153,15 @@ def test_one_bright_pixel_does_not_move_the_tissue_level() -> None:
 
 def test_the_tissue_level_of_nothing_is_the_background() -> None:
     assert tissue_level(np.full(9, 3.0), 3.0) == 3.0
+
+
+def test_a_white_page_within_a_thin_dark_line_is_a_frame() -> None:
+    plane = np.zeros((120, 100), dtype=np.float32)
+    plane[2:-2, 2:-2] = 255
+    rows, columns = np.mgrid[:120, :100]
+    inside = ((rows - 60) / 40) ** 2 + ((columns - 50) / 35) ** 2 <= 1
+    plane[inside] = 20 + columns[inside] * 1.5
+    plane[50:60, 45:55] = 0  # a ventricle
+    head, background = find_head(plane)
+    assert background < 60 and (head & inside).sum() > 0.9 * inside.sum()
+    assert (head & ~inside).sum() < 0.1 * inside.sum()
