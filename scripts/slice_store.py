@@ -6,7 +6,8 @@
     STORE/cases/<id>/mask.npy            uint8 (S, H, W), whole tumour; absent where the case has no mask
     STORE/cases/<id>/case.json           the case, content hashes, and per slice: index, pixels of brain and of tumour
 
-Plain arrays, because one slice of a memory-mapped array is read about 25 times faster than from a compressed .npz.
+Plain arrays, memory-mapped: a slice is read in 0.5 ms, against 1.4 ms from a compressed .npz for each slice and 59 ms
+from one for each case (measured on two cores with a BraTS volume), at seven times the disk space.
 """
 
 from __future__ import annotations

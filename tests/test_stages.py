@@ -171,3 +171,12 @@ def test_the_split_knows_its_folds_and_modalities(store: Path, tmp_path: Path) -
         with pytest.raises(RuntimeError) as error:
             training(store, tmp_path, **wrong)
         assert re.search(message, str(root_cause(error.value)))
+
+
+def test_a_run_can_be_tracked_with_mlflow(store: Path, tmp_path: Path) -> None:
+    mlflow = pytest.importorskip("mlflow")
+    short = {"max_epochs": 1, "samples_per_epoch": 16, "dataset_dir": str(store), "output_dir": str(tmp_path)}
+    run_workflow("training", ["train.yaml"], tracking="mlflow", **short)
+    client = mlflow.tracking.MlflowClient(f"sqlite:///{tmp_path / 'mlruns.db'}")
+    runs = [run for experiment in client.search_experiments() for run in client.search_runs([experiment.experiment_id])]
+    assert {"train_loss", "mean_dice"} <= {name for run in runs for name in run.data.metrics}
