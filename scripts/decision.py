@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +22,9 @@ class Decision:
     """Everything that turns a logit into an answer, in one object.
 
     Args:
-        operating_point: a probability from here on is a detected tumour; chosen on validation data.
+        operating_point: a probability from here on is a detected tumour.
         display_threshold: below it (and below the operating point) the answer is "no tumour"; between, "uncertain".
-        temperature: logits are divided by it; fitted on validation data.
+        temperature: logits are divided by it.
         top_slices: a volume's probability is the mean over this many of its most suspicious slices.
         fitted_on: where the operating point and temperature come from, in words.
     """
@@ -65,7 +65,7 @@ def report_of(model_path: str | Path) -> dict[str, Any] | None:
 
 
 def decision_of(model_path: str | Path, **defaults: Any) -> Decision:
-    """The decision that was fitted for these weights, or the defaults where they have no report."""
+    """The decision in these weights' own report, or the defaults where there is none."""
     report = report_of(model_path)
     return Decision(**{**defaults, **((report or {}).get("decision") or {})})
 
@@ -80,8 +80,3 @@ def describe_model(model_path: str | Path, metadata_path: str | Path) -> dict[st
         "sha256": sha256_of(model_path) if exists else None,
         "report": "matches these weights" if has_report else "no report for these weights",
     }
-
-
-def as_dict(decision: Decision) -> dict[str, Any]:
-    """The decision as plain JSON."""
-    return asdict(decision)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from monai.data import MetaTensor
 
 from .checkpoints import trained_on
 from .datalists import Case
-from .decision import NOTICE, Decision, as_dict
+from .decision import NOTICE, Decision
 from .files import write_json
 from .metrics import boundary_f, classification_scores, overlap_scores
 from .postprocessing import as_displayed, slice_axis
@@ -140,7 +141,7 @@ class ScoreCases:
         return {
             **self.facts,
             "notice": NOTICE,
-            "decision": as_dict(self.decision),
+            "decision": asdict(self.decision),
             "rules": {
                 "tumor_slice": f"at least {self.min_tumor_pixels} pixels of 1 mm2; fewer, but not 0: left out",
                 "region": "whole tumour, the one region that FLAIR supports",
