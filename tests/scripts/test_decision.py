@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scripts.decision import Decision, as_dict, decision_of, describe_model
+from scripts.decision import Decision, decision_of, describe_model
 
 PROPERTY = settings(max_examples=200, deadline=None, derandomize=True)
 SHARE = st.floats(0, 1)
@@ -102,7 +103,7 @@ def test_the_order_of_slices_does_not_matter(decision: Decision, slices: list[fl
 
 def test_a_report_of_these_weights_decides(tmp_path: Path) -> None:
     fitted = Decision(0.61, 0.25, 1.7, 5, "validation, 40 cases")
-    path = release(tmp_path, report(**as_dict(fitted)))
+    path = release(tmp_path, report(**asdict(fitted)))
     assert decision_of(path, operating_point=0.5, temperature=1.0) == fitted
 
 
