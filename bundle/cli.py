@@ -39,7 +39,7 @@ def parser() -> argparse.ArgumentParser:
 
     def command(name: str, run: object, text: str) -> argparse.ArgumentParser:
         sub = commands.add_parser(name, help=text, description=text)
-        continues = name in ("predict", "pipeline", "demo")
+        continues = name in ("predict", "pipeline", "demo", "ablate", "crossvalidate")
         sub.set_defaults(run=run, on_interrupt="; the same command continues" if continues else "")
         return sub
 
@@ -64,6 +64,35 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--tracking", choices=["mlflow"], help="also log to MLflow")
     sub.add_argument("--skip-unreadable", action="store_true", help="go on without the cases that cannot be read")
 
+    sub = command("evaluate", evaluate, "Score weights on folders of labelled cases.")
+    add_data(sub)
+    add_model(sub)
+    sub.add_argument("--allow-training-cases", action="store_true", help="score what the weights have seen as well")
+
+    sub = command("audit", audit, "Look for shortcuts: does the classifier see the tumour, or the source?")
+    add_data(sub)
+    add_model(sub)
+    sub.add_argument("--predict", metavar="MODULE:FUNCTION", help="audit this classifier instead of the network")
+
+    sub = command("crossvalidate", crossvalidate, "Train and score the recipe in every fold, by patient and cluster.")
+    add_data(sub)
+    sub.add_argument("--preset", choices=list(PRESETS), default="quick", help="how long to train (default: quick)")
+    sub.add_argument("--folds", type=positive, default=5, help="as many as patients leave one out (default: 5)")
+    sub.add_argument("--seeds", type=positive, default=1, help="repetitions (default: 1)")
+    add_processes(sub)
+
+    sub = command("ablate", ablate, "Train and score variants of the recipe; one table out.")
+    add_data(sub)
+    sub.add_argument("--plan", metavar="FILE", help="what to compare (default: bundle/ablations.yaml)")
+    add_processes(sub)
+
+    sub = command("report", report, "Make the evaluation report of committed results, or of a finished run.")
+    sub.add_argument("--run", metavar="DIR", help="output of ablate or crossvalidate: collect its results first")
+    sub.add_argument(
+        "--output", metavar="DIR", default="docs", help="gets the page, images/ and results/ (default: docs)"
+    )
+    sub.add_argument("--picture", metavar="FILE", action="append", default=[], help="add to the HTML page; repeatable")
+
     sub = command("demo", demo, "The whole job on synthetic data, in minutes.")
     sub.add_argument("--output", metavar="DIR", default="runs/demo", help="default: runs/demo")
 
@@ -78,6 +107,27 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("source", choices=["brats", "kaggle"])
     sub.add_argument("--root", metavar="DIR", required=True, help="where to put it")
     return top
+
+
+def add_data(sub: argparse.ArgumentParser) -> None:
+    """Options that name labelled data."""
+    sub.add_argument("--brats", metavar="DIR", help="folder of BraTS volumes with masks")
+    sub.add_argument("--kaggle", metavar="[NAME=]DIR", action="append", default=[], help="yes/no images; repeatable")
+    sub.add_argument("--output", metavar="DIR", required=True, help="folder for all results")
+
+
+def add_model(sub: argparse.ArgumentParser) -> None:
+    """Options that name weights."""
+    sub.add_argument("--model", metavar="FILE", help="plain weights (default: the bundle's)")
+    sub.add_argument("--network", choices=["cpu", "base", "large"], help="where no report beside the weights tells")
+    sub.add_argument("--device")
+    sub.add_argument("--skip-unreadable", action="store_true", help="go on without the cases that cannot be read")
+
+
+def add_processes(sub: argparse.ArgumentParser) -> None:
+    """Options of many trainings."""
+    sub.add_argument("--network", choices=["cpu", "base", "large"], default="cpu")
+    sub.add_argument("--processes", type=positive, default=1, help="trainings side by side, a core each (default: 1)")
 
 
 def positive(text: str) -> int:
@@ -114,6 +164,58 @@ def pipeline(options: argparse.Namespace) -> int:
     names = ("output", "brats", "kaggle", "preset", "network", "seed", "fold", "device", "tracking", "skip_unreadable")
     models = run_pipeline(**{name: getattr(options, name) for name in names})
     print(f"\nweights and report: {models}\nreport and pictures: {models.parent / 'evaluation'}")
+    return 0
+
+
+def evaluate(options: argparse.Namespace) -> int:
+    """Score weights."""
+    from .scoring import evaluate_folders
+
+    names = ("output", "brats", "kaggle", "model", "network", "device", "allow_training_cases", "skip_unreadable")
+    report = evaluate_folders(**{name: getattr(options, name) for name in names})
+    print(f"\nreport: {report}")
+    return 0
+
+
+def audit(options: argparse.Namespace) -> int:
+    """Look for shortcuts."""
+    from .scoring import audit_folders
+
+    names = ("output", "brats", "kaggle", "model", "network", "device", "predict", "skip_unreadable")
+    findings = audit_folders(**{name: getattr(options, name) for name in names})
+    print(f"\nfindings: {findings}")
+    return 0
+
+
+def crossvalidate(options: argparse.Namespace) -> int:
+    """Train and score in every fold."""
+    from .experiments import cross_validation_plan, run_plan
+
+    plan = cross_validation_plan(options.preset, options.folds, options.seeds, options.network)
+    summary = run_plan(plan, options.output, options.brats, options.kaggle, options.processes)
+    print(f"\nsummary: {summary}\nreport:  {summary.with_name('report.json')}")
+    return 0
+
+
+def ablate(options: argparse.Namespace) -> int:
+    """Train and score variants."""
+    from .experiments import ablation_plan, run_plan
+
+    plan = ablation_plan(options.plan, options.network)
+    print(f"\nsummary: {run_plan(plan, options.output, options.brats, options.kaggle, options.processes)}")
+    return 0
+
+
+def report(options: argparse.Namespace) -> int:
+    """Make the report."""
+    from .report import collect, write_report
+
+    docs = Path(options.output)
+    if options.run:
+        collect(Path(options.run), docs / "results")
+    pictures = {Path(file).stem.replace("_", " "): Path(file) for file in options.picture}
+    page = write_report(docs / "results", docs, pictures)
+    print(f"report: {page}\n        {page.with_suffix('.html')}")
     return 0
 
 

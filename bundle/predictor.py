@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from .errors import UserError, reason_of
 from .loading import BUNDLE_ROOT, parse, torch_device
+from .weights import find_weights, trained_as
 
 __all__ = ["Predictor", "predict_files"]
 
@@ -38,14 +38,9 @@ class Predictor:
         batch_size: int = 8,
         root: Path = BUNDLE_ROOT,
     ) -> None:
-        self.root = root
-        self.model_path = Path(model) if model else root / "models" / "model.pt"
-        if not self.model_path.is_file():
-            raise UserError(
-                f"{self.model_path}: no weights here; train some (python -m bundle pipeline) or name a file"
-            )
+        self.root, self.model_path = root, find_weights(model, root)
         overrides: dict[str, Any] = {"model_path": str(self.model_path), "batch_size": batch_size}
-        overrides |= {**_trained_as(self.model_path), **({"network_name": network} if network else {})}
+        overrides |= trained_as(self.model_path, network)
         if device:
             overrides["device"] = torch_device(device)
         try:
@@ -79,15 +74,6 @@ class Predictor:
             image = data["image"].as_tensor()[None].to(self.parts["device"])  # (1, C, H, W, D)
             data["pred"] = self.parts["inferer"](image, self.network)[0]
         return dict(self.parts["postprocessing"](data))
-
-
-def _trained_as(model_path: Path) -> dict[str, Any]:
-    """Overrides of the inference config that fit the weights, from their report."""
-    try:
-        model = json.loads(model_path.with_name("report.json").read_text())["model"]
-        return {key: model[key] for key in ("network_name", "modalities") if key in model}
-    except (OSError, ValueError, KeyError, TypeError):
-        return {}
 
 
 def predict_files(

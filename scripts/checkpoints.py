@@ -57,14 +57,15 @@ def load_weights(network: nn.Module, path: str | Path | None) -> nn.Module:
     return network
 
 
-def trained_on(weights: str | Path | None) -> dict[str, str]:
-    """Cases that weights have seen in training or validation, as the notes beside them tell: id -> SHA-256.
+def trained_on(weights: str | Path | None) -> dict[str, dict[str, Any]]:
+    """Cases that weights have seen in training or validation, as the notes beside them tell.
 
     Args:
         weights: the file; its notes are in the same name with `.json`, or in `report.json`.
 
     Returns:
-        Nothing where no notes belong to these very weights: their origin is unknown.
+        By id, "sha256" of the content and "phash" of an image's picture. Nothing where no notes belong to these very
+        weights: their origin is unknown.
     """
     if weights is None:
         return {}

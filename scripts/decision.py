@@ -3,54 +3,79 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from scipy.special import expit
 
 from .files import sha256_of
 
-__all__ = ["NOTICE", "Decision", "decision_of", "describe_model"]
+__all__ = ["NOTICE", "Calibration", "Decision", "Kind", "decision_of", "describe_model", "report_of"]
 
 NOTICE = "Research use only. Not a medical device."
+
+Kind = Literal["image", "volume"]
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What the logits of one kind of scan mean.
+
+    Args:
+        temperature: logits are divided by it.
+        operating_point: a probability from here on is a detected tumour.
+        fitted_on: where both come from, in words.
+        evidence: what was seen where they were fitted: n, sensitivity, specificity, confidence intervals.
+    """
+
+    temperature: float = 1.0
+    operating_point: float = 0.5
+    fitted_on: str = "nothing: defaults"
+    evidence: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Decision:
     """Everything that turns a logit into an answer, in one object.
 
+    Single images and slices of volumes are calibrated apart: they come from different sources, are normalised
+    differently, and a threshold of one does not carry over to the other.
+
     Args:
-        operating_point: a probability from here on is a detected tumour.
+        image: calibration of single images.
+        volume: calibration of a volume's slices.
         display_threshold: below it (and below the operating point) the answer is "no tumour"; between, "uncertain".
-        temperature: logits are divided by it.
         top_slices: a volume's probability is the mean over this many of its most suspicious slices.
-        fitted_on: where the operating point and temperature come from, in words.
     """
 
-    operating_point: float = 0.5
+    image: Calibration = Calibration()
+    volume: Calibration = Calibration()
     display_threshold: float = 0.3
-    temperature: float = 1.0
     top_slices: int = 3
-    fitted_on: str = "nothing: defaults"
 
-    def probability(self, logits: np.ndarray) -> np.ndarray:
+    def of(self, kind: Kind) -> Calibration:
+        """The calibration of one kind of scan."""
+        return self.image if kind == "image" else self.volume
+
+    def probability(self, logits: np.ndarray, kind: Kind) -> np.ndarray:
         """Calibrated tumour probabilities of logits, any shape; NaN stays NaN."""
-        return np.asarray(expit(np.asarray(logits, dtype=np.float64) / self.temperature))
+        return np.asarray(expit(np.asarray(logits, dtype=np.float64) / self.of(kind).temperature))
 
     def volume_probability(self, slice_probabilities: np.ndarray) -> float:
         """Probability that a volume shows a tumour, from its slices' (D,); NaN where no slice has an answer."""
         known = np.sort(slice_probabilities[np.isfinite(slice_probabilities)])
         return float(known[-self.top_slices :].mean()) if known.size else float("nan")
 
-    def detected(self, probability: float) -> bool:
+    def detected(self, probability: float, kind: Kind) -> bool:
         """Whether a probability counts as a detected tumour."""
-        return probability >= self.operating_point
+        return probability >= self.of(kind).operating_point
 
-    def state(self, probability: float) -> str:
+    def state(self, probability: float, kind: Kind) -> str:
         """Name the answer: "no_tumor", "uncertain" or "tumor"; never in conflict with `detected`."""
-        if self.detected(probability):
+        if self.detected(probability, kind):
             return "tumor"
         return "uncertain" if probability >= self.display_threshold else "no_tumor"
 
@@ -66,8 +91,10 @@ def report_of(model_path: str | Path) -> dict[str, Any] | None:
 
 def decision_of(model_path: str | Path, **defaults: Any) -> Decision:
     """The decision in these weights' own report, or the defaults where there is none."""
-    report = report_of(model_path)
-    return Decision(**{**defaults, **((report or {}).get("decision") or {})})
+    values = {**defaults, **((report_of(model_path) or {}).get("decision") or {})}
+    for kind in ("image", "volume"):
+        values[kind] = Calibration(**values.get(kind, {}))
+    return Decision(**values)
 
 
 def describe_model(model_path: str | Path, metadata_path: str | Path) -> dict[str, Any]:

@@ -116,7 +116,8 @@ class BestWeights:
     ) -> None:
         self.path, self.network, self.evaluator = Path(path), network, evaluator
         self.seen = trained_on(initial_weights)
-        self.seen |= {record["case"]: record["sha256"] for dataset in datasets for record in dataset.data}
+        for record in (record for dataset in datasets for record in dataset.data):
+            self.seen[record["case"]] = {key: record[key] for key in ("sha256", "phash")}
 
     def attach(self, engine: Engine) -> None:
         engine.add_event_handler(Events.EPOCH_COMPLETED, self.keep_best)

@@ -8,7 +8,7 @@ import numpy as np
 from scipy import ndimage
 from scipy.spatial import ConvexHull, Delaunay, QhullError
 
-__all__ = ["background_level", "find_frame", "find_head", "tissue_level"]
+__all__ = ["background_level", "fill_planes", "find_frame", "find_head", "tissue_level"]
 
 THUMBNAIL = 256  # the head is looked for on a picture of at most this side
 TISSUE_FRACTION = 0.1  # of the 99th percentile: darker is background
@@ -83,6 +83,14 @@ def find_head(plane: np.ndarray) -> tuple[np.ndarray, float]:
     hull = _convex_hull(_large_parts(ndimage.binary_opening(tissue)) & tissue)
     head = _enlarge(hull, steps, plane.shape)
     return head & _box_of(head & (plane > level)), background
+
+
+def fill_planes(mask: np.ndarray) -> np.ndarray:
+    """Fill the holes of every plane of a mask (C, H, W, D): what is not tied to the plane's border."""
+    filled = np.empty_like(mask)
+    for channel, index in np.ndindex(mask.shape[0], mask.shape[3]):
+        filled[channel, :, :, index] = ndimage.binary_fill_holes(mask[channel, :, :, index])
+    return filled
 
 
 def _block_mean(plane: np.ndarray, steps: Sequence[int]) -> np.ndarray:

@@ -73,7 +73,7 @@ class DrawGallery:
             reference = as_displayed(self.mask_reader.get_data(_paths(case["label"]))[0][0] > 0, affine)
         shown = reference if reference is not None and reference.any() else drawn
         index = int(shown.sum(axis=(0, 1)).argmax())
-        probability = self.decision.probability(output["slice_logits"])[index]
+        probability = self.decision.probability(output["slice_logits"], case["kind"])[index]
         truth = f"label {case['cls']}" if "cls" in case else f"slice {index}"
         return {
             "title": f"{case['id'].split('/')[-1]}  {truth}  p={probability:.2f}",

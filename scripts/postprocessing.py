@@ -11,7 +11,7 @@ from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform
 
-from .decision import NOTICE, Decision
+from .decision import NOTICE, Decision, Kind
 
 __all__ = ["SplitPackedd", "SummarizeAnswerd", "as_displayed", "slice_axis"]
 
@@ -64,16 +64,17 @@ class SummarizeAnswerd(MapTransform):
     def summarize(self, mask: MetaTensor, slice_logits: np.ndarray) -> dict[str, Any]:
         """Answer for one scan: probability, state, and for a volume its slices and the tumour's size."""
         decision, has_mask = self.decision, bool((mask > 0).any())
-        slices = decision.probability(slice_logits)
+        kind: Kind = "image" if len(slice_logits) == 1 else "volume"
+        slices = decision.probability(slice_logits, kind)
         probability = round(decision.volume_probability(slices), 6)  # what is written is what is decided on
         known = bool(np.isfinite(probability))
         answer: dict[str, Any] = {
             "tumor_probability": probability if known else None,
-            "tumor_detected": decision.detected(probability) if known else None,
-            "threshold": decision.operating_point,
+            "tumor_detected": decision.detected(probability, kind) if known else None,
+            "threshold": decision.of(kind).operating_point,
             "display_threshold": decision.display_threshold,
-            "state": decision.state(probability) if known else "no_answer",
-            "flags": _flags(decision, probability, has_mask, mask.meta),
+            "state": decision.state(probability, kind) if known else "no_answer",
+            "flags": _flags(decision, probability, kind, has_mask, mask.meta),
         }
         if len(mask.meta["spatial_shape"]) == 3:
             axis, ascending = slice_axis(mask.meta["original_affine"])
@@ -85,16 +86,16 @@ class SummarizeAnswerd(MapTransform):
         return {**answer, "model": self.model, "notice": NOTICE}
 
 
-def _flags(decision: Decision, probability: float, has_mask: bool, meta: Mapping[str, Any]) -> list[str]:
+def _flags(decision: Decision, probability: float, kind: Kind, has_mask: bool, meta: Mapping[str, Any]) -> list[str]:
     """What a reader must know before believing the answer."""
     flags = []
     if meta.get("spacing_known") and not meta.get("spacing_used", True):
         flags.append("the file's pixel spacing is implausible for a head and was not used")
     if not np.isfinite(probability):
         flags.append("no slice shows enough brain")
-    elif decision.detected(probability) and not has_mask:
+    elif decision.detected(probability, kind) and not has_mask:
         flags.append("the heads disagree: a tumour is probable, but none is outlined")
-    elif decision.state(probability) == "no_tumor" and has_mask:
+    elif decision.state(probability, kind) == "no_tumor" and has_mask:
         flags.append("the heads disagree: a region is outlined, but a tumour is improbable")
     return flags
 

@@ -17,7 +17,7 @@ import json
 import logging
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -73,26 +73,40 @@ class SliceStore:
         return image, mask
 
 
-def slice_records(cases: Iterable[Case], min_tumor_pixels: int) -> list[dict[str, Any]]:
+def slice_records(
+    cases: Sequence[Case], min_tumor_pixels: int, shuffled_labels: int | None = None
+) -> list[dict[str, Any]]:
     """One record per stored slice, with its class.
 
     A slice of a volume shows a tumour from `min_tumor_pixels` on, none at 0 pixels; in between, and without a mask, it
     has no class (NaN) and takes no part in classification.
 
+    Args:
+        cases: of the store.
+        min_tumor_pixels: pixels of 1 mm2.
+        shuffled_labels: seed by which the images' labels are shuffled: a control that must learn nothing from them.
+
     Returns:
         Dicts with case, group, source, kind, position (in the store), index (in the volume), cls (1.0, 0.0 or NaN),
-        has_mask, statistics (own mean and standard deviation) and sha256 (of the case's image).
+        has_mask, statistics (own mean and standard deviation), sha256 (of the case's image) and phash (of a picture).
     """
     records = []
-    for case in cases:
+    for case in cases if shuffled_labels is None else _with_shuffled_labels(cases, shuffled_labels):
         for position, index in enumerate(case["slices"]):
             tumor = case["tumor_pixels"][position] if "tumor_pixels" in case else None
             record = {key: case[key] for key in ("source", "group", "kind")}
             record |= {"case": case["id"], "position": position, "index": index, "has_mask": tumor is not None}
-            record |= {"statistics": case["own_statistics"][position], "sha256": case["sha256"]["image"]}
+            record |= {"sha256": case["sha256"]["image"], "phash": case.get("phash")}
+            record["statistics"] = case["own_statistics"][position]
             record["cls"] = _slice_class(case, tumor, min_tumor_pixels)
             records.append(record)
     return records
+
+
+def _with_shuffled_labels(cases: Sequence[Case], seed: int) -> list[Case]:
+    labels = [case["cls"] for case in cases if "cls" in case]
+    shuffled = iter(np.random.default_rng(seed).permutation(labels).tolist())
+    return [{**case, "cls": next(shuffled)} if "cls" in case else case for case in cases]
 
 
 def _slice_class(case: Case, tumor_pixels: int | None, min_tumor_pixels: int) -> float:

@@ -27,7 +27,15 @@ from .files import write_json
 from .slice_store import SliceStore
 from .transforms import BACKGROUND, BRIGHTEST
 
-__all__ = ["assert_disjoint", "data_fingerprint", "load_split", "make_split", "near_duplicates", "write_split"]
+__all__ = [
+    "assert_disjoint",
+    "data_fingerprint",
+    "load_split",
+    "load_subset",
+    "make_split",
+    "near_duplicates",
+    "write_split",
+]
 
 SUBSETS = ("train", "val", "test")
 HASH_DISTANCE, HASH_CORRELATION = 8, 0.90  # alike by perceptual hash (bits of 64) and by thumbnail
@@ -41,7 +49,7 @@ def write_split(store_dir: str | Path, split_file: str | Path, folds: int, seed:
         store_dir: a slice store.
         split_file: where the split lives. An existing file is kept when it was made for these very data; otherwise it
             is an error, for a split that changes silently lets patients wander from training to test.
-        folds: number of folds; more than there are patients means leave one patient out.
+        folds: number of folds; more than there are patients means leave one patient out; 1 trains nothing, all is test.
         seed: of the shuffle.
 
     Raises:
@@ -77,7 +85,7 @@ def make_split(cases: Sequence[Case], pictures: Sequence[Image.Image | None], fo
     Args:
         cases: from a store: id, source, kind, sha256, and cls or tumor_pixels.
         pictures: for each image what to compare it by, None for volumes.
-        folds: at least 3.
+        folds: 1, or at least 3.
         seed: of the shuffle.
     """
     order = sorted(range(len(cases)), key=lambda i: cases[i]["id"])
@@ -121,9 +129,11 @@ def _one_name_a_patient(cases: Sequence[Case]) -> dict[str, str]:
 
 def _folds(cases: Sequence[Case], groups: Sequence[str], folds: int, seed: int) -> list[int]:
     """Fold of each case; volumes and images are distributed on their own, so both are in every fold."""
+    fold_of = [0] * len(cases)
+    if folds == 1:
+        return fold_of
     if folds < 3:
         raise ValueError(f"folds is {folds}, at least 3 are needed to train, validate and test")
-    fold_of = [0] * len(cases)
     for kind in ("volume", "image"):
         members = [i for i, case in enumerate(cases) if case["kind"] == kind]
         count = min(folds, len({groups[i] for i in members}))
@@ -184,15 +194,20 @@ def data_fingerprint(cases: Iterable[Case]) -> str:
 
 
 def load_split(
-    split_file: str | Path, store_dir: str | Path, fold: int = 0, modalities: Sequence[str] | None = None
+    split_file: str | Path,
+    store_dir: str | Path,
+    fold: int = 0,
+    modalities: Sequence[str] | None = None,
+    validation: bool = True,
 ) -> dict[str, list[Case]]:
     """Cases of the training, validation and test set.
 
     Args:
         split_file: from `write_split`.
         store_dir: the slice store that it was made for.
-        fold: the test fold.
+        fold: the test fold; all cases are the test set where the split has one fold only.
         modalities: what the store must hold; None asks nothing.
+        validation: False lets the validation fold train as well.
 
     Returns:
         {"train": ..., "val": ..., "test": ...}, disjoint in ids, patients, clusters and contents. A case takes its
@@ -219,10 +234,28 @@ def load_split(
     for case in cases:
         entry = split["cases"][case["id"]]
         count = counts[case["kind"]]
-        role = {fold % count: "test", (fold + 1) % count: "val"}.get(entry["fold"], "train")
+        role = {(fold + 1) % count: "val" if validation else "train", fold % count: "test"}.get(entry["fold"], "train")
         subsets[role].append({**case, "group": entry["group"], "phash": entry.get("phash")})
     assert_disjoint(subsets)
     return subsets
+
+
+def load_subset(
+    split_file: str | Path,
+    store_dir: str | Path,
+    fold: int,
+    modalities: Sequence[str],
+    validation: bool,
+    subset: str,
+) -> list[Case]:
+    """One set of `load_split`, whose arguments it has.
+
+    Raises:
+        ValueError: for a set that is none of train, val, test.
+    """
+    if subset not in SUBSETS:
+        raise ValueError(f"subset is '{subset}', choose one of {', '.join(SUBSETS)}")
+    return load_split(split_file, store_dir, fold, modalities, validation)[subset]
 
 
 def assert_disjoint(subsets: Mapping[str, Sequence[Case]]) -> None:

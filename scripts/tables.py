@@ -11,11 +11,12 @@ __all__ = ["as_text", "table"]
 def as_text(report: Mapping[str, Any]) -> str:
     """The numbers of a report that a reader looks for first."""
     segmentation, classification = report["segmentation"], report["classification"]
-    names = [name for name in segmentation["mean"]]
+    names = ["dice", "iou", "hd95_mm", "surface_dice_2mm", "boundary_f_1mm", "boundary_f_2mm", "lesion_dice"]
     patients = [[p["id"], *(p[name] for name in names), p["reference_ml"]] for p in segmentation["patients"]]
-    patients.append([f"mean of {segmentation['n']}", *segmentation["mean"].values(), None])
+    means = [segmentation["mean"].get(name) for name in names]
+    patients.append([f"mean of {segmentation['patients_n']} patients", *means, None])
     columns = ["n", "positives", "roc_auc", "pr_auc", "prevalence", "threshold", "sensitivity", "specificity"]
-    sources = [[source, *(scores[c] for c in columns)] for source, scores in classification.items()]
+    sources = [[source, *(scores.get(c) for c in columns)] for source, scores in classification.items()]
     empty = segmentation["empty_slices"]
     lines = [
         "",

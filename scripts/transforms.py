@@ -17,7 +17,7 @@ from monai.transforms import InvertibleTransform, MapTransform
 from monai.utils import TraceKeys
 from torch.nn.functional import interpolate
 
-from .head import find_head, tissue_level
+from .head import fill_planes, find_head, tissue_level
 
 __all__ = [
     "BACKGROUND",
@@ -157,7 +157,8 @@ def foreground_statistics(image: torch.Tensor) -> tuple[torch.Tensor, torch.Tens
         image: (C, H, W, D), background zero.
 
     Returns:
-        Boolean tissue (C, H, W, D); mean and standard deviation (C,), the latter 1 for a channel without contrast.
+        Boolean tissue (C, H, W, D), dark places inside it (fluid, necrosis) included; mean and standard deviation (C,)
+        of what is brighter than the background, the latter 1 for a channel without contrast.
     """
     tissue = torch.stack([channel > tissue_level(channel.numpy(), 0.0) for channel in image])
     mean, std = torch.zeros(len(image)), torch.ones(len(image))
@@ -167,7 +168,7 @@ def foreground_statistics(image: torch.Tensor) -> tuple[torch.Tensor, torch.Tens
             mean[index] = values.mean()
         if values.numel() > 1 and float(values.std()) > 1e-6 * float(values.abs().max()):
             std[index] = values.std()
-    return tissue, mean, std
+    return torch.from_numpy(fill_planes(tissue.numpy())), mean, std
 
 
 def normalize(

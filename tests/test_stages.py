@@ -146,7 +146,10 @@ def test_weights_are_not_scored_on_what_they_were_trained_on(pipeline_run: Path,
     settings = {"dataset_dir": str(store), "output_dir": str(tmp_path), "fold": 1}
     with pytest.raises(RuntimeError) as error:
         run_workflow(
-            "evaluating", ["train.yaml", "evaluate.yaml"], model_path=str(pipeline_run / "stage3/model.pt"), **settings
+            "evaluating",
+            ["inference.yaml", "evaluate.yaml"],
+            model_path=str(pipeline_run / "stage3/model.pt"),
+            **settings,
         )
     assert "stage3/model.pt: trained on" in str(root_cause(error.value))
 
@@ -156,7 +159,8 @@ def test_notes_beside_the_weights_carry_on_what_the_stages_before_saw(pipeline_r
         json.loads((pipeline_run / stage / "model.json").read_text())["trained_on"] for stage in ("stage1", "stage2")
     ]
     split = json.loads((pipeline_run / "data" / "splits.json").read_text())["cases"]
-    assert notes[1] == {case: entry["sha256"] for case, entry in split.items() if entry["fold"] != 0}
+    seen = {case: entry for case, entry in split.items() if entry["fold"] != 0}
+    assert notes[1] == {c: {"sha256": entry["sha256"], "phash": entry.get("phash")} for c, entry in seen.items()}
     assert notes[0].items() <= notes[1].items()
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from bundle.errors import UserError
-from bundle.pipeline import run_pipeline, sha256
+from bundle.manifest import sha256
+from bundle.pipeline import run_pipeline
 from bundle.presets import PRESETS
 
 SHORT = {"max_epochs": 1, "samples_per_epoch": 16}
@@ -21,7 +22,7 @@ def manifest(output: Path) -> dict[str, dict[str, dict[str, object]]]:
 
 
 def test_leaves_weights_reports_and_pictures(pipeline_run: Path) -> None:
-    for path in ("models/model.pt", "models/report.json", "evaluation/overlays_brats.png"):
+    for path in ("models/model.pt", "models/report.json", "evaluation/overlays_brats.png", "evaluation/cam_brats.png"):
         assert (pipeline_run / path).is_file()
     report = json.loads((pipeline_run / "evaluation" / "report.json").read_text())
     assert report["segmentation"]["n"] >= 1 and set(report["classification"]) == {"brats", "kaggle"}
@@ -35,7 +36,7 @@ def test_leaves_weights_reports_and_pictures(pipeline_run: Path) -> None:
 def test_manifest_says_what_was_run_with_what(pipeline_run: Path) -> None:
     content = manifest(pipeline_run)
     assert content["settings"]["seed"] == 0
-    for name in ("data", "stage1", "stage2", "stage3", "evaluation", "models"):
+    for name in ("data", "stage1", "stage2", "stage3", "calibration", "evaluation", "models"):
         assert content["steps"][name]["seconds"] >= 0 and content["steps"][name]["finished"]
         assert {"monai", "torch", "python", "bundle", "code"} <= set(content["steps"][name]["versions"])
 
@@ -68,7 +69,7 @@ def test_running_again_repeats_nothing(copy: Path, twins: Path, capsys: pytest.C
     assert {name: entry["finished"] for name, entry in before.items() if name != "data"} == {
         name: entry["finished"] for name, entry in after.items() if name != "data"
     }
-    assert capsys.readouterr().out.count("done before") == 6
+    assert capsys.readouterr().out.count("done before") == 7
 
 
 def test_a_lost_result_is_made_again_and_what_depends_on_it_follows(copy: Path, twins: Path) -> None:

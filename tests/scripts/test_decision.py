@@ -14,11 +14,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scripts.decision import Decision, decision_of, describe_model
+from scripts.decision import Calibration, Decision, Kind, decision_of, describe_model
 
 PROPERTY = settings(max_examples=200, deadline=None, derandomize=True)
 SHARE = st.floats(0, 1)
-DECISIONS = st.builds(Decision, SHARE, SHARE, st.floats(0.05, 20), st.integers(1, 6))
+CALIBRATIONS = st.builds(Calibration, st.floats(0.05, 20), SHARE)
+DECISIONS = st.builds(Decision, CALIBRATIONS, CALIBRATIONS, SHARE, st.integers(1, 6))
+KINDS = st.sampled_from(["image", "volume"])
 WEIGHTS = b"these are weights"
 
 
@@ -34,17 +36,17 @@ def report(**decision: Any) -> dict[str, Any]:
 
 
 @PROPERTY
-@given(decision=DECISIONS, probability=SHARE)
-def test_the_state_never_contradicts_the_detection(decision: Decision, probability: float) -> None:
-    assert (decision.state(probability) == "tumor") == decision.detected(probability)
-    assert decision.detected(probability) == (probability >= decision.operating_point)
+@given(decision=DECISIONS, probability=SHARE, kind=KINDS)
+def test_the_state_never_contradicts_the_detection(decision: Decision, probability: float, kind: Kind) -> None:
+    assert (decision.state(probability, kind) == "tumor") == decision.detected(probability, kind)
+    assert decision.detected(probability, kind) == (probability >= decision.of(kind).operating_point)
 
 
 @PROPERTY
-@given(decision=DECISIONS, pair=st.tuples(SHARE, SHARE).map(sorted))
-def test_a_higher_probability_is_never_a_lesser_answer(decision: Decision, pair: list[float]) -> None:
+@given(decision=DECISIONS, pair=st.tuples(SHARE, SHARE).map(sorted), kind=KINDS)
+def test_a_higher_probability_is_never_a_lesser_answer(decision: Decision, pair: list[float], kind: Kind) -> None:
     order = ["no_tumor", "uncertain", "tumor"]
-    assert order.index(decision.state(pair[0])) <= order.index(decision.state(pair[1]))
+    assert order.index(decision.state(pair[0], kind)) <= order.index(decision.state(pair[1], kind))
 
 
 @pytest.mark.parametrize(
@@ -52,29 +54,35 @@ def test_a_higher_probability_is_never_a_lesser_answer(decision: Decision, pair:
     [(0.0, "no_tumor"), (0.29, "no_tumor"), (0.3, "uncertain"), (0.5, "tumor"), (1.0, "tumor")],
 )
 def test_the_default_thresholds_include_their_own_value(probability: float, state: str) -> None:
-    assert Decision().state(probability) == state
+    assert Decision().state(probability, "image") == Decision().state(probability, "volume") == state
 
 
 def test_nothing_is_uncertain_where_the_operating_point_is_the_lower_one() -> None:
-    decision = Decision(operating_point=0.2, display_threshold=0.3)
-    assert [decision.state(p) for p in (0.19, 0.2, 0.25)] == ["no_tumor", "tumor", "tumor"]
+    decision = Decision(image=Calibration(operating_point=0.2), display_threshold=0.3)
+    assert [decision.state(p, "image") for p in (0.19, 0.2, 0.25)] == ["no_tumor", "tumor", "tumor"]
+
+
+def test_images_and_volumes_are_calibrated_apart() -> None:
+    decision = Decision(image=Calibration(2.0, 0.4), volume=Calibration(1.0, 0.9))
+    assert decision.detected(0.5, "image") and not decision.detected(0.5, "volume")
+    assert decision.probability(np.array(4.0), "image") < decision.probability(np.array(4.0), "volume")
 
 
 @PROPERTY
 @given(logit=st.floats(-30, 30), temperature=st.floats(0.05, 20))
 def test_a_probability_is_the_sigmoid_of_the_cooled_logit(logit: float, temperature: float) -> None:
-    probability = float(Decision(temperature=temperature).probability(np.array(logit)))
+    probability = float(Decision(image=Calibration(temperature)).probability(np.array(logit), "image"))
     assert probability == pytest.approx(0.5 + 0.5 * math.tanh(logit / temperature / 2), abs=1e-12)
 
 
 def test_a_slice_without_an_answer_keeps_none() -> None:
-    assert np.isnan(Decision().probability(np.array([0.0, np.nan]))).tolist() == [False, True]
+    assert np.isnan(Decision().probability(np.array([0.0, np.nan]), "volume")).tolist() == [False, True]
 
 
 @pytest.mark.filterwarnings("error")
 def test_extreme_logits_are_certain_without_a_warning() -> None:
     with np.errstate(over="ignore"):
-        assert Decision().probability(np.array([-1e4, 1e4])).tolist() == [0.0, 1.0]
+        assert Decision().probability(np.array([-1e4, 1e4]), "image").tolist() == [0.0, 1.0]
 
 
 def test_a_volume_is_as_suspicious_as_its_most_suspicious_slices() -> None:
@@ -102,31 +110,32 @@ def test_the_order_of_slices_does_not_matter(decision: Decision, slices: list[fl
 
 
 def test_a_report_of_these_weights_decides(tmp_path: Path) -> None:
-    fitted = Decision(0.61, 0.25, 1.7, 5, "validation, 40 cases")
-    path = release(tmp_path, report(**asdict(fitted)))
-    assert decision_of(path, operating_point=0.5, temperature=1.0) == fitted
+    image = Calibration(1.7, 0.61, "validation: 40 images of 38 clusters", {"n": 40, "ci95": {"temperature": None}})
+    fitted = Decision(image, Calibration(0.8, 0.4), 0.25, 5)
+    assert decision_of(release(tmp_path, report(**asdict(fitted))), image={"temperature": 3.0}) == fitted
 
 
 def test_a_report_may_leave_the_rest_to_the_config(tmp_path: Path) -> None:
-    path = release(tmp_path, report(temperature=2.5))
-    assert decision_of(path, top_slices=1) == Decision(temperature=2.5, top_slices=1)
+    path = release(tmp_path, report(image={"temperature": 2.5}))
+    assert decision_of(path, top_slices=1) == Decision(Calibration(2.5), top_slices=1)
 
 
 def test_a_report_of_other_weights_is_not_used(tmp_path: Path) -> None:
-    path = release(tmp_path, report(operating_point=0.9), weights=b"other weights")
-    assert decision_of(path, operating_point=0.4) == Decision(operating_point=0.4)
+    path = release(tmp_path, report(image={"operating_point": 0.9}), weights=b"other weights")
+    assert decision_of(path, display_threshold=0.4) == Decision(display_threshold=0.4)
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "null", "{}", '{"model": null}', '{"model": {"sha256": null}}'])
 def test_a_report_that_says_nothing_of_weights_is_not_used(tmp_path: Path, content: str) -> None:
-    assert decision_of(release(tmp_path, content), operating_point=0.4) == Decision(operating_point=0.4)
+    assert decision_of(release(tmp_path, content), top_slices=2) == Decision(top_slices=2)
 
 
 def test_without_a_report_or_weights_the_config_decides(tmp_path: Path) -> None:
-    assert decision_of(tmp_path / "model.pt", temperature=3.0) == Decision(temperature=3.0)
-    release(tmp_path, report(temperature=2.5))
+    volume = {"temperature": 3.0}
+    assert decision_of(tmp_path / "model.pt", volume=volume) == Decision(volume=Calibration(3.0))
+    release(tmp_path, report(volume={"temperature": 2.5}))
     (tmp_path / "report.json").unlink()
-    assert decision_of(tmp_path / "model.pt", temperature=3.0) == Decision(temperature=3.0)
+    assert decision_of(tmp_path / "model.pt", volume=volume) == Decision(volume=Calibration(3.0))
 
 
 def test_weights_are_described_by_version_and_hash(tmp_path: Path) -> None:

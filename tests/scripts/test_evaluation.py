@@ -13,8 +13,8 @@ from ignite.engine import Engine
 from monai.data import MetaTensor
 
 from scripts.datalists import Case
-from scripts.decision import Decision
-from scripts.evaluation import ScoreCases, scoring_list
+from scripts.decision import Calibration, Decision
+from scripts.evaluation import ScoreCases, provenance, scoring_list
 from scripts.files import sha256_of
 from scripts.slice_store import slice_records
 
@@ -142,7 +142,7 @@ def test_training_and_evaluation_call_the_same_slices_tumor(scorer: Scorer, pixe
     (record,) = slice_records([{**case, "own_statistics": [[[0.0], [1.0]]], "sha256": {"image": "a"}}], 50)
     scorer.volume("A", box(pixels), box(0), [0.0])
     (answer,) = scorer.run().answers
-    np.testing.assert_equal(answer["cls"], record["cls"])
+    np.testing.assert_equal(UNKNOWN if answer["cls"] is None else answer["cls"], record["cls"])
 
 
 def test_rotated_affine_does_not_change_the_class_of_a_slice(scorer: Scorer) -> None:
@@ -201,7 +201,7 @@ def test_sources_are_scored_apart(scorer: Scorer) -> None:
 
 
 def test_operating_point_and_temperature_decide(tmp_path: Path) -> None:
-    scorer = Scorer(tmp_path, Decision(operating_point=0.6, display_threshold=0.3, temperature=2.0))
+    scorer = Scorer(tmp_path, Decision(image=Calibration(2.0, 0.6), display_threshold=0.3))
     for number, (cls, logit) in enumerate([(1, 1.0), (1, 0.6), (0, -1.0), (0, -4.0)]):  # 0.62, 0.57, 0.38, 0.12
         scorer.image(str(number), cls, logit)
     scores = scorer.report()["classification"]["kaggle"]
@@ -219,7 +219,7 @@ def test_report_keeps_its_contract(tmp_path: Path) -> None:
     assert {"id", "dice", "iou"} <= report["segmentation"]["patients"][0].keys()
     for scores in report["classification"].values():
         assert {"roc_auc", "pr_auc", "sensitivity", "specificity", "n", "positives"} <= scores.keys()
-    assert report["decision"]["operating_point"] == 0.5
+    assert report["decision"]["image"]["operating_point"] == 0.5
     assert "50 pixels" in report["rules"]["tumor_slice"]
 
 
@@ -245,13 +245,28 @@ def test_images_alone_make_a_report_too(scorer: Scorer, capsys: pytest.CaptureFi
 def test_scoring_list_names_image_and_case_and_hides_the_label() -> None:
     case = {"id": "brats/A", "image": "A.nii", "label": "A_seg.nii", "cls": 1, "sha256": {"image": "a"}}
     assert scoring_list([case], None) == [{"image": "A.nii", "case": "brats/A"}]
+    with pytest.raises(ValueError, match="no cases to score"):
+        scoring_list([], None)
 
 
-@pytest.mark.parametrize("seen", [{"brats/A": "other"}, {"brats/renamed": "a"}])
-def test_weights_that_saw_a_case_or_its_content_are_refused(tmp_path: Path, seen: dict[str, str]) -> None:
+@pytest.mark.parametrize(
+    "seen",
+    [
+        {"brats/A": {"sha256": "other", "phash": None}},
+        {"brats/renamed": {"sha256": "a", "phash": None}},
+        {"brats/recompressed": {"sha256": "other", "phash": "ff00"}},
+    ],
+    ids=["id", "content", "picture"],
+)
+def test_weights_that_saw_a_case_are_refused(tmp_path: Path, seen: dict[str, Any]) -> None:
     (tmp_path / "model.pt").write_bytes(b"weights")
     notes = {"trained_on": seen, "sha256": sha256_of(tmp_path / "model.pt")}
     (tmp_path / "model.json").write_text(json.dumps(notes))
-    case = {"id": "brats/A", "image": "A.nii", "sha256": {"image": "a"}}
+    case = {"id": "brats/A", "image": "A.nii", "sha256": {"image": "a"}, "phash": "ff00"}
     with pytest.raises(ValueError, match=r"model\.pt: trained on 1 of the 1 cases to score, such as brats/A"):
         scoring_list([case], tmp_path / "model.pt")
+    assert len(scoring_list([case], tmp_path / "model.pt", allow_training_cases=True)) == 1
+    assert provenance([case], tmp_path / "model.pt") == "1 cases, 1 of them scored here"
+    other = {**case, "id": "brats/B", "sha256": {"image": "b"}, "phash": "0000"}
+    assert provenance([other], tmp_path / "model.pt") == "1 cases, none of them scored here"
+    assert len(scoring_list([other], tmp_path / "model.pt")) == 1

@@ -17,7 +17,7 @@ from monai.data import MetaTensor
 from PIL import Image
 
 from scripts.configs import parts
-from scripts.decision import NOTICE, Decision
+from scripts.decision import NOTICE, Calibration, Decision
 from scripts.postprocessing import SplitPackedd, SummarizeAnswerd, as_displayed, slice_axis
 from scripts.transforms import BACKGROUND
 
@@ -27,7 +27,8 @@ TUMOR_SLICE = 2  # of six, counted from below
 HEAD, TUMOR = 300, 1000
 AXCODES = ["PLS", "RAS", "LPS", "LAI", "RPI", "SPR", "IRA", "ASL", "PIR"]
 SHARE = st.floats(0, 1)
-DECISIONS = st.builds(Decision, SHARE, SHARE, st.floats(0.05, 20), st.integers(1, 6))
+CALIBRATIONS = st.builds(Calibration, st.floats(0.05, 20), SHARE)
+DECISIONS = st.builds(Decision, CALIBRATIONS, CALIBRATIONS, SHARE, st.integers(1, 6))
 Network = Callable[[torch.Tensor], torch.Tensor]
 Answer = Callable[[Path, Network], dict[str, Any]]
 
@@ -210,7 +211,7 @@ def test_the_volumes_probability_lies_among_its_slices(decision: Decision, logit
 
 
 def test_the_thresholds_that_decided_are_told() -> None:
-    result = summary([0.0], decision=Decision(operating_point=0.62, display_threshold=0.21))
+    result = summary([0.0], decision=Decision(image=Calibration(operating_point=0.62), display_threshold=0.21))
     assert result["threshold"] == 0.62 and result["display_threshold"] == 0.21 and result["state"] == "uncertain"
 
 

@@ -1,0 +1,229 @@
+"""Many trainings from one plan: ablations and cross-validation. Every finished run is kept, an interrupted continues.
+
+OUTPUT/data/                            slice store and split
+OUTPUT/runs/fold0_seed0/a+b+c/          model.pt of step c, trained from that of a+b; evaluation/ at a chain's end
+OUTPUT/runs/fold0_seed0/a+b+c.json      what was run there with which settings and versions, and how long it took
+OUTPUT/summary.json, report.json        every variant's scores over all folds and seeds; the reference's whole report
+OUTPUT/run.json                         time, machine and versions
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from . import stages
+from .errors import UserError
+from .loading import run_workflow
+from .manifest import Manifest, read_json, write_json
+from .presets import PRESETS
+from .report import describe_run
+
+__all__ = ["Plan", "Task", "ablation_plan", "cross_validation_plan", "run_plan"]
+
+Chain = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A chain of steps to compare.
+
+    Args:
+        steps: names of steps, in order.
+        seeds: number of repetitions.
+        asks: what is tried, in words.
+    """
+
+    steps: Chain
+    seeds: int
+    asks: str
+
+
+@dataclass(frozen=True)
+class Task:
+    """A chain of trainings, in one fold, by one seed."""
+
+    fold: int
+    seed: int
+    chain: Chain
+
+    @property
+    def folder(self) -> str:
+        """Where the weights of the chain's last step are."""
+        return f"runs/fold{self.fold}_seed{self.seed}/{'+'.join(self.chain)}"
+
+    def starts(self) -> list[Task]:
+        """The chain's beginnings, from its first step to the whole of it."""
+        return [Task(self.fold, self.seed, self.chain[:length]) for length in range(1, 1 + len(self.chain))]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to train and compare.
+
+    Args:
+        folds: of the split; the number of patients or more leaves one patient out.
+        common: settings of every training.
+        steps: by name: "overlays" of train.yaml and "settings".
+        variants: by name.
+        reference: what the others are compared with; by its first seed it is explained and audited too.
+        network: cpu, base or large.
+        command: that runs this plan, for the report.
+
+    Raises:
+        UserError: when a variant names a step that is not there.
+    """
+
+    folds: int
+    common: Mapping[str, Any]
+    steps: Mapping[str, Mapping[str, Any]]
+    variants: Mapping[str, Variant]
+    reference: str = "recipe"
+    network: str = "cpu"
+    command: str = ""
+
+    def __post_init__(self) -> None:
+        for name, variant in self.variants.items():
+            unknown = [step for step in variant.steps if step not in self.steps]
+            if unknown or not variant.steps:
+                raise UserError(f"variant '{name}' names no known step: {', '.join(unknown) or 'it has none'}")
+
+    def rounds(self, folds: int) -> Iterator[list[Task]]:
+        """Every chain, in rounds in which no two train the same beginning; the first seed's come first."""
+        for seed in range(max(variant.seeds for variant in self.variants.values())):
+            waiting = list(dict.fromkeys(v.steps for v in self.variants.values() if seed < v.seeds))
+            trained: set[Chain] = set()
+            while waiting:
+                chosen: list[Chain] = []
+                claimed: set[Chain] = set()
+                for chain in waiting:
+                    new = {chain[:length] for length in range(1, 1 + len(chain))} - trained
+                    if not new & claimed:
+                        chosen.append(chain)
+                        claimed |= new
+                yield [Task(fold, seed, chain) for chain in chosen for fold in range(folds)]
+                trained |= claimed
+                waiting = [chain for chain in waiting if chain not in chosen]
+
+
+def ablation_plan(path: str | Path | None = None, network: str = "cpu") -> Plan:
+    """The plan in `ablations.yaml`, or in another file of its form."""
+    content = yaml.safe_load(Path(path or Path(__file__).with_name("ablations.yaml")).read_text())
+    variants = {name: Variant(tuple(v["steps"]), v["seeds"], v["asks"]) for name, v in content["variants"].items()}
+    command = f"ablate{f' --plan {path}' if path else ''}"
+    return Plan(content["folds"], content["common"], content["steps"], variants, content["reference"], network, command)
+
+
+def cross_validation_plan(preset: str, folds: int, seeds: int, network: str = "cpu") -> Plan:
+    """The recipe of a preset, and its first stage alone, in every fold; no fold is spent on validation."""
+    steps = {name: {"overlays": stages.OVERLAYS[name], "settings": PRESETS[preset][name]} for name in stages.OVERLAYS}
+    variants = {
+        "recipe": Variant(tuple(steps), seeds, "the recipe, three stages"),
+        "stage_1": Variant(tuple(steps)[:1], seeds, "segmentation alone"),
+    }
+    command = f"crossvalidate --preset {preset} --folds {folds} --seeds {seeds}"
+    return Plan(folds, {"validation": False, "num_workers": 0}, steps, variants, network=network, command=command)
+
+
+def run_plan(
+    plan: Plan, output: str | Path, brats: str | Path | None, kaggle: Sequence[str], processes: int = 1
+) -> Path:
+    """Run every training of a plan that is not done yet, then summarise.
+
+    Args:
+        plan: what to run.
+        output: folder of all results.
+        brats: folder of volumes.
+        kaggle: folders of images, each "DIR" or "NAME=DIR".
+        processes: trainings side by side, one core each.
+
+    Returns:
+        `summary.json`.
+    """
+    from joblib import Parallel, delayed
+
+    output = Path(output).resolve()
+    Manifest(output, {"folds": plan.folds}).step(
+        "data",
+        lambda: stages.preprocess(output / "data", stages.source_folders(brats, kaggle), folds=plan.folds),
+        always=True,
+    )
+    folds = number_of_folds(output / "data" / "splits.json")
+    os.environ["OMP_NUM_THREADS"] = "1"  # of the processes that are started from here on
+    for tasks in plan.rounds(folds):
+        jobs = (delayed(run_task)(plan, output, task, os.getpid()) for task in tasks)
+        for folder in Parallel(n_jobs=processes, return_as="generator_unordered")(jobs):
+            print(f"done: {folder}", flush=True)
+    return summarize(plan, output, folds)
+
+
+def number_of_folds(split_file: Path) -> int:
+    """Folds that a split has, which may be fewer than were asked for."""
+    return 1 + max(entry["fold"] for entry in read_json(split_file)["cases"].values())
+
+
+def run_task(plan: Plan, output: Path, task: Task, parent: int) -> str:
+    """Train what is not trained yet of a chain, then score its end; a worker ends with its parent."""
+    import torch
+
+    if os.getpid() != parent:
+        threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    torch.set_num_threads(1)
+    needs = [output / "data" / "store.json", output / "data" / "splits.json"]
+    shared = {"dataset_dir": str(output / "data"), "fold": task.fold, "network_name": plan.network}
+    shared["validation"] = plan.common["validation"]
+    for start in task.starts():
+        step, folder = plan.steps[start.chain[-1]], output / start.folder
+        before = {"initial_weights": str(needs[-1])} if len(start.chain) > 1 else {}
+        settings = {"seed": task.seed, **shared, **before, **plan.common, **step["settings"]}
+        # beside the folder, which a step that starts anew removes
+        run = Manifest(output, {"step": step, "common": plan.common}, folder.with_name(f"{folder.name}.json"))
+        run.step(start.folder, partial(stages.train, step["overlays"], folder, **settings), needs, ["model.pt"])
+        needs = [*needs[:2], folder / "model.pt"]
+    looked_into = task.seed == 0 and task.chain == plan.variants[plan.reference].steps
+    answers = ["answers.json", "report.json", *(["explanation.json", "audit.json"] if looked_into else [])]
+    run.step(f"{task.folder}/evaluation", partial(score, folder, looked_into, **shared), needs, answers)
+    return task.folder
+
+
+def score(folder: Path, looked_into: bool, **settings: Any) -> None:
+    """Score the weights in a folder; look into them as well, where they are the ones that the report is about."""
+    stages.evaluate(folder / "model.pt", folder / "evaluation", explain=looked_into, **settings)
+    if looked_into:
+        stages.audit(folder / "model.pt", folder / "evaluation", **settings)
+
+
+def _end_with(parent: int) -> None:
+    """End this process when its parent is gone: an orphan would train on, unseen, beside the next run."""
+    while os.getppid() == parent:
+        time.sleep(1.0)
+    os._exit(1)
+
+
+def summarize(plan: Plan, output: Path, folds: int) -> Path:
+    """Put the folds of every variant and seed together."""
+    answers = {
+        name: {
+            "asks": variant.asks,
+            "seeds": [
+                [
+                    str(output / Task(fold, seed, variant.steps).folder / "evaluation" / "answers.json")
+                    for fold in range(folds)
+                ]
+                for seed in range(variant.seeds)
+            ],
+        }
+        for name, variant in plan.variants.items()
+    }
+    settings = {"variants": answers, "reference": plan.reference, "output_dir": str(output)}
+    run_workflow("summarizing", ["cross_validation.yaml"], **settings)
+    write_json(output / "run.json", describe_run(output, plan.network, plan.command))
+    return output / "summary.json"

@@ -1,0 +1,124 @@
+"""What was run, with which versions, settings and hashes; the same command continues where it stopped."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import shutil
+import time
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from . import __version__
+from .errors import UserError
+from .loading import BUNDLE_ROOT
+
+__all__ = ["Manifest", "read_json", "sha256", "versions", "write_json"]
+
+PACKAGES = ("monai", "torch", "pytorch-ignite", "numpy", "nibabel", "scikit-learn", "pillow", "imagehash")
+
+
+class Manifest:
+    """What was run, kept on disk; a step is repeated only when what it needs, or what it made, has changed.
+
+    Args:
+        output: folder of all results; each step has a folder of its own in it.
+        settings: what decides the results; another run's settings in the same file are refused.
+        path: the file; `manifest.json` in the folder by default.
+
+    Raises:
+        UserError: when the settings differ.
+    """
+
+    def __init__(self, output: Path, settings: Mapping[str, Any], path: Path | None = None) -> None:
+        self.output, self.path = output, path or output / "manifest.json"
+        self.content: dict[str, Any] = {"settings": dict(settings), "steps": {}}
+        if self.path.is_file():
+            self.content = read_json(self.path)
+            changed = [key for key, value in settings.items() if self.content["settings"].get(key) != value]
+            if changed:
+                raise UserError(
+                    f"{self.path.parent}: holds a run with other settings ({', '.join(changed)}), choose another folder"
+                )
+
+    def step(
+        self,
+        name: str,
+        run: Callable[[], None],
+        needs: Sequence[Path] = (),
+        makes: Sequence[str] = (),
+        always: bool = False,
+    ) -> None:
+        """Run a step, unless it was finished before on the same inputs; an interrupted one continues.
+
+        Args:
+            name: of the step and of its folder.
+            run: does it.
+            needs: files it depends on; when one has changed, what the step left behind is removed first.
+            makes: names of the files it leaves in its folder.
+            always: run it in any case, it knows itself what is done.
+        """
+        folder, before = self.output / name, self.content["steps"].get(name, {})
+        inputs = {path.relative_to(self.output).as_posix(): sha256(path) for path in needs}
+        made = {file: sha256(folder / file) for file in makes if (folder / file).is_file()}
+        if not always and before.get("needs") == inputs and before.get("made") == made and len(made) == len(makes):
+            print(f"{name}: done before", flush=True)
+            return
+        if before and not always and (before["needs"] != inputs or before.get("made", made) != made):
+            shutil.rmtree(folder, ignore_errors=True)
+        print(f"{name} ...", flush=True)
+        self._note(name, {"needs": inputs})
+        start = time.monotonic()
+        run()
+        finished = datetime.now(UTC).isoformat(timespec="seconds")
+        made = {file: sha256(folder / file) for file in makes}
+        seconds = round(time.monotonic() - start, 1)
+        done = {"needs": inputs, "made": made, "finished": finished, "seconds": seconds, "versions": versions()}
+        self._note(name, done)
+
+    def _note(self, name: str, entry: Mapping[str, Any]) -> None:
+        self.content["steps"][name] = dict(entry)
+        write_json(self.path, self.content)
+
+
+def read_json(path: Path) -> Any:
+    """Read JSON.
+
+    Raises:
+        UserError: when the file is damaged.
+    """
+    try:
+        return json.loads(path.read_text())
+    except ValueError:
+        raise UserError(f"{path}: damaged, remove it") from None
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps(content, indent=1) + "\n")
+    temporary.replace(path)
+
+
+def versions() -> dict[str, str]:
+    """Versions of what the results depend on."""
+    found = {"bundle": __version__, "python": platform.python_version(), "platform": platform.platform()}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "absent"
+    configs = sorted((BUNDLE_ROOT / "configs").glob("*.yaml")) + sorted((BUNDLE_ROOT / "scripts").glob("*.py"))
+    found["code"] = hashlib.sha256("".join(sha256(path) for path in configs).encode()).hexdigest()
+    return found
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

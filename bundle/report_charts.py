@@ -1,0 +1,127 @@
+"""Charts of the evaluation report, drawn from its JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+__all__ = ["draw_charts"]
+
+matplotlib.use("Agg")
+
+DARK, LIGHT, ORANGE = "#1f6f78", "#9fd3c7", "#ff9f1c"
+CLASSES = ("none", "tumour")
+
+
+def draw_charts(facts: Mapping[str, Any], folder: Path) -> dict[str, Path]:
+    """Draw every chart that the facts allow; return them by name."""
+    folder.mkdir(parents=True, exist_ok=True)
+    drawn: dict[str, Path] = {}
+    charts: dict[str, Callable[[Mapping[str, Any]], Figure | None]] = {
+        "patients": patients,
+        "curves": curves,
+        "ablations": ablations,
+    }
+    for name, draw in charts.items():
+        figure = draw(facts)
+        if figure is not None:
+            drawn[name] = folder / f"evaluation_{name}.png"
+            figure.savefig(drawn[name], dpi=110, metadata={"Software": None})
+    return drawn
+
+
+def patients(facts: Mapping[str, Any]) -> Figure | None:
+    """Dice of each patient, worst on top; the mean and its interval behind."""
+    rows, mean = facts["report"]["segmentation"]["patients"], facts["report"]["segmentation"]["mean"]
+    rows = [row for row in rows if row["dice"] is not None]
+    if not rows:
+        return None
+    figure = Figure(figsize=(8, 1.2 + 0.32 * len(rows)), layout="constrained")
+    axis = figure.subplots()
+    if mean["ci95"]["dice"]:
+        axis.axvspan(*mean["ci95"]["dice"], color=LIGHT, alpha=0.4, label="95 % interval of the mean")
+    axis.axvline(mean["dice"], color=DARK, linewidth=1, label="mean")
+    axis.plot([row["dice"] for row in rows], range(len(rows)), "o", color=ORANGE, markeredgecolor="black")
+    axis.set_yticks(range(len(rows)), [row["id"] for row in rows], fontsize=8)
+    axis.set(xlim=(0, 1), xlabel="volumetric whole-tumour Dice, out of fold")
+    axis.invert_yaxis()
+    axis.legend(loc="lower left", fontsize=8)
+    return figure
+
+
+def curves(facts: Mapping[str, Any]) -> Figure | None:
+    """One row a source: ROC, precision-recall, reliability, confusion matrix at the operating point."""
+    sources = {name: s for name, s in facts["report"]["classification"].items() if s.get("curves", {}).get("roc")}
+    if not sources:
+        return None
+    figure = Figure(figsize=(13, 3.3 * len(sources)), layout="constrained")
+    grid = figure.subplots(len(sources), 4, squeeze=False)
+    for (name, scores), (roc, pr, reliability, confusion) in zip(sources.items(), grid, strict=True):
+        curve(
+            roc, scores["curves"]["roc"], "1 - specificity", "sensitivity", f"{name}: ROC, AUC {scores['roc_auc']:.3f}"
+        )
+        roc.plot([0, 1], [0, 1], ":", color="grey")
+        title = f"{name}: precision-recall, {scores['pr_auc']:.3f}"
+        curve(pr, scores["curves"]["pr"], "sensitivity", "precision", title)
+        pr.axhline(scores["prevalence"], linestyle=":", color="grey")
+        bins = scores["reliability"]
+        reliability.plot([0, 1], [0, 1], ":", color="grey")
+        reliability.plot([b["mean_probability"] for b in bins], [b["observed"] for b in bins], "o-", color=DARK)
+        for b in bins:
+            reliability.annotate(str(b["n"]), (b["mean_probability"], b["observed"]), fontsize=7, color="grey")
+        frame(reliability, "probability", "observed", f"{name}: reliability, ECE {scores['ece']:.3f}")
+        matrix(confusion, scores["confusion"], f"{name}: at the operating point, n = {scores['n']}")
+    return figure
+
+
+def curve(axis: Axes, points: list[list[float]], x: str, y: str, title: str) -> None:
+    """A line of [x, y] points in the unit square."""
+    axis.plot(*zip(*points, strict=True), color=DARK)
+    frame(axis, x, y, title)
+
+
+def frame(axis: Axes, x: str, y: str, title: str) -> None:
+    """The unit square."""
+    axis.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), xlabel=x, ylabel=y, aspect="equal")
+    axis.set_title(title, fontsize=9)
+
+
+def matrix(axis: Axes, counts: Mapping[str, int], title: str) -> None:
+    """Confusion matrix, rows are the truth."""
+    table = [[counts["tn"], counts["fp"]], [counts["fn"], counts["tp"]]]
+    shares = [[value / max(1, sum(row)) for value in row] for row in table]
+    axis.imshow(shares, cmap="BuGn", vmin=0, vmax=1)
+    for i, row in enumerate(table):
+        for j, value in enumerate(row):
+            axis.text(j, i, str(value), ha="center", va="center", color="white" if shares[i][j] > 0.6 else "black")
+    axis.set_xticks(range(2), [f"called {name}" for name in CLASSES], fontsize=8)
+    axis.set_yticks(range(2), CLASSES, fontsize=8)
+    axis.set_title(title, fontsize=9)
+
+
+def ablations(facts: Mapping[str, Any]) -> Figure | None:
+    """Every variant and seed: Dice, and the AUC within each source."""
+    variants, sources = facts["summary"]["variants"], list(facts["report"]["classification"])
+    if len(variants) < 2:
+        return None
+    figure = Figure(figsize=(4.2 * (1 + len(sources)), 1.4 + 0.34 * len(variants)), layout="constrained")
+    axes = figure.subplots(1, 1 + len(sources), sharey=True, squeeze=False)[0]
+    for place, variant in enumerate(variants.values()):
+        color = ORANGE if place == 0 else DARK
+        for seed in variant["seeds"]:
+            axes[0].plot(seed["segmentation"]["dice"], place, "o", color=color, alpha=0.8)
+            for axis, source in zip(axes[1:], sources, strict=True):
+                axis.plot(seed["classification"][source]["roc_auc"], place, "o", color=color, alpha=0.8)
+    axes[0].set_yticks(range(len(variants)), [v["asks"] for v in variants.values()], fontsize=8)
+    axes[0].invert_yaxis()
+    for axis, title in zip(axes, ["mean Dice", *(f"ROC-AUC within {source}" for source in sources)], strict=True):
+        axis.set_title(title, fontsize=9)
+        axis.grid(axis="y", alpha=0.3)
+    for axis in axes[1:]:
+        axis.axvline(0.5, linestyle=":", color="grey")
+    return figure

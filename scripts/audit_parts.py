@@ -1,0 +1,283 @@
+"""The nine questions of the shortcut audit, each answered from what a model said about slices and altered slices.
+
+Every part returns its values, its verdict and its n; the rules of the verdicts are written in `audit.PARTS`. AUCs are
+within one source, their intervals are bootstraps of patients and clusters, and a verdict needs an interval: a source
+with one class, or of one patient, gets none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .audit_baselines import estimates, file_properties, forest, out_of_fold, probe, roc_auc
+
+__all__ = [
+    "EXCESS",
+    "FILES_TELL",
+    "LARGEST_FALL",
+    "SHORTCUT",
+    "SMALLEST_FALL",
+    "Answers",
+    "Part",
+    "blanked",
+    "cam",
+    "leave_source_out",
+    "lesion_erased",
+    "metadata",
+    "source_only",
+    "source_probe",
+    "style_swap",
+    "within_source",
+]
+
+PASS, SHORTCUT, NOTE, NOT_APPLICABLE = "pass", "shortcut", "note", "not applicable"
+EXCESS = 0.05  # AUC by which a model may beat the brain's area on images without a brain
+LARGEST_FALL = 0.15  # of the AUC when the style is swapped
+SMALLEST_FALL = 0.05  # of the probability when the lesion is erased, in shares of the gap between the classes
+FILES_TELL = 0.6  # AUC from which on the files themselves tell the label
+BLANKED = ("filled", "corners", "frame", "rim")
+SWAPPED = ("fake_skull", "jpeg", "stripped_skull")
+
+Part = tuple[dict[str, Any], str, int]  # values, verdict, n
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a model said: one row a slice that has a class.
+
+    Args:
+        positive: boolean (N,), whether the slice shows a tumour.
+        source: (N,) names.
+        group: (N,) patients and clusters.
+        image: boolean (N,), whether it is a picture and not a slice of a volume.
+        path: raw file of each picture, "" of a volume.
+        area: (N,) pixels of the head.
+        grey: (N, B), see `grey_levels`.
+        probability: by name of the intervention (N,), NaN where it was not made; "served" is the slice itself.
+        features: (N, F), or None.
+        seed: of bootstraps and cross-validations.
+        resamples: of bootstraps.
+    """
+
+    positive: np.ndarray
+    source: np.ndarray
+    group: np.ndarray
+    image: np.ndarray
+    path: np.ndarray
+    area: np.ndarray
+    grey: np.ndarray
+    probability: Mapping[str, np.ndarray]
+    features: np.ndarray | None
+    seed: int
+    resamples: int
+
+    def sources(self, kind: str | None = None) -> Iterator[tuple[str, np.ndarray]]:
+        """Name and row indices of each source, of all or of those of one kind: "image" or "volume"."""
+        for source in sorted(set(self.source.tolist())):
+            rows = np.flatnonzero(self.source == source)
+            if kind is None or bool(self.image[rows[0]]) == (kind == "image"):
+                yield source, rows
+
+    def estimates(
+        self, rows: np.ndarray, statistic: Callable[[np.ndarray], Mapping[str, float]]
+    ) -> dict[str, dict[str, Any]]:
+        """`estimates` of some rows; the statistic gets indices of all."""
+        return estimates(self.group[rows], lambda chosen: statistic(rows[chosen]), self.seed, self.resamples)
+
+    def auc(self, rows: np.ndarray, scores: np.ndarray) -> float:
+        """ROC-AUC of scores (N,) on some of the rows."""
+        return roc_auc(self.positive[rows], scores[rows])
+
+
+def source_only(answers: Answers) -> Part:
+    """Score each slice by how frequent tumours are in its source, pooled over the sources."""
+    prevalence = {source: float(answers.positive[rows].mean()) for source, rows in answers.sources()}
+    scores = np.array([prevalence[source] for source in answers.source.tolist()])
+    everything = np.arange(len(scores))
+
+    def pooled(rows: np.ndarray) -> dict[str, float]:
+        return {"source_only": answers.auc(rows, scores), "model": answers.auc(rows, answers.probability["served"])}
+
+    values = {"prevalence": prevalence, **answers.estimates(everything, pooled)}
+    applies = len(prevalence) > 1 and values["source_only"]["value"] is not None
+    return values, NOTE if applies else NOT_APPLICABLE, len(scores)
+
+
+def source_probe(answers: Answers) -> Part:
+    """Tell each source from the others by a linear classifier of the bottleneck's features."""
+    if answers.features is None:
+        return {"reason": "no features were given"}, NOT_APPLICABLE, 0
+    seed, n = answers.seed, len(answers.source)
+    probabilities = out_of_fold(probe(seed), answers.features, answers.source, answers.group, seed)
+    if probabilities is None:
+        return {"reason": "fewer than two sources, or one of a single patient"}, NOT_APPLICABLE, n
+    names = sorted(set(answers.source.tolist()))
+    columns = dict(zip(names, probabilities.T, strict=True))
+
+    def one_against_the_rest(rows: np.ndarray) -> dict[str, float]:
+        return {name: roc_auc(answers.source[rows] == name, scores[rows]) for name, scores in columns.items()}
+
+    return {"sources": answers.estimates(np.arange(n), one_against_the_rest)}, NOTE, n
+
+
+def within_source(answers: Answers, chosen: Sequence[str] | None = None) -> Part:
+    """Measure the model's AUC in each source, or in the chosen ones."""
+    values: dict[str, Any] = {}
+    verdicts, count = [], 0
+    for source, rows in answers.sources():
+        if chosen is not None and source not in chosen:
+            continue
+        auc = answers.estimates(rows, lambda part: {"auc": answers.auc(part, answers.probability["served"])})["auc"]
+        positives, groups = int(answers.positive[rows].sum()), len(set(answers.group[rows]))
+        values[source] = {"n": len(rows), "positives": positives, "groups": groups, "auc": auc}
+        verdicts.append(NOT_APPLICABLE if auc["ci95"] is None else PASS if auc["ci95"][0] > 0.5 else NOTE)
+        count += len(rows)
+    return {"sources": values}, _verdict(verdicts), count
+
+
+def leave_source_out(answers: Answers, trained_sources: Sequence[str] | None) -> Part:
+    """Measure the model's AUC in the sources that it was not trained on."""
+    if trained_sources is None:
+        return {"reason": "what it was trained on is unknown"}, NOT_APPLICABLE, 0
+    values, verdict, count = within_source(answers, sorted(set(answers.source.tolist()) - set(trained_sources)))
+    return {"trained_sources": sorted(trained_sources), **values}, verdict, count
+
+
+def blanked(answers: Answers) -> Part:
+    """Compare what the model makes of images without a brain with what the brain's area alone tells."""
+    values: dict[str, Any] = {}
+    verdicts = []
+    for source, rows in answers.sources():
+
+        def distances(part: np.ndarray) -> dict[str, float]:
+            area = abs(answers.auc(part, answers.area) - 0.5)
+            aucs = {name: answers.auc(part, answers.probability[name]) for name in BLANKED}
+            excess = {f"{name}_excess": abs(auc - 0.5) - area for name, auc in aucs.items()}
+            model = answers.auc(part, answers.probability["served"])
+            return {"model": model, "area": 0.5 + area, **aucs, **excess}
+
+        values[source] = {"n": len(rows), **answers.estimates(rows, distances)}
+        bounds = [values[source][f"{name}_excess"]["ci95"] for name in BLANKED]
+        verdicts += [_unless(bound, bound is not None and bound[0] > EXCESS) for bound in bounds]
+    return {"sources": values}, _verdict(verdicts), len(answers.source)
+
+
+def style_swap(answers: Answers) -> Part:
+    """Compare the AUC before and after volumes are made to look like pictures, and pictures like volumes."""
+    values: dict[str, Any] = {}
+    verdicts, count = [], 0
+    for source, rows in answers.sources():
+        for name in SWAPPED:
+            before, after = answers.probability["served"], answers.probability[name]
+            if not np.isfinite(after[rows]).all():
+                continue  # made of the other kind only
+
+            def fall(part: np.ndarray, before: np.ndarray = before, after: np.ndarray = after) -> dict[str, float]:
+                aucs = {"before": answers.auc(part, before), "after": answers.auc(part, after)}
+                change = float((after[part] - before[part]).mean())
+                return {**aucs, "fall": aucs["before"] - aucs["after"], "mean_change": change}
+
+            found = answers.estimates(rows, fall)
+            values.setdefault(source, {"n": len(rows)})[name] = found
+            before_ci, fall_ci = found["before"]["ci95"], found["fall"]["ci95"]
+            alarm = before_ci and before_ci[0] > 0.5 and found["fall"]["value"] > LARGEST_FALL and fall_ci[0] > 0
+            verdicts.append(_unless(fall_ci, bool(alarm)))
+        count += len(rows)
+    return {"sources": values}, _verdict(verdicts), count
+
+
+def lesion_erased(answers: Answers) -> Part:
+    """Compare the probability of tumour slices before and after the lesion is erased."""
+    values: dict[str, Any] = {}
+    verdicts, count = [], 0
+    before, after = answers.probability["served"], answers.probability["erased"]
+    for source, rows in answers.sources():
+        lesions = rows[np.isfinite(after[rows])]
+        if len(lesions) == 0:
+            continue
+
+        def fall(part: np.ndarray) -> dict[str, float]:
+            difference = before[part] - after[part]
+            means = {"before": float(before[part].mean()), "after": float(after[part].mean())}
+            return {**means, "mean_fall": float(difference.mean()), "share_that_falls": float((difference > 0).mean())}
+
+        model = answers.estimates(rows, lambda part: {"auc": answers.auc(part, before)})["auc"]
+        free = rows[~answers.positive[rows]]
+        without = float(before[free].mean()) if len(free) else None
+        found = answers.estimates(lesions, fall)
+        values[source] = {"n": len(lesions), **found, "mean_without_tumor": without, "model": model}
+        bounds, separates = found["mean_fall"]["ci95"], model["ci95"] is not None and model["ci95"][0] > 0.5
+        least = SMALLEST_FALL * max(0.0, float(before[lesions].mean()) - (without or 0.0))
+        if bounds is None:
+            verdicts.append(NOT_APPLICABLE)
+        else:
+            verdicts.append(SHORTCUT if separates and bounds[1] < least else PASS if bounds[0] > 0 else NOTE)
+        count += len(lesions)
+    return {"sources": values}, _verdict(verdicts), count
+
+
+def cam(explanation: Mapping[str, Any] | None) -> Part:
+    """Judge the maps' energy in the lesion against chance, a centre prior and random weights."""
+    values: dict[str, Any] = {}
+    verdicts, count = [], 0
+    for source, found in (explanation or {}).get("sources", {}).items():
+        ratio = found.get("energy_ratio")
+        if ratio is None:
+            continue
+        rivals = {"centre": (ratio, found.get("centre_energy_ratio"))}
+        # random weights are asked about a sample, so the trained ones are compared there
+        rivals["randomised"] = (found.get("sample_energy_ratio"), found.get("randomised_energy_ratio"))
+        beaten = {name: None if None in pair else pair[0] > pair[1] for name, pair in rivals.items()}
+        values[source] = {"n": found.get("with_mask", 0), "energy_ratio": ratio, "better_than": beaten}
+        verdicts.append(SHORTCUT if ratio <= 1 else PASS if all(beaten.values()) else NOTE)
+        count += values[source]["n"]
+    if not values:
+        return {"reason": "no explanation of slices with a mask was given"}, NOT_APPLICABLE, 0
+    return {"sources": values}, _verdict(verdicts), count
+
+
+def metadata(answers: Answers) -> Part:
+    """Compare the model with classifiers of the files' properties and of the grey levels' histogram."""
+    values: dict[str, Any] = {}
+    verdicts, count, seed = [], 0, answers.seed
+    for source, every in answers.sources("image"):
+        properties, readable = file_properties(answers.path[every].tolist())
+        rows = every[readable]
+        inputs = {"metadata": properties[readable], "histogram": answers.grey[rows]}
+        labels, groups = answers.positive[rows], answers.group[rows]
+        scores = {"model": answers.probability["served"]}
+        for name, columns in inputs.items():
+            probabilities = out_of_fold(forest(seed), columns, labels, groups, seed)
+            scores[name] = np.full(len(answers.source), np.nan)
+            if probabilities is not None:
+                scores[name][rows] = probabilities[:, 1]
+        values[source] = {"n": len(rows), "unreadable": len(every) - len(rows)}
+        count += len(rows)
+        if np.isnan(scores["metadata"][rows]).any() or len(rows) == 0:
+            verdicts.append(NOT_APPLICABLE)
+            continue
+
+        def compared(part: np.ndarray, scores: Mapping[str, np.ndarray] = scores) -> dict[str, float]:
+            aucs = {name: answers.auc(part, column) for name, column in scores.items()}
+            return {**aucs, "margin": aucs["model"] - max(aucs["metadata"], aucs["histogram"])}
+
+        values[source] |= answers.estimates(rows, compared)
+        bound = values[source]["metadata"]["ci95"]
+        verdicts.append(_unless(bound, bound is not None and bound[0] > FILES_TELL))
+    return {"sources": values}, _verdict(verdicts), count
+
+
+def _unless(interval: Sequence[float] | None, alarm: bool) -> str:
+    return NOT_APPLICABLE if interval is None else SHORTCUT if alarm else PASS
+
+
+def _verdict(verdicts: Sequence[str]) -> str:
+    """One verdict of several: a shortcut anywhere is one; passed is what passed wherever it could be asked."""
+    known = set(verdicts) - {NOT_APPLICABLE}
+    if SHORTCUT in known:
+        return SHORTCUT
+    return NOT_APPLICABLE if not known else PASS if known == {PASS} else NOTE

@@ -1,0 +1,161 @@
+"""Fit what turns a logit into an answer, on cases that the weights were not trained on and that test nothing."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.optimize import minimize_scalar
+from scipy.special import expit
+
+from .decision import Calibration, Decision
+from .files import sha256_of, write_json
+from .resampling import RESAMPLES, bootstrap
+
+__all__ = ["fit_calibration", "fit_decision", "fit_operating_point", "fit_temperature", "write_decision"]
+
+TEMPERATURES = (0.05, 20.0)  # sought within
+
+
+def fit_temperature(classes: np.ndarray, logits: np.ndarray) -> float:
+    """Temperature that makes the logits' probabilities most likely.
+
+    Args:
+        classes: (N,) of 0 and 1, both present.
+        logits: (N,) finite.
+
+    Reference:
+        Guo et al., On Calibration of Modern Neural Networks, ICML 2017.
+    """
+    signs = np.where(classes > 0.5, -1.0, 1.0)
+
+    def loss(log_temperature: float) -> float:
+        return float(np.logaddexp(0.0, signs * logits / math.exp(log_temperature)).mean())
+
+    found = minimize_scalar(loss, bounds=[math.log(limit) for limit in TEMPERATURES], method="bounded")
+    return math.exp(float(found.x))
+
+
+def fit_operating_point(classes: np.ndarray, probabilities: np.ndarray, target_sensitivity: float) -> float:
+    """Highest threshold at which the sensitivity still reaches its target, rounded down to six digits.
+
+    >>> fit_operating_point(np.array([0, 1, 1, 1, 1]), np.array([0.1, 0.2, 0.6, 0.7, 0.9]), 0.75)
+    0.6
+    """
+    positives = np.sort(probabilities[classes > 0.5])
+    missed = math.floor((1.0 - target_sensitivity) * len(positives) + 1e-9)
+    return math.floor(float(positives[missed]) * 1e6) / 1e6
+
+
+def fit_calibration(
+    classes: np.ndarray,
+    logits: np.ndarray,
+    groups: Sequence[str],
+    target_sensitivity: float,
+    display_threshold: float,
+    fitted_on: str,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> Calibration:
+    """Temperature and operating point with their confidence intervals.
+
+    Args:
+        classes: (N,) of 0 and 1.
+        logits: (N,) finite.
+        groups: patient or cluster of each row.
+        target_sensitivity: that the operating point shall reach.
+        display_threshold: its sensitivity and specificity are stated beside.
+        fitted_on: what these rows are, in words.
+        resamples: draws of the bootstrap.
+        seed: of the draws.
+
+    Returns:
+        The defaults where a class is missing: then nothing can be fitted, and `fitted_on` says so.
+    """
+    if len(np.unique(classes)) < 2:
+        return Calibration(fitted_on=f"nothing: one class only in {fitted_on}")
+
+    def fit(rows: np.ndarray) -> dict[str, float | None]:
+        if len(np.unique(classes[rows])) < 2:
+            return {"temperature": None, "operating_point": None}
+        temperature = fit_temperature(classes[rows], logits[rows])
+        probabilities = expit(logits[rows] / temperature)
+        point = fit_operating_point(classes[rows], probabilities, target_sensitivity)
+        return {"temperature": temperature, "operating_point": point}
+
+    best = fit(np.arange(len(classes)))
+    temperature, operating_point = float(best["temperature"] or 1.0), float(best["operating_point"] or 0.0)
+    probabilities, tumor = expit(logits / temperature), classes > 0.5
+    evidence = {
+        "n": len(classes),
+        "positives": int(tumor.sum()),
+        "groups": len(set(groups)),
+        "target_sensitivity": target_sensitivity,
+        "ci95": bootstrap(groups, fit, resamples, seed),
+        **_sensitivity_and_specificity(tumor, probabilities, operating_point),
+        "at_display_threshold": _sensitivity_and_specificity(tumor, probabilities, display_threshold),
+    }
+    return Calibration(temperature, operating_point, fitted_on, evidence)
+
+
+def _sensitivity_and_specificity(tumor: np.ndarray, probabilities: np.ndarray, threshold: float) -> dict[str, float]:
+    called = probabilities >= threshold
+    return {"sensitivity": float(called[tumor].mean()), "specificity": float((~called)[~tumor].mean())}
+
+
+def fit_decision(
+    answers: Sequence[Mapping[str, Any]],
+    decision: Decision,
+    target_sensitivity: float,
+    fitted_on: str,
+    resamples: int = RESAMPLES,
+) -> Decision:
+    """Calibrate both kinds of scan.
+
+    Args:
+        answers: rows with kind, group, cls (None where unknown) and logit, as `answers.json` holds them.
+        decision: whose display threshold and volume rule are kept.
+        target_sensitivity: see `fit_calibration`.
+        fitted_on: what the answers are: "validation", "out-of-fold predictions".
+        resamples: draws of the bootstrap.
+    """
+    fitted: dict[str, Calibration] = {}
+    for kind in ("image", "volume"):
+        rows = [a for a in answers if a["kind"] == kind and a["cls"] is not None and a["logit"] is not None]
+        classes, logits = (np.array([row[key] for row in rows], dtype=np.float64) for key in ("cls", "logit"))
+        groups = [row["group"] for row in rows]
+        counted = "images" if kind == "image" else "slices"
+        words = f"{fitted_on}: {len(rows)} {counted} of {len(set(groups))} " + (
+            "clusters" if kind == "image" else "patients"
+        )
+        fitted[kind] = fit_calibration(
+            classes, logits, groups, target_sensitivity, decision.display_threshold, words, resamples
+        )
+    return replace(decision, image=fitted["image"], volume=fitted["volume"])
+
+
+def write_decision(
+    answers_file: str | Path,
+    model_path: str | Path,
+    decision: Decision,
+    target_sensitivity: float,
+    fitted_on: str = "validation",
+) -> None:
+    """Fit on an evaluation's answers, and put the result into the report beside the weights.
+
+    Args:
+        answers_file: `answers.json` of an evaluation of these weights.
+        model_path: the weights; `report.json` beside them is written, or replaced if it belongs to others.
+        decision: see `fit_decision`.
+        target_sensitivity: see `fit_decision`.
+        fitted_on: see `fit_decision`.
+    """
+    content = json.loads(Path(answers_file).read_text())
+    fitted = fit_decision(content["answers"], decision, target_sensitivity, fitted_on)
+    report = {"model": {"sha256": sha256_of(model_path)}, "decision": asdict(fitted)}
+    write_json(Path(model_path).with_name("report.json"), report)

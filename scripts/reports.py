@@ -1,0 +1,195 @@
+"""From an evaluation's answers to its report: pure functions on plain JSON.
+
+The answers hold logits and measured areas, nothing decided; so folds can be put together, and another calibration be
+tried, without running a network again.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+from scipy.special import expit
+
+from .classification_scores import area_bins, classification_scores, curves, reliability, resampled_scores
+from .decision import NOTICE, Decision
+from .resampling import RESAMPLES, bootstrap
+
+__all__ = ["make_report", "patient_scores", "pool"]
+
+HARD_NEGATIVE_SLICES = 5  # a slice without tumour this near to one with is a hard negative
+COUNTS = ("id", "source", "patient", "lesions", "lesions_found", "lesions_false", "reference_ml", "predicted_ml")
+
+Row = Mapping[str, Any]
+
+
+def pool(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Put the answers of several folds together.
+
+    Raises:
+        ValueError: when two folds scored the same case.
+    """
+    owners: dict[str, int] = {}
+    for number, part in enumerate(parts):
+        for case in {row["case"] for row in part["answers"]} | {row["id"] for row in part["segmentation"]}:
+            if owners.setdefault(case, number) != number:
+                raise ValueError(f"{case} was scored in two folds")
+    return {
+        "facts": {},
+        "segmentation": [row for part in parts for row in part["segmentation"]],
+        "answers": [row for part in parts for row in part["answers"]],
+    }
+
+
+def make_report(
+    content: Mapping[str, Any],
+    decision: Decision,
+    min_tumor_pixels: int,
+    resamples: int = RESAMPLES,
+    decisions: Mapping[str, Decision] | None = None,
+) -> dict[str, Any]:
+    """Everything that was scored.
+
+    Args:
+        content: "facts", "segmentation" and "answers", as `ScoreCases` writes them.
+        decision: temperature and thresholds, fitted on other cases.
+        min_tumor_pixels: which made the classes; for the report's words.
+        resamples: of the bootstrap.
+        decisions: by case, where every fold has its own; `decision` is for the rest.
+    """
+    decisions = decisions or {}
+    sources: dict[str, list[Row]] = defaultdict(list)
+    for row in content["answers"]:
+        sources[row["source"]].append(row)
+    return {
+        **content["facts"],
+        "notice": NOTICE,
+        "decision": asdict(decision),
+        "rules": {
+            "tumor_slice": f"at least {min_tumor_pixels} pixels of 1 mm2; fewer, but not 0: left out",
+            "region": "whole tumour, the one region that FLAIR supports",
+            "empty": "no Dice where the reference is empty; what is drawn there counts as false positive",
+            "interval": f"95 %, {resamples} bootstrap resamples of patients or clusters",
+            "hard_negative": f"a slice without tumour, at most {HARD_NEGATIVE_SLICES} slices from one with",
+        },
+        "segmentation": _segmentation(content["segmentation"], content["answers"], resamples),
+        "classification": {
+            name: _source(rows, [decisions.get(row["case"], decision) for row in rows], resamples)
+            for name, rows in sorted(sources.items())
+        },
+    }
+
+
+def patient_scores(rows: Sequence[Row], name: str) -> dict[str, float]:
+    """One number a patient: the mean over the patient's volumes; patients without any are left out."""
+    scores: dict[str, list[float]] = defaultdict(list)
+    for row in rows:
+        if row[name] is not None:
+            scores[row["patient"]].append(row[name])
+    return {patient: float(np.mean(values)) for patient, values in scores.items()}
+
+
+def _segmentation(volumes: Sequence[Row], answers: Sequence[Row], resamples: int) -> dict[str, Any]:
+    names = [name for name in (volumes[0] if volumes else ()) if name not in COUNTS]
+    mean: dict[str, Any] = {}
+    intervals: dict[str, Any] = {}
+    for name in names:
+        mean[name], intervals[name] = _mean_over(patient_scores(volumes, name), resamples)
+    return {
+        "n": len(volumes),
+        "patients_n": len({row["patient"] for row in volumes}),
+        "mean": {**mean, "ci95": intervals},
+        "empty_slices": _empty_slices(answers),
+        "patients": sorted(volumes, key=lambda row: row["dice"] if row["dice"] is not None else -1.0),
+    }
+
+
+def _mean_over(scores: Mapping[str, float], resamples: int) -> tuple[float | None, list[float] | None]:
+    """Mean of the patients' scores, and its interval."""
+    values = np.array(list(scores.values()))
+
+    def mean(rows: np.ndarray) -> dict[str, float | None]:
+        return {"mean": float(values[rows].mean())}
+
+    interval = bootstrap(list(scores), mean, resamples).get("mean")
+    return (float(values.mean()) if len(values) else None), interval
+
+
+def _empty_slices(answers: Sequence[Row]) -> dict[str, Any]:
+    """False positives where the reference is empty: how often, and how much."""
+    drawn = [row["drawn_mm2"] for row in answers if row["kind"] == "volume" and row["cls"] == 0.0]
+    positive = [area for area in drawn if area > 0]
+    return {
+        "n": len(drawn),
+        "false_positive_rate": len(positive) / len(drawn) if drawn else None,
+        "mean_false_positive_mm2": float(np.mean(drawn)) if drawn else None,
+    }
+
+
+def _source(rows: Sequence[Row], decisions: Sequence[Decision], resamples: int) -> dict[str, Any]:
+    """Scores within one source; only rows with a class and an answer count."""
+    answered = [i for i, row in enumerate(rows) if row["cls"] is not None and row["logit"] is not None]
+    if not answered:
+        return {"n": 0, "positives": 0, "left_out": len(rows)}
+    known, deciding = [rows[i] for i in answered], [decisions[i] for i in answered]
+    kind = known[0]["kind"]
+    classes, logits = (np.array([row[key] for row in known]) for key in ("cls", "logit"))
+    pairs = zip(deciding, logits, strict=True)
+    probabilities, raw = np.array([float(d.probability(logit, kind)) for d, logit in pairs]), expit(logits)
+    points = np.array([d.of(kind).operating_point for d in deciding])
+    display_threshold = deciding[0].display_threshold
+
+    def scores(chosen: np.ndarray) -> dict[str, Any]:
+        return classification_scores(
+            classes[chosen], probabilities[chosen], points[chosen], display_threshold, raw[chosen]
+        )
+
+    groups = [row["group"] for row in known]
+    result = {
+        **scores(np.arange(len(known))),
+        "ci95": bootstrap(groups, resampled_scores(classes, probabilities, points), resamples),
+        "groups": len(set(groups)),
+        "left_out": len(rows) - len(known),
+        "curves": curves(classes, probabilities),
+        "reliability": reliability(classes, probabilities),
+    }
+    if kind == "volume":
+        result |= _of_volumes(known, classes, scores, resamples)
+    probability = [round(float(p), 6) for p in probabilities]
+    result["cases"] = [
+        {"case": row["case"], "slice": row["slice"], "cls": row["cls"], "logit": row["logit"], "probability": p}
+        for row, p in zip(known, probability, strict=True)
+    ]
+    return result
+
+
+def _of_volumes(known: Sequence[Row], classes: np.ndarray, scores: Any, resamples: int) -> dict[str, Any]:
+    """What only slices of volumes can tell: each patient alone, small and large tumours, hard negatives."""
+    keys = ("n", "positives", "roc_auc", "sensitivity", "specificity")
+    patients = {}
+    for patient in sorted({row["group"] for row in known}):
+        found = scores(np.array([i for i, row in enumerate(known) if row["group"] == patient]))
+        patients[patient] = {key: found[key] for key in keys}
+    aucs = {patient: found["roc_auc"] for patient, found in patients.items() if found["roc_auc"] is not None}
+    value, interval = _mean_over(aucs, resamples)
+    negative = classes == 0.0
+    away = np.array([np.inf if row["slices_from_tumor"] is None else row["slices_from_tumor"] for row in known])
+    hard = scores(np.flatnonzero(~negative | (away <= HARD_NEGATIVE_SLICES)))
+    by_area = {}
+    for name, members in area_bins(np.array([row["tumor_mm2"] for row in known])):
+        if members.any():
+            found = scores(np.flatnonzero(members | negative))
+            by_area[name] = {key: found[key] for key in ("positives", "roc_auc", "sensitivity")}
+    return {
+        "patients": patients,
+        "mean_patient_roc_auc": {
+            "n": len(aucs),
+            "value": value,
+            "ci95": interval,
+        },
+        "by_tumor_area": by_area,
+        "hard_negatives": {"n": int(hard["n"] - hard["positives"]), **{k: hard[k] for k in ("roc_auc", "specificity")}},
+    }

@@ -1,0 +1,95 @@
+"""How sure a number is: bootstrap over patients and clusters, never over slices."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+__all__ = ["RESAMPLES", "bootstrap", "paired_difference"]
+
+RESAMPLES = 2000
+
+
+def bootstrap(
+    groups: Sequence[Hashable],
+    statistic: Callable[[np.ndarray], Mapping[str, float | None]],
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> dict[str, list[float] | None]:
+    """95 % percentile intervals of statistics of grouped data.
+
+    Whole groups are drawn with replacement: slices of one patient, or near-duplicates of one image, are not
+    independent, and intervals that treat them as if they were are too narrow.
+
+    Args:
+        groups: the patient or cluster of each row (N,).
+        statistic: from row indices (M,), repeated as drawn, to named numbers; None or NaN where undefined.
+        resamples: draws.
+        seed: of the draws.
+
+    Returns:
+        [low, high] by name. None where fewer than two groups were drawn from, or where the statistic was undefined in
+        more than half of the draws; draws in which it is undefined are left out.
+
+    Reference:
+        Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13; Field and Welsh, Bootstrapping
+        clustered data, J. R. Stat. Soc. B 69, 2007.
+    """
+    names, member_of = np.unique([str(group) for group in groups], return_inverse=True)
+    rows = [np.flatnonzero(member_of == index) for index in range(len(names))]
+    rng = np.random.default_rng(seed)
+    drawn: dict[str, list[float]] = {}
+    for _ in range(resamples if len(rows) > 1 else 0):
+        chosen = np.concatenate([rows[index] for index in rng.integers(len(rows), size=len(rows))])
+        for name, value in statistic(chosen).items():
+            drawn.setdefault(name, []).append(math.nan if value is None else float(value))
+    return {name: _interval(np.array(values)) for name, values in drawn.items()}
+
+
+def _interval(values: np.ndarray) -> list[float] | None:
+    known = values[np.isfinite(values)]
+    if 2 * len(known) <= len(values):
+        return None
+    return [float(bound) for bound in np.percentile(known, [2.5, 97.5])]
+
+
+def paired_difference(
+    first: Mapping[str, float],
+    second: Mapping[str, float],
+    margin: float,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Compare two models on the same patients: is the second not worse by more than a margin?
+
+    Args:
+        first: score of each patient, higher is better.
+        second: the same patients' scores by the other model.
+        margin: largest loss that counts as "not worse", declared beforehand.
+        resamples: draws of the bootstrap over patients.
+        seed: of the draws.
+
+    Returns:
+        n, mean_difference (second - first), ci95, margin, better and worse (patients that gained or lost), and
+        non_inferior: whether the interval's lower bound lies above -margin; None for a single patient.
+
+    Raises:
+        ValueError: when the two were not scored on the same patients.
+    """
+    if first.keys() != second.keys():
+        raise ValueError(f"scored on different patients: {sorted(first.keys() ^ second.keys())[:3]}")
+    patients = sorted(first)
+    gains = np.array([second[patient] - first[patient] for patient in patients])
+    interval = bootstrap(patients, lambda rows: {"mean": float(gains[rows].mean())}, resamples, seed).get("mean")
+    return {
+        "n": len(patients),
+        "mean_difference": float(gains.mean()) if len(gains) else None,
+        "ci95": interval,
+        "better": int((gains > 0).sum()),
+        "worse": int((gains < 0).sum()),
+        "margin": margin,
+        "non_inferior": interval[0] > -margin if interval else None,
+    }

@@ -1,0 +1,187 @@
+"""Folds, seeds and variants put together: out-of-fold reports, their spread, and paired comparisons."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sklearn.metrics import roc_auc_score
+
+from .calibration import fit_decision
+from .decision import Decision
+from .files import write_json
+from .reports import make_report, patient_scores, pool
+from .resampling import bootstrap, paired_difference
+from .tables import table
+
+__all__ = ["cross_fitted", "summarize"]
+
+Content = Mapping[str, Any]
+SEGMENTATION = ("dice", "hd95_mm")
+CLASSIFICATION = ("roc_auc", "pr_auc", "sensitivity", "specificity", "specificity_at_95_sensitivity")
+
+
+def cross_fitted(
+    parts: Sequence[Content], decision: Decision, target_sensitivity: float, resamples: int
+) -> dict[str, Decision]:
+    """The decision for every case, fitted on the answers of the other folds.
+
+    Args:
+        parts: the answers of each fold.
+        decision: whose display threshold and volume rule are kept.
+        target_sensitivity: that the operating point shall reach.
+        resamples: of the bootstrap.
+
+    Returns:
+        By case: no case has a part in its own threshold.
+    """
+    decisions: dict[str, Decision] = {}
+    for fold, part in enumerate(parts):
+        others = [row for number, other in enumerate(parts) if number != fold for row in other["answers"]]
+        fitted = fit_decision(others, decision, target_sensitivity, "predictions of the other folds", resamples)
+        decisions |= {row["case"]: fitted for row in part["answers"]}
+    return decisions
+
+
+def summarize(
+    variants: Mapping[str, Mapping[str, Any]],
+    reference: str,
+    decision: Decision,
+    min_tumor_pixels: int,
+    target_sensitivity: float,
+    margin: float,
+    resamples: int,
+    output_dir: str | Path,
+) -> dict[str, Any]:
+    """Write `summary.json`: every variant's scores over all folds and seeds, and each against the reference.
+
+    Every case is scored by weights that saw neither it nor its patient or cluster; temperature and operating point come
+    from the other folds. The reference's out-of-fold report goes to `report.json` (its first seed).
+
+    Args:
+        variants: by name: "asks", in words, and "seeds": for each seed the `answers.json` of every fold.
+        reference: name of the variant that the others are compared with.
+        decision: defaults, whose display threshold and volume rule hold.
+        min_tumor_pixels: see `make_report`.
+        target_sensitivity: see `cross_fitted`.
+        margin: see `paired_difference`.
+        resamples: of the bootstrap.
+        output_dir: gets both files.
+
+    Raises:
+        ValueError: when the reference is not among the variants.
+    """
+    if reference not in variants:
+        raise ValueError(f"no variant '{reference}' to compare with, there are {', '.join(variants)}")
+    parts = {
+        name: [[json.loads(Path(file).read_text()) for file in files] for files in variant["seeds"]]
+        for name, variant in variants.items()
+    }
+    pooled = {name: [pool(folds) for folds in seeds] for name, seeds in parts.items()}
+    summary: dict[str, Any] = {"reference": reference, "margin": margin, "resamples": resamples, "variants": {}}
+    for name, seeds in parts.items():
+        reports = []
+        for number, folds in enumerate(seeds):
+            decisions = cross_fitted(folds, decision, target_sensitivity, 0)
+            full = resamples if number == 0 else 0
+            reports.append(make_report(pooled[name][number], decision, min_tumor_pixels, full, decisions))
+        summary["variants"][name] = {
+            "asks": variants[name]["asks"],
+            "folds": len(seeds[0]),
+            "seeds": [_scores_of(report) for report in reports],
+            "against_reference": _compare(pooled[reference], pooled[name], margin, resamples),
+        }
+        if name == reference:
+            fitted = fit_decision(pooled[name][0]["answers"], decision, target_sensitivity, "out-of-fold predictions")
+            write_json(Path(output_dir) / "report.json", {**reports[0], "decision_out_of_fold": asdict(fitted)})
+    write_json(Path(output_dir) / "summary.json", summary)
+    print(_as_text(summary))
+    return summary
+
+
+def _scores_of(report: Mapping[str, Any]) -> dict[str, Any]:
+    """The numbers of one out-of-fold report that variants are compared by."""
+    segmentation = report["segmentation"]
+    intervals = segmentation["mean"]["ci95"]
+    scores: dict[str, Any] = {
+        "segmentation": {name: segmentation["mean"].get(name) for name in SEGMENTATION},
+        "classification": {},
+    }
+    scores["segmentation"]["ci95"] = {name: intervals.get(name) for name in SEGMENTATION}
+    scores["segmentation"]["patients"] = {row["id"]: row["dice"] for row in segmentation["patients"]}
+    for source, found in report["classification"].items():
+        kept = {name: found.get(name) for name in ("n", "positives", *CLASSIFICATION)}
+        kept["ci95"] = {name: found.get("ci95", {}).get(name) for name in CLASSIFICATION}
+        if "mean_patient_roc_auc" in found:
+            kept["mean_patient_roc_auc"] = found["mean_patient_roc_auc"]
+        scores["classification"][source] = kept
+    return scores
+
+
+def _compare(reference: Sequence[Content], other: Sequence[Content], margin: float, resamples: int) -> dict[str, Any]:
+    """Paired over patients and clusters, on the seeds that both have; scores are averaged over seeds first."""
+    seeds = min(len(reference), len(other))
+    dice = [
+        _mean_over_seeds([patient_scores(c["segmentation"], "dice") for c in side[:seeds]])
+        for side in (reference, other)
+    ]
+    sources = sorted({row["source"] for row in reference[0]["answers"]})
+    return {
+        "seeds": seeds,
+        "dice": paired_difference(dice[0], dice[1], margin, resamples),
+        "roc_auc": {source: _auc_difference(reference[:seeds], other[:seeds], source, resamples) for source in sources},
+    }
+
+
+def _mean_over_seeds(scores: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    return {patient: float(np.mean([score[patient] for score in scores])) for patient in scores[0]}
+
+
+def _auc_difference(
+    reference: Sequence[Content], other: Sequence[Content], source: str, resamples: int
+) -> dict[str, Any] | None:
+    """Difference of the ROC-AUC within a source, on the same slices or images, with its interval over groups."""
+    sides = [[_classified(content, source) for content in side] for side in (reference, other)]
+    rows = sides[0][0]
+    groups, classes = [row["group"] for row in rows], np.array([row["cls"] for row in rows])
+    logits = [[np.array([row["logit"] for row in seed]) for seed in side] for side in sides]
+
+    def difference(chosen: np.ndarray) -> dict[str, float | None]:
+        if len(np.unique(classes[chosen])) < 2:
+            return {"difference": None}
+        aucs = [np.mean([roc_auc_score(classes[chosen], seed[chosen]) for seed in side]) for side in logits]
+        return {"difference": float(aucs[1] - aucs[0])}
+
+    found = difference(np.arange(len(rows)))["difference"] if rows else None
+    return {"difference": found, "ci95": bootstrap(groups, difference, resamples).get("difference"), "n": len(rows)}
+
+
+def _classified(content: Content, source: str) -> list[Mapping[str, Any]]:
+    rows = [
+        row
+        for row in content["answers"]
+        if row["source"] == source and row["cls"] is not None and row["logit"] is not None
+    ]
+    return sorted(rows, key=lambda row: (row["case"], row["slice"]))
+
+
+def _as_text(summary: Mapping[str, Any]) -> str:
+    """One line a variant: means over seeds."""
+    sources = list(next(iter(summary["variants"].values()))["seeds"][0]["classification"])
+    rows = []
+    for name, variant in summary["variants"].items():
+        seeds = variant["seeds"]
+        dice = [seed["segmentation"]["dice"] for seed in seeds]
+        aucs = [[seed["classification"][source]["roc_auc"] for seed in seeds] for source in sources]
+        gain = variant["against_reference"]["dice"]["mean_difference"]
+        rows.append([name, len(seeds), *(_mean(values) for values in (dice, *aucs)), gain])
+    return table(["variant", "seeds", "dice", *(f"auc {source}" for source in sources), "dice against reference"], rows)
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else None

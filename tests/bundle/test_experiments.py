@@ -1,0 +1,130 @@
+"""A plan trains everything once, shares what chains have in common, and continues where it stopped."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from bundle.errors import UserError
+from bundle.experiments import Plan, Variant, ablation_plan, cross_validation_plan, run_plan
+
+SHORT = {"max_epochs": 1, "samples_per_epoch": 16, "batch_size": 8}
+STEPS = {
+    "a": {"overlays": [], "settings": SHORT},
+    "b": {"overlays": ["stage3_joint.yaml"], "settings": SHORT},
+    "c": {"overlays": ["stage3_joint.yaml"], "settings": {**SHORT, "shuffled_labels": 1}},
+}
+
+
+def plan(**variants: tuple[tuple[str, ...], int]) -> Plan:
+    chains = {name: Variant(steps, seeds, name) for name, (steps, seeds) in variants.items()}
+    return Plan(3, {"validation": False, "num_workers": 0}, STEPS, chains)
+
+
+def test_what_chains_share_is_trained_by_one_of_them_before_the_others_need_it() -> None:
+    rounds = list(plan(ab=(("a", "b"), 2), ac=(("a", "c"), 1), a=(("a",), 2), c=(("c",), 1)).rounds(3))
+    trained: set[str] = set()
+    for tasks in rounds:
+        new = [start.folder for task in tasks for start in task.starts() if start.folder not in trained]
+        assert len(new) == len(set(new)), "two processes would train the same"
+        trained |= set(new)
+    tasks = [task for part in rounds for task in part]
+    assert len(tasks) == len(set(tasks)) == 3 * (2 + 1 + 2 + 1)
+
+
+def test_a_whole_answer_by_the_first_seed_comes_before_the_second_seed() -> None:
+    seeds = [task.seed for part in plan(ab=(("a", "b"), 3), ac=(("a", "c"), 1)).rounds(3) for task in part]
+    assert seeds == sorted(seeds) and set(seeds) == {0, 1, 2}
+
+
+@pytest.mark.parametrize("steps", [("a", "missing"), ()])
+def test_a_variant_of_no_known_step_is_refused(steps: tuple[str, ...]) -> None:
+    with pytest.raises(UserError, match="names no known step"):
+        plan(wrong=(steps, 1))
+
+
+def test_the_shipped_ablations_compare_what_they_say() -> None:
+    """One key differs between the recipe's joint training and each of its variants."""
+    shipped = ablation_plan()
+    recipe = shipped.steps["joint"]["settings"]
+    for name in ("joint_shuffled", "joint_volumes", "joint_lambda_3", "joint_alternating", "joint_no_style"):
+        settings = shipped.steps[name]["settings"]
+        assert len({k for k in settings | recipe if settings.get(k) != recipe.get(k)}) == 1
+        assert shipped.steps[name]["overlays"] == shipped.steps["joint"]["overlays"]
+
+    def steps_of(variant: str) -> int:
+        settings = [shipped.steps[step]["settings"] for step in shipped.variants[variant].steps]
+        return sum(s["max_epochs"] * s["samples_per_epoch"] for s in settings)
+
+    assert steps_of("longer_stage_1") == steps_of("recipe"), "as many steps as all three"
+    classifying = steps_of("recipe") - steps_of("stage_1")
+    assert steps_of("from_scratch") == steps_of("images_only") == classifying
+    most = [name for name, variant in shipped.variants.items() if variant.seeds >= 3]
+    assert most == ["recipe", "stage_1", "longer_stage_1"]
+
+
+def test_cross_validation_runs_the_recipe_of_its_preset() -> None:
+    crossed = cross_validation_plan("quick", 9, 2)
+    assert crossed.variants["recipe"].steps == ("stage1", "stage2", "stage3") and crossed.folds == 9
+    assert crossed.common["validation"] is False, "no patient is spent on validation"
+
+
+@pytest.fixture(scope="module")
+def finished(twins: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small plan, run to its end."""
+    output = tmp_path_factory.mktemp("experiments")
+    run_plan(plan(recipe=(("a", "b"), 1), stage_1=(("a",), 1)), output, twins / "brats", [str(twins / "kaggle")])
+    return output
+
+
+def test_every_case_is_scored_once_by_weights_that_never_saw_it(finished: Path) -> None:
+    split = json.loads((finished / "data" / "splits.json").read_text())["cases"]
+    scored = []
+    for fold in range(3):
+        folder = finished / f"runs/fold{fold}_seed0/a+b"
+        seen = set(json.loads((folder / "model.json").read_text())["trained_on"])
+        cases = {row["case"] for row in json.loads((folder / "evaluation" / "answers.json").read_text())["answers"]}
+        assert not seen & cases and len(seen) + len(cases) == len(split), "two folds train, none validates"
+        scored += sorted(cases)
+    assert sorted(scored) == sorted(split)
+
+
+def test_the_summary_compares_on_the_same_patients(finished: Path) -> None:
+    summary = json.loads((finished / "summary.json").read_text())
+    assert list(summary["variants"]) == ["recipe", "stage_1"] and summary["margin"] == 0.01
+    own = summary["variants"]["recipe"]["against_reference"]["dice"]
+    assert own["mean_difference"] == 0.0 and own["n"] == 6
+    report = json.loads((finished / "report.json").read_text())
+    assert report["segmentation"]["n"] == 6 and report["classification"]["kaggle"]["n"] == 24
+    assert report["decision_out_of_fold"]["image"]["fitted_on"].startswith("out-of-fold predictions: 24 images")
+
+
+def test_running_again_trains_nothing(finished: Path, twins: Path) -> None:
+    weights = {path: path.stat().st_mtime_ns for path in finished.glob("runs/*/*/model.pt")}
+    answers = {path: path.read_bytes() for path in finished.glob("runs/*/*/evaluation/answers.json")}
+    run_plan(plan(recipe=(("a", "b"), 1), stage_1=(("a",), 1)), finished, twins / "brats", [str(twins / "kaggle")])
+    assert weights == {path: path.stat().st_mtime_ns for path in finished.glob("runs/*/*/model.pt")}
+    assert answers == {path: path.read_bytes() for path in answers} and len(answers) == 6
+
+
+def test_another_plan_in_the_same_folder_is_refused(finished: Path, twins: Path) -> None:
+    other = plan(recipe=(("a", "b"), 1))
+    changed = Plan(3, {**other.common, "batch_size": 4}, STEPS, other.variants)
+    with pytest.raises(UserError, match="other settings"):
+        run_plan(changed, finished, twins / "brats", [str(twins / "kaggle")])
+
+
+def test_a_plan_file_is_read(tmp_path: Path) -> None:
+    content = {
+        "folds": 4,
+        "common": {},
+        "reference": "x",
+        "steps": STEPS,
+        "variants": {"x": {"steps": ["a"], "seeds": 2, "asks": "why"}},
+    }
+    (tmp_path / "plan.yaml").write_text(yaml.safe_dump(content))
+    read = ablation_plan(tmp_path / "plan.yaml", "base")
+    assert (read.folds, read.network, read.variants["x"]) == (4, "base", Variant(("a",), 2, "why"))

@@ -1,0 +1,83 @@
+"""Folds, seeds and variants are put together without a case having a part in its own threshold."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from scripts.calibration import fit_decision
+from scripts.decision import Decision
+from scripts.summaries import cross_fitted, summarize
+
+SETTINGS = {"decision": Decision(), "min_tumor_pixels": 50, "target_sensitivity": 0.9, "margin": 0.01, "resamples": 60}
+
+
+def fold(number: int, gain: float = 0.0, noise: float = 1.0) -> dict[str, Any]:
+    """Answers of two patients and twenty images."""
+    rng = np.random.default_rng(number)
+    answers, segmentation = [], []
+    for i in range(20):
+        identity = {"case": f"kaggle/{number}-{i}", "source": "kaggle", "kind": "image", "group": f"c{number}-{i}"}
+        answers.append({**identity, "slice": 0, "cls": float(i % 2), "logit": float(i % 2 + noise * rng.normal())})
+    for name in "ab":
+        case = f"brats/{number}{name}"
+        scores = {"dice": 0.5 + 0.1 * number + gain, "iou": 0.4 + gain, "hd95_mm": 9.0}
+        segmentation.append({"id": case, "source": "brats", "patient": case, **scores})
+        for i in range(10):
+            identity = {"case": case, "source": "brats", "kind": "volume", "group": case, "slice": i}
+            measured = {"tumor_mm2": 90.0 * (i % 2), "drawn_mm2": 0.0, "slices_from_tumor": 1 - i % 2}
+            answers.append({**identity, "cls": float(i % 2), "logit": float(i % 2 + rng.normal()), **measured})
+    return {"facts": {}, "segmentation": segmentation, "answers": answers}
+
+
+@pytest.fixture
+def variants(tmp_path: Path) -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = {}
+    for name, seeds, gain, noise in (("recipe", 2, 0.0, 1.0), ("better", 1, 0.05, 0.1)):
+        found[name] = {"asks": name, "seeds": []}
+        for seed in range(seeds):
+            files = [tmp_path / f"{name}{seed}{number}.json" for number in range(3)]
+            for number, file in enumerate(files):
+                file.write_text(json.dumps(fold(number, gain, noise)))
+            found[name]["seeds"].append([str(file) for file in files])
+    return found
+
+
+def test_the_threshold_of_a_fold_comes_from_the_other_folds() -> None:
+    parts = [fold(number) for number in range(3)]
+    decisions = cross_fitted(parts, Decision(), 0.9, 0)
+    others = parts[1]["answers"] + parts[2]["answers"]
+    assert decisions["kaggle/0-3"] == fit_decision(others, Decision(), 0.9, "predictions of the other folds", 0)
+    changed = [{**parts[0], "answers": [{**row, "logit": -row["logit"]} for row in parts[0]["answers"]]}, *parts[1:]]
+    assert cross_fitted(changed, Decision(), 0.9, 0)["kaggle/0-3"] == decisions["kaggle/0-3"], "its own answers"
+
+
+def test_variants_are_compared_on_the_same_patients_and_images(
+    variants: dict[str, dict[str, Any]], tmp_path: Path
+) -> None:
+    summary = summarize(variants, "recipe", output_dir=tmp_path, **SETTINGS)
+    against = summary["variants"]["better"]["against_reference"]
+    assert against["dice"]["mean_difference"] == pytest.approx(0.05) and against["dice"]["non_inferior"]
+    assert against["dice"]["n"] == 6 and against["seeds"] == 1
+    low, high = against["roc_auc"]["kaggle"]["ci95"]
+    assert 0 < low <= against["roc_auc"]["kaggle"]["difference"] <= high
+    assert against["roc_auc"]["brats"]["difference"] == 0.0
+    own = summary["variants"]["recipe"]["against_reference"]
+    assert own["dice"]["mean_difference"] == 0.0 and own["seeds"] == 2
+
+
+def test_the_report_is_out_of_fold_and_of_every_case(variants: dict[str, dict[str, Any]], tmp_path: Path) -> None:
+    summarize(variants, "recipe", output_dir=tmp_path, **SETTINGS)
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert report["classification"]["kaggle"]["n"] == 60 and report["segmentation"]["n"] == 6
+    assert report["decision_out_of_fold"]["volume"]["fitted_on"] == "out-of-fold predictions: 60 slices of 6 patients"
+    assert json.loads((tmp_path / "summary.json").read_text())["variants"].keys() == variants.keys()
+
+
+def test_a_missing_reference_is_named(variants: dict[str, dict[str, Any]], tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no variant 'other'"):
+        summarize(variants, "other", output_dir=tmp_path, **SETTINGS)
