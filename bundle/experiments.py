@@ -196,8 +196,8 @@ def run_task(plan: Plan, output: Path, task: Task, parent: int) -> str:
 
 def score(folder: Path, looked_into: bool, **settings: Any) -> None:
     """Score the weights in a folder; look into them as well, where they are the ones that the report is about."""
-    stages.evaluate(folder / "model.pt", folder / "evaluation", explain=looked_into, **settings)
-    if looked_into:
+    stages.evaluate(folder / "model.pt", folder / "evaluation", explain=False, **settings)
+    if looked_into:  # the audit asks for the explanation
         stages.audit(folder / "model.pt", folder / "evaluation", **settings)
 
 
@@ -223,7 +223,7 @@ def summarize(plan: Plan, output: Path, folds: int) -> Path:
         }
         for name, variant in plan.variants.items()
     }
-    settings = {"variants": answers, "reference": plan.reference, "output_dir": str(output)}
-    run_workflow("summarizing", ["cross_validation.yaml"], **settings)
+    write_json(output / "variants.json", answers)
+    run_workflow("summarizing", ["cross_validation.yaml"], reference=plan.reference, output_dir=str(output))
     write_json(output / "run.json", describe_run(output, plan.network, plan.command))
     return output / "summary.json"

@@ -56,8 +56,7 @@ def train(overlays: Sequence[str], output: Path, **settings: Any) -> None:
 
 def calibrate(model: Path, output: Path, **settings: Any) -> None:
     """Fit temperature and operating point on the validation fold, into `report.json` beside the weights."""
-    chosen_on = {"subset": "val", "allow_training_cases": True}  # the notes beside the weights name validation as well
-    run_workflow("calibrating", SCORING, model_path=str(model), output_dir=str(output), **chosen_on, **settings)
+    run_workflow("calibrating", SCORING, model_path=str(model), output_dir=str(output), subset="val", **settings)
 
 
 def evaluate(model: Path, output: Path, explain: bool = True, **settings: Any) -> None:

@@ -64,8 +64,8 @@ def trained_on(weights: str | Path | None) -> dict[str, dict[str, Any]]:
         weights: the file; its notes are in the same name with `.json`, or in `report.json`.
 
     Returns:
-        By id, "sha256" of the content and "phash" of an image's picture. Nothing where no notes belong to these very
-        weights: their origin is unknown.
+        By id, "sha256" of the content, "phash" of an image's picture, and "subset": "train" or "val". Nothing where no
+        notes belong to these very weights: their origin is unknown.
     """
     if weights is None:
         return {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,30 +25,31 @@ __all__ = ["ScoreCases", "provenance", "scoring_list", "trained_sources"]
 
 
 def scoring_list(
-    cases: Sequence[Case], weights: str | Path | None, allow_training_cases: bool = False
+    cases: Sequence[Case], weights: str | Path | None, subset: str = "test", allow_training_cases: bool = False
 ) -> list[dict[str, Any]]:
     """Cases as the evaluator's data set reads them: the image's path, and which case it is.
 
     Args:
         cases: of a slice store's split, with their perceptual hashes.
         weights: what will be scored.
+        subset: "val" for calibration, which may look at what the weights were chosen on, but not trained on.
         allow_training_cases: score what the weights have seen as well; the report says so.
 
     Raises:
-        ValueError: when there is nothing to score, or when the weights were trained or chosen on any of the cases, by
-            id, by content or by the picture's perceptual hash.
+        ValueError: when there is nothing to score, or when the weights have seen any of the cases, by id, by content or
+            by the picture's perceptual hash.
     """
     if not cases:
         raise ValueError("no cases to score")
-    known = _known(cases, weights)
+    known = _known(cases, weights, {"train"} if subset == "val" else {"train", "val"})
     if known and not allow_training_cases:
         raise ValueError(f"{weights}: trained on {len(known)} of the {len(cases)} cases to score, such as {known[0]}")
     return [{"image": case["image"], "case": case["id"]} for case in cases]
 
 
-def _known(cases: Sequence[Case], weights: str | Path | None) -> list[str]:
-    """Cases that weights have seen."""
-    seen = trained_on(weights)
+def _known(cases: Sequence[Case], weights: str | Path | None, subsets: Container[str]) -> list[str]:
+    """Cases that weights have seen in any of the subsets."""
+    seen = {id: entry for id, entry in trained_on(weights).items() if entry["subset"] in subsets}
     contents = {entry["sha256"] for entry in seen.values()}
     pictures = {entry["phash"] for entry in seen.values() if entry.get("phash")}
     return [
@@ -60,7 +61,7 @@ def _known(cases: Sequence[Case], weights: str | Path | None) -> list[str]:
 
 def provenance(cases: Sequence[Case], weights: str | Path | None) -> str:
     """What is known of the cases that weights were trained on, in words for the report."""
-    count, scored = len(trained_on(weights)), len(_known(cases, weights))
+    count, scored = len(trained_on(weights)), len(_known(cases, weights, {"train", "val"}))
     if not count:
         return "unknown: they may hold cases that are scored here"
     return f"{count} cases, {scored or 'none'} of them scored here"
@@ -151,9 +152,10 @@ class ScoreCases:
         self.answers.append({**identity, "cls": cls, "logit": known, **measured})
 
     def finish(self, engine: Engine) -> None:
-        content = {"facts": self.facts, "segmentation": self.patients, "answers": self.answers}
+        content = {"facts": self.facts, "min_tumor_pixels": self.min_tumor_pixels}
+        content |= {"segmentation": self.patients, "answers": self.answers}
         write_json(self.output_dir / "answers.json", content)
-        report = make_report(content, self.decision, self.min_tumor_pixels)
+        report = make_report(content, self.decision)
         write_json(self.output_dir / "report.json", report)
         print(as_text(report))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +102,8 @@ class BestWeights:
         path: the weights file; its score goes to the same name with `.json`.
         network: what is validated.
         evaluator: which validates it.
-        datasets: what the weights are trained and chosen on; noted beside them, with what their forerunners saw.
+        datasets: "train" and "val", what the weights are trained and chosen on; noted beside them, with what their
+            forerunners saw.
         initial_weights: the forerunners' file, or None.
     """
 
@@ -111,13 +112,16 @@ class BestWeights:
         path: str | Path,
         network: nn.Module,
         evaluator: Engine,
-        datasets: Sequence[SliceDataset],
+        datasets: Mapping[str, SliceDataset],
         initial_weights: str | Path | None = None,
     ) -> None:
         self.path, self.network, self.evaluator = Path(path), network, evaluator
         self.seen = trained_on(initial_weights)
-        for record in (record for dataset in datasets for record in dataset.data):
-            self.seen[record["case"]] = {key: record[key] for key in ("sha256", "phash")}
+        for subset in ("val", "train"):
+            for record in datasets[subset].data:
+                entry = {**{key: record[key] for key in ("sha256", "phash")}, "subset": subset}
+                if self.seen.get(record["case"], entry)["subset"] != "train":  # once trained on, always trained on
+                    self.seen[record["case"]] = entry
 
     def attach(self, engine: Engine) -> None:
         engine.add_event_handler(Events.EPOCH_COMPLETED, self.keep_best)

@@ -30,8 +30,11 @@ def pool(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Put the answers of several folds together.
 
     Raises:
-        ValueError: when two folds scored the same case.
+        ValueError: when two folds scored the same case, or differ in what a tumour slice is.
     """
+    rules = {part["min_tumor_pixels"] for part in parts}
+    if len(rules) != 1:
+        raise ValueError(f"folds differ in the least pixels of a tumour slice: {sorted(rules)}")
     owners: dict[str, int] = {}
     for number, part in enumerate(parts):
         for case in {row["case"] for row in part["answers"]} | {row["id"] for row in part["segmentation"]}:
@@ -39,6 +42,7 @@ def pool(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
                 raise ValueError(f"{case} was scored in two folds")
     return {
         "facts": {},
+        "min_tumor_pixels": rules.pop(),
         "segmentation": [row for part in parts for row in part["segmentation"]],
         "answers": [row for part in parts for row in part["answers"]],
     }
@@ -47,16 +51,14 @@ def pool(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 def make_report(
     content: Mapping[str, Any],
     decision: Decision,
-    min_tumor_pixels: int,
     resamples: int = RESAMPLES,
     decisions: Mapping[str, Decision] | None = None,
 ) -> dict[str, Any]:
     """Everything that was scored.
 
     Args:
-        content: "facts", "segmentation" and "answers", as `ScoreCases` writes them.
+        content: "facts", "min_tumor_pixels", "segmentation" and "answers", as `ScoreCases` writes them.
         decision: temperature and thresholds, fitted on other cases.
-        min_tumor_pixels: which made the classes; for the report's words.
         resamples: of the bootstrap.
         decisions: by case, where every fold has its own; `decision` is for the rest.
     """
@@ -69,7 +71,7 @@ def make_report(
         "notice": NOTICE,
         "decision": asdict(decision),
         "rules": {
-            "tumor_slice": f"at least {min_tumor_pixels} pixels of 1 mm2; fewer, but not 0: left out",
+            "tumor_slice": f"at least {content['min_tumor_pixels']} pixels of 1 mm2; fewer, but not 0: left out",
             "region": "whole tumour, the one region that FLAIR supports",
             "empty": "no Dice where the reference is empty; what is drawn there counts as false positive",
             "interval": f"95 %, {resamples} bootstrap resamples of patients or clusters",

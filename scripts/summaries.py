@@ -48,10 +48,9 @@ def cross_fitted(
 
 
 def summarize(
-    variants: Mapping[str, Mapping[str, Any]],
+    variants_file: str | Path,
     reference: str,
     decision: Decision,
-    min_tumor_pixels: int,
     target_sensitivity: float,
     margin: float,
     resamples: int,
@@ -63,10 +62,9 @@ def summarize(
     from the other folds. The reference's out-of-fold report goes to `report.json` (its first seed).
 
     Args:
-        variants: by name: "asks", in words, and "seeds": for each seed the `answers.json` of every fold.
+        variants_file: JSON, by name: "asks", in words, and "seeds": for each seed the `answers.json` of every fold.
         reference: name of the variant that the others are compared with.
         decision: defaults, whose display threshold and volume rule hold.
-        min_tumor_pixels: see `make_report`.
         target_sensitivity: see `cross_fitted`.
         margin: see `paired_difference`.
         resamples: of the bootstrap.
@@ -75,6 +73,7 @@ def summarize(
     Raises:
         ValueError: when the reference is not among the variants.
     """
+    variants = json.loads(Path(variants_file).read_text())
     if reference not in variants:
         raise ValueError(f"no variant '{reference}' to compare with, there are {', '.join(variants)}")
     parts = {
@@ -88,7 +87,7 @@ def summarize(
         for number, folds in enumerate(seeds):
             decisions = cross_fitted(folds, decision, target_sensitivity, 0)
             full = resamples if number == 0 else 0
-            reports.append(make_report(pooled[name][number], decision, min_tumor_pixels, full, decisions))
+            reports.append(make_report(pooled[name][number], decision, full, decisions))
         summary["variants"][name] = {
             "asks": variants[name]["asks"],
             "folds": len(seeds[0]),

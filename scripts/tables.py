@@ -7,13 +7,15 @@ from typing import Any
 
 __all__ = ["as_text", "table"]
 
+SEGMENTATION = ("dice", "iou", "hd95_mm", "surface_dice_2mm", "boundary_f_1mm", "boundary_f_2mm", "lesion_dice")
+
 
 def as_text(report: Mapping[str, Any]) -> str:
     """The numbers of a report that a reader looks for first."""
     segmentation, classification = report["segmentation"], report["classification"]
-    names = ["dice", "iou", "hd95_mm", "surface_dice_2mm", "boundary_f_1mm", "boundary_f_2mm", "lesion_dice"]
+    names = [name for name in SEGMENTATION if name in segmentation["mean"]]
     patients = [[p["id"], *(p[name] for name in names), p["reference_ml"]] for p in segmentation["patients"]]
-    means = [segmentation["mean"].get(name) for name in names]
+    means = [segmentation["mean"][name] for name in names]
     patients.append([f"mean of {segmentation['patients_n']} patients", *means, None])
     columns = ["n", "positives", "roc_auc", "pr_auc", "prevalence", "threshold", "sensitivity", "specificity"]
     sources = [[source, *(scores.get(c) for c in columns)] for source, scores in classification.items()]

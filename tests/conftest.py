@@ -31,6 +31,17 @@ def twins(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def unseen(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Further twins, that no weights have seen."""
+    from bundle.phantoms import write_images, write_volumes
+
+    folder = tmp_path_factory.mktemp("unseen")
+    write_volumes(folder / "brats", 2, slices=6, side=128, seed=77)
+    write_images(folder / "kaggle", 8, seed=77)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def pipeline_run(twins: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Output of one short run of the whole pipeline on the twins."""
     from bundle.pipeline import run_pipeline

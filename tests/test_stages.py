@@ -160,7 +160,11 @@ def test_notes_beside_the_weights_carry_on_what_the_stages_before_saw(pipeline_r
     ]
     split = json.loads((pipeline_run / "data" / "splits.json").read_text())["cases"]
     seen = {case: entry for case, entry in split.items() if entry["fold"] != 0}
-    assert notes[1] == {c: {"sha256": entry["sha256"], "phash": entry.get("phash")} for c, entry in seen.items()}
+    assert {case: (note["sha256"], note["phash"]) for case, note in notes[1].items()} == {
+        case: (entry["sha256"], entry.get("phash")) for case, entry in seen.items()
+    }
+    assert {note["subset"] for case, note in notes[1].items() if seen[case]["fold"] == 1} == {"val"}
+    assert {note["subset"] for case, note in notes[1].items() if seen[case]["fold"] != 1} == {"train"}
     assert notes[0].items() <= notes[1].items()
 
 

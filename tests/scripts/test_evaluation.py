@@ -252,9 +252,9 @@ def test_scoring_list_names_image_and_case_and_hides_the_label() -> None:
 @pytest.mark.parametrize(
     "seen",
     [
-        {"brats/A": {"sha256": "other", "phash": None}},
-        {"brats/renamed": {"sha256": "a", "phash": None}},
-        {"brats/recompressed": {"sha256": "other", "phash": "ff00"}},
+        {"brats/A": {"sha256": "other", "phash": None, "subset": "train"}},
+        {"brats/renamed": {"sha256": "a", "phash": None, "subset": "val"}},
+        {"brats/recompressed": {"sha256": "other", "phash": "ff00", "subset": "train"}},
     ],
     ids=["id", "content", "picture"],
 )
@@ -266,6 +266,11 @@ def test_weights_that_saw_a_case_are_refused(tmp_path: Path, seen: dict[str, Any
     with pytest.raises(ValueError, match=r"model\.pt: trained on 1 of the 1 cases to score, such as brats/A"):
         scoring_list([case], tmp_path / "model.pt")
     assert len(scoring_list([case], tmp_path / "model.pt", allow_training_cases=True)) == 1
+    if next(iter(seen.values()))["subset"] == "val":  # chosen on it: calibration may look at it
+        assert len(scoring_list([case], tmp_path / "model.pt", "val")) == 1
+    else:
+        with pytest.raises(ValueError, match="trained on 1"):
+            scoring_list([case], tmp_path / "model.pt", "val")
     assert provenance([case], tmp_path / "model.pt") == "1 cases, 1 of them scored here"
     other = {**case, "id": "brats/B", "sha256": {"image": "b"}, "phash": "0000"}
     assert provenance([other], tmp_path / "model.pt") == "1 cases, none of them scored here"

@@ -51,11 +51,11 @@ def images(*pairs: tuple[int, float], source: str = "kaggle") -> list[Row]:
 
 
 def content(answers: list[Row], segmentation: list[Row] | None = None) -> dict[str, Any]:
-    return {"facts": {"fold": 0}, "segmentation": segmentation or [], "answers": answers}
+    return {"facts": {"fold": 0}, "min_tumor_pixels": 50, "segmentation": segmentation or [], "answers": answers}
 
 
 def report(answers: list[Row], segmentation: list[Row] | None = None, **changes: Any) -> dict[str, Any]:
-    made = make_report(content(answers, segmentation), changes.pop("decision", Decision()), 50, 50, **changes)
+    made = make_report(content(answers, segmentation), changes.pop("decision", Decision()), 50, **changes)
     json.dumps(made, allow_nan=False)  # plain, and no number that JSON does not have
     return made
 
@@ -142,6 +142,8 @@ def test_folds_are_put_together_once() -> None:
     assert len(pool([first, second])["answers"]) == 2
     with pytest.raises(ValueError, match="kaggle/0 was scored in two folds"):
         pool([first, second, first])
+    with pytest.raises(ValueError, match="least pixels of a tumour slice"):
+        pool([first, {**second, "min_tumor_pixels": 10}])
 
 
 def test_every_source_has_its_own_n_beside_its_scores() -> None:

@@ -14,7 +14,8 @@ def report() -> dict[str, Any]:
         "rules": {"region": "whole tumour", "tumor_slice": "at least 50 pixels"},
         "segmentation": {
             "n": 2,
-            "mean": {"dice": 0.75, "iou": 0.6},
+            "patients_n": 2,
+            "mean": {"dice": 0.75, "iou": 0.6, "ci95": {"dice": None}},
             "patients": [
                 {"id": "brats/B", "dice": None, "iou": None, "reference_ml": 0.0},
                 {"id": "brats/A", "dice": 0.75, "iou": 0.6, "reference_ml": 12.0},
@@ -37,7 +38,7 @@ def test_every_patient_and_the_mean_have_a_line() -> None:
     lines = [line.split() for line in as_text(report()).splitlines()]
     assert ["brats/A", "0.750", "0.600", "12.000"] in lines
     assert ["brats/B", "-", "-", "0.000"] in lines
-    assert ["mean", "of", "2", "0.750", "0.600", "-"] in lines
+    assert ["mean", "of", "2", "patients", "0.750", "0.600", "-"] in lines
 
 
 def test_every_source_has_a_line_of_its_own_with_undefined_scores_as_dashes() -> None:

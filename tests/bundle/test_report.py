@@ -1,0 +1,147 @@
+"""The page says what the JSON says, and nothing else."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bundle.errors import UserError
+from bundle.report import PAGE, collect, interval, mean, number, write_report
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+COMMITTED = ROOT / "docs" / "results"
+NUMBER = re.compile(r"(?<![\w.])-?\d+(?:\.\d+)?")
+
+
+def numbers_in(content: Any) -> Iterator[float]:
+    """Every number in JSON, and those within its words."""
+    if isinstance(content, dict):
+        for key, value in content.items():
+            yield from numbers_in(key)
+            yield from numbers_in(value)
+    elif isinstance(content, list):
+        for value in content:
+            yield from numbers_in(value)
+    elif isinstance(content, str):
+        yield from (float(found) for found in NUMBER.findall(content))
+    elif isinstance(content, (int, float)):
+        yield float(content)
+
+
+def unexplained(page: str, results: Path) -> list[str]:
+    """Numbers of a page that are neither in the results, nor their negative, nor in the template's own words."""
+    values = {0.0}
+    for path in results.glob("*.json"):
+        values |= set(numbers_in(json.loads(path.read_text())))
+    known = {f"{sign * value:.3f}" for value in values for sign in (1, -1)}
+    known |= {str(int(value)) for value in values if value == int(value)}
+    template = re.sub(r"{[{%].*?[%}]}", " ", (ROOT / "bundle" / "report.md.j2").read_text(), flags=re.DOTALL)
+    known |= set(NUMBER.findall(template))
+    return [found for found in NUMBER.findall(page) if found not in known and found not in map(str, values)]
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the committed results."""
+    folder = tmp_path_factory.mktemp("docs") / "results"
+    shutil.copytree(COMMITTED, folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def page(results: Path) -> str:
+    return write_report(results, results.parent).read_text()
+
+
+def test_the_committed_page_is_what_the_committed_results_give(page: str) -> None:
+    assert (ROOT / "docs" / f"{PAGE}.md").read_text() == page, "run: python -m bundle report"
+
+
+def test_every_number_on_the_page_is_in_the_results(page: str, results: Path) -> None:
+    """T25: claims have artefacts; what is pooled over folds on the page is checked on its own below."""
+    start, end = page.index("## Where the classifier looks"), page.index("## Worst answers")
+    assert unexplained(page[:start] + page[end:], results) == []
+
+
+def test_a_number_that_was_typed_by_hand_is_found(page: str, results: Path) -> None:
+    assert unexplained(page + "\nDice 0.98765", results) == ["0.98765"]
+
+
+def test_maps_are_pooled_over_folds(page: str, results: Path) -> None:
+    rows = [
+        row
+        for path in sorted(results.glob("explanation_fold*.json"))
+        for row in json.loads(path.read_text())["sources"]["brats"]["cases"]
+        if row["energy_inside"] is not None
+    ]
+    ratio = sum(row["energy_inside"] for row in rows) / sum(row["chance"] for row in rows)
+    line = next(line for line in page.splitlines() if line.startswith("| brats |") and number(ratio) in line)
+    assert f"| {len(rows)} |" in line
+
+
+def test_sensitivity_never_stands_without_specificity_and_n(page: str) -> None:
+    """T24."""
+    for block in page.split("\n\n"):
+        if "sensitivity" in block and block.startswith("|"):
+            header = block.splitlines()[0]
+            assert "specificity" in header or "specificity" in page[page.index(block) + len(block) :][:200], header
+
+
+def test_every_part_of_the_audit_and_every_variant_is_on_the_page(page: str, results: Path) -> None:
+    summary = json.loads((results / "summary.json").read_text())
+    for variant in summary["variants"].values():
+        assert f"| {variant['asks']} |" in page
+    audit = json.loads((results / "audit_fold0.json").read_text())
+    parts = [name for name, part in audit.items() if isinstance(part, dict) and "verdict" in part]
+    assert len(parts) == 9 and all(f"| {name} |" in page for name in parts)
+
+
+def test_the_notice_and_the_worst_come_first(page: str, results: Path) -> None:
+    assert "Research use only. Not a medical device." in page[:300]
+    report = json.loads((results / "report.json").read_text())
+    worst, best = (report["segmentation"]["patients"][i]["id"] for i in (0, -1))
+    assert page.index(f"| {worst} |") < page.index(f"| {best} |")
+
+
+def test_the_html_twin_holds_its_pictures(page: str, results: Path) -> None:
+    html = (results.parent / f"{PAGE}.html").read_text()
+    assert html.count("data:image/png;base64,") == page.count("![") == 3
+    assert 'src="images' not in html and "<table>" in html
+
+
+def test_pictures_of_scans_go_into_the_html_only(results: Path, tmp_path: Path) -> None:
+    picture = results.parent / "images" / "evaluation_curves.png"
+    path = write_report(results, tmp_path, {"overlays": picture})
+    assert "overlays" not in path.read_text()
+    assert path.with_suffix(".html").read_text().count("data:image/png;base64,") == 4
+
+
+def test_making_it_again_changes_nothing(page: str, results: Path) -> None:
+    before = {path.name: path.read_bytes() for path in results.parent.rglob("*.*") if path.is_file()}
+    write_report(results, results.parent)
+    assert before == {path.name: path.read_bytes() for path in results.parent.rglob("*.*") if path.is_file()}
+
+
+def test_without_results_it_says_how_to_get_them(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="python -m bundle report --run"):
+        write_report(tmp_path, tmp_path)
+    with pytest.raises(UserError, match=r"summary\.json: missing, finish the run first"):
+        collect(tmp_path, tmp_path / "results")
+
+
+def test_numbers_are_shown_alike() -> None:
+    assert [number(value) for value in (None, 3, 0.12345, -1.0)] == ["-", "3", "0.123", "-1.000"]
+    assert [interval(bounds) for bounds in (None, [0.1, 0.25])] == ["(no interval)", "(0.100 to 0.250)"]
+    assert mean([None, 1.0, 2.0]) == 1.5 and mean([None]) is None
+
+
+def test_no_scan_is_among_the_committed_files() -> None:
+    assert sorted(path.suffix for path in COMMITTED.iterdir()) == [".json"] * len(list(COMMITTED.iterdir()))
+    drawn = {path.name for path in (ROOT / "docs" / "images").glob("evaluation_*.png")}
+    assert drawn == {"evaluation_patients.png", "evaluation_curves.png", "evaluation_ablations.png"}

@@ -1,0 +1,148 @@
+"""Weights are scored on any labelled folder, and bad folders get a clear line or a defined "undefined"."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from bundle.cli import main
+
+
+def evaluate(output: Path, model: Path, *options: str) -> int:
+    return main(["evaluate", "--output", str(output), "--model", str(model), *options])
+
+
+@pytest.fixture(scope="module")
+def model(pipeline_run: Path) -> Path:
+    return pipeline_run / "models" / "model.pt"
+
+
+@pytest.fixture(scope="module")
+def scored(unseen: Path, model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    output = tmp_path_factory.mktemp("scored")
+    folders = ["--brats", str(unseen / "brats"), "--kaggle", f"twins={unseen / 'kaggle'}"]
+    assert evaluate(output, model, *folders) == 0
+    return output
+
+
+def report_of(folder: Path) -> dict[str, Any]:
+    report: dict[str, Any] = json.loads((folder / "report.json").read_text())
+    return report
+
+
+def test_the_report_keeps_its_contract(scored: Path) -> None:
+    report = report_of(scored)
+    segmentation = report["segmentation"]
+    assert {"id", "dice", "iou", "hd95_mm"} <= segmentation["patients"][0].keys() and segmentation["n"] == 2
+    assert {"dice", "iou", "boundary_f_1mm", "boundary_f_2mm"} <= segmentation["mean"]["ci95"].keys()
+    assert set(report["classification"]) == {"brats", "twins"}
+    for scores in report["classification"].values():
+        assert {"roc_auc", "pr_auc", "sensitivity", "specificity", "n", "positives", "ci95"} <= scores.keys()
+    assert {path.name for path in scored.iterdir()} >= {"answers.json", "explanation.json", "cam_brats.png"}
+
+
+def test_an_outsiders_scorer_agrees(scored: Path, unseen: Path, model: Path) -> None:
+    """From the files that `predict` writes: ten lines of numpy for the Dice, scikit-learn for the AUC."""
+    report, answers = report_of(scored), scored / "answers"
+    assert main(["predict", str(unseen), "--output", str(answers), "--model", str(model)]) == 0
+    for patient in report["segmentation"]["patients"]:
+        name = patient["id"].removeprefix("brats/")
+        a = np.asarray(nib.load(answers / f"brats/{name}/{name}_flair_mask.nii.gz").dataobj) > 0
+        b = np.asarray(nib.load(unseen / f"brats/{name}/{name}_seg.nii.gz").dataobj) > 0
+        assert 2 * (a & b).sum() / (a.sum() + b.sum()) == pytest.approx(patient["dice"], abs=1e-6)
+        assert (a & b).sum() / (a | b).sum() == pytest.approx(patient["iou"], abs=1e-6)
+    probabilities, classes = [], []
+    for label, cls in (("yes", 1), ("no", 0)):
+        for path in sorted((answers / "kaggle" / label).glob("*.json")):
+            probabilities.append(json.loads(path.read_text())["tumor_probability"])
+            classes.append(cls)
+    assert roc_auc_score(classes, probabilities) == pytest.approx(
+        report["classification"]["twins"]["roc_auc"], abs=1e-6
+    )
+
+
+def test_training_cases_are_refused_unless_allowed(
+    twins: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images = ["--kaggle", str(twins / "kaggle")]
+    assert evaluate(tmp_path, model, *images) == 2
+    assert "model.pt: trained on" in capsys.readouterr().err and not (tmp_path / "report.json").exists()
+    assert evaluate(tmp_path, model, *images, "--allow-training-cases") == 0
+    assert "of them scored here" in report_of(tmp_path)["trained_on"]
+
+
+def test_a_renamed_and_recompressed_training_image_is_recognised(
+    twins: Path, model: Path, pipeline_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from PIL import Image
+
+    seen = json.loads((model.parent / "report.json").read_text())["model"]["trained_on"]
+    image = next(case for case in seen if case.startswith("kaggle/yes"))
+    (tmp_path / "other" / "yes").mkdir(parents=True)
+    source = Image.open(twins / image).convert("L")
+    source.save(tmp_path / "other" / "yes" / "renamed.png")
+    assert evaluate(tmp_path / "out", model, "--kaggle", str(tmp_path / "other")) == 2
+    assert "other/yes/renamed.png" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("case", ["no labels", "no folder", "nothing"])
+def test_folders_without_labels_are_refused(
+    case: str, unseen: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(unseen / "kaggle" / "yes", tmp_path / "pictures")
+    options = {
+        "no labels": ["--kaggle", str(tmp_path / "pictures")],
+        "no folder": ["--brats", str(tmp_path / "absent")],
+        "nothing": [],
+    }[case]
+    assert evaluate(tmp_path / "out", model, *options) == 2
+    message = capsys.readouterr().err.strip().splitlines()[-1]
+    assert {"no labels": "pictures", "no folder": "no such folder", "nothing": "name at least one"}[case] in message
+
+
+def test_one_class_only_is_undefined_and_said(unseen: Path, model: Path, tmp_path: Path) -> None:
+    shutil.copytree(unseen / "kaggle" / "yes", tmp_path / "one" / "yes")
+    assert evaluate(tmp_path / "out", model, "--kaggle", str(tmp_path / "one")) == 0
+    scores = report_of(tmp_path / "out")["classification"]["one"]
+    assert scores["roc_auc"] is None and scores["specificity"] is None and scores["n"] == scores["positives"] == 4
+
+
+def test_empty_masks_everywhere_have_no_dice(unseen: Path, model: Path, tmp_path: Path) -> None:
+    shutil.copytree(unseen / "brats", tmp_path / "brats")
+    for path in (tmp_path / "brats").rglob("*_seg.nii.gz"):
+        mask = nib.load(path)
+        nib.save(nib.Nifti1Image(np.zeros(mask.shape, np.uint8), mask.affine), path)
+    assert evaluate(tmp_path / "out", model, "--brats", str(tmp_path / "brats")) == 0
+    report = report_of(tmp_path / "out")
+    assert report["segmentation"]["mean"]["dice"] is None
+    assert report["segmentation"]["empty_slices"]["n"] == report["classification"]["brats"]["n"] > 0
+    assert report["classification"]["brats"]["roc_auc"] is None
+
+
+def test_a_mask_on_another_grid_is_refused_by_name(
+    unseen: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(unseen / "brats", tmp_path / "brats")
+    path = sorted((tmp_path / "brats").rglob("*_seg.nii.gz"))[0]
+    mask = nib.load(path)
+    nib.save(nib.Nifti1Image(np.asarray(mask.dataobj)[:-4].astype(np.uint8), mask.affine), path)
+    assert evaluate(tmp_path / "out", model, "--brats", str(tmp_path / "brats")) == 2
+    assert f"{path}: mask of shape" in capsys.readouterr().err
+
+
+def test_the_audit_takes_the_network_or_any_function(unseen: Path, model: Path, tmp_path: Path) -> None:
+    options = ["audit", "--kaggle", str(unseen / "kaggle"), "--output", str(tmp_path), "--model", str(model)]
+    assert main(options) == 0
+    own = json.loads((tmp_path / "audit.json").read_text())
+    assert main([*options, "--predict", "classifiers:brightest"]) == 0
+    other = json.loads((tmp_path / "audit.json").read_text())
+    assert own["within_source"]["values"] != other["within_source"]["values"]
+    assert other["cam"]["verdict"] == "not applicable"
+    assert main([*options, "--predict", "classifiers:absent"]) == 2
