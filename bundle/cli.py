@@ -84,10 +84,13 @@ def parser() -> argparse.ArgumentParser:
     sub = command("ablate", ablate, "Train and score variants of the recipe; one table out.")
     add_data(sub)
     sub.add_argument("--plan", metavar="FILE", help="what to compare (default: bundle/ablations.yaml)")
+    sub.add_argument("--seeds", type=positive, help="repetitions of every variant (default: the plan's)")
     add_processes(sub)
 
     sub = command("report", report, "Make the evaluation report of committed results, or of a finished run.")
-    sub.add_argument("--run", metavar="DIR", help="output of ablate or crossvalidate: collect its results first")
+    sub.add_argument(
+        "--run", dest="finished", metavar="DIR", help="output of ablate or crossvalidate: collect its results first"
+    )
     sub.add_argument(
         "--output", metavar="DIR", default="docs", help="gets the page, images/ and results/ (default: docs)"
     )
@@ -201,7 +204,7 @@ def ablate(options: argparse.Namespace) -> int:
     """Train and score variants."""
     from .experiments import ablation_plan, run_plan
 
-    plan = ablation_plan(options.plan, options.network)
+    plan = ablation_plan(options.plan, options.network, options.seeds)
     print(f"\nsummary: {run_plan(plan, options.output, options.brats, options.kaggle, options.processes)}")
     return 0
 
@@ -211,8 +214,8 @@ def report(options: argparse.Namespace) -> int:
     from .report import collect, write_report
 
     docs = Path(options.output)
-    if options.run:
-        collect(Path(options.run), docs / "results")
+    if options.finished:
+        collect(Path(options.finished), docs / "results")
     pictures = {Path(file).stem.replace("_", " "): Path(file) for file in options.picture}
     page = write_report(docs / "results", docs, pictures)
     print(f"report: {page}\n        {page.with_suffix('.html')}")

@@ -114,11 +114,19 @@ class Plan:
                 waiting = [chain for chain in waiting if chain not in chosen]
 
 
-def ablation_plan(path: str | Path | None = None, network: str = "cpu") -> Plan:
-    """The plan in `ablations.yaml`, or in another file of its form."""
+def ablation_plan(path: str | Path | None = None, network: str = "cpu", seeds: int | None = None) -> Plan:
+    """The plan in `ablations.yaml`, or in another file of its form.
+
+    Args:
+        path: the other file.
+        network: cpu, base or large.
+        seeds: repetitions of every variant, in place of the plan's.
+    """
     content = yaml.safe_load(Path(path or Path(__file__).with_name("ablations.yaml")).read_text())
-    variants = {name: Variant(tuple(v["steps"]), v["seeds"], v["asks"]) for name, v in content["variants"].items()}
-    command = f"ablate{f' --plan {path}' if path else ''}"
+    variants = {
+        name: Variant(tuple(v["steps"]), seeds or v["seeds"], v["asks"]) for name, v in content["variants"].items()
+    }
+    command = f"ablate{f' --plan {path}' if path else ''}{f' --seeds {seeds}' if seeds else ''}"
     return Plan(content["folds"], content["common"], content["steps"], variants, content["reference"], network, command)
 
 

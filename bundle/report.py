@@ -176,12 +176,18 @@ def number(value: float | int | None) -> str:
     """A number as the page shows it: three digits after the point, a dash where there is none."""
     if value is None:
         return "-"
-    return str(value) if isinstance(value, int) else f"{value:.3f}"
+    return str(value) if isinstance(value, int) else digits(value)
+
+
+def digits(value: float) -> str:
+    """Three digits after the point, and no minus before a zero."""
+    text = f"{value:.3f}"
+    return text.removeprefix("-") if float(text) == 0 else text
 
 
 def interval(bounds: Sequence[float] | None) -> str:
     """An interval as the page shows it."""
-    return "(no interval)" if not bounds else f"({bounds[0]:.3f} to {bounds[1]:.3f})"
+    return "(no interval)" if not bounds else f"({digits(bounds[0])} to {digits(bounds[1])})"
 
 
 def mean(values: Iterable[float | None]) -> float | None:

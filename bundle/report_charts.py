@@ -116,7 +116,7 @@ def ablations(facts: Mapping[str, Any]) -> Figure | None:
         for seed in variant["seeds"]:
             axes[0].plot(seed["segmentation"]["dice"], place, "o", color=color, alpha=0.8)
             for axis, source in zip(axes[1:], sources, strict=True):
-                axis.plot(seed["classification"][source]["roc_auc"], place, "o", color=color, alpha=0.8)
+                axis.plot(seed["classification"][source]["within_folds"]["roc_auc"], place, "o", color=color, alpha=0.8)
     axes[0].set_yticks(range(len(variants)), [v["asks"] for v in variants.values()], fontsize=8)
     axes[0].invert_yaxis()
     for axis, title in zip(axes, ["mean Dice", *(f"ROC-AUC within {source}" for source in sources)], strict=True):

@@ -7,13 +7,18 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
+import torch
 from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform
 
 from .decision import NOTICE, Decision, Kind
+from .transforms import tissue_of
 
 __all__ = ["SplitPackedd", "SummarizeAnswerd", "as_displayed", "slice_axis"]
+
+PLAUSIBLE_SHARE = 0.5  # of the tissue; a mask that is larger is shown as it is, never turned around, and flagged
+TOO_MUCH = "more than half of the head is outlined: this is no plausible tumour, or no head"
 
 
 class SplitPackedd(MapTransform):
@@ -21,7 +26,8 @@ class SplitPackedd(MapTransform):
 
     `pred` (1 + classes, H, W, D) becomes the mask's probability (1, H, W, D), a MetaTensor with the image's geometry
     (TorchScript networks return plain tensors, which `Invertd` would silently skip). The tumour logit of each slice
-    goes to `slice_logits`, float64 (D,), from the lowest slice to the highest, NaN where there is too little brain.
+    goes to `slice_logits`, float64 (D,), from the lowest slice to the highest, NaN where there is too little brain; the
+    share of the tissue that is outlined to `outlined_share`.
 
     Args:
         keys: the prediction.
@@ -37,6 +43,8 @@ class SplitPackedd(MapTransform):
         for key in self.key_iterator(d):
             packed = (d[key].as_tensor() if isinstance(d[key], MetaTensor) else d[key]).cpu()
             d["slice_logits"] = packed[1, 0, 0].double().numpy().reshape(-1)
+            tissue = tissue_of(torch.as_tensor(d[self.image_key]).movedim(-1, 0).cpu()).movedim(0, -1)  # (H, W, D)
+            d["outlined_share"] = float(((packed[0] > 0) & tissue).sum() / tissue.sum().clamp_min(1))
             d[key] = MetaTensor(packed[:1].float().sigmoid()).copy_meta_from(d[self.image_key])
         return d
 
@@ -58,10 +66,11 @@ class SummarizeAnswerd(MapTransform):
         d = dict(data)
         for key in self.key_iterator(d):
             mask = d[key]
-            d["result"] = {**d.get("result", {}), **self.summarize(mask, d["slice_logits"])}
+            answer = self.summarize(mask, d["slice_logits"], d.get("outlined_share", 0.0))
+            d["result"] = {**d.get("result", {}), **answer}
         return d
 
-    def summarize(self, mask: MetaTensor, slice_logits: np.ndarray) -> dict[str, Any]:
+    def summarize(self, mask: MetaTensor, slice_logits: np.ndarray, outlined_share: float) -> dict[str, Any]:
         """Answer for one scan: probability, state, and for a volume its slices and the tumour's size."""
         decision, has_mask = self.decision, bool((mask > 0).any())
         kind: Kind = "image" if len(slice_logits) == 1 else "volume"
@@ -74,7 +83,10 @@ class SummarizeAnswerd(MapTransform):
             "threshold": decision.of(kind).operating_point,
             "display_threshold": decision.display_threshold,
             "state": decision.state(probability, kind) if known else "no_answer",
-            "flags": _flags(decision, probability, kind, has_mask, mask.meta),
+            "flags": [
+                *_flags(decision, probability, kind, has_mask, mask.meta),
+                *([TOO_MUCH] if outlined_share > PLAUSIBLE_SHARE else []),
+            ],
         }
         if len(mask.meta["spatial_shape"]) == 3:
             axis, ascending = slice_axis(mask.meta["original_affine"])

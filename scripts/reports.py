@@ -7,7 +7,7 @@ tried, without running a network again.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -18,7 +18,7 @@ from .classification_scores import area_bins, classification_scores, curves, rel
 from .decision import NOTICE, Decision
 from .resampling import RESAMPLES, bootstrap
 
-__all__ = ["make_report", "patient_scores", "pool"]
+__all__ = ["auc_within_folds", "make_report", "patient_scores", "pool"]
 
 HARD_NEGATIVE_SLICES = 5  # a slice without tumour this near to one with is a hard negative
 COUNTS = ("id", "source", "patient", "lesions", "lesions_found", "lesions_false", "reference_ml", "predicted_ml")
@@ -27,7 +27,7 @@ Row = Mapping[str, Any]
 
 
 def pool(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Put the answers of several folds together.
+    """Put the answers of several folds together; each says from which fold it is.
 
     Raises:
         ValueError: when two folds scored the same case, or differ in what a tumour slice is.
@@ -44,7 +44,7 @@ def pool(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "facts": {},
         "min_tumor_pixels": rules.pop(),
         "segmentation": [row for part in parts for row in part["segmentation"]],
-        "answers": [row for part in parts for row in part["answers"]],
+        "answers": [{**row, "fold": number} for number, part in enumerate(parts) for row in part["answers"]],
     }
 
 
@@ -158,6 +158,10 @@ def _source(rows: Sequence[Row], decisions: Sequence[Decision], resamples: int) 
         "curves": curves(classes, probabilities),
         "reliability": reliability(classes, probabilities),
     }
+    if "fold" in known[0]:
+        within = auc_within_folds(classes, probabilities, [row["fold"] for row in known])
+        interval = bootstrap(groups, within, resamples).get("roc_auc")
+        result["within_folds"] = {**within(np.arange(len(known))), "ci95": interval}
     if kind == "volume":
         result |= _of_volumes(known, classes, scores, resamples)
     probability = [round(float(p), 6) for p in probabilities]
@@ -166,6 +170,36 @@ def _source(rows: Sequence[Row], decisions: Sequence[Decision], resamples: int) 
         for row, p in zip(known, probability, strict=True)
     ]
     return result
+
+
+def auc_within_folds(
+    classes: np.ndarray, scores: np.ndarray, folds: Sequence[int] | np.ndarray
+) -> Callable[[np.ndarray], dict[str, float | None]]:
+    """Prepare the mean over folds of the ROC-AUC within each; folds with one class only leave it.
+
+    Each fold has a network of its own, whose logits need not have the scale of the others': pooled, good networks can
+    look bad. Compared within a fold they cannot.
+
+    Args:
+        classes: (N,) of 0 and 1.
+        scores: (N,) from 0 to 1.
+        folds: (N,).
+
+    Returns:
+        From row indices (M,) to {"roc_auc"}.
+    """
+    fold_of, place = np.asarray(folds), np.zeros(len(classes), dtype=int)
+    members = {fold: np.flatnonzero(fold_of == fold) for fold in np.unique(fold_of)}
+    parts = {fold: resampled_scores(classes[rows], scores[rows], 0.5) for fold, rows in members.items()}
+    for rows in members.values():
+        place[rows] = np.arange(len(rows))
+
+    def score(rows: np.ndarray) -> dict[str, float | None]:
+        aucs = [part(place[rows[fold_of[rows] == fold]])["roc_auc"] for fold, part in parts.items()]
+        known = [auc for auc in aucs if auc is not None]
+        return {"roc_auc": float(np.mean(known)) if known else None}
+
+    return score
 
 
 def _of_volumes(known: Sequence[Row], classes: np.ndarray, scores: Any, resamples: int) -> dict[str, Any]:

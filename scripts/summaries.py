@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from sklearn.metrics import roc_auc_score
+from scipy.special import expit
 
 from .calibration import fit_decision
 from .decision import Decision
 from .files import write_json
-from .reports import make_report, patient_scores, pool
+from .reports import auc_within_folds, make_report, patient_scores, pool
 from .resampling import bootstrap, paired_difference
 from .tables import table
 
@@ -115,6 +115,7 @@ def _scores_of(report: Mapping[str, Any]) -> dict[str, Any]:
     for source, found in report["classification"].items():
         kept = {name: found.get(name) for name in ("n", "positives", *CLASSIFICATION)}
         kept["ci95"] = {name: found.get("ci95", {}).get(name) for name in CLASSIFICATION}
+        kept["within_folds"] = found.get("within_folds")
         if "mean_patient_roc_auc" in found:
             kept["mean_patient_roc_auc"] = found["mean_patient_roc_auc"]
         scores["classification"][source] = kept
@@ -142,21 +143,23 @@ def _mean_over_seeds(scores: Sequence[Mapping[str, float]]) -> dict[str, float]:
 
 def _auc_difference(
     reference: Sequence[Content], other: Sequence[Content], source: str, resamples: int
-) -> dict[str, Any] | None:
-    """Difference of the ROC-AUC within a source, on the same slices or images, with its interval over groups."""
+) -> dict[str, Any]:
+    """Difference of the ROC-AUC within source and fold, on the same slices or images, with its interval over groups."""
     sides = [[_classified(content, source) for content in side] for side in (reference, other)]
     rows = sides[0][0]
-    groups, classes = [row["group"] for row in rows], np.array([row["cls"] for row in rows])
-    logits = [[np.array([row["logit"] for row in seed]) for seed in side] for side in sides]
+    classes, groups, folds = (np.array([row[key] for row in rows]) for key in ("cls", "group", "fold"))
+    within = [
+        [auc_within_folds(classes, expit(np.array([row["logit"] for row in seed])), folds) for seed in side]
+        for side in sides
+    ]
 
     def difference(chosen: np.ndarray) -> dict[str, float | None]:
-        if len(np.unique(classes[chosen])) < 2:
-            return {"difference": None}
-        aucs = [np.mean([roc_auc_score(classes[chosen], seed[chosen]) for seed in side]) for side in logits]
-        return {"difference": float(aucs[1] - aucs[0])}
+        means = [_mean([seed(chosen)["roc_auc"] for seed in side]) for side in within]
+        return {"difference": None if None in means else float(means[1] - means[0])}  # type: ignore[operator]
 
     found = difference(np.arange(len(rows)))["difference"] if rows else None
-    return {"difference": found, "ci95": bootstrap(groups, difference, resamples).get("difference"), "n": len(rows)}
+    interval = bootstrap(groups.tolist(), difference, resamples).get("difference")
+    return {"difference": found, "ci95": interval, "n": len(rows)}
 
 
 def _classified(content: Content, source: str) -> list[Mapping[str, Any]]:
@@ -175,7 +178,8 @@ def _as_text(summary: Mapping[str, Any]) -> str:
     for name, variant in summary["variants"].items():
         seeds = variant["seeds"]
         dice = [seed["segmentation"]["dice"] for seed in seeds]
-        aucs = [[seed["classification"][source]["roc_auc"] for seed in seeds] for source in sources]
+        found = [[seed["classification"][source]["within_folds"] for seed in seeds] for source in sources]
+        aucs = [[within and within["roc_auc"] for within in source] for source in found]
         gain = variant["against_reference"]["dice"]["mean_difference"]
         rows.append([name, len(seeds), *(_mean(values) for values in (dice, *aucs)), gain])
     return table(["variant", "seeds", "dice", *(f"auc {source}" for source in sources), "dice against reference"], rows)

@@ -128,3 +128,4 @@ def test_a_plan_file_is_read(tmp_path: Path) -> None:
     (tmp_path / "plan.yaml").write_text(yaml.safe_dump(content))
     read = ablation_plan(tmp_path / "plan.yaml", "base")
     assert (read.folds, read.network, read.variants["x"]) == (4, "base", Variant(("a",), 2, "why"))
+    assert ablation_plan(tmp_path / "plan.yaml", seeds=5).variants["x"].seeds == 5

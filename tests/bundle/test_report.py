@@ -136,7 +136,7 @@ def test_without_results_it_says_how_to_get_them(tmp_path: Path) -> None:
 
 
 def test_numbers_are_shown_alike() -> None:
-    assert [number(value) for value in (None, 3, 0.12345, -1.0)] == ["-", "3", "0.123", "-1.000"]
+    assert [number(value) for value in (None, 3, 0.12345, -1.0, -1e-9)] == ["-", "3", "0.123", "-1.000", "0.000"]
     assert [interval(bounds) for bounds in (None, [0.1, 0.25])] == ["(no interval)", "(0.100 to 0.250)"]
     assert mean([None, 1.0, 2.0]) == 1.5 and mean([None]) is None
 

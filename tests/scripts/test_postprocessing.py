@@ -284,3 +284,13 @@ def test_a_tilted_scan_has_the_axis_that_is_nearest() -> None:
 def test_any_file_is_displayed_the_same_way(axcodes: str) -> None:
     image = stored(head_volume(), axcodes)
     assert np.array_equal(as_displayed(np.asarray(image.dataobj), image.affine), head_volume())
+
+
+def test_a_mask_of_nearly_everything_is_neither_turned_around_nor_believed(tmp_path: Path, answer: Answer) -> None:
+    """T14: background that outnumbers the mask, or the reverse, is no reason to swap them."""
+    path = save(stored(head_volume(), "RAS"), tmp_path / "a.nii.gz")
+    everything, little = answer(path, says(4.0, 4.0)), answer(path, sees_the_tumor)
+    head = torch.from_numpy(np.asarray(nib.load(path).dataobj)) > 0
+    assert (everything["pred"][0].as_tensor()[head] > 0).float().mean() > 0.99
+    assert any("more than half of the head" in flag for flag in everything["result"]["flags"])
+    assert not any("more than half" in flag for flag in little["result"]["flags"])

@@ -146,6 +146,14 @@ def test_folds_are_put_together_once() -> None:
         pool([first, {**second, "min_tumor_pixels": 10}])
 
 
+def test_folds_of_different_scale_are_compared_within() -> None:
+    """Two perfect networks, one of which is surer than the other."""
+    first, second = content(images((1, 9.0), (0, 5.0))), content(images((1, 1.0), (0, -5.0), source="other"))
+    renamed = [{**row, "source": "kaggle"} for row in second["answers"]]
+    scores = make_report(pool([first, content(renamed)]), Decision(), 0)["classification"]["kaggle"]
+    assert scores["roc_auc"] == 0.75 and scores["within_folds"]["roc_auc"] == 1.0
+
+
 def test_every_source_has_its_own_n_beside_its_scores() -> None:
     made = report(images((1, 1.0), (0, 0.0)) + images((1, 1.0), source="other") + slices("brats/A", [90.0], [1.0]))
     for scores in made["classification"].values():
