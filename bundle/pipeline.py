@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -86,9 +87,8 @@ def run_pipeline(
     fitted = ["answers.json", "../stage3/report.json"]
     run.step("calibration", calibrate, needs=[*store, weights["stage3"]], makes=fitted)
     scored = ["answers.json", "report.json"]
-    before = lambda: evaluate("stage1", "evaluation_stage1")  # noqa: E731
+    before, after = partial(evaluate, "stage1", "evaluation_stage1"), partial(evaluate, "stage3", "evaluation")
     run.step("evaluation_stage1", before, needs=[*store, weights["stage1"]], makes=scored)
-    after = lambda: evaluate("stage3", "evaluation")  # noqa: E731
     run.step("evaluation", after, needs=[*store, weights["stage3"], decision], makes=scored)
     report = output / "evaluation" / "report.json"
     made = ["model.pt", "report.json"]

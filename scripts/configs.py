@@ -112,7 +112,7 @@ def running_config() -> dict[str, Any]:
     Raises:
         RuntimeError: when called from outside a config.
     """
-    for frame in inspect.stack():
+    for frame in inspect.stack(context=0):
         resolver = frame.frame.f_locals.get("self")
         if isinstance(resolver, ReferenceResolver):
             return dict(resolver.items[""].get_config())
