@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
+import os
+import platform
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -220,7 +222,7 @@ def describe_run(output: Path, network: str, command: str) -> dict[str, Any]:
         if "seconds" in entry
     ]
     versions = dict(steps[-1]["versions"])
-    platform = versions.pop("platform")
+    del versions["platform"]
     store = json.loads((output / "data" / "splits.json").read_text())
     slabs = []
     for case in store["cases"]:
@@ -232,7 +234,7 @@ def describe_run(output: Path, network: str, command: str) -> dict[str, Any]:
         "command": f"python -m bundle {command} --brats DIR --kaggle DIR --output OUTPUT",
         "hours": sum(entry["seconds"] for entry in steps) / 3600,
         "trainings": len(steps),
-        "platform": platform,
+        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
         "slab_slices": slabs,
         "versions": versions,
     }
