@@ -120,7 +120,7 @@ class BestWeights:
         for subset in ("val", "train"):
             for record in datasets[subset].data:
                 entry = {**{key: record[key] for key in ("sha256", "phash")}, "subset": subset}
-                if self.seen.get(record["case"], entry)["subset"] != "train":  # once trained on, always trained on
+                if self.seen.get(record["case"], {}).get("subset") != "train":  # once trained on, always trained on
                     self.seen[record["case"]] = entry
 
     def attach(self, engine: Engine) -> None:

@@ -36,7 +36,7 @@ def unseen(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from bundle.phantoms import write_images, write_volumes
 
     folder = tmp_path_factory.mktemp("unseen")
-    write_volumes(folder / "brats", 2, slices=6, side=128, seed=77)
+    write_volumes(folder / "brats", 2, slices=8, side=128, seed=77)
     write_images(folder / "kaggle", 8, seed=77)
     return folder
 

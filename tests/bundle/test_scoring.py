@@ -85,7 +85,8 @@ def test_a_renamed_and_recompressed_training_image_is_recognised(
 
     seen = json.loads((model.parent / "report.json").read_text())["model"]["trained_on"]
     image = next(case for case in seen if case.startswith("kaggle/yes"))
-    (tmp_path / "other" / "yes").mkdir(parents=True)
+    for label in ("yes", "no"):
+        (tmp_path / "other" / label).mkdir(parents=True)
     source = Image.open(twins / image).convert("L")
     source.save(tmp_path / "other" / "yes" / "renamed.png")
     assert evaluate(tmp_path / "out", model, "--kaggle", str(tmp_path / "other")) == 2
@@ -109,6 +110,7 @@ def test_folders_without_labels_are_refused(
 
 def test_one_class_only_is_undefined_and_said(unseen: Path, model: Path, tmp_path: Path) -> None:
     shutil.copytree(unseen / "kaggle" / "yes", tmp_path / "one" / "yes")
+    (tmp_path / "one" / "no").mkdir()
     assert evaluate(tmp_path / "out", model, "--kaggle", str(tmp_path / "one")) == 0
     scores = report_of(tmp_path / "out")["classification"]["one"]
     assert scores["roc_auc"] is None and scores["specificity"] is None and scores["n"] == scores["positives"] == 4
