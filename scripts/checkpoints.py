@@ -72,7 +72,7 @@ def trained_on(weights: str | Path | None) -> dict[str, dict[str, Any]]:
     for notes in (Path(weights).with_suffix(".json"), Path(weights).with_name("report.json")):
         try:
             content = json.loads(notes.read_text())
-            content = content if "trained_on" in content else content["model"]
+            content = content.get("model", content)
             if content["sha256"] == sha256_of(weights):
                 return dict(content["trained_on"])
         except (OSError, ValueError, KeyError, TypeError):

@@ -37,6 +37,8 @@ def unseen(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     folder = tmp_path_factory.mktemp("unseen")
     write_volumes(folder / "brats", 2, slices=8, side=128, seed=77)
+    for path in sorted((folder / "brats").rglob("PHANTOM*"), reverse=True):  # files before their folders
+        path.rename(path.with_name(path.name.replace("PHANTOM", "UNSEEN")))
     write_images(folder / "kaggle", 8, seed=77)
     return folder
 

@@ -75,7 +75,7 @@ def test_training_cases_are_refused_unless_allowed(
     assert evaluate(tmp_path, model, *images) == 2
     assert "model.pt: trained on" in capsys.readouterr().err and not (tmp_path / "report.json").exists()
     assert evaluate(tmp_path, model, *images, "--allow-training-cases") == 0
-    assert "of them scored here" in report_of(tmp_path)["trained_on"]
+    assert "of them scored here" in report_of(tmp_path)["provenance"]
 
 
 def test_a_renamed_and_recompressed_training_image_is_recognised(
