@@ -159,7 +159,7 @@ def pooled_maps(explanations: Sequence[Mapping[str, Any]]) -> dict[str, dict[str
     pooled = {}
     for source in sorted({name for explanation in explanations for name in explanation["sources"]}):
         parts = [explanation["sources"][source] for explanation in explanations if source in explanation["sources"]]
-        rows = [row for part in parts for row in part["cases"]]
+        rows = [row for part in parts for row in part["cases"] if row["outside_brain"] is not None]  # those with a map
         means = {name: mean(row.get(name) for row in rows) for name in MEANS}
         inside, centre, chance = (means[name] for name in ("energy_inside", "centre_energy", "chance"))
         pooled[source] = {
