@@ -74,7 +74,7 @@ def audit_folders(
         The audit's findings.
     """
     weights, output, settings = _prepare(output, brats, kaggle, model, network, device, skip_unreadable)
-    stages.audit(weights, output, predict=predict, allow_training_cases=True, **settings)
+    stages.audit(weights, output, predict=predict, **settings)
     return output / "audit.json"
 
 

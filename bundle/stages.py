@@ -12,7 +12,7 @@ from .loading import run_workflow
 __all__ = ["OVERLAYS", "audit", "calibrate", "evaluate", "preprocess", "source_folders", "train"]
 
 OVERLAYS = {"stage1": [], "stage2": ["stage2_classification.yaml"], "stage3": ["stage3_joint.yaml"]}
-SCORING = ["inference.yaml", "evaluate.yaml"]
+SCORING = ["train.yaml", "evaluate.yaml"]
 
 
 def source_folders(brats: str | Path | None, kaggle: Sequence[str]) -> dict[str, Any]:

@@ -31,7 +31,6 @@ __all__ = [
     "assert_disjoint",
     "data_fingerprint",
     "load_split",
-    "load_subset",
     "make_split",
     "near_duplicates",
     "write_split",
@@ -238,24 +237,6 @@ def load_split(
         subsets[role].append({**case, "group": entry["group"], "phash": entry.get("phash")})
     assert_disjoint(subsets)
     return subsets
-
-
-def load_subset(
-    split_file: str | Path,
-    store_dir: str | Path,
-    fold: int,
-    modalities: Sequence[str],
-    validation: bool,
-    subset: str,
-) -> list[Case]:
-    """One set of `load_split`, whose arguments it has.
-
-    Raises:
-        ValueError: for a set that is none of train, val, test.
-    """
-    if subset not in SUBSETS:
-        raise ValueError(f"subset is '{subset}', choose one of {', '.join(SUBSETS)}")
-    return load_split(split_file, store_dir, fold, modalities, validation)[subset]
 
 
 def assert_disjoint(subsets: Mapping[str, Sequence[Case]]) -> None:

@@ -35,8 +35,8 @@ def test_training_configs_instantiate(configs: list[str], store: Path, pipeline_
 def test_evaluation_instantiates(store: Path, pipeline_run: Path, tmp_path: Path) -> None:
     weights = str(pipeline_run / "stage3" / "model.pt")
     settings = {"dataset_dir": str(store), "output_dir": str(tmp_path), "model_path": weights}
-    workflow = ready(["inference.yaml", "evaluate.yaml"], **settings)
-    assert len(workflow.parser.get_parsed_content("dataloader")) > 0
+    workflow = ready(["train.yaml", "evaluate.yaml"], **settings)
+    assert len(workflow.parser.get_parsed_content("evaluate#dataloader")) > 0
 
 
 def test_inference_instantiates(pipeline_run: Path, twins: Path, tmp_path: Path) -> None:
@@ -66,7 +66,7 @@ def test_monai_finds_every_property_of_an_inference_bundle(twins: Path, tmp_path
 RUNS = [
     ("preprocessing", ["preprocess.yaml"]),
     *(("training", configs) for configs in TRAINING),
-    ("evaluating", ["inference.yaml", "evaluate.yaml"]),
+    ("evaluating", ["train.yaml", "evaluate.yaml"]),
     ("run", ["inference.yaml"]),
 ]
 

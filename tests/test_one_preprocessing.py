@@ -51,10 +51,10 @@ def test_evaluation_reads_what_the_predictor_serves(
 
     settings = {"dataset_dir": str(served["store"]), "output_dir": str(tmp_path)}
     model = str(pipeline_run / "models" / "model.pt")
-    workflow = load_workflow(["inference.yaml", "evaluate.yaml"], model_path=model, **settings)
+    workflow = load_workflow(["train.yaml", "evaluate.yaml"], model_path=model, **settings)
     with trusting():
         workflow.initialize()
-        transform = workflow.parser.get_parsed_content("dataset").transform
+        transform = workflow.parser.get_parsed_content("evaluate#dataset").transform
     case = served["cases"][kind]
     image = transform({"image": case["image"]})["image"].as_tensor().permute(3, 0, 1, 2)[case["slices"]]
     assert digest(image) == digest(served["tensors"][kind])

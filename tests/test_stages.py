@@ -147,7 +147,7 @@ def test_weights_are_not_scored_on_what_they_were_trained_on(pipeline_run: Path,
     with pytest.raises(RuntimeError) as error:
         run_workflow(
             "evaluating",
-            ["inference.yaml", "evaluate.yaml"],
+            ["train.yaml", "evaluate.yaml"],
             model_path=str(pipeline_run / "stage3/model.pt"),
             **settings,
         )
