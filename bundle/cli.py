@@ -57,7 +57,7 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--kaggle", metavar="[NAME=]DIR", action="append", required=True, help="yes/no images; repeatable")
     sub.add_argument("--output", metavar="DIR", default="runs/pipeline", help="default: runs/pipeline")
     sub.add_argument("--preset", choices=list(PRESETS), default="quick", help="how long to train (default: quick)")
-    sub.add_argument("--network", choices=["cpu", "base", "large"], default="cpu")
+    add_training(sub)
     sub.add_argument("--seed", type=int, default=0)
     sub.add_argument("--fold", type=int, default=0, help="which fold is the test set (default: 0)")
     sub.add_argument("--device")
@@ -79,12 +79,14 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--preset", choices=list(PRESETS), default="quick", help="how long to train (default: quick)")
     sub.add_argument("--folds", type=positive, default=5, help="as many as patients leave one out (default: 5)")
     sub.add_argument("--seeds", type=positive, default=1, help="repetitions (default: 1)")
+    add_training(sub)
     add_processes(sub)
 
     sub = command("ablate", ablate, "Train and score variants of the recipe; one table out.")
     add_data(sub)
     sub.add_argument("--plan", metavar="FILE", help="what to compare (default: bundle/ablations.yaml)")
     sub.add_argument("--seeds", type=positive, help="repetitions of every variant (default: the plan's)")
+    add_training(sub)
     add_processes(sub)
 
     sub = command("report", report, "Make the evaluation report of committed results, or of a finished run.")
@@ -127,9 +129,19 @@ def add_model(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--skip-unreadable", action="store_true", help="go on without the cases that cannot be read")
 
 
+def add_training(sub: argparse.ArgumentParser) -> None:
+    """Options of any training."""
+    sub.add_argument("--network", choices=["cpu", "base", "large"], default="cpu")
+    sub.add_argument(
+        "--precision",
+        choices=["float32", "bfloat16"],
+        default="float32",
+        help="bfloat16 halves the time where the hardware computes in it (default: float32)",
+    )
+
+
 def add_processes(sub: argparse.ArgumentParser) -> None:
     """Options of many trainings."""
-    sub.add_argument("--network", choices=["cpu", "base", "large"], default="cpu")
     sub.add_argument("--processes", type=positive, default=1, help="trainings side by side, a core each (default: 1)")
 
 
@@ -164,8 +176,9 @@ def pipeline(options: argparse.Namespace) -> int:
     """Run the main job."""
     from .pipeline import run_pipeline
 
-    names = ("output", "brats", "kaggle", "preset", "network", "seed", "fold", "device", "tracking", "skip_unreadable")
-    models = run_pipeline(**{name: getattr(options, name) for name in names})
+    names = ("output", "brats", "kaggle", "preset", "network", "precision", "seed", "fold", "device", "tracking")
+    chosen = {name: getattr(options, name) for name in (*names, "skip_unreadable")}
+    models = run_pipeline(**chosen)
     print(f"\nweights and report: {models}\nreport and pictures: {models.parent / 'evaluation'}")
     return 0
 
@@ -194,7 +207,7 @@ def crossvalidate(options: argparse.Namespace) -> int:
     """Train and score in every fold."""
     from .experiments import cross_validation_plan, run_plan
 
-    plan = cross_validation_plan(options.preset, options.folds, options.seeds, options.network)
+    plan = cross_validation_plan(options.preset, options.folds, options.seeds, options.network, options.precision)
     summary = run_plan(plan, options.output, options.brats, options.kaggle, options.processes)
     print(f"\nsummary: {summary}\nreport:  {summary.with_name('report.json')}")
     return 0
@@ -204,7 +217,7 @@ def ablate(options: argparse.Namespace) -> int:
     """Train and score variants."""
     from .experiments import ablation_plan, run_plan
 
-    plan = ablation_plan(options.plan, options.network, options.seeds)
+    plan = ablation_plan(options.plan, options.network, options.seeds, options.precision)
     print(f"\nsummary: {run_plan(plan, options.output, options.brats, options.kaggle, options.processes)}")
     return 0
 

@@ -114,31 +114,38 @@ class Plan:
                 waiting = [chain for chain in waiting if chain not in chosen]
 
 
-def ablation_plan(path: str | Path | None = None, network: str = "cpu", seeds: int | None = None) -> Plan:
+def ablation_plan(
+    path: str | Path | None = None, network: str = "cpu", seeds: int | None = None, precision: str = "float32"
+) -> Plan:
     """The plan in `ablations.yaml`, or in another file of its form.
 
     Args:
         path: the other file.
         network: cpu, base or large.
         seeds: repetitions of every variant, in place of the plan's.
+        precision: of the trainings' convolutions, float32 or bfloat16.
     """
     content = yaml.safe_load(Path(path or Path(__file__).with_name("ablations.yaml")).read_text())
     variants = {
         name: Variant(tuple(v["steps"]), seeds or v["seeds"], v["asks"]) for name, v in content["variants"].items()
     }
-    command = f"ablate{f' --plan {path}' if path else ''}{f' --seeds {seeds}' if seeds else ''}"
-    return Plan(content["folds"], content["common"], content["steps"], variants, content["reference"], network, command)
+    command = f"ablate{f' --plan {path}' if path else ''}{f' --seeds {seeds}' if seeds else ''} --precision {precision}"
+    common = {**content["common"], "precision": precision}
+    return Plan(content["folds"], common, content["steps"], variants, content["reference"], network, command)
 
 
-def cross_validation_plan(preset: str, folds: int, seeds: int, network: str = "cpu") -> Plan:
+def cross_validation_plan(
+    preset: str, folds: int, seeds: int, network: str = "cpu", precision: str = "float32"
+) -> Plan:
     """The recipe of a preset, and its first stage alone, in every fold; no fold is spent on validation."""
     steps = {name: {"overlays": stages.OVERLAYS[name], "settings": PRESETS[preset][name]} for name in stages.OVERLAYS}
     variants = {
         "recipe": Variant(tuple(steps), seeds, "the recipe, three stages"),
         "stage_1": Variant(tuple(steps)[:1], seeds, "segmentation alone"),
     }
-    command = f"crossvalidate --preset {preset} --folds {folds} --seeds {seeds}"
-    return Plan(folds, {"validation": False, "num_workers": 0}, steps, variants, network=network, command=command)
+    command = f"crossvalidate --preset {preset} --folds {folds} --seeds {seeds} --precision {precision}"
+    common = {"validation": False, "num_workers": 0, "precision": precision}
+    return Plan(folds, common, steps, variants, network=network, command=command)
 
 
 def run_plan(

@@ -31,6 +31,7 @@ def run_pipeline(
     kaggle: Sequence[str],
     preset: str = "quick",
     network: str = "cpu",
+    precision: str = "float32",
     seed: int = 0,
     fold: int = 0,
     device: str | None = None,
@@ -45,6 +46,7 @@ def run_pipeline(
         kaggle: folders of images, each "DIR" or "NAME=DIR".
         preset: how long to train, a name in `presets.yaml`.
         network: cpu, base or large.
+        precision: of the training's convolutions, float32 or bfloat16.
         seed: of the split, the order and the augmentation.
         fold: which fold is the test set.
         device: torch device; the GPU if there is one.
@@ -62,14 +64,15 @@ def run_pipeline(
     shared: dict[str, Any] = {"network_name": network, "fold": fold, "dataset_dir": str(output / "data")}
     if device:
         shared["device"] = torch_device(device)
-    run = Manifest(output, {"preset": preset, "network": network, "seed": seed, "fold": fold})
+    settings = {"preset": preset, "network": network, "precision": precision, "seed": seed, "fold": fold}
+    run = Manifest(output, settings)
 
     def preprocess() -> None:
         stages.preprocess(output / "data", folders, seed=seed, skip_unreadable=skip_unreadable)
 
     def train(stage: str) -> None:
-        settings = {**shared, "seed": seed, **PRESETS[preset][stage], "tracking": tracking}
-        stages.train(stages.OVERLAYS[stage], output / stage, **settings)
+        own = {"seed": seed, "precision": precision, "tracking": tracking}
+        stages.train(stages.OVERLAYS[stage], output / stage, **shared, **own, **PRESETS[preset][stage])
 
     def calibrate() -> None:
         stages.calibrate(weights["stage3"], output / "calibration", **shared)

@@ -1,4 +1,4 @@
-"""Run the 2-D network over every slice of a scan."""
+"""How the network is run: over every slice of a scan, and in training with as many bits as asked for."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from monai.inferers import Inferer
+from monai.inferers import Inferer, SimpleInferer
 
 from .transforms import tissue_of
 
-__all__ = ["BrainSliceInferer"]
+__all__ = ["BrainSliceInferer", "PrecisionInferer"]
 
+PRECISIONS = ("float32", "bfloat16")
 NO_TUMOR = -20.0  # mask logit of a slice that is not looked at
 
 
@@ -59,3 +60,34 @@ class BrainSliceInferer(Inferer):
             packed = image.new_full((len(slices), 2, height, width), float("nan"))
             packed[:, 0] = NO_TUMOR
         return packed.unflatten(0, (batch, depth)).permute(0, 2, 3, 4, 1)  # (B, K, H, W, D)
+
+
+class PrecisionInferer(SimpleInferer):
+    """Pass a batch through the network, its convolutions in the given precision; weights and answers stay float32.
+
+    MONAI's engines can do so on CUDA only. Bfloat16 has the range of float32, so no gradient needs scaling. It halves a
+    training step on processors with instructions for it (AVX512-BF16, AMX) and slows it down several times on others.
+
+    Args:
+        precision: float32 or bfloat16.
+
+    Raises:
+        ValueError: for another precision.
+    """
+
+    def __init__(self, precision: str = "float32") -> None:
+        super().__init__()
+        if precision not in PRECISIONS:
+            raise ValueError(f"precision is '{precision}', choose one of {', '.join(PRECISIONS)}")
+        self.precision = precision
+
+    def __call__(
+        self, inputs: torch.Tensor, network: Callable[..., Any], *args: Any, **kwargs: Any
+    ) -> dict[str, torch.Tensor]:
+        """Images (B, C, H, W) -> the network's answers, by name, float32."""
+        if self.precision == "float32":
+            answers: dict[str, torch.Tensor] = network(inputs, *args, **kwargs)
+            return answers
+        with torch.autocast(inputs.device.type, dtype=getattr(torch, self.precision)):
+            answers = network(inputs.contiguous(memory_format=torch.channels_last), *args, **kwargs)
+        return {name: answer.float() for name, answer in answers.items()}

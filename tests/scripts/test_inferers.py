@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from monai.data import MetaTensor
 
-from scripts.inferers import BrainSliceInferer
+from scripts.inferers import BrainSliceInferer, PrecisionInferer
+from scripts.networks import multi_task_unet
 from scripts.transforms import BACKGROUND
 
 PROPERTY = settings(max_examples=30, deadline=None, derandomize=True)
@@ -115,3 +116,25 @@ def test_a_monai_tensor_is_answered_like_a_plain_one() -> None:
 def test_half_precision_answers_stay_in_half_precision() -> None:
     packed = BrainSliceInferer()(volumes(), lambda x: torch.cat([x, x], dim=1).half())
     assert packed.dtype == torch.float16
+
+
+def test_half_precision_answers_nearly_the_same_in_full_precision_numbers() -> None:
+    torch.manual_seed(0)
+    network, image = multi_task_unet("cpu").eval(), torch.randn(2, 1, 64, 64)
+    exact, half = (PrecisionInferer(precision)(image, network) for precision in ("float32", "bfloat16"))
+    for name, answer in exact.items():
+        assert half[name].dtype == torch.float32 and not torch.equal(half[name], answer)
+        assert torch.allclose(half[name], answer, atol=0.05 * float(answer.abs().max()))
+
+
+def test_half_precision_trains_weights_of_full_precision() -> None:
+    network = multi_task_unet("cpu")
+    answers = PrecisionInferer("bfloat16")(torch.randn(2, 1, 64, 64), network)
+    (answers["seg"].mean() + answers["cls"].mean()).backward()
+    gradients = [weight.grad for weight in network.parameters()]
+    assert all(g is not None and g.dtype == torch.float32 and torch.isfinite(g).all() for g in gradients)
+
+
+def test_an_unknown_precision_is_refused() -> None:
+    with pytest.raises(ValueError, match="precision is 'float16', choose one of float32, bfloat16"):
+        PrecisionInferer("float16")
