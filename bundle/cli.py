@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from . import __version__
 from .errors import UserError, reason_of
@@ -64,12 +65,12 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--tracking", choices=["mlflow"], help="also log to MLflow")
     sub.add_argument("--skip-unreadable", action="store_true", help="go on without the cases that cannot be read")
 
-    sub = command("evaluate", evaluate, "Score weights on folders of labelled cases.")
+    sub = command("evaluate", score, "Score weights on folders of labelled cases.")
     add_data(sub)
     add_model(sub)
     sub.add_argument("--allow-training-cases", action="store_true", help="score what the weights have seen as well")
 
-    sub = command("audit", audit, "Look for shortcuts: does the classifier see the tumour, or the source?")
+    sub = command("audit", look_for_shortcuts, "Look for shortcuts: does the classifier see the tumour, or the source?")
     add_data(sub)
     add_model(sub)
     sub.add_argument("--predict", metavar="MODULE:FUNCTION", help="audit this classifier instead of the network")
@@ -183,24 +184,30 @@ def pipeline(options: argparse.Namespace) -> int:
     return 0
 
 
-def evaluate(options: argparse.Namespace) -> int:
+def score(options: argparse.Namespace) -> int:
     """Score weights."""
-    from .scoring import evaluate_folders
+    from .stages import evaluate
 
-    names = ("output", "brats", "kaggle", "model", "network", "device", "allow_training_cases", "skip_unreadable")
-    report = evaluate_folders(**{name: getattr(options, name) for name in names})
-    print(f"\nreport: {report}")
+    score_folders(evaluate, options, allow_training_cases=options.allow_training_cases)
+    print(f"\nreport: {Path(options.output) / 'report.json'}")
     return 0
 
 
-def audit(options: argparse.Namespace) -> int:
+def look_for_shortcuts(options: argparse.Namespace) -> int:
     """Look for shortcuts."""
-    from .scoring import audit_folders
+    from .stages import audit
 
-    names = ("output", "brats", "kaggle", "model", "network", "device", "predict", "skip_unreadable")
-    findings = audit_folders(**{name: getattr(options, name) for name in names})
-    print(f"\nfindings: {findings}")
+    score_folders(audit, options, predict=options.predict)
+    print(f"\nfindings: {Path(options.output) / 'audit.json'}")
     return 0
+
+
+def score_folders(job: Callable[..., None], options: argparse.Namespace, **settings: Any) -> None:
+    """Do a job on the folders and with the weights that the options name."""
+    from .scoring import on_folders
+
+    names = ("output", "brats", "kaggle", "model", "network", "device", "skip_unreadable")
+    on_folders(job, **{name: getattr(options, name) for name in names}, **settings)
 
 
 def crossvalidate(options: argparse.Namespace) -> int:

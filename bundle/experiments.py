@@ -228,6 +228,7 @@ def summarize(plan: Plan, output: Path, folds: int) -> Path:
     answers = {
         name: {
             "asks": variant.asks,
+            "learns": learned(output, Task(0, 0, variant.steps)),
             "seeds": [
                 [
                     str(output / Task(fold, seed, variant.steps).folder / "evaluation" / "answers.json")
@@ -242,3 +243,10 @@ def summarize(plan: Plan, output: Path, folds: int) -> Path:
     run_workflow("summarizing", ["cross_validation.yaml"], reference=plan.reference, output_dir=str(output))
     write_json(output / "run.json", describe_run(output, plan.network, plan.command))
     return output / "summary.json"
+
+
+def learned(output: Path, task: Task) -> list[str]:
+    """What a chain of trainings taught the network, by what its trainings were told."""
+    configs = [read_json(output / start.folder / "config.json") for start in task.starts()]
+    flags = {"segmentation": "do_seg", "classification": "do_cls"}
+    return [name for name, flag in flags.items() if any(config[flag] for config in configs)]

@@ -54,6 +54,8 @@ def collect(run: Path, results: Path) -> None:
     shutil.rmtree(results, ignore_errors=True)
     for name, path in found.items():
         write_json(results / name, read_json(path))
+    explanations = [read_json(path) for path in sorted(results.glob("explanation_fold*.json"))]
+    write_json(results / "maps.json", pooled_maps(explanations))
 
 
 def write_report(results: Path, docs: Path, pictures: Mapping[str, Path] | None = None) -> Path:
@@ -99,13 +101,13 @@ def load(results: Path) -> dict[str, Any]:
     """Everything that the page speaks of."""
     if not (results / "report.json").is_file():
         raise UserError(f"{results}: no results here, collect them with: python -m bundle report --run OUTPUT")
-    summary, report, run = (read_json(results / f"{name}.json") for name in ("summary", "report", "run"))
+    summary, report, run, maps = (read_json(results / f"{name}.json") for name in ("summary", "report", "run", "maps"))
     audits = [read_json(path) for path in sorted(results.glob("audit_fold*.json"))]
-    explanations = [read_json(path) for path in sorted(results.glob("explanation_fold*.json"))]
     sources = report["classification"]
     rows = [{**row, "source": name} for name, found in sources.items() for row in found.get("cases", ())]
     kinds = {name: "mean_patient_roc_auc" in found for name, found in sources.items()}
-    gains = {name: reversed_gain(v["against_reference"]["dice"]) for name, v in summary["variants"].items()}
+    differences = {name: v["against_reference"]["dice"] for name, v in summary["variants"].items()}
+    gains = {name: reversed_gain(found) for name, found in differences.items() if found["n"]}
     return {
         "results": results.name,
         "summary": summary,
@@ -120,7 +122,7 @@ def load(results: Path) -> dict[str, Any]:
         "audits": audits,
         "audit_parts": [name for name, part in (audits[0] if audits else {}).items() if is_part(part)],
         "baselines": baselines(audits),
-        "cams": pooled_maps(explanations),
+        "maps": maps,
         "worst": sorted(rows, key=lambda row: -abs(row["probability"] - row["cls"]))[:WORST],
     }
 

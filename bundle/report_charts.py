@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -114,9 +115,9 @@ def ablations(facts: Mapping[str, Any]) -> Figure | None:
     for place, variant in enumerate(variants.values()):
         color = ORANGE if place == 0 else DARK
         for seed in variant["seeds"]:
-            axes[0].plot(seed["segmentation"]["dice"], place, "o", color=color, alpha=0.8)
-            for axis, source in zip(axes[1:], sources, strict=True):
-                axis.plot(seed["classification"][source]["within_folds"]["roc_auc"], place, "o", color=color, alpha=0.8)
+            aucs = [seed["classification"][source]["within_folds"]["roc_auc"] for source in sources]
+            for axis, value in zip(axes, [seed["segmentation"]["dice"], *aucs], strict=True):
+                axis.plot(math.nan if value is None else value, place, "o", color=color, alpha=0.8)
     axes[0].set_yticks(range(len(variants)), [v["asks"] for v in variants.values()], fontsize=8)
     axes[0].invert_yaxis()
     for axis, title in zip(axes, ["mean Dice", *(f"ROC-AUC within {source}" for source in sources)], strict=True):

@@ -37,11 +37,11 @@ def source_folders(brats: str | Path | None, kaggle: Sequence[str]) -> dict[str,
 
 
 def _resolved(folder: str) -> str:
-    """[NAME=]DIR with an absolute path."""
+    """[NAME=]DIR with an absolute path; a link is not followed, for the source has its name."""
     name, separator, path = str(folder).partition("=")
     if not separator or Path(folder).is_dir():
-        return str(Path(folder).resolve())
-    return f"{name}={Path(path).resolve()}"
+        return str(Path(folder).absolute())
+    return f"{name}={Path(path).absolute()}"
 
 
 def preprocess(store: Path, folders: Mapping[str, Any], **settings: Any) -> None:

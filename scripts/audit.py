@@ -24,7 +24,7 @@ from .datalists import Case
 from .decision import NOTICE
 from .explain import ExplainCases
 from .files import write_json
-from .networks import MultiTaskUNet
+from .networks import MultiTaskUNet, evaluating
 from .resampling import RESAMPLES
 from .sampling import SliceDataset
 from .tables import table
@@ -256,13 +256,8 @@ class AuditCases:
 
     def run(self) -> dict[str, Any]:
         """Write `audit.json`, print a table, and return what was written."""
-        modes = {module: module.training for module in self.network.modules()}
-        self.network.eval()
-        try:
+        with evaluating(self.network):
             found = self._audit()
-        finally:
-            for module, training in modes.items():
-                module.training = training
         report = {"notice": NOTICE, "seed": self.seed, **found}
         write_json(self.output_dir / "audit.json", report)
         rows = [[name, report[name]["n"], report[name]["verdict"], question] for name, (question, _) in PARTS.items()]

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.stats import rankdata
 from sklearn.base import ClassifierMixin, clone
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
@@ -23,27 +22,10 @@ from .readers import UnreadableImageError, decode_raster
 from .resampling import bootstrap
 from .transforms import BRIGHTEST, DARKEST, TISSUE
 
-__all__ = ["estimates", "file_properties", "forest", "grey_levels", "out_of_fold", "probe", "roc_auc"]
+__all__ = ["estimates", "file_properties", "forest", "grey_levels", "out_of_fold", "probe"]
 
 FOLDS = 5
 GREY_BINS = 32
-
-
-def roc_auc(positive: np.ndarray, scores: np.ndarray) -> float:
-    """Area under the ROC curve by ranks, ties half; NaN where a class is missing. Fast, for thousands of resamples.
-
-    Args:
-        positive: boolean (N,).
-        scores: (N,) finite, higher where positive.
-
-    >>> roc_auc(np.array([False, True, True]), np.array([0.1, 0.1, 0.7]))
-    0.75
-    """
-    count = int(positive.sum())
-    pairs = count * (len(positive) - count)
-    if pairs == 0:
-        return math.nan
-    return float(rankdata(scores)[positive].sum() - count * (count + 1) / 2) / pairs
 
 
 def estimates(

@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from .audit_baselines import estimates, file_properties, forest, out_of_fold, probe, roc_auc
+from .audit_baselines import estimates, file_properties, forest, out_of_fold, probe
+from .classification_scores import roc_auc
 
 __all__ = [
     "EXCESS",

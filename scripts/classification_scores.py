@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+from scipy.stats import rankdata
 from sklearn.metrics import (
     average_precision_score,
     brier_score_loss,
@@ -27,6 +28,7 @@ __all__ = [
     "expected_calibration_error",
     "reliability",
     "resampled_scores",
+    "roc_auc",
 ]
 
 SENSITIVITY = 0.95  # at which the specificity is stated
@@ -97,6 +99,23 @@ def classification_scores(
         _, raw = _checked(classes, raw_probabilities)
         scores |= {"brier_before": _brier(classes, raw), "ece_before": expected_calibration_error(classes, raw)}
     return scores
+
+
+def roc_auc(positive: np.ndarray, scores: np.ndarray) -> float:
+    """Area under the ROC curve by ranks, ties half; NaN where a class is missing. Fast, for thousands of resamples.
+
+    Args:
+        positive: boolean (N,).
+        scores: (N,) finite, higher where positive.
+
+    >>> roc_auc(np.array([False, True, True]), np.array([0.1, 0.1, 0.7]))
+    0.75
+    """
+    count = int(positive.sum())
+    pairs = count * (len(positive) - count)
+    if pairs == 0:
+        return math.nan
+    return float(rankdata(scores)[positive].sum() - count * (count + 1) / 2) / pairs
 
 
 def resampled_scores(

@@ -12,6 +12,7 @@ A case is a plain dict, as MONAI's datalists are:
 
 from __future__ import annotations
 
+import os
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -68,7 +69,7 @@ def _named_folders(dirs: str | Path | Sequence[str] | Mapping[str, str] | None) 
         name, separator, folder = str(entry).partition("=")
         if not separator or Path(entry).is_dir():
             name, folder = "", str(entry)
-        yield name or Path(folder).resolve().name, Path(folder)
+        yield name or Path(os.path.normpath(Path(folder).absolute())).name, Path(folder)  # a link has its own name
 
 
 def brats_cases(root: Path, modalities: Sequence[str] = ("flair",), source: str = "brats") -> list[Case]:

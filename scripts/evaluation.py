@@ -14,7 +14,7 @@ from monai.data import MetaTensor
 from .checkpoints import trained_on
 from .datalists import Case
 from .decision import Decision
-from .files import write_json
+from .files import plain, write_json
 from .postprocessing import as_displayed, slice_axis
 from .readers import BrainMriReader
 from .reports import make_report
@@ -168,5 +168,5 @@ def _volume_scores(case: Case, predicted: np.ndarray, reference: np.ndarray, aff
         "reference_ml": float(reference.sum()) * millilitres,
         "predicted_ml": float(predicted.sum()) * millilitres,
     }
-    plain = {name: value if math.isfinite(value) else None for name, value in {**scores, **volumes}.items()}
-    return {"id": case["id"], "source": case["source"], "patient": case["group"], **plain}
+    identity = {"id": case["id"], "source": case["source"], "patient": case["group"]}
+    return {**identity, **plain({**scores, **volumes})}

@@ -8,7 +8,6 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +20,8 @@ from tqdm import tqdm
 from .cam_metrics import Look, cam_scores, energy_ratio, mean_defined, rank_correlation, worst_first
 from .cam_pictures import draw_cams
 from .decision import NOTICE, Decision, Kind
-from .files import write_json
-from .networks import MultiTaskUNet
+from .files import plain, write_json
+from .networks import MultiTaskUNet, evaluating
 from .sampling import SliceDataset
 from .transforms import tissue_of
 
@@ -171,18 +170,6 @@ def _probability(decision: Decision, logits: np.ndarray, kind: Kind) -> np.ndarr
     return decision.probability(logits, kind)
 
 
-@contextmanager
-def _evaluating(network: torch.nn.Module) -> Iterator[None]:
-    """Evaluation mode for a while; then every module has its own mode back."""
-    modes = {module: module.training for module in network.modules()}
-    network.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes.items():
-            module.training = training
-
-
 class ExplainCases:
     """Explain a data set's slices, score the maps and draw the worst of each source.
 
@@ -220,7 +207,7 @@ class ExplainCases:
         records = self.dataset.data
         chosen = [i for i, record in enumerate(records) if record["kind"] == "image" or record["cls"] == 1.0]
         rows: dict[str, list[Row]] = {}
-        with _evaluating(self.network):
+        with evaluating(self.network):
             looks = tqdm(self._looks(chosen), total=len(chosen), desc="explaining", unit="slice")
             for number, look in zip(chosen, looks, strict=True):
                 rows.setdefault(records[number]["source"], []).append({"number": number, **look.row()})
@@ -266,7 +253,7 @@ class ExplainCases:
         report["sanity"] = _agreement(images, own, random)
         report["sanity_head"] = sanity(self.network, images, self.seed, "head")
         names = ["case", "index", "cls", "probability", *(OF_MASK if with_mask else ()), "outside_brain"]
-        return _plain({**report, "cases": [{name: row[name] for name in names} for row in rows]})
+        return plain({**report, "cases": [{name: row[name] for name in names} for row in rows]})
 
     def _draw(self, source: str, rows: Sequence[Row]) -> None:
         """One tile a case, at the slice with its largest lesion."""
@@ -277,12 +264,3 @@ class ExplainCases:
         shown = sorted(tiles.values(), key=worst_first)[: self.most]
         headline = f"{source}, the worst {len(shown)} of {len(tiles)}: wrong answers or maps outside the head first"
         draw_cams(list(self._looks([row["number"] for row in shown])), self.output_dir / f"cam_{source}.png", headline)
-
-
-def _plain(content: Any) -> Any:
-    """JSON has no NaN: None instead, at any depth."""
-    if isinstance(content, dict):
-        return {key: _plain(value) for key, value in content.items()}
-    if isinstance(content, list):
-        return [_plain(value) for value in content]
-    return None if isinstance(content, float) and not math.isfinite(content) else content

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
-__all__ = ["sha256_of", "write_atomic", "write_json"]
+__all__ = ["plain", "sha256_of", "write_atomic", "write_json"]
 
 
 def write_atomic(path: str | Path, write: Callable[[BinaryIO], Any]) -> None:
@@ -40,6 +41,15 @@ def write_json(path: str | Path, content: Any) -> None:
     """Write JSON atomically, indented, keys as given."""
     text = json.dumps(content, indent=1, allow_nan=False) + "\n"
     write_atomic(path, lambda file: file.write(text.encode()))
+
+
+def plain(content: Any) -> Any:
+    """JSON has no NaN and no infinity: None instead, at any depth."""
+    if isinstance(content, dict):
+        return {key: plain(value) for key, value in content.items()}
+    if isinstance(content, list):
+        return [plain(value) for value in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content
 
 
 def sha256_of(path: str | Path) -> str:

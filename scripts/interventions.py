@@ -29,9 +29,7 @@ __all__ = [
     "strip_skull",
 ]
 
-BORDER_SHARE = (
-    0.125  # of the canvas' sides: a picture's head is fitted to three quarters of them, so this lies outside it
-)
+BORDER_SHARE = 0.125  # of the canvas' sides: a head is fitted to three quarters of them, so this lies outside it
 SKULL_SHARE = 0.18  # of the radius: scalp, bone and fluid of an adult are 12 to 16 mm of some 85
 RIM_SHARE = 0.06  # of the radius: scalp alone (5 mm), where there is one, and hardly any brain
 MARGIN = 2  # pixels around a mask that go as well: a lesion's edge is blurred

@@ -1,6 +1,7 @@
 """The multi-task U-Net: one encoder, a decoder that draws the tumour, a head that says whether there is one."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import pairwise
 from typing import Any, Dict, List, Optional
 
@@ -17,6 +18,7 @@ __all__ = [
     "PackedMultiTaskUNet",
     "UNetDecoder",
     "UNetEncoder",
+    "evaluating",
     "freeze",
     "multi_task_unet",
 ]
@@ -224,3 +226,15 @@ def freeze(network: MultiTaskUNet, parts: Sequence[str]) -> MultiTaskUNet:
     for part in network.frozen:
         network.get_submodule(part).requires_grad_(False)
     return network.train(network.training)
+
+
+@contextmanager
+def evaluating(network: nn.Module) -> Iterator[None]:
+    """Evaluation mode for a while; then every module has its own mode back."""
+    modes = {module: module.training for module in network.modules()}
+    network.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes.items():
+            module.training = training

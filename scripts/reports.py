@@ -6,6 +6,7 @@ tried, without running a network again.
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
@@ -14,7 +15,7 @@ from typing import Any
 import numpy as np
 from scipy.special import expit
 
-from .classification_scores import area_bins, classification_scores, curves, reliability, resampled_scores
+from .classification_scores import area_bins, classification_scores, curves, reliability, resampled_scores, roc_auc
 from .decision import NOTICE, Decision
 from .resampling import RESAMPLES, bootstrap
 
@@ -188,15 +189,11 @@ def auc_within_folds(
     Returns:
         From row indices (M,) to {"roc_auc"}.
     """
-    fold_of, place = np.asarray(folds), np.zeros(len(classes), dtype=int)
-    members = {fold: np.flatnonzero(fold_of == fold) for fold in np.unique(fold_of)}
-    parts = {fold: resampled_scores(classes[rows], scores[rows], 0.5) for fold, rows in members.items()}
-    for rows in members.values():
-        place[rows] = np.arange(len(rows))
+    fold_of, positive = np.asarray(folds), classes > 0.5
 
     def score(rows: np.ndarray) -> dict[str, float | None]:
-        aucs = [part(place[rows[fold_of[rows] == fold]])["roc_auc"] for fold, part in parts.items()]
-        known = [auc for auc in aucs if auc is not None]
+        parts = (rows[fold_of[rows] == fold] for fold in np.unique(fold_of[rows]))
+        known = [auc for part in parts if not math.isnan(auc := roc_auc(positive[part], scores[part]))]
         return {"roc_auc": float(np.mean(known)) if known else None}
 
     return score

@@ -62,7 +62,8 @@ def summarize(
     from the other folds. The reference's out-of-fold report goes to `report.json` (its first seed).
 
     Args:
-        variants_file: JSON, by name: "asks", in words, and "seeds": for each seed the `answers.json` of every fold.
+        variants_file: JSON, by name: "asks", in words; "learns", of "segmentation" and "classification" what was
+            trained, the other is left out; and "seeds": for each seed the `answers.json` of every fold.
         reference: name of the variant that the others are compared with.
         decision: defaults, whose display threshold and volume rule hold.
         target_sensitivity: see `cross_fitted`.
@@ -77,7 +78,10 @@ def summarize(
     if reference not in variants:
         raise ValueError(f"no variant '{reference}' to compare with, there are {', '.join(variants)}")
     parts = {
-        name: [[json.loads(Path(file).read_text()) for file in files] for files in variant["seeds"]]
+        name: [
+            [_learned(json.loads(Path(file).read_text()), variant["learns"]) for file in files]
+            for files in variant["seeds"]
+        ]
         for name, variant in variants.items()
     }
     pooled = {name: [pool(folds) for folds in seeds] for name, seeds in parts.items()}
@@ -102,6 +106,14 @@ def summarize(
     return summary
 
 
+def _learned(content: Content, learns: Sequence[str]) -> Content:
+    """Answers without those of a part of the network that was never trained: they would be scores of random weights."""
+    masks = content["segmentation"] if "segmentation" in learns else []
+    if "classification" in learns:
+        return {**content, "segmentation": masks}
+    return {**content, "segmentation": masks, "answers": [{**row, "logit": None} for row in content["answers"]]}
+
+
 def _scores_of(report: Mapping[str, Any]) -> dict[str, Any]:
     """The numbers of one out-of-fold report that variants are compared by."""
     segmentation = report["segmentation"]
@@ -115,7 +127,7 @@ def _scores_of(report: Mapping[str, Any]) -> dict[str, Any]:
     for source, found in report["classification"].items():
         kept = {name: found.get(name) for name in ("n", "positives", *CLASSIFICATION)}
         kept["ci95"] = {name: found.get("ci95", {}).get(name) for name in CLASSIFICATION}
-        kept["within_folds"] = found.get("within_folds")
+        kept["within_folds"] = found.get("within_folds", {"roc_auc": None, "ci95": None})
         if "mean_patient_roc_auc" in found:
             kept["mean_patient_roc_auc"] = found["mean_patient_roc_auc"]
         scores["classification"][source] = kept
@@ -125,10 +137,8 @@ def _scores_of(report: Mapping[str, Any]) -> dict[str, Any]:
 def _compare(reference: Sequence[Content], other: Sequence[Content], margin: float, resamples: int) -> dict[str, Any]:
     """Paired over patients and clusters, on the seeds that both have; scores are averaged over seeds first."""
     seeds = min(len(reference), len(other))
-    dice = [
-        _mean_over_seeds([patient_scores(c["segmentation"], "dice") for c in side[:seeds]])
-        for side in (reference, other)
-    ]
+    sides = (reference, other) if other[0]["segmentation"] else ((), ())
+    dice = [_mean_over_seeds([patient_scores(c["segmentation"], "dice") for c in side[:seeds]]) for side in sides]
     sources = sorted({row["source"] for row in reference[0]["answers"]})
     return {
         "seeds": seeds,
@@ -138,7 +148,7 @@ def _compare(reference: Sequence[Content], other: Sequence[Content], margin: flo
 
 
 def _mean_over_seeds(scores: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    return {patient: float(np.mean([score[patient] for score in scores])) for patient in scores[0]}
+    return {patient: float(np.mean([score[patient] for score in scores])) for patient in (scores[0] if scores else ())}
 
 
 def _auc_difference(
@@ -146,7 +156,7 @@ def _auc_difference(
 ) -> dict[str, Any]:
     """Difference of the ROC-AUC within source and fold, on the same slices or images, with its interval over groups."""
     sides = [[_classified(content, source) for content in side] for side in (reference, other)]
-    rows = sides[0][0]
+    rows = sides[0][0] if sides[1][0] else []
     classes, groups, folds = (np.array([row[key] for row in rows]) for key in ("cls", "group", "fold"))
     within = [
         [auc_within_folds(classes, expit(np.array([row["logit"] for row in seed])), folds) for seed in side]
@@ -154,8 +164,8 @@ def _auc_difference(
     ]
 
     def difference(chosen: np.ndarray) -> dict[str, float | None]:
-        means = [_mean([seed(chosen)["roc_auc"] for seed in side]) for side in within]
-        return {"difference": None if None in means else float(means[1] - means[0])}  # type: ignore[operator]
+        before, after = (_mean([seed(chosen)["roc_auc"] for seed in side]) for side in within)
+        return {"difference": None if before is None or after is None else after - before}
 
     found = difference(np.arange(len(rows)))["difference"] if rows else None
     interval = bootstrap(groups.tolist(), difference, resamples).get("difference")
@@ -178,8 +188,7 @@ def _as_text(summary: Mapping[str, Any]) -> str:
     for name, variant in summary["variants"].items():
         seeds = variant["seeds"]
         dice = [seed["segmentation"]["dice"] for seed in seeds]
-        found = [[seed["classification"][source]["within_folds"] for seed in seeds] for source in sources]
-        aucs = [[within and within["roc_auc"] for within in source] for source in found]
+        aucs = [[seed["classification"][source]["within_folds"]["roc_auc"] for seed in seeds] for source in sources]
         gain = variant["against_reference"]["dice"]["mean_difference"]
         rows.append([name, len(seeds), *(_mean(values) for values in (dice, *aucs)), gain])
     return table(["variant", "seeds", "dice", *(f"auc {source}" for source in sources), "dice against reference"], rows)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from sklearn.metrics import brier_score_loss, precision_recall_curve, roc_curve
+from sklearn.metrics import brier_score_loss, precision_recall_curve, roc_auc_score, roc_curve
 
 from scripts.classification_scores import (
     area_bins,
@@ -18,6 +18,7 @@ from scripts.classification_scores import (
     expected_calibration_error,
     reliability,
     resampled_scores,
+    roc_auc,
 )
 
 NEEDS_BOTH = {"roc_auc", "pr_auc", "mcc", "specificity_at_95_sensitivity"}
@@ -380,3 +381,11 @@ def test_resampled_scores_are_the_scores_of_the_drawn_rows(seed: int, n: int, le
     expected = classification_scores(classes[rows], probabilities[rows], points[rows], 0.3)
     for name, value in found.items():
         assert value == (None if expected[name] is None else pytest.approx(expected[name], abs=1e-9)), name
+
+
+def test_auc_by_ranks_is_the_usual_one() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        positive, scores = rng.random(30) < 0.4, rng.integers(0, 6, 30).astype(float)
+        assert roc_auc(positive, scores) == pytest.approx(roc_auc_score(positive, scores))
+    assert np.isnan(roc_auc(np.ones(3, bool), np.arange(3.0))) and np.isnan(roc_auc(np.ones(0, bool), np.ones(0)))

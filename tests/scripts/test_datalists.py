@@ -192,6 +192,14 @@ def test_two_sources_of_one_name_are_refused(tmp_path: Path) -> None:
         gather_cases(tmp_path / "volumes", f"brats={first}")
 
 
+def test_a_linked_folder_has_the_name_of_the_link(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    link = tmp_path / "mine"
+    link.symlink_to(make_images(tmp_path / "k"))
+    assert {case["source"] for case in gather_cases(None, str(link))} == {"mine"}
+    monkeypatch.chdir(link)
+    assert {case["source"] for case in gather_cases(None, "yes/..")} == {"k"}
+
+
 def test_folder_with_an_equals_sign_in_its_path_is_one_folder(tmp_path: Path) -> None:
     folder = make_images(tmp_path / "date=2024" / "k")
     assert {case["source"] for case in gather_cases(None, str(folder))} == {"k"}

@@ -39,7 +39,7 @@ def variants(tmp_path: Path) -> Path:
     """File that names the answers of two variants."""
     found: dict[str, dict[str, Any]] = {}
     for name, seeds, gain, noise in (("recipe", 2, 0.0, 1.0), ("better", 1, 0.05, 0.1)):
-        found[name] = {"asks": name, "seeds": []}
+        found[name] = {"asks": name, "learns": ["segmentation", "classification"], "seeds": []}
         for seed in range(seeds):
             files = [tmp_path / f"{name}{seed}{number}.json" for number in range(3)]
             for number, file in enumerate(files):
@@ -56,6 +56,21 @@ def test_the_threshold_of_a_fold_comes_from_the_other_folds() -> None:
     assert decisions["kaggle/0-3"] == fit_decision(others, Decision(), 0.9, "predictions of the other folds", 0)
     changed = [{**parts[0], "answers": [{**row, "logit": -row["logit"]} for row in parts[0]["answers"]]}, *parts[1:]]
     assert cross_fitted(changed, Decision(), 0.9, 0)["kaggle/0-3"] == decisions["kaggle/0-3"], "its own answers"
+
+
+def test_what_a_variant_did_not_learn_is_not_scored(variants: Path, tmp_path: Path) -> None:
+    content = json.loads(variants.read_text())
+    content["masks only"] = {**content["better"], "learns": ["segmentation"]}
+    content["classes only"] = {**content["better"], "learns": ["classification"]}
+    variants.write_text(json.dumps(content))
+    found = summarize(variants, "recipe", output_dir=tmp_path, **SETTINGS)["variants"]
+    masks, classes = (found[name] for name in ("masks only", "classes only"))
+    assert masks["seeds"][0]["segmentation"]["dice"] == found["better"]["seeds"][0]["segmentation"]["dice"]
+    assert masks["seeds"][0]["classification"]["kaggle"]["within_folds"]["roc_auc"] is None
+    assert masks["against_reference"]["roc_auc"]["kaggle"] == {"difference": None, "ci95": None, "n": 0}
+    assert classes["seeds"][0]["segmentation"]["dice"] is None
+    assert classes["against_reference"]["dice"]["n"] == 0
+    assert classes["seeds"][0]["classification"] == found["better"]["seeds"][0]["classification"]
 
 
 def test_variants_are_compared_on_the_same_patients_and_images(variants: Path, tmp_path: Path) -> None:
