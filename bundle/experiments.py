@@ -203,6 +203,7 @@ def run_task(plan: Plan, output: Path, task: Task, parent: int) -> str:
         run = Manifest(output, {"step": step, "common": plan.common}, folder.with_name(f"{folder.name}.json"))
         run.step(start.folder, partial(stages.train, step["overlays"], folder, **settings), needs, ["model.pt"])
         needs = [*needs[:2], folder / "model.pt"]
+    shared |= {key: value for key, value in step["settings"].items() if key.startswith("network")}
     looked_into = task.seed == 0 and task.chain == plan.variants[plan.reference].steps
     answers = ["answers.json", "report.json", *(["explanation.json", "audit.json"] if looked_into else [])]
     run.step(f"{task.folder}/evaluation", partial(score, folder, looked_into, **shared), needs, answers)

@@ -84,15 +84,25 @@ class UNetDecoder(nn.Module):
 
 
 class ClassificationHead(nn.Module):
-    """Average the bottleneck over the head's foreground, then a small perceptron.
+    """Pool the bottleneck over the head's foreground, then a small perceptron.
 
-    Averaging over the foreground alone makes the answer independent of how much empty space surrounds the head.
+    Pooling over the foreground alone makes the answer independent of how much empty space surrounds the head.
+
+    Args:
+        in_features: channels of the bottleneck.
+        hidden: sizes of the hidden layers.
+        classes: class logits.
+        dropout: before every layer but the last.
+        peak: pool the maximum beside the average, which a small lesion hardly moves.
     """
 
-    def __init__(self, in_features: int, hidden: Sequence[int], classes: int, dropout: float) -> None:
+    def __init__(
+        self, in_features: int, hidden: Sequence[int], classes: int, dropout: float, peak: bool = False
+    ) -> None:
         super().__init__()
+        self.peak = peak
         layers: list[nn.Module] = []
-        sizes = [in_features, *hidden]
+        sizes = [in_features * (2 if peak else 1), *hidden]
         for before, after in pairwise(sizes):
             layers += [nn.Linear(before, after), nn.ReLU(inplace=True), nn.Dropout(dropout)]
         self.mlp = nn.Sequential(nn.Dropout(dropout), *layers, nn.Linear(sizes[-1], classes))
@@ -103,6 +113,9 @@ class ClassificationHead(nn.Module):
             foreground, (bottleneck.shape[2], bottleneck.shape[3])
         )  # (B, 1, h, w)
         pooled = (bottleneck * weight).sum(dim=(2, 3)) / weight.sum(dim=(2, 3)).clamp_min(1e-6)
+        if self.peak:
+            inside = bottleneck.masked_fill(weight == 0, -1.0e4).amax(dim=(2, 3)).clamp_min(-1.0)
+            pooled = torch.cat([pooled, inside], dim=1)
         return self.mlp(pooled)
 
 
@@ -118,6 +131,7 @@ class MultiTaskUNet(nn.Module):
         hidden: sizes of the head's hidden layers.
         classes: class logits; 1 means "tumour" against "none".
         dropout: of the head.
+        peak: the head pools the maximum beside the average.
 
     Raises:
         ValueError: when an image's side is not a multiple of `size_divisor`.
@@ -133,11 +147,12 @@ class MultiTaskUNet(nn.Module):
         hidden: Sequence[int] = (64,),
         classes: int = 1,
         dropout: float = 0.2,
+        peak: bool = False,
     ) -> None:
         super().__init__()
         self.encoder = UNetEncoder(in_channels, channels, stem, norm, act)
         self.decoder = UNetDecoder(channels, stem, norm, act)
-        self.head = ClassificationHead(channels[-1], hidden, classes, dropout)
+        self.head = ClassificationHead(channels[-1], hidden, classes, dropout, peak)
         self.size_divisor = stem * 2 ** (len(channels) - 1)
         self.tissue = TISSUE
         self.frozen: list[str] = []
@@ -220,8 +235,9 @@ def freeze(network: MultiTaskUNet, parts: Sequence[str]) -> MultiTaskUNet:
         parts: names of submodules ("encoder", "decoder", "head", "encoder.levels.0", ...); "encoder_but_last" is every
             level of the encoder but the deepest.
     """
-    last = len(network.encoder.levels) - 1
-    named = {"encoder_but_last": [f"encoder.levels.{index}" for index in range(last)]}
+    named = {}
+    if "encoder_but_last" in parts:
+        named["encoder_but_last"] = [f"encoder.levels.{index}" for index in range(len(network.encoder.levels) - 1)]
     network.frozen = [name for part in parts for name in named.get(part, [part])]
     for part in network.frozen:
         network.get_submodule(part).requires_grad_(False)

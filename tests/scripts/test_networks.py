@@ -123,3 +123,17 @@ def test_unfreezing_the_last_block_trains_it_alone(network: MultiTaskUNet) -> No
 def test_a_slice_without_any_tissue_gives_a_finite_answer(network: MultiTaskUNet) -> None:
     answer = network.eval()(torch.full((1, 1, 64, 64), BACKGROUND))
     assert torch.isfinite(answer["cls"]).all() and torch.isfinite(answer["seg"]).all()
+
+
+def test_a_head_that_pools_the_peak_sees_a_small_lesion_anywhere() -> None:
+    torch.manual_seed(0)
+    network = multi_task_unet("cpu", peak=True).eval()
+    bottleneck, foreground = torch.rand(1, 256, 8, 8), torch.ones(1, 1, 64, 64)
+    foreground[..., 32:] = 0.0  # the right half is empty
+    with torch.no_grad():
+        plain = network.head(bottleneck, foreground)
+        for column, seen in ((0, True), (7, False)):
+            changed = bottleneck.clone()
+            changed[..., 3, column] += 5.0
+            assert torch.equal(network.head(changed, foreground), plain) is not seen
+    assert network(head_image(2))["cls"].isfinite().all()
