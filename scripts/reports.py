@@ -10,6 +10,7 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from fnmatch import fnmatch
 from typing import Any
 
 import numpy as np
@@ -54,6 +55,7 @@ def make_report(
     decision: Decision,
     resamples: int = RESAMPLES,
     decisions: Mapping[str, Decision] | None = None,
+    silver: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Everything that was scored.
 
@@ -62,6 +64,7 @@ def make_report(
         decision: temperature and thresholds, fitted on other cases.
         resamples: of the bootstrap.
         decisions: by case, where every fold has its own; `decision` is for the rest.
+        silver: patterns of volumes' names whose masks algorithms made; the mean over the others stands beside.
     """
     decisions = decisions or {}
     sources: dict[str, list[Row]] = defaultdict(list)
@@ -78,7 +81,11 @@ def make_report(
             "interval": f"95 %, {resamples} bootstrap resamples of patients or clusters",
             "hard_negative": f"a slice without tumour, at most {HARD_NEGATIVE_SLICES} slices from one with",
         },
-        "segmentation": _segmentation(content["segmentation"], content["answers"], resamples),
+        "segmentation": {
+            **_segmentation(content["segmentation"], resamples),
+            **({"manual": _manual(content["segmentation"], silver, resamples)} if silver else {}),
+            "empty_slices": _empty_slices(content["answers"]),
+        },
         "classification": {
             name: _source(rows, [decisions.get(row["case"], decision) for row in rows], resamples)
             for name, rows in sorted(sources.items())
@@ -95,7 +102,7 @@ def patient_scores(rows: Sequence[Row], name: str) -> dict[str, float]:
     return {patient: float(np.mean(values)) for patient, values in scores.items()}
 
 
-def _segmentation(volumes: Sequence[Row], answers: Sequence[Row], resamples: int) -> dict[str, Any]:
+def _segmentation(volumes: Sequence[Row], resamples: int) -> dict[str, Any]:
     names = [name for name in (volumes[0] if volumes else ()) if name not in COUNTS]
     mean: dict[str, Any] = {}
     intervals: dict[str, Any] = {}
@@ -105,9 +112,16 @@ def _segmentation(volumes: Sequence[Row], answers: Sequence[Row], resamples: int
         "n": len(volumes),
         "patients_n": len({row["patient"] for row in volumes}),
         "mean": {**mean, "ci95": intervals},
-        "empty_slices": _empty_slices(answers),
         "patients": sorted(volumes, key=lambda row: row["dice"] if row["dice"] is not None else -1.0),
     }
+
+
+def _manual(volumes: Sequence[Row], silver: Sequence[str], resamples: int) -> dict[str, Any]:
+    """Dice of the patients whose masks were drawn by hand."""
+    drawn = [row for row in volumes if not any(fnmatch(row["id"].rpartition("/")[2], name) for name in silver)]
+    scores = patient_scores(drawn, "dice")
+    mean, interval = _mean_over(scores, resamples)
+    return {"n": len(scores), "dice": mean, "ci95": interval, "worst_dice": min(scores.values(), default=None)}
 
 
 def _mean_over(scores: Mapping[str, float], resamples: int) -> tuple[float | None, list[float] | None]:

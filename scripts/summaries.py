@@ -55,6 +55,7 @@ def summarize(
     margin: float,
     resamples: int,
     output_dir: str | Path,
+    silver: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Write `summary.json`: every variant's scores over all folds and seeds, and each against the reference.
 
@@ -70,6 +71,7 @@ def summarize(
         margin: see `paired_difference`.
         resamples: of the bootstrap.
         output_dir: gets both files.
+        silver: see `make_report`.
 
     Raises:
         ValueError: when the reference is not among the variants.
@@ -91,7 +93,7 @@ def summarize(
         for number, folds in enumerate(seeds):
             decisions = cross_fitted(folds, decision, target_sensitivity, 0)
             full = resamples if number == 0 else 0
-            reports.append(make_report(pooled[name][number], decision, full, decisions))
+            reports.append(make_report(pooled[name][number], decision, full, decisions, silver))
         summary["variants"][name] = {
             "asks": variants[name]["asks"],
             "folds": len(seeds[0]),
@@ -123,6 +125,7 @@ def _scores_of(report: Mapping[str, Any]) -> dict[str, Any]:
         "classification": {},
     }
     scores["segmentation"]["ci95"] = {name: intervals.get(name) for name in SEGMENTATION}
+    scores["segmentation"]["manual"] = segmentation.get("manual")
     scores["segmentation"]["patients"] = {row["id"]: row["dice"] for row in segmentation["patients"]}
     for source, found in report["classification"].items():
         kept = {name: found.get(name) for name in ("n", "positives", *CLASSIFICATION)}

@@ -96,3 +96,11 @@ def test_the_report_is_out_of_fold_and_of_every_case(variants: Path, tmp_path: P
 def test_a_missing_reference_is_named(variants: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no variant 'other'"):
         summarize(variants, "other", output_dir=tmp_path, **SETTINGS)
+
+
+def test_masks_that_algorithms_made_are_left_out_of_a_mean_of_their_own(variants: Path, tmp_path: Path) -> None:
+    found = summarize(variants, "recipe", output_dir=tmp_path, silver=["?b", "1*"], **SETTINGS)["variants"]["recipe"]
+    manual = found["seeds"][0]["segmentation"]["manual"]
+    assert manual["n"] == 2 and manual["dice"] == pytest.approx(0.6) and manual["worst_dice"] == pytest.approx(0.5)
+    without = summarize(variants, "recipe", output_dir=tmp_path, **SETTINGS)["variants"]["recipe"]
+    assert without["seeds"][0]["segmentation"]["manual"] is None
