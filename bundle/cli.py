@@ -80,6 +80,7 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--preset", choices=list(PRESETS), default="quick", help="how long to train (default: quick)")
     sub.add_argument("--folds", type=positive, default=5, help="as many as patients leave one out (default: 5)")
     sub.add_argument("--seeds", type=positive, default=1, help="repetitions (default: 1)")
+    sub.add_argument("--release", metavar="DIR", help="then train on every case, and put weights and report there")
     add_training(sub)
     add_processes(sub)
 
@@ -212,11 +213,14 @@ def score_folders(job: Callable[..., None], options: argparse.Namespace, **setti
 
 def crossvalidate(options: argparse.Namespace) -> int:
     """Train and score in every fold."""
-    from .experiments import cross_validation_plan, run_plan
+    from .experiments import cross_validation_plan, release_trained_on_all, run_plan
 
     plan = cross_validation_plan(options.preset, options.folds, options.seeds, options.network, options.precision)
     summary = run_plan(plan, options.output, options.brats, options.kaggle, options.processes)
     print(f"\nsummary: {summary}\nreport:  {summary.with_name('report.json')}")
+    if options.release:
+        release_trained_on_all(plan, summary.parent, Path(options.release))
+        print(f"weights: {Path(options.release) / 'model.pt'}")
     return 0
 
 

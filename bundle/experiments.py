@@ -26,8 +26,9 @@ from .loading import run_workflow
 from .manifest import Manifest, read_json, write_json
 from .presets import PRESETS
 from .report import describe_run
+from .weights import release
 
-__all__ = ["Plan", "Task", "ablation_plan", "cross_validation_plan", "run_plan"]
+__all__ = ["Plan", "Task", "ablation_plan", "cross_validation_plan", "release_trained_on_all", "run_plan"]
 
 Chain = tuple[str, ...]
 
@@ -49,16 +50,17 @@ class Variant:
 
 @dataclass(frozen=True)
 class Task:
-    """A chain of trainings, in one fold, by one seed."""
+    """A chain of trainings, in one fold, by one seed; without a fold every case trains."""
 
-    fold: int
+    fold: int | None
     seed: int
     chain: Chain
 
     @property
     def folder(self) -> str:
         """Where the weights of the chain's last step are."""
-        return f"runs/fold{self.fold}_seed{self.seed}/{'+'.join(self.chain)}"
+        fold = "all" if self.fold is None else f"fold{self.fold}"
+        return f"runs/{fold}_seed{self.seed}/{'+'.join(self.chain)}"
 
     def starts(self) -> list[Task]:
         """The chain's beginnings, from its first step to the whole of it."""
@@ -186,28 +188,46 @@ def number_of_folds(split_file: Path) -> int:
 
 
 def run_task(plan: Plan, output: Path, task: Task, parent: int) -> str:
-    """Train what is not trained yet of a chain, then score its end; a worker ends with its parent."""
+    """Train a chain and score its end, where that is not done yet; a worker ends with its parent."""
     import torch
 
     if os.getpid() != parent:
         threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     torch.set_num_threads(1)
+    folder = train_chain(plan, output, task)
+    settings = _settings(plan, output, task)
+    settings |= {k: v for k, v in plan.steps[task.chain[-1]]["settings"].items() if k.startswith("network")}
+    looked_into = task.seed == 0 and task.chain == plan.variants[plan.reference].steps
+    answers = ["answers.json", "report.json", *(["explanation.json", "audit.json"] if looked_into else [])]
+    needs = [output / "data" / "store.json", output / "data" / "splits.json", folder / "model.pt"]
+    run = _manifest(plan, output, task)
+    run.step(f"{task.folder}/evaluation", partial(score, folder, looked_into, **settings), needs, answers)
+    return task.folder
+
+
+def train_chain(plan: Plan, output: Path, task: Task) -> Path:
+    """Train what is not trained yet of a chain; return the folder of its end's weights."""
     needs = [output / "data" / "store.json", output / "data" / "splits.json"]
-    shared = {"dataset_dir": str(output / "data"), "fold": task.fold, "network_name": plan.network}
-    shared["validation"] = plan.common["validation"]
     for start in task.starts():
         step, folder = plan.steps[start.chain[-1]], output / start.folder
         before = {"initial_weights": str(needs[-1])} if len(start.chain) > 1 else {}
-        settings = {"seed": task.seed, **shared, **before, **plan.common, **step["settings"]}
-        # beside the folder, which a step that starts anew removes
-        run = Manifest(output, {"step": step, "common": plan.common}, folder.with_name(f"{folder.name}.json"))
+        settings = {"seed": task.seed, **_settings(plan, output, task), **before, **plan.common, **step["settings"]}
+        run = _manifest(plan, output, start)
         run.step(start.folder, partial(stages.train, step["overlays"], folder, **settings), needs, ["model.pt"])
         needs = [*needs[:2], folder / "model.pt"]
-    shared |= {key: value for key, value in step["settings"].items() if key.startswith("network")}
-    looked_into = task.seed == 0 and task.chain == plan.variants[plan.reference].steps
-    answers = ["answers.json", "report.json", *(["explanation.json", "audit.json"] if looked_into else [])]
-    run.step(f"{task.folder}/evaluation", partial(score, folder, looked_into, **shared), needs, answers)
-    return task.folder
+    return folder
+
+
+def _settings(plan: Plan, output: Path, task: Task) -> dict[str, Any]:
+    """What training and scoring share."""
+    named = {"network_name": plan.network, "validation": plan.common["validation"]}
+    return {"dataset_dir": str(output / "data"), "fold": task.fold, **named}
+
+
+def _manifest(plan: Plan, output: Path, task: Task) -> Manifest:
+    """What was run for the end of a chain: a file beside its folder, which a step that starts anew removes."""
+    folder, step = output / task.folder, plan.steps[task.chain[-1]]
+    return Manifest(output, {"step": step, "common": plan.common}, folder.with_name(f"{folder.name}.json"))
 
 
 def score(folder: Path, looked_into: bool, **settings: Any) -> None:
@@ -251,3 +271,18 @@ def learned(output: Path, task: Task) -> list[str]:
     configs = [read_json(output / start.folder / "config.json") for start in task.starts()]
     flags = {"segmentation": "do_seg", "classification": "do_cls"}
     return [name for name, flag in flags.items() if any(config[flag] for config in configs)]
+
+
+def release_trained_on_all(plan: Plan, output: Path, models: Path) -> None:
+    """Train the reference on every case; its weights go with the out-of-fold scores and decision of the same recipe.
+
+    Raises:
+        UserError: when the plan has not been run to its end.
+    """
+    if not (output / "report.json").is_file():
+        raise UserError(f"{output / 'report.json'}: missing, finish the run first")
+    trained = train_chain(plan, output, Task(None, 0, plan.variants[plan.reference].steps))
+    report = read_json(output / "report.json")
+    decision = report.pop("decision_out_of_fold")
+    scored = "out-of-fold: every case by weights of the same recipe that never saw it; the released ones saw all"
+    release(trained, {**report, "decision": decision, "scored": scored}, models)

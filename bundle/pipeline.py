@@ -10,17 +10,16 @@ OUTPUT/manifest.json     what was run with which versions, settings, seeds, hash
 
 from __future__ import annotations
 
-import json
-import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from . import __version__, stages
+from . import stages
 from .loading import torch_device
-from .manifest import Manifest, sha256, write_json
+from .manifest import Manifest, read_json
 from .presets import PRESETS
+from .weights import release
 
 __all__ = ["run_pipeline"]
 
@@ -95,24 +94,9 @@ def run_pipeline(
     run.step("evaluation", after, needs=[*store, weights["stage3"], decision], makes=scored)
     report = output / "evaluation" / "report.json"
     made = ["model.pt", "report.json"]
-    run.step("models", lambda: release(output, shared), needs=[report, weights["stage3"]], makes=made)
+
+    def finish() -> None:
+        release(output / "stage3", read_json(report), output / "models")
+
+    run.step("models", finish, needs=[report, weights["stage3"]], makes=made)
     return output / "models"
-
-
-def release(output: Path, shared: Mapping[str, Any]) -> None:
-    """Put the final weights and their report side by side, with what they were trained on."""
-    weights, models = output / "stage3" / "model.pt", output / "models"
-    models.mkdir(exist_ok=True)
-    shutil.copyfile(weights, models / ".model.pt.tmp")
-    (models / ".model.pt.tmp").replace(models / "model.pt")
-    config = json.loads((output / "stage3" / "config.json").read_text())
-    notes = json.loads((output / "stage3" / "model.json").read_text())
-    report = json.loads((output / "evaluation" / "report.json").read_text())
-    report["model"] = {
-        "version": __version__,
-        "sha256": sha256(models / "model.pt"),
-        "network_name": shared["network_name"],
-        "modalities": config["modalities"],
-        "trained_on": notes["trained_on"],
-    }
-    write_json(models / "report.json", report)

@@ -1,15 +1,19 @@
-"""Which weights, and how their network was trained."""
+"""Which weights, how their network was trained, and how they are released."""
 
 from __future__ import annotations
 
 import json
+import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from . import __version__
 from .errors import UserError
 from .loading import BUNDLE_ROOT
+from .manifest import read_json, sha256, write_json
 
-__all__ = ["find_weights", "trained_as"]
+__all__ = ["find_weights", "release", "trained_as"]
 
 
 def find_weights(model: str | Path | None, root: Path = BUNDLE_ROOT) -> Path:
@@ -37,3 +41,25 @@ def trained_as(model_path: Path, network: str | None = None) -> dict[str, Any]:
         return {**{key: model[key] for key in ("network_name", "modalities") if key in model}, **named}
     except (OSError, ValueError, KeyError, TypeError):
         return named
+
+
+def release(trained: Path, report: Mapping[str, Any], models: Path) -> None:
+    """Put weights and their report side by side, with what they were trained on.
+
+    Args:
+        trained: folder of a finished training.
+        report: what is known of the weights: scores, decision.
+        models: gets model.pt and report.json.
+    """
+    models.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(trained / "model.pt", models / ".model.pt.tmp")
+    (models / ".model.pt.tmp").replace(models / "model.pt")
+    config, notes = read_json(trained / "config.json"), read_json(trained / "model.json")
+    model = {
+        "version": __version__,
+        "sha256": sha256(models / "model.pt"),
+        "network_name": config["network_name"],
+        "modalities": config["modalities"],
+        "trained_on": notes["trained_on"],
+    }
+    write_json(models / "report.json", {**report, "model": model})

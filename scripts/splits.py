@@ -195,7 +195,7 @@ def data_fingerprint(cases: Iterable[Case]) -> str:
 def load_split(
     split_file: str | Path,
     store_dir: str | Path,
-    fold: int = 0,
+    fold: int | None = 0,
     modalities: Sequence[str] | None = None,
     validation: bool = True,
 ) -> dict[str, list[Case]]:
@@ -204,7 +204,7 @@ def load_split(
     Args:
         split_file: from `write_split`.
         store_dir: the slice store that it was made for.
-        fold: the test fold; all cases are the test set where the split has one fold only.
+        fold: the test fold; all cases are the test set where the split has one fold only. None: every case trains.
         modalities: what the store must hold; None asks nothing.
         validation: False lets the validation fold train as well.
 
@@ -224,7 +224,7 @@ def load_split(
     split = json.loads(Path(split_file).read_text())
     if split["data_fingerprint"] != data_fingerprint(cases):
         raise ValueError(f"{split_file}: made for other data than {store_dir} holds; run preprocessing again")
-    if fold not in range(split["folds"]):
+    if fold is not None and fold not in range(split["folds"]):
         raise ValueError(f"fold is {fold}, {split_file} has folds 0 to {split['folds'] - 1}")
     subsets: dict[str, list[Case]] = {name: [] for name in SUBSETS}
     counts: dict[str, int] = {}  # folds of volumes and of images
@@ -232,11 +232,17 @@ def load_split(
         counts[case["kind"]] = max(counts.get(case["kind"], 0), 1 + split["cases"][case["id"]]["fold"])
     for case in cases:
         entry = split["cases"][case["id"]]
-        count = counts[case["kind"]]
-        role = {(fold + 1) % count: "val" if validation else "train", fold % count: "test"}.get(entry["fold"], "train")
+        role = "train" if fold is None else _role(entry["fold"], fold, counts[case["kind"]], validation)
         subsets[role].append({**case, "group": entry["group"], "phash": entry.get("phash")})
     assert_disjoint(subsets)
     return subsets
+
+
+def _role(own: int, fold: int, count: int, validation: bool) -> str:
+    """Which set a case of a fold is in, where `fold` of `count` tests."""
+    if own == fold % count:
+        return "test"
+    return "val" if validation and own == (fold + 1) % count else "train"
 
 
 def assert_disjoint(subsets: Mapping[str, Sequence[Case]]) -> None:

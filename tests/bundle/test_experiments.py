@@ -9,7 +9,15 @@ import pytest
 import yaml
 
 from bundle.errors import UserError
-from bundle.experiments import Plan, Variant, ablation_plan, cross_validation_plan, run_plan
+from bundle.experiments import (
+    Plan,
+    Variant,
+    ablation_plan,
+    cross_validation_plan,
+    release_trained_on_all,
+    run_plan,
+)
+from bundle.manifest import sha256
 
 SHORT = {"max_epochs": 1, "samples_per_epoch": 16, "batch_size": 8}
 STEPS = {
@@ -108,6 +116,24 @@ def test_running_again_trains_nothing(finished: Path, twins: Path) -> None:
     run_plan(plan(recipe=(("a", "b"), 1), stage_1=(("a",), 1)), finished, twins / "brats", [str(twins / "kaggle")])
     assert weights == {path: path.stat().st_mtime_ns for path in finished.glob("runs/*/*/model.pt")}
     assert answers == {path: path.read_bytes() for path in answers} and len(answers) == 6
+
+
+def test_released_weights_saw_every_case_and_bear_the_scores_of_those_that_did_not(
+    finished: Path, tmp_path: Path
+) -> None:
+    release_trained_on_all(plan(recipe=(("a", "b"), 1), stage_1=(("a",), 1)), finished, tmp_path / "models")
+    report = json.loads((tmp_path / "models" / "report.json").read_text())
+    scored = json.loads((finished / "report.json").read_text())
+    split = json.loads((finished / "data" / "splits.json").read_text())["cases"]
+    assert report["model"]["sha256"] == sha256(tmp_path / "models" / "model.pt")
+    assert {id: entry["subset"] for id, entry in report["model"]["trained_on"].items()} == dict.fromkeys(split, "train")
+    assert report["decision"] == scored["decision_out_of_fold"] and report["segmentation"] == scored["segmentation"]
+    assert report["scored"].startswith("out-of-fold") and "decision_out_of_fold" not in report
+
+
+def test_weights_of_an_unfinished_run_are_not_released(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"report\.json: missing, finish the run first"):
+        release_trained_on_all(plan(recipe=(("a",), 1)), tmp_path, tmp_path / "models")
 
 
 def test_another_plan_in_the_same_folder_is_refused(finished: Path, twins: Path) -> None:

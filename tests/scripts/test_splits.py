@@ -265,6 +265,12 @@ def test_split_of_other_data_is_refused_and_kept(store: Path, split_file: Path, 
     assert json.loads(path.read_text()) == other
 
 
+def test_without_a_fold_every_case_trains(store: Path, split_file: Path) -> None:
+    subsets = load_split(split_file, store, fold=None)
+    assert len(subsets["train"]) == len(json.loads(split_file.read_text())["cases"])
+    assert subsets["val"] == subsets["test"] == []
+
+
 def test_missing_split_is_said(store: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no split here"):
         load_split(tmp_path / "absent.json", store)
