@@ -157,7 +157,7 @@ def baselines(audits: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def pooled_maps(explanations: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Grad-CAM's scores over all folds: means over maps; what was asked of random weights, mean over folds."""
+    """Scores of the maps over all folds: means over maps; what was asked of random weights, mean over folds."""
     pooled = {}
     for source in sorted({name for explanation in explanations for name in explanation["sources"]}):
         parts = [explanation["sources"][source] for explanation in explanations if source in explanation["sources"]]

@@ -20,7 +20,7 @@ __all__ = ["draw_cams"]
 matplotlib.use("Agg")
 
 COLOURS, OPACITY = "inferno", 0.7  # brightness rises with the value, so it reads with any colour vision, and in grey
-LEGEND = "colour: Grad-CAM of 'tumour', as a share of its maximum    teal outline: reference    research use only"
+LEGEND = "colour: HiResCAM of 'tumour', as a share of its maximum    teal outline: reference    research use only"
 LABELS = {1.0: "tumour", 0.0: "no tumour"}
 
 

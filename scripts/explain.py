@@ -46,9 +46,10 @@ Row = dict[str, Any]
 def explain(network: MultiTaskUNet, image: Tensor) -> dict[str, Tensor]:
     """Predict, and show where in this very image the first class logit comes from; one pass through the encoder.
 
-    The map is Grad-CAM at the bottleneck: channels weighted by the spatial mean of the logit's gradient, summed,
-    negative values cut, enlarged and divided by the map's own maximum. The gradient is averaged over the plane, so
-    features outside the head show too, although the classifier's pooling gives them little weight or none.
+    The map is HiResCAM at the bottleneck: features times the logit's gradient, place by place, summed over channels,
+    negative values cut, enlarged and divided by the map's own maximum. Grad-CAM averages the gradient over the plane
+    first, so that features outside the head show too, although the head's pooling gives them no weight; where it pools
+    the whole plane alike, both maps are the same.
 
     Only the head is differentiated. Parameters, their gradients and the network's mode stay as they are, and it works
     within `torch.no_grad` and `torch.inference_mode`.
@@ -66,7 +67,8 @@ def explain(network: MultiTaskUNet, image: Tensor) -> dict[str, Tensor]:
             or an image's side is not a multiple of `size_divisor`.
 
     Reference:
-        Selvaraju et al., Grad-CAM: Visual Explanations from Deep Networks via Gradient-based Localization, ICCV 2017.
+        Selvaraju et al., Grad-CAM: Visual Explanations from Deep Networks via Gradient-based Localization, ICCV 2017;
+        Draelos and Carin, Use HiResCAM instead of Grad-CAM for faithful explanations, 2020 (2011.08891).
     """
     features, cls, cam = _encode(network, image)
     with torch.inference_mode(False), torch.no_grad():
@@ -86,8 +88,7 @@ def _encode(network: MultiTaskUNet, image: Tensor) -> tuple[list[Tensor], Tensor
             cls = network.head(bottleneck, foreground)
             (gradient,) = torch.autograd.grad(cls[:, 0].sum(), bottleneck)  # images do not mix: a sum keeps them apart
         with torch.no_grad():
-            weights = gradient.float().mean(dim=(2, 3), keepdim=True)  # (B, F, 1, 1)
-            cam = (weights * features[-1].float()).sum(dim=1, keepdim=True).relu()
+            cam = (gradient.float() * features[-1].float()).sum(dim=1, keepdim=True).relu()  # (B, 1, h, w)
             cam = interpolate(cam, size=image.shape[-2:], mode="bilinear", align_corners=False)
             highest = cam.amax(dim=(2, 3), keepdim=True)
             cam = cam / torch.where(highest > 0, highest, 1.0)

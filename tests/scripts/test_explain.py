@@ -1,4 +1,4 @@
-"""Where the classifier looks: the map is Grad-CAM of the very prediction, and its checks find what they should."""
+"""Where the classifier looks: the map is HiResCAM of the very prediction, and its checks find what they should."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from pytorch_grad_cam import GradCAM
+from pytorch_grad_cam import GradCAM, HiResCAM
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from scipy import ndimage
 from torch import Tensor, nn
@@ -67,14 +67,14 @@ class ClassesOnly(nn.Module):
 
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize(("options", "side"), [(SMALL, 64), ({"channels": (16, 32, 64, 128, 256), "stem": 2}, 128)])
-def test_map_is_grad_cam_as_another_package_computes_it(options: dict[str, Any], side: int, seed: int) -> None:
+def test_map_is_hires_cam_as_another_package_computes_it(options: dict[str, Any], side: int, seed: int) -> None:
     network = made_network(seed, **options)
     images = head_images(6, side, seed)
     compared = 0
     for _ in range(2):  # the class and its opposite, so that every image has a map of one of them
         network.head.mlp[-1].weight.data.neg_()
         ours = explain(network, images)["cam"][:, 0].numpy()
-        with GradCAM(ClassesOnly(network), [network.encoder.levels[-1]]) as reference_cam:
+        with HiResCAM(ClassesOnly(network), [network.encoder.levels[-1]]) as reference_cam:
             theirs = reference_cam(images, targets=[ClassifierOutputTarget(0)] * len(images))
         for own, reference in zip(ours, theirs, strict=True):
             if own.max() == 0:
@@ -84,6 +84,16 @@ def test_map_is_grad_cam_as_another_package_computes_it(options: dict[str, Any],
                 np.testing.assert_allclose((own - own.min()) / np.ptp(own), reference, atol=5e-3)
                 compared += 1
     assert compared >= len(images)
+
+
+def test_where_the_head_pools_the_whole_plane_alike_the_map_is_grad_cam() -> None:
+    network = made_network(2)
+    images = torch.randn(6, 1, 64, 64, generator=torch.Generator().manual_seed(2)).clamp(-3.0, 3.0)
+    ours = explain(network, images)["cam"][:, 0].numpy()
+    with GradCAM(ClassesOnly(network), [network.encoder.levels[-1]]) as reference_cam:
+        theirs = reference_cam(images, targets=[ClassifierOutputTarget(0)] * len(images))
+    mapped = [pair for pair in zip(ours, theirs, strict=True) if pair[0].max() > 0]
+    assert mapped and all(np.corrcoef(own.ravel(), other.ravel())[0, 1] > 0.999 for own, other in mapped)
 
 
 @pytest.mark.parametrize("packed", [False, True])
@@ -207,6 +217,7 @@ def test_map_is_the_formula_where_it_can_be_done_by_hand() -> None:
         network.head.mlp[1].weight.abs_()
         bottleneck = network.encoder(image)[-1]
         by_hand = torch.einsum("f,bfhw->bhw", network.head.mlp[1].weight[0], bottleneck).relu()[:, None]
+        by_hand *= nn.functional.adaptive_avg_pool2d((image > BACKGROUND).float(), bottleneck.shape[2:])  # what it pools
         by_hand = nn.functional.interpolate(by_hand, size=(64, 64), mode="bilinear", align_corners=False)
     torch.testing.assert_close(explain(network, image)["cam"], by_hand / by_hand.max(), rtol=1e-4, atol=1e-5)
 
