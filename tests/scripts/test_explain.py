@@ -217,7 +217,7 @@ def test_map_is_the_formula_where_it_can_be_done_by_hand() -> None:
         network.head.mlp[1].weight.abs_()
         bottleneck = network.encoder(image)[-1]
         by_hand = torch.einsum("f,bfhw->bhw", network.head.mlp[1].weight[0], bottleneck).relu()[:, None]
-        by_hand *= nn.functional.adaptive_avg_pool2d((image > BACKGROUND).float(), bottleneck.shape[2:])  # what it pools
+        by_hand *= nn.functional.adaptive_avg_pool2d((image > BACKGROUND).float(), bottleneck.shape[2:])  # pooled
         by_hand = nn.functional.interpolate(by_hand, size=(64, 64), mode="bilinear", align_corners=False)
     torch.testing.assert_close(explain(network, image)["cam"], by_hand / by_hand.max(), rtol=1e-4, atol=1e-5)
 
