@@ -98,6 +98,7 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument(
         "--output", metavar="DIR", default="docs", help="gets the page, images/ and results/ (default: docs)"
     )
+    sub.add_argument("--gallery", metavar="DEMO", help="take the pictures of phantoms from this output of demo")
     sub.add_argument("--picture", metavar="FILE", action="append", default=[], help="add to the HTML page; repeatable")
 
     sub = command("demo", demo, "The whole job on synthetic data, in minutes.")
@@ -235,9 +236,12 @@ def ablate(options: argparse.Namespace) -> int:
 
 def report(options: argparse.Namespace) -> int:
     """Make the report."""
-    from .report import collect, write_report
+    from .report import write_report
+    from .results import collect, collect_gallery
 
     docs = Path(options.output)
+    if options.gallery:
+        collect_gallery(Path(options.gallery), docs / "images")
     if options.finished:
         collect(Path(options.finished), docs / "results")
     pictures = {Path(file).stem.replace("_", " "): Path(file) for file in options.picture}

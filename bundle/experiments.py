@@ -25,7 +25,7 @@ from .errors import UserError
 from .loading import run_workflow
 from .manifest import Manifest, read_json, write_json
 from .presets import PRESETS
-from .report import describe_run
+from .results import describe_run
 from .weights import release
 
 __all__ = ["Plan", "Task", "ablation_plan", "cross_validation_plan", "release_trained_on_all", "run_plan"]
@@ -78,6 +78,7 @@ class Plan:
         variants: by name.
         reference: what the others are compared with; by its first seed it is explained and audited too.
         network: cpu, base or large.
+        name: of the experiment, "ablations" or "crossvalidation".
         command: that runs this plan, for the report.
 
     Raises:
@@ -90,6 +91,7 @@ class Plan:
     variants: Mapping[str, Variant]
     reference: str = "recipe"
     network: str = "cpu"
+    name: str = "ablations"
     command: str = ""
 
     def __post_init__(self) -> None:
@@ -133,7 +135,8 @@ def ablation_plan(
     }
     command = f"ablate{f' --plan {path}' if path else ''}{f' --seeds {seeds}' if seeds else ''} --precision {precision}"
     common = {**content["common"], "precision": precision}
-    return Plan(content["folds"], common, content["steps"], variants, content["reference"], network, command)
+    steps, reference = content["steps"], content["reference"]
+    return Plan(content["folds"], common, steps, variants, reference, network, "ablations", command)
 
 
 def cross_validation_plan(
@@ -147,7 +150,7 @@ def cross_validation_plan(
     }
     command = f"crossvalidate --preset {preset} --folds {folds} --seeds {seeds} --precision {precision}"
     common = {"validation": False, "num_workers": 0, "precision": precision}
-    return Plan(folds, common, steps, variants, network=network, command=command)
+    return Plan(folds, common, steps, variants, network=network, name="crossvalidation", command=command)
 
 
 def run_plan(
@@ -262,7 +265,7 @@ def summarize(plan: Plan, output: Path, folds: int) -> Path:
     }
     write_json(output / "variants.json", answers)
     run_workflow("summarizing", ["cross_validation.yaml"], reference=plan.reference, output_dir=str(output))
-    write_json(output / "run.json", describe_run(output, plan.network, plan.command))
+    write_json(output / "run.json", describe_run(output, plan.name, plan.network, plan.command))
     return output / "summary.json"
 
 

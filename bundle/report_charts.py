@@ -107,9 +107,9 @@ def matrix(axis: Axes, counts: Mapping[str, int], title: str) -> None:
 
 def ablations(facts: Mapping[str, Any]) -> Figure | None:
     """Every variant and seed: Dice, and the AUC within each source."""
-    variants, sources = facts["summary"]["variants"], list(facts["report"]["classification"])
-    if len(variants) < 2:
+    if not facts["ablations"]:
         return None
+    variants, sources = facts["ablations"]["variants"], list(facts["report"]["classification"])
     figure = Figure(figsize=(4.2 * (1 + len(sources)), 1.4 + 0.34 * len(variants)), layout="constrained")
     axes = figure.subplots(1, 1 + len(sources), sharey=True, squeeze=False)[0]
     for place, variant in enumerate(variants.values()):

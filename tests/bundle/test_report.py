@@ -12,7 +12,13 @@ from typing import Any
 import pytest
 
 from bundle.errors import UserError
-from bundle.report import PAGE, SEGMENTATION, collect, interval, mean, number, write_report
+from bundle.report import (
+    PAGE,
+    interval,
+    number,
+    write_report,
+)
+from bundle.results import EXPERIMENTS, GALLERY, SEGMENTATION, collect, collect_gallery, mean
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 COMMITTED = ROOT / "docs" / "results"
@@ -37,7 +43,7 @@ def numbers_in(content: Any) -> Iterator[float]:
 def unexplained(page: str, results: Path) -> list[str]:
     """Numbers of a page that are neither in the results, nor their negative, nor in the template's own words."""
     values = {0.0}
-    for path in results.glob("*.json"):
+    for path in results.rglob("*.json"):
         values |= set(numbers_in(json.loads(path.read_text())))
     known = {f"{sign * value:.3f}" for value in values for sign in (1, -1)}
     known |= {str(int(value)) for value in values if value == int(value)}
@@ -46,11 +52,19 @@ def unexplained(page: str, results: Path) -> list[str]:
     return [found for found in NUMBER.findall(page) if found not in known and found not in map(str, values)]
 
 
+def main_of(results: Path) -> Path:
+    """Folder of the experiment that the page is about."""
+    return next(results / name for name in EXPERIMENTS if (results / name).is_dir())
+
+
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the committed results."""
     folder = tmp_path_factory.mktemp("docs") / "results"
     shutil.copytree(COMMITTED, folder)
+    (folder.parent / "images").mkdir()
+    for picture in COMMITTED.with_name("images").glob("phantoms_*.png"):
+        shutil.copy(picture, folder.parent / "images")
     return folder
 
 
@@ -75,7 +89,7 @@ def test_a_number_that_was_typed_by_hand_is_found(page: str, results: Path) -> N
 def test_maps_are_pooled_over_folds(page: str, results: Path) -> None:
     rows = [
         row
-        for path in sorted(results.glob("explanation_fold*.json"))
+        for path in sorted(main_of(results).glob("explanation_fold*.json"))
         for row in json.loads(path.read_text())["sources"]["brats"]["cases"]
         if row["energy_inside"] is not None
     ]
@@ -93,24 +107,24 @@ def test_sensitivity_never_stands_without_specificity_and_n(page: str) -> None:
 
 
 def test_every_part_of_the_audit_and_every_variant_is_on_the_page(page: str, results: Path) -> None:
-    summary = json.loads((results / "summary.json").read_text())
+    summary = json.loads((results / "ablations" / "summary.json").read_text())
     for variant in summary["variants"].values():
         assert f"| {variant['asks']} |" in page
-    audit = json.loads((results / "audit_fold0.json").read_text())
+    audit = json.loads((main_of(results) / "audit_fold0.json").read_text())
     parts = [name for name, part in audit.items() if isinstance(part, dict) and "verdict" in part]
     assert len(parts) == 9 and all(f"| {name} |" in page for name in parts)
 
 
 def test_the_notice_and_the_worst_come_first(page: str, results: Path) -> None:
     assert "Research use only. Not a medical device." in page[:300]
-    report = json.loads((results / "report.json").read_text())
+    report = json.loads((main_of(results) / "report.json").read_text())
     worst, best = (report["segmentation"]["patients"][i]["id"] for i in (0, -1))
     assert page.index(f"| {worst} |") < page.index(f"| {best} |")
 
 
 def test_the_html_twin_holds_its_pictures(page: str, results: Path) -> None:
     html = (results.parent / f"{PAGE}.html").read_text()
-    assert html.count("data:image/png;base64,") == page.count("![") == 3
+    assert html.count("data:image/png;base64,") == page.count("![") == 3 + len(GALLERY)
     assert 'src="images' not in html and "<table>" in html
 
 
@@ -127,11 +141,38 @@ def test_making_it_again_changes_nothing(page: str, results: Path) -> None:
     assert before == {path.name: path.read_bytes() for path in results.parent.rglob("*.*") if path.is_file()}
 
 
+def test_the_page_is_about_the_cross_validation_where_there_is_one(results: Path, tmp_path: Path) -> None:
+    """The ablations stay a section of it."""
+    shutil.copytree(results / "ablations", tmp_path / "results" / "ablations")
+    crossed = shutil.copytree(main_of(results), tmp_path / "results" / "crossvalidation")
+    summary = json.loads((crossed / "summary.json").read_text())
+    summary["variants"] = {name: summary["variants"][name] for name in ("recipe", "stage_1")}
+    summary["variants"]["recipe"]["folds"] = 9
+    (crossed / "summary.json").write_text(json.dumps(summary))
+    page = write_report(tmp_path / "results", tmp_path).read_text()
+    assert "| folds | 9," in page and "| images with shuffled labels |" in page
+    assert (
+        page.count("| segmentation alone | crossvalidation |") == page.count("| segmentation alone | ablations |") == 1
+    )
+    shutil.rmtree(tmp_path / "results" / "ablations")
+    assert "## Ablations" not in write_report(tmp_path / "results", tmp_path).read_text()
+
+
 def test_without_results_it_says_how_to_get_them(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="python -m bundle report --run"):
         write_report(tmp_path, tmp_path)
     with pytest.raises(UserError, match=r"summary\.json: missing, finish the run first"):
         collect(tmp_path, tmp_path / "results")
+
+
+def test_pictures_of_phantoms_come_from_a_finished_demo(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"overlays_brats\.png: missing, finish the demo first"):
+        collect_gallery(tmp_path, tmp_path / "images")
+    for name in GALLERY:
+        (tmp_path / "evaluation").mkdir(exist_ok=True)
+        (tmp_path / "evaluation" / f"{name}.png").write_bytes(name.encode())
+    collect_gallery(tmp_path, tmp_path / "images")
+    assert (tmp_path / "images" / "phantoms_cam_kaggle.png").read_bytes() == b"cam_kaggle"
 
 
 def test_numbers_are_shown_alike() -> None:
@@ -141,6 +182,8 @@ def test_numbers_are_shown_alike() -> None:
 
 
 def test_no_scan_is_among_the_committed_files() -> None:
-    assert sorted(path.suffix for path in COMMITTED.iterdir()) == [".json"] * len(list(COMMITTED.iterdir()))
-    drawn = {path.name for path in (ROOT / "docs" / "images").glob("evaluation_*.png")}
+    assert {path.suffix for path in COMMITTED.rglob("*") if path.is_file()} == {".json"}
+    images = COMMITTED.with_name("images")
+    drawn = {path.name for path in images.glob("evaluation_*.png")}
+    assert {path.name for path in images.glob("phantoms_*.png")} == {f"phantoms_{name}.png" for name in GALLERY}
     assert drawn == {"evaluation_patients.png", "evaluation_curves.png", "evaluation_ablations.png"}

@@ -1,0 +1,212 @@
+"""What a report is made of: JSON collected from finished experiments, and committed.
+
+RESULTS/ablations/        summary.json, report.json, run.json, maps.json, audit_foldK.json, explanation_foldK.json
+RESULTS/crossvalidation/  the same; where it is there, the report is about it, and the ablations are a section of it
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from .errors import UserError
+from .manifest import read_json, write_json
+
+__all__ = ["GALLERY", "SEGMENTATION", "collect", "collect_gallery", "describe_run", "load", "mean"]
+
+EXPERIMENTS = ("crossvalidation", "ablations")
+WORST = 12
+SEGMENTATION = {
+    "dice": "Dice",
+    "iou": "IoU",
+    "hd95_mm": "HD95 (mm)",
+    "surface_dice_1mm": "surface Dice, 1 mm",
+    "surface_dice_2mm": "surface Dice, 2 mm",
+    "boundary_f_1mm": "boundary F, 1 mm",
+    "boundary_f_2mm": "boundary F, 2 mm",
+    "lesion_dice": "lesion-wise Dice (BraTS 2023)",
+    "lesion_hd95_mm": "lesion-wise HD95 (mm)",
+}
+GALLERY = ("overlays_brats", "overlays_kaggle", "cam_brats", "cam_kaggle")
+MEANS = ("pointing", "outside_brain", "energy_inside", "chance", "centre_energy")
+
+
+def collect(run: Path, results: Path) -> None:
+    """Copy what a report is made of from a finished run of experiments; nothing of the data is in it.
+
+    Args:
+        run: output of `ablate` or `crossvalidate`.
+        results: folder of the JSON files to commit; gets a folder of the experiment's name.
+
+    Raises:
+        UserError: when the run is not finished.
+    """
+    names = ["summary.json", "report.json", "run.json"]
+    folders = sorted(run.glob("runs/fold*_seed0/*/evaluation"))
+    found = {name: run / name for name in names}
+    for folder in (folder for folder in folders if (folder / "audit.json").is_file()):
+        fold = folder.parent.parent.name.removesuffix("_seed0")
+        found |= {f"{name}_{fold}.json": folder / f"{name}.json" for name in ("audit", "explanation")}
+    for path in found.values():
+        if not path.is_file():
+            raise UserError(f"{path}: missing, finish the run first")
+    folder = results / read_json(run / "run.json")["experiment"]
+    shutil.rmtree(folder, ignore_errors=True)
+    for name, path in found.items():
+        write_json(folder / name, read_json(path))
+    explanations = [read_json(path) for path in sorted(folder.glob("explanation_fold*.json"))]
+    write_json(folder / "maps.json", pooled_maps(explanations))
+
+
+def collect_gallery(demo: Path, images: Path) -> None:
+    """Copy the pictures of a demo's evaluation, which show phantoms and belong to nobody.
+
+    Args:
+        demo: output of `demo`.
+        images: folder of the pictures to commit.
+
+    Raises:
+        UserError: when the demo is not finished.
+    """
+    for name in GALLERY:
+        path = demo / "evaluation" / f"{name}.png"
+        if not path.is_file():
+            raise UserError(f"{path}: missing, finish the demo first")
+        images.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, images / f"phantoms_{name}.png")
+
+
+def load(results: Path) -> dict[str, Any]:
+    """Everything that the page speaks of.
+
+    Raises:
+        UserError: when there are no results.
+    """
+    found = {name: results / name for name in EXPERIMENTS if (results / name / "report.json").is_file()}
+    if not found:
+        raise UserError(f"{results}: no results here, collect them with: python -m bundle report --run OUTPUT")
+    main = next(iter(found.values()))
+    summary, report, run, maps = (read_json(main / f"{name}.json") for name in ("summary", "report", "run", "maps"))
+    audits = [read_json(path) for path in sorted(main.glob("audit_fold*.json"))]
+    sources = report["classification"]
+    rows = [{**row, "source": name} for name, found in sources.items() for row in found.get("cases", ())]
+    kinds = {name: "mean_patient_roc_auc" in found for name, found in sources.items()}
+    summaries = {name: read_json(folder / "summary.json") for name, folder in found.items()}
+    return {
+        "results": results.name,
+        "summary": summary,
+        "report": report,
+        "run": run,
+        "runs": {name: read_json(folder / "run.json") for name, folder in found.items()},
+        "recipe": summary["variants"][summary["reference"]],
+        "brats": next((sources[name] for name, volumes in kinds.items() if volumes), {}),
+        "images": {name: sources[name] for name, volumes in kinds.items() if not volumes},
+        "segmentation_names": SEGMENTATION,
+        "costs": [cost for name, content in summaries.items() for cost in costs(name, content)],
+        "ablations": summaries.get("ablations"),
+        "audits": audits,
+        "audit_parts": [name for name, part in (audits[0] if audits else {}).items() if is_part(part)],
+        "baselines": baselines(audits),
+        "maps": maps,
+        "worst": sorted(rows, key=lambda row: -abs(row["probability"] - row["cls"]))[:WORST],
+    }
+
+
+def costs(experiment: str, summary: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What the recipe gains over segmentation alone, in one experiment."""
+    found = []
+    for name in ("stage_1", "longer_stage_1"):
+        variant = summary["variants"].get(name)
+        if variant is not None:
+            against = variant["against_reference"]
+            gain = reversed_gain(against["dice"])
+            found.append({"experiment": experiment, "asks": variant["asks"], "seeds": against["seeds"], **gain})
+    return found
+
+
+def is_part(content: Any) -> bool:
+    """Whether an entry of an audit is one of its parts."""
+    return isinstance(content, dict) and "verdict" in content
+
+
+def reversed_gain(difference: Mapping[str, Any]) -> dict[str, Any]:
+    """What the recipe gains over a variant, from what the variant gains over the recipe."""
+    bounds, margin = difference["ci95"], difference["margin"]
+    turned = [-bounds[1], -bounds[0]] if bounds else None
+    return {
+        "n": difference["n"],
+        "mean_difference": -difference["mean_difference"],
+        "ci95": turned,
+        "better": difference["worse"],
+        "non_inferior": bool(turned and turned[0] > -margin),
+    }
+
+
+def baselines(audits: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """What metadata and grey levels tell, source by source, beside the network."""
+    rows = []
+    for fold, audit in enumerate(audits):
+        for source, found in audit["metadata"]["values"]["sources"].items():
+            if "metadata" in found:
+                aucs = {name: found[name]["value"] for name in ("metadata", "histogram", "model", "margin")}
+                rows.append({"fold": fold, "source": source, **aucs})
+    return rows
+
+
+def pooled_maps(explanations: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Scores of the maps over all folds: means over maps; what was asked of random weights, mean over folds."""
+    pooled = {}
+    for source in sorted({name for explanation in explanations for name in explanation["sources"]}):
+        parts = [explanation["sources"][source] for explanation in explanations if source in explanation["sources"]]
+        rows = [row for part in parts for row in part["cases"] if row["outside_brain"] is not None]  # those with a map
+        means = {name: mean(row.get(name) for row in rows) for name in MEANS}
+        inside, centre, chance = (means[name] for name in ("energy_inside", "centre_energy", "chance"))
+        pooled[source] = {
+            "n": sum(part["n"] - part["without_map"] for part in parts),
+            "energy_ratio": inside / chance if inside is not None and chance else None,
+            "centre_energy_ratio": centre / chance if centre is not None and chance else None,
+            "randomised_energy_ratio": mean(part.get("randomised_energy_ratio") for part in parts),
+            "pointing": means["pointing"],
+            "outside_brain": means["outside_brain"],
+            "sanity": mean(part.get("sanity") for part in parts),
+        }
+    return pooled
+
+
+def mean(values: Iterable[float | None]) -> float | None:
+    """Mean of what is known."""
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None
+
+
+def describe_run(output: Path, experiment: str, network: str, command: str) -> dict[str, Any]:
+    """How long a run of experiments took, on what, with which versions; from the manifests of its trainings."""
+    steps = [
+        entry
+        for path in sorted([output / "manifest.json", *output.glob("runs/*/*.json")])
+        for entry in json.loads(path.read_text())["steps"].values()
+        if "seconds" in entry
+    ]
+    versions = dict(steps[-1]["versions"])
+    del versions["platform"]
+    store = json.loads((output / "data" / "splits.json").read_text())
+    slabs = []
+    for case in store["cases"]:
+        meta = json.loads((output / "data" / "cases" / case / "case.json").read_text())
+        if "tumor_pixels" in meta and min(meta["tumor_pixels"]) > 0:
+            slabs.append(len(meta["slices"]))
+    return {
+        "experiment": experiment,
+        "network": network,
+        "command": f"python -m bundle {command} --brats DIR --kaggle DIR --output OUTPUT",
+        "hours": sum(entry["seconds"] for entry in steps) / 3600,
+        "trainings": len(steps),
+        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+        "slab_slices": slabs,
+        "versions": versions,
+    }
