@@ -128,15 +128,22 @@ def ablation_plan(
         network: cpu, base or large.
         seeds: repetitions of every variant, in place of the plan's.
         precision: of the trainings' convolutions, float32 or bfloat16.
+
+    Raises:
+        UserError: when the file is no such plan, or a variant names no known step.
     """
-    content = yaml.safe_load(Path(path or Path(__file__).with_name("ablations.yaml")).read_text())
-    variants = {
-        name: Variant(tuple(v["steps"]), seeds or v["seeds"], v["asks"]) for name, v in content["variants"].items()
-    }
+    file = Path(path or Path(__file__).with_name("ablations.yaml"))
     command = f"ablate{f' --plan {path}' if path else ''}{f' --seeds {seeds}' if seeds else ''} --precision {precision}"
-    common = {**content["common"], "precision": precision}
-    steps, reference = content["steps"], content["reference"]
-    return Plan(content["folds"], common, steps, variants, reference, network, "ablations", command)
+    try:
+        content = yaml.safe_load(file.read_text())
+        chains = {name: (v["steps"], v["seeds"], v["asks"]) for name, v in content["variants"].items()}
+        variants = {name: Variant(tuple(steps), seeds or n, asks) for name, (steps, n, asks) in chains.items()}
+        common = {**content["common"], "precision": precision}
+        folds, steps, reference = content["folds"], content["steps"], content["reference"]
+        return Plan(folds, common, steps, variants, reference, network, "ablations", command)
+    except (yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
+        reason = f"'{error.args[0]}' is missing" if isinstance(error, KeyError) else " ".join(str(error).split())
+        raise UserError(f"{file}: no plan of the form of bundle/ablations.yaml: {reason}") from None
 
 
 def cross_validation_plan(
@@ -167,9 +174,14 @@ def run_plan(
 
     Returns:
         `summary.json`.
+
+    Raises:
+        UserError: when the plan's reference is none of its variants.
     """
     from joblib import Parallel, delayed
 
+    if plan.reference not in plan.variants:
+        raise UserError(f"the plan's reference '{plan.reference}' is none of its variants: {', '.join(plan.variants)}")
     output = Path(output).resolve()
     Manifest(output, {"folds": plan.folds}).step(
         "data",

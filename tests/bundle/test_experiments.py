@@ -155,3 +155,20 @@ def test_a_plan_file_is_read(tmp_path: Path) -> None:
     read = ablation_plan(tmp_path / "plan.yaml", "base")
     assert (read.folds, read.network, read.variants["x"]) == (4, "base", Variant(("a",), 2, "why"))
     assert ablation_plan(tmp_path / "plan.yaml", seeds=5).variants["x"].seeds == 5
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [("a: 1", "'variants' is missing"), ("- x", "list indices"), ("", "NoneType"), ("a: [", "expected")],
+)
+def test_a_file_that_is_no_plan_is_refused_in_one_line(tmp_path: Path, text: str, reason: str) -> None:
+    (tmp_path / "plan.yaml").write_text(text)
+    with pytest.raises(UserError, match=rf"plan\.yaml: no plan of the form of .*{reason}") as caught:
+        ablation_plan(tmp_path / "plan.yaml")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_plan_without_its_reference_is_refused_before_it_runs(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="reference 'recipe' is none of its variants: ab"):
+        run_plan(plan(ab=(("a", "b"), 1)), tmp_path / "out", None, [])
+    assert not (tmp_path / "out").exists()
