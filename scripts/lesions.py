@@ -55,8 +55,10 @@ class RandPasteLesiond(RandomizableTransform, MapTransform):
         d = dict(data)
         self.randomize(None)
         kind = "volume" if self.mask_key in d else "image"
+        if not self._do_transform or kind not in self.kinds:
+            return d
         others = [i for i in self.lenders if self.donors.data[i]["case"] != d["case"]]
-        if not (self._do_transform and kind in self.kinds and others):
+        if not others:
             return d
         donor = self.donors[others[self.R.randint(len(others))]]
         tissue = np.asarray(d[self.foreground_key][0]) > 0.5

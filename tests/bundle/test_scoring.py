@@ -145,6 +145,7 @@ def test_the_audit_takes_the_network_or_any_function(unseen: Path, model: Path, 
     own = json.loads((tmp_path / "audit.json").read_text())
     assert main([*options, "--predict", "classifiers:brightest"]) == 0
     other = json.loads((tmp_path / "audit.json").read_text())
-    assert own["within_source"]["values"] != other["within_source"]["values"]
+    asked = ("within_source", "blanked", "style_swap")
+    assert [own[name]["values"] for name in asked] != [other[name]["values"] for name in asked]
     assert other["cam"]["verdict"] == "not applicable"
     assert main([*options, "--predict", "classifiers:absent"]) == 2

@@ -32,9 +32,10 @@ def slices(tmp_path_factory: pytest.TempPathFactory) -> SliceDataset:
     return SliceDataset(slice_records(cases, 50), folder / "store")
 
 
-def configured(**overrides: Any) -> Compose:
-    """The augmentation of train.yaml."""
-    made: Compose = parts(ROOT, "train.yaml", ["train#preprocessing"], **overrides)["train#preprocessing"]
+def configured(slices: SliceDataset, **overrides: Any) -> Compose:
+    """The augmentation of train.yaml, with these slices as donors of lesions."""
+    data = {"dataset_dir": str(slices.store.root), "train#dataset#data": slices.data}
+    made: Compose = parts(ROOT, "train.yaml", ["train#preprocessing"], **data, **overrides)["train#preprocessing"]
     return made
 
 
@@ -96,7 +97,7 @@ def test_random_transforms_do_nothing_at_probability_zero_and_follow_their_seed(
 
 
 def test_augmented_slices_keep_shape_range_and_background(slices: SliceDataset) -> None:
-    for item in draws(slices, configured()):
+    for item in draws(slices, configured(slices)):
         image = torch.as_tensor(item["image"])
         assert image.shape == (1, 192, 192) and image.dtype == torch.float32
         assert torch.isfinite(image).all() and image.max() <= BRIGHTEST
@@ -106,7 +107,7 @@ def test_augmented_slices_keep_shape_range_and_background(slices: SliceDataset) 
 
 
 def test_augmented_masks_stay_binary_and_on_tissue(slices: SliceDataset) -> None:
-    masks = [(item["mask"], item["image"]) for item in draws(slices, configured()) if "mask" in item]
+    masks = [(item["mask"], item["image"]) for item in draws(slices, configured(slices)) if "mask" in item]
     assert len(masks) > 10 and any(mask.any() for mask, _ in masks)
     for mask, image in masks:
         assert mask.shape == (1, 192, 192) and set(np.unique(mask)) <= {0.0, 1.0}
@@ -114,7 +115,7 @@ def test_augmented_masks_stay_binary_and_on_tissue(slices: SliceDataset) -> None
 
 
 def test_augmentation_leaves_the_labels_alone(slices: SliceDataset) -> None:
-    for number, item in enumerate(draws(slices, configured())):
+    for number, item in enumerate(draws(slices, configured(slices))):
         before = slices[number % len(slices)]
         np.testing.assert_equal(float(item["cls"]), float(before["cls"]))
         assert (item["case"], item["source"], item["index"]) == (before["case"], before["source"], before["index"])
@@ -122,13 +123,13 @@ def test_augmentation_leaves_the_labels_alone(slices: SliceDataset) -> None:
 
 
 @pytest.mark.parametrize("style", [False, True])
-def test_image_and_mask_move_together(style: bool) -> None:
+def test_image_and_mask_move_together(slices: SliceDataset, style: bool) -> None:
     mask = torch.zeros(1, 256, 256)
     mask[:, 90:140, 100:170] = 1.0
     tissue = torch.zeros(1, 256, 256)
     tissue[:, 50:206, 60:196] = 1.0
     image = torch.where(mask > 0, 4.0, torch.where(tissue > 0, -1.0, BACKGROUND))
-    transform, overlaps, places = configured(style_augmentation=style), [], set()
+    transform, overlaps, places = configured(slices, style_augmentation=style), [], set()
     for seed in range(DRAWS):
         transform.set_random_state(seed=seed)
         item = {"image": image, "mask": mask, "foreground": tissue, "statistics": np.array([[0.0], [1.0]], np.float32)}
@@ -141,11 +142,13 @@ def test_image_and_mask_move_together(style: bool) -> None:
 
 
 def test_style_augmentation_can_be_switched_off(slices: SliceDataset) -> None:
-    names = [[type(step).__name__ for step in configured(style_augmentation=on).transforms] for on in (False, True)]
+    names = [
+        [type(step).__name__ for step in configured(slices, style_augmentation=on).transforms] for on in (False, True)
+    ]
     assert "RandGaussianNoised" in names[1] and "RandGaussianNoised" not in names[0]
     assert names[0][-1] == names[1][-1] == "KeepBackgroundd"
     assert set(names[0]) < set(names[1])
 
 
 def test_train_size_is_the_side_of_the_crop(slices: SliceDataset) -> None:
-    assert draws(slices, configured(train_size=128))[0]["image"].shape == (1, 128, 128)
+    assert draws(slices, configured(slices, train_size=128))[0]["image"].shape == (1, 128, 128)

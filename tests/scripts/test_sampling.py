@@ -74,7 +74,9 @@ def records(store: Path) -> Records:
 @pytest.fixture
 def augmented(store: Path, records: Records) -> SliceDataset:
     """The training set with the augmentation of train.yaml."""
-    return SliceDataset(records, store, parts(ROOT, "train.yaml", ["train#preprocessing"])["train#preprocessing"])
+    data = {"dataset_dir": str(store), "train#dataset#data": records}
+    transform = parts(ROOT, "train.yaml", ["train#preprocessing"], **data)["train#preprocessing"]
+    return SliceDataset(records, store, transform)
 
 
 def loader(
