@@ -256,7 +256,8 @@ def test_surface_measures_are_what_brute_force_finds(masks: Masks, spacing: list
     precision, recall = (float(w.mean()) for w in within)
     expected_f = 2 * precision * recall / (precision + recall) if precision + recall else 0.0
     for first, second in (masks, masks[::-1]):
-        assert hd95_mm(first, second, spacing) == pytest.approx(hd95_by_brute_force(*masks, spacing), rel=1e-5)
+        expected_mm = hd95_by_brute_force(*masks, spacing)
+        assert hd95_mm(first, second, spacing) == pytest.approx(expected_mm, rel=1e-5, abs=1e-5)  # float32 percentile
         assert surface_dice(first, second, spacing, tolerance) == pytest.approx(np.concatenate(within).mean(), rel=1e-5)
         assert boundary_f(first, second, spacing, tolerance) == pytest.approx(expected_f)
 
