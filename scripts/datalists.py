@@ -19,6 +19,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from .dicom import is_dicom
 from .readers import decathlon_channels
 
 __all__ = ["Case", "brats_cases", "gather_cases", "image_cases", "patient_of", "scans", "stem"]
@@ -34,7 +35,7 @@ BRATS_FILE = re.compile(rf"^(?P<case>.+)[_-](?P<kind>{'|'.join(MODALITIES)})\.ni
 # a BraTS case name with its number of visits: BraTS-GLI-00002-000, brats_2013_pat0003_1, Brats18_CBICA_AAB_1
 VISIT = re.compile(r"^(BraTS-[A-Z]+-\d+)-\d{3}$|^(brats.*2013.*|brats1\d_.*)_\d$", re.IGNORECASE)
 CLASSES = {"yes": 1, "no": 0}
-SUFFIXES = (".nii.gz", ".nii", ".png", ".jpg", ".jpeg")
+SUFFIXES = (".nii.gz", ".nii", ".png", ".jpg", ".jpeg", ".dcm")
 
 
 def gather_cases(
@@ -69,7 +70,12 @@ def _named_folders(dirs: str | Path | Sequence[str] | Mapping[str, str] | None) 
         name, separator, folder = str(entry).partition("=")
         if not separator or Path(entry).is_dir():
             name, folder = "", str(entry)
-        yield name or Path(os.path.normpath(Path(folder).absolute())).name, Path(folder)  # a link has its own name
+        yield name or _own_name(Path(folder)), Path(folder)
+
+
+def _own_name(folder: Path) -> str:
+    """Name of a folder, however the path to it is written; a link has its own."""
+    return Path(os.path.normpath(folder.absolute())).name
 
 
 def brats_cases(root: Path, modalities: Sequence[str] = ("flair",), source: str = "brats") -> list[Case]:
@@ -179,7 +185,8 @@ def scans(path: str | Path | Sequence[str | Path], output_dir: str | Path | None
     """Scans to predict, each with a name for its answer.
 
     Args:
-        path: one file or folder, or a list of them. A folder's scans keep their place in its tree.
+        path: one file or folder, or a list of them. A folder's scans keep their place in its tree; a folder that holds
+            DICOM files is one scan.
         output_dir: left out where it lies in one of the folders.
 
     Returns:
@@ -190,18 +197,19 @@ def scans(path: str | Path | Sequence[str | Path], output_dir: str | Path | None
     """
     found: list[tuple[Path, Path]] = []  # a scan, and its place below the output folder
     for root in [Path(path)] if isinstance(path, (str, Path)) else [Path(p) for p in path]:
-        files = [root] if root.is_file() else list(_visible_files(root)) if root.is_dir() else []
+        files = [root] if root.is_file() else list(_scans_below(root)) if root.is_dir() else []
         inside = [f for f in files if f == root or output_dir is None or not f.is_relative_to(output_dir)]
         if not inside:
             raise ValueError(f"{root}: no scan here")
-        found += [(file, file.relative_to(root) if root.is_dir() else Path(file.name)) for file in inside]
+        found += [(file, file.relative_to(root) if file != root else Path(_own_name(root))) for file in inside]
     places = Counter(str(place).lower() for _, place in found)
-    stems = Counter(str(stem(place)).lower() for _, place in found)
+    short = [place if file.is_dir() else stem(place) for file, place in found]
+    stems = Counter(str(place).lower() for place in short)
     for file, place in found:
         if places[str(place).lower()] > 1:
             raise ValueError(f"{file}: two scans are called {place}; predict them into different folders")
-    named = [(file, place if stems[str(stem(place)).lower()] > 1 else stem(place)) for file, place in found]
-    return [{"image": str(file), "name": name.as_posix()} for file, name in named]
+    names = [place if stems[str(name).lower()] > 1 else name for (_, place), name in zip(found, short, strict=True)]
+    return [{"image": str(file), "name": name.as_posix()} for (file, _), name in zip(found, names, strict=True)]
 
 
 def stem(path: str | Path) -> Path:
@@ -215,14 +223,25 @@ def stem(path: str | Path) -> Path:
     return path.with_name(path.name[: len(path.name) - len(suffix)])
 
 
+def _scans_below(root: Path) -> Iterator[Path]:
+    """Files below a folder; in place of DICOM files the folder that holds them."""
+    series = set()
+    for path in _visible_files(root):
+        if not is_dicom(path):
+            yield path
+        elif path.parent not in series:
+            series.add(path.parent)
+            yield path.parent
+
+
 def _require_folder(root: Path) -> None:
     if not root.is_dir():
         raise ValueError(f"{root}: no such folder")
 
 
 def _visible_files(root: Path) -> Iterator[Path]:
-    """Files below a folder in a fixed order, without hidden ones and the ones that file managers leave behind."""
+    """Files below a folder in a fixed order, without hidden ones and lists of the folder's own files."""
     for path in sorted(root.rglob("*")):
         hidden = any(part.startswith(".") for part in path.relative_to(root).parts)
-        if path.is_file() and not hidden and path.name not in ("Thumbs.db", "desktop.ini"):
+        if path.is_file() and not hidden and path.name not in ("Thumbs.db", "desktop.ini", "DICOMDIR"):
             yield path

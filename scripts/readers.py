@@ -18,7 +18,10 @@ import nibabel as nib
 import numpy as np
 from monai.data import ImageReader
 from monai.utils import ensure_tuple
+from nibabel.spatialimages import HeaderDataError
 from PIL import Image, ImageOps
+
+from .dicom import DicomError, is_dicom, read_dicom
 
 __all__ = ["BrainMriReader", "UnreadableImageError"]
 
@@ -33,20 +36,26 @@ GZIP_MAGIC = b"\x1f\x8b"
 
 
 class UnreadableImageError(ValueError):
-    """A file that cannot be read as a brain MRI; the message is one line: the file and the reason."""
+    """A file that cannot be read as a brain MRI; the message is one line: the file and the reason.
 
-    def __init__(self, path: str | Path, reason: str) -> None:
+    Args:
+        path: the file.
+        reason: what is wrong with it, in words.
+        code: the kind of fault in one word: damaged, truncated, header, geometry, rank, nonfinite, memory, unsupported.
+    """
+
+    def __init__(self, path: str | Path, reason: str, code: str = "damaged") -> None:
         super().__init__(f"{path}: {reason}")
-        self.reason = reason
+        self.reason, self.code = reason, code
 
 
 class BrainMriReader(ImageReader):
-    """Read PNG, JPEG and NIfTI by content (never by name) into a float32 array (C, H, W, D).
+    """Read PNG, JPEG, NIfTI and DICOM by content (never by name) into a float32 array (C, H, W, D).
 
     Rules: palette and RGB become grey, transparency lies on black, EXIF rotation is applied, 16-bit pictures are scaled
     to 0..255; CMYK and animations are refused. NIfTI is scaled by its header; non-finite values and empty volumes are
     refused. A 4-D file is taken only when its channels are the configured modalities, or when the Decathlon's
-    `dataset.json` in the folder above names them.
+    `dataset.json` in the folder above names them. DICOM is a file, or a folder that holds one series.
 
     Args:
         modalities: channels that the network expects, in order, in BraTS' words (flair, t1, t1ce, t2).
@@ -73,10 +82,14 @@ class BrainMriReader(ImageReader):
         arrays, metas = zip(*(self._decode(path) for path in img), strict=True)
         for path, array in zip(img, arrays, strict=True):
             if array.shape[1:] != arrays[0].shape[1:]:
-                raise UnreadableImageError(path, f"shape {array.shape[1:]} differs from {img[0]} {arrays[0].shape[1:]}")
+                raise UnreadableImageError(
+                    path, f"shape {array.shape[1:]} differs from the first file's {arrays[0].shape[1:]}"
+                )
         return np.concatenate(arrays), metas[0]
 
     def _decode(self, path: Path) -> tuple[np.ndarray, dict[str, Any]]:
+        if path.is_dir() or is_dicom(path):
+            return decode_dicom(path)
         try:
             with path.open("rb") as file:
                 head = file.read(8)
@@ -92,14 +105,14 @@ def decode_raster(path: Path) -> tuple[np.ndarray, dict[str, Any]]:
     try:
         with Image.open(path, formats=tuple(RASTER_MAGIC.values())) as image:
             if getattr(image, "n_frames", 1) > 1:
-                raise UnreadableImageError(path, f"has {image.n_frames} frames, one is expected")  # type: ignore[attr-defined]
+                raise UnreadableImageError(path, f"has {image.n_frames} frames, one is expected", "unsupported")  # type: ignore[attr-defined]
             if image.mode in ("CMYK", "YCCK"):
-                raise UnreadableImageError(path, "CMYK colours are not supported")
+                raise UnreadableImageError(path, "CMYK colours are not supported", "unsupported")
             grey = _grey(ImageOps.exif_transpose(image))
     except UnreadableImageError:
         raise
     except Exception as error:  # Pillow raises a dozen types for a damaged file
-        raise UnreadableImageError(path, f"damaged picture ({type(error).__name__})") from None
+        raise UnreadableImageError(path, f"damaged picture ({type(error).__name__})", _code(error)) from None
     meta = _meta(DISPLAY_AFFINE, grey.shape, spacing_known=False)
     return grey[None, :, :, None], meta
 
@@ -123,12 +136,12 @@ def decode_nifti(path: Path, modalities: Sequence[str]) -> tuple[np.ndarray, dic
     except UnreadableImageError:
         raise
     except Exception as error:  # nibabel and zlib raise a dozen types for a damaged file
-        raise UnreadableImageError(path, f"damaged NIfTI ({type(error).__name__})") from None
+        raise UnreadableImageError(path, f"damaged NIfTI ({type(error).__name__})", _code(error)) from None
     if array.dtype.kind not in "iuf" or array.size == 0:
-        raise UnreadableImageError(path, f"voxels of type {array.dtype} and shape {array.shape} are not an MRI")
+        raise UnreadableImageError(path, f"voxels of type {array.dtype} and shape {array.shape} are not an MRI", "rank")
     array = array.astype(np.float32)
     if not np.isfinite(array).all():
-        raise UnreadableImageError(path, "contains NaN or infinite voxels")
+        raise UnreadableImageError(path, "contains NaN or infinite voxels", "nonfinite")
     shape = array.shape
     if array.ndim == 5 and shape[3] == 1:  # NIfTI keeps vectors on the fifth axis
         array = array[:, :, :, 0]
@@ -139,11 +152,30 @@ def decode_nifti(path: Path, modalities: Sequence[str]) -> tuple[np.ndarray, dic
     elif array.ndim in (2, 3):
         array = array.reshape(1, *array.shape[:2], -1)
     else:
-        raise UnreadableImageError(path, f"has {array.ndim} dimensions, 2 to 4 are expected")
+        raise UnreadableImageError(path, f"has {array.ndim} dimensions, 2 to 4 are expected", "rank")
     affine = image.affine
     if affine is None or not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
-        raise UnreadableImageError(path, "its affine is not invertible")
+        raise UnreadableImageError(path, "its affine is not invertible", "header")
     return array, _meta(affine, shape[:2] if len(shape) == 2 else array.shape[1:], spacing_known=True)
+
+
+def decode_dicom(path: Path) -> tuple[np.ndarray, dict[str, Any]]:
+    """Decode a DICOM file, or a folder with one series, into float32 (1, H, W, D), rows and columns as stored."""
+    try:
+        volume, affine, spacing_known = read_dicom(path)
+    except DicomError as error:
+        raise UnreadableImageError(path, str(error), error.code) from None
+    except Exception as error:  # pydicom and Pillow raise a dozen types for a damaged file
+        raise UnreadableImageError(path, f"damaged DICOM ({type(error).__name__})", _code(error)) from None
+    if not np.isfinite(volume).all():
+        raise UnreadableImageError(path, "contains NaN or infinite voxels", "nonfinite")
+    return volume[None], _meta(affine, volume.shape if spacing_known else volume.shape[:2], spacing_known)
+
+
+def _code(error: Exception) -> str:
+    if isinstance(error, MemoryError):
+        return "memory"
+    return "header" if isinstance(error, HeaderDataError) else "damaged"
 
 
 def _nifti_from_bytes(path: Path) -> nib.Nifti1Image | nib.Nifti2Image:
@@ -158,10 +190,10 @@ def _nifti_from_bytes(path: Path) -> nib.Nifti1Image | nib.Nifti2Image:
     elif data[4:8] == b"n+2\0":
         image = nib.Nifti2Image.from_bytes(data)
     else:
-        raise UnreadableImageError(path, "not a PNG, JPEG or NIfTI file")
+        raise UnreadableImageError(path, "not a PNG, JPEG, NIfTI or DICOM file", "unsupported")
     raw_header = image.header_class.from_fileobj(BytesIO(data), check=False)  # nibabel reads an infinite slope as none
     if np.isinf(raw_header["scl_slope"]):
-        raise UnreadableImageError(path, "its scaling is not finite")
+        raise UnreadableImageError(path, "its scaling is not finite", "header")
     return image
 
 
@@ -170,7 +202,7 @@ def _select_channels(array: np.ndarray, path: Path, modalities: Sequence[str]) -
     names = decathlon_channels(path) or (list(modalities) if array.shape[3] == len(modalities) else [])
     if len(names) != array.shape[3] or not set(modalities) <= set(names):
         wanted = ", ".join(modalities)
-        raise UnreadableImageError(path, f"its {array.shape[3]} channels are not known to hold: {wanted}")
+        raise UnreadableImageError(path, f"its {array.shape[3]} channels are not known to hold: {wanted}", "rank")
     return np.moveaxis(array[..., [names.index(m) for m in modalities]], 3, 0)
 
 

@@ -1,0 +1,250 @@
+"""DICOM as a volume: one file, or a folder that holds one series. Read by pydicom, decoded by its own code or Pillow's.
+
+Reference: DICOM PS3.3, C.7.6.2 (image plane), C.7.6.3 (image pixel), C.7.6.16 (multi-frame functional groups).
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+__all__ = ["DicomError", "is_dicom", "read_dicom"]
+
+DICOMDIR = "1.2.840.10008.1.3.10"
+# Transfer syntaxes and who decodes them: (pydicom 3, pydicom 2). GDCM, where it is installed, is never asked.
+DECODERS = {
+    "1.2.840.10008.1.2": ("", "numpy"),  # implicit little endian
+    "1.2.840.10008.1.2.1": ("", "numpy"),  # explicit little endian
+    "1.2.840.10008.1.2.2": ("", "numpy"),  # explicit big endian
+    "1.2.840.10008.1.2.5": ("pydicom", "rle"),
+    "1.2.840.10008.1.2.4.50": ("pillow", "pillow"),  # JPEG baseline
+    "1.2.840.10008.1.2.4.51": ("pillow", "pillow"),  # JPEG extended
+    "1.2.840.10008.1.2.4.90": ("pillow", "pillow"),  # JPEG 2000 lossless
+    "1.2.840.10008.1.2.4.91": ("pillow", "pillow"),  # JPEG 2000
+}
+UNCOMPRESSED = tuple(syntax for syntax, names in DECODERS.items() if not names[0])
+LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+AXIAL = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)  # as radiology displays it: columns to the patient's left, rows to posterior
+
+
+class DicomError(ValueError):
+    """A DICOM file that cannot be used; the message is the reason alone, `code` its kind in one word."""
+
+    def __init__(self, reason: str, code: str = "header") -> None:
+        super().__init__(reason)
+        self.code = code
+
+
+class Frame(NamedTuple):
+    """One slice and where it lies, in millimetres of the patient's LPS system."""
+
+    pixels: np.ndarray  # (H, W), float32
+    position: np.ndarray  # (3,), of the first pixel
+    right: np.ndarray  # (3,), unit vector along a row
+    down: np.ndarray  # (3,), unit vector along a column
+    spacing: tuple[float, float] | None  # between rows, between columns
+    gap: float | None  # to the next slice
+
+
+def is_dicom(path: Path) -> bool:
+    """Whether a file's content says that it is DICOM."""
+    try:
+        with path.open("rb") as file:
+            return file.read(132)[128:] == b"DICM"
+    except OSError:
+        return False
+
+
+def read_dicom(path: Path) -> tuple[np.ndarray, np.ndarray, bool]:
+    """Read a file, or the one series in a folder, sorted along the normal of its slices.
+
+    Rescale slope and intercept are applied, MONOCHROME1 is turned around; what is no picture in a folder is left out.
+
+    Args:
+        path: file or folder.
+
+    Returns:
+        Volume (H, W, D), float32, rows and columns as stored; affine (4, 4) from indices to RAS+ millimetres; whether
+        the spacing is known.
+
+    Raises:
+        DicomError: when there is no picture, more than one series, or anything that would have to be guessed.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # pydicom's warnings hold values of the file
+        datasets = _open_folder(path) if path.is_dir() else [_open(path)]
+        series = {str(dataset.get("SeriesInstanceUID", "")) for dataset in datasets}
+        if len(series) > 1:
+            raise DicomError(f"holds {len(series)} series, one is expected", "geometry")
+        return _stack([frame for dataset in datasets for frame in _frames(dataset)])
+
+
+def _open_folder(folder: Path) -> list[Dataset]:
+    files = [file for file in sorted(folder.iterdir()) if file.is_file() and is_dicom(file)]
+    if not files:
+        raise DicomError("a directory without DICOM files", "unsupported")
+    pictures = [dataset for dataset in map(_open, files) if "PixelData" in dataset]
+    if not pictures:
+        raise DicomError("none of its DICOM files holds a picture")
+    return pictures
+
+
+def _open(path: Path) -> Dataset:
+    try:
+        from pydicom import dcmread
+    except ImportError:
+        raise DicomError("DICOM needs the package pydicom", "unsupported") from None
+    return dcmread(BytesIO(path.read_bytes()))  # from memory: an element that lies about its length allocates nothing
+
+
+def _frames(dataset: Dataset) -> list[Frame]:
+    """The frames of one file: of a single, a classic multi-frame or an enhanced object."""
+    stored = _stored_values(dataset)
+    frames = []
+    for index, plane in enumerate(stored):
+        slope, intercept = (
+            _numbers(dataset, index, "PixelValueTransformationSequence", keyword, 1) or (default,)
+            for keyword, default in (("RescaleSlope", 1.0), ("RescaleIntercept", 0.0))
+        )
+        if slope[0] == 0:
+            raise DicomError("its RescaleSlope is zero")
+        frames.append(_placed(dataset, index, (plane * slope[0] + intercept[0]).astype(np.float32)))
+    own_positions = "PerFrameFunctionalGroupsSequence" in dataset
+    return frames if own_positions or len(frames) == 1 else _spread(frames)
+
+
+def _placed(dataset: Dataset, index: int, pixels: np.ndarray) -> Frame:
+    """A frame with its geometry; what the file does not tell about orientation is axial."""
+    orientation = _numbers(dataset, index, "PlaneOrientationSequence", "ImageOrientationPatient", 6) or AXIAL
+    right, down = np.array(orientation[:3]), np.array(orientation[3:])
+    if np.abs([right @ right - 1, down @ down - 1, right @ down]).max() > 0.01:
+        raise DicomError("its ImageOrientationPatient is no pair of perpendicular unit vectors")
+    position = np.array(_numbers(dataset, index, "PlanePositionSequence", "ImagePositionPatient", 3) or (0.0,) * 3)
+    spacing, gap, thickness = (
+        _numbers(dataset, index, "PixelMeasuresSequence", keyword, count)
+        for keyword, count in (("PixelSpacing", 2), ("SpacingBetweenSlices", 1), ("SliceThickness", 1))
+    )
+    if spacing and min(spacing) <= 0:
+        raise DicomError("its PixelSpacing is not positive")
+    gaps = [abs(value[0]) for value in (gap, thickness) if value and value[0] != 0]
+    return Frame(pixels, position, right, down, (spacing[0], spacing[1]) if spacing else None, next(iter(gaps), None))
+
+
+def _spread(frames: Sequence[Frame]) -> list[Frame]:
+    """Frames of a classic multi-frame file, one behind the other: it tells one position and a gap, if anything."""
+    gap = frames[0].gap
+    if gap is None:
+        raise DicomError("its frames have no positions", "geometry")
+    normal = np.cross(frames[0].right, frames[0].down)
+    return [frame._replace(position=frame.position + i * gap * normal) for i, frame in enumerate(frames)]
+
+
+def _stack(frames: Sequence[Frame]) -> tuple[np.ndarray, np.ndarray, bool]:
+    """Sort parallel frames along their normal into a volume with an affine."""
+    first = frames[0]
+    normal = np.cross(first.right, first.down)
+    for frame in frames:
+        if frame.pixels.shape != first.pixels.shape:
+            raise DicomError("its slices differ in size", "geometry")
+        if frame.spacing != first.spacing or np.abs([frame.right - first.right, frame.down - first.down]).max() > 1e-3:
+            raise DicomError("its slices differ in orientation or pixel spacing", "geometry")
+    frames = sorted(frames, key=lambda frame: float(frame.position @ normal))
+    if len(frames) == 1:
+        step = normal * (first.gap or 1.0)
+    elif first.spacing is None:
+        raise DicomError("its PixelSpacing is missing", "geometry")
+    else:
+        step = _step(np.array([frame.position for frame in frames]), normal)
+    rows, columns = first.spacing or (1.0, 1.0)
+    affine = np.eye(4)
+    affine[:3] = np.column_stack([first.down * rows, first.right * columns, step, frames[0].position])
+    return np.stack([frame.pixels for frame in frames], axis=-1), LPS_TO_RAS @ affine, first.spacing is not None
+
+
+def _step(positions: np.ndarray, normal: np.ndarray) -> np.ndarray:
+    """From one slice to the next (3,), where all (D, 3) are equally far from their neighbours."""
+    gaps = np.diff(positions @ normal)
+    if gaps.min() < 0.01:
+        raise DicomError("several of its slices lie in one place", "geometry")
+    if np.abs(gaps - np.median(gaps)).max() > 0.1 * np.median(gaps):
+        raise DicomError(f"its slices lie {gaps.min():.3g} to {gaps.max():.3g} mm apart: some are missing", "geometry")
+    return np.asarray((positions[-1] - positions[0]) / len(gaps))
+
+
+def _stored_values(dataset: Dataset) -> np.ndarray:
+    """Decoded pixels (frames, H, W), brighter where they are larger."""
+    syntax = str(getattr(dataset.file_meta, "TransferSyntaxUID", ""))
+    _require_picture(dataset, syntax)
+    if syntax in UNCOMPRESSED:
+        _require_all_bytes(dataset)
+    for_3, for_2 = DECODERS[syntax]
+    if hasattr(dataset, "pixel_array_options"):
+        dataset.pixel_array_options(decoding_plugin=for_3)
+    else:
+        dataset.convert_pixel_data(for_2)
+    shape = (dataset.get("NumberOfFrames") or 1, dataset.Rows, dataset.Columns)
+    stored = np.asarray(dataset.pixel_array, dtype=np.float64).reshape(shape)
+    if dataset.PhotometricInterpretation == "MONOCHROME1":
+        stored = (-1.0 if dataset.PixelRepresentation else 2.0**dataset.BitsStored - 1.0) - stored
+    return stored
+
+
+def _require_picture(dataset: Dataset, syntax: str) -> None:
+    """Refuse what is no grey picture, or compressed in a way that is not decoded here."""
+    if str(dataset.file_meta.get("MediaStorageSOPClassUID", "")) == DICOMDIR:
+        raise DicomError("a DICOMDIR lists files, it is no picture", "unsupported")
+    if not syntax:
+        raise DicomError("its transfer syntax is missing")
+    if syntax not in DECODERS:
+        raise DicomError("its compression is not supported", "unsupported")
+    if "PixelData" not in dataset:
+        raise DicomError("it holds no pixel data")
+    if dataset.get("SamplesPerPixel", 1) != 1 or "MONOCHROME" not in str(dataset.get("PhotometricInterpretation")):
+        raise DicomError("colours are not supported", "unsupported")
+    wrong = [name for name in ("Rows", "Columns", "BitsStored") if not (dataset.get(name) or 0) > 0]
+    if wrong or dataset.get("BitsAllocated") not in (8, 16, 32):
+        raise DicomError(f"its {wrong[0] if wrong else 'BitsAllocated'} is missing or impossible")
+
+
+def _require_all_bytes(dataset: Dataset) -> None:
+    """Refuse uncompressed pixel data of another length than the header says; padding is allowed."""
+    frames = int(dataset.get("NumberOfFrames") or 1)
+    frame = int(dataset.Rows) * int(dataset.Columns) * int(dataset.BitsAllocated) // 8
+    found = len(dataset.PixelData or b"")
+    if frames < 1 or found >= (frames + 1) * frame:
+        raise DicomError("its number of frames does not fit its pixel data")
+    if found < frames * frame:
+        raise DicomError("its pixel data are cut short", "truncated")
+
+
+def _numbers(dataset: Dataset, frame: int, macro: str, keyword: str, count: int) -> tuple[float, ...] | None:
+    """A frame's value of an attribute as finite numbers, None where it has none."""
+    value = _attribute(dataset, frame, macro, keyword)
+    if value is None or value == "":
+        return None
+    try:
+        numbers = tuple(float(number) for number in (value if count > 1 else [value]))
+    except (TypeError, ValueError):
+        numbers = ()
+    if len(numbers) != count or not np.isfinite(numbers).all():
+        raise DicomError(f"its {keyword} is not {count} finite number{'s' if count > 1 else ''}")
+    return numbers
+
+
+def _attribute(dataset: Dataset, frame: int, macro: str, keyword: str) -> Any:
+    """An attribute of a frame from its own functional group, the shared one, or the file itself."""
+    own = dataset.get("PerFrameFunctionalGroupsSequence") or []
+    shared = dataset.get("SharedFunctionalGroupsSequence") or []
+    for group in [*own[frame : frame + 1], *shared[:1]]:
+        items = group.get(macro)
+        if items and keyword in items[0]:
+            return items[0].get(keyword)
+    return dataset.get(keyword)
