@@ -1,0 +1,225 @@
+"""What headers tell, held against the limits before anything is decoded. Runs in the decoding process only."""
+
+from __future__ import annotations
+
+import gzip
+import math
+import struct
+import zlib
+from collections.abc import Sequence
+from io import BytesIO
+from pathlib import Path
+
+from .errors import IntakeError
+from .kinds import HEAD_BYTES, NOT_A_SCAN, kind_of
+from .limits import MIB, Limits
+
+__all__ = ["examine", "require_voxels"]
+
+DEFLATE_RATIO = 1032  # no deflate stream inflates by more (zlib's technical notes), and no JPEG scan either
+PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by colour type
+JPEG_FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # markers of a frame header
+JPEG_BARE = {0x01, *range(0xD0, 0xD8)}  # markers without a length
+DICOM_SIZE = ("Rows", "Columns", "NumberOfFrames", "BitsAllocated")
+PLAIN_DICOM = {"1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2"}
+DEFLATED_DICOM = "1.2.840.10008.1.2.1.99"
+CUT = "is cut short"
+
+
+def examine(path: Path, limits: Limits) -> int:
+    """Check a file's headers.
+
+    Args:
+        path: a file, or a folder with the files of a DICOM series.
+        limits: what they may declare.
+
+    Returns:
+        The voxels that they declare.
+
+    Raises:
+        IntakeError: when they are impossible, or declare more than the limits allow or the file holds.
+    """
+    if path.is_dir():
+        voxels = sum(examine_dicom(file, limits) for file in path.iterdir() if _kind(file) == "dicom")
+        require_voxels(voxels, limits)
+        return voxels
+    kind = _kind(path)
+    if kind == "gzip":
+        return examine_gzip(path, limits)
+    if kind == "dicom":
+        return examine_dicom(path, limits)
+    if kind is None:
+        raise IntakeError("unsupported", NOT_A_SCAN)
+    data = path.read_bytes()
+    if kind == "nifti":
+        return examine_nifti(data[:HEAD_BYTES], len(data), limits)
+    return examine_png(data, limits) if kind == "png" else examine_jpeg(data, limits)
+
+
+def _kind(path: Path) -> str | None:
+    if not path.is_file():
+        return None
+    with path.open("rb") as file:
+        return kind_of(file.read(HEAD_BYTES))
+
+
+def require_size(shape: Sequence[int], declared_bytes: int, most_bytes: int, limits: Limits) -> int:
+    """Hold a declared size against the limits and against what is there.
+
+    Args:
+        shape: length of every axis.
+        declared_bytes: that so many pixels fill.
+        most_bytes: that the file holds, or could hold when it is decompressed.
+        limits: for sides and voxels.
+
+    Returns:
+        The number of voxels.
+    """
+    absent = declared_bytes > most_bytes
+    _require_limits(shape, limits, "declared_size" if absent else "too_large")
+    if absent:
+        raise IntakeError("truncated", CUT)
+    return math.prod(shape)
+
+
+def _require_limits(shape: Sequence[int], limits: Limits, code: str = "too_large") -> None:
+    if max(shape) > limits.side_pixels:
+        size = "x".join(str(side) for side in shape)
+        raise IntakeError(code, f"{size} pixels, {limits.side_pixels} a side are allowed")
+    require_voxels(math.prod(shape), limits, code)
+
+
+def require_voxels(voxels: int, limits: Limits, code: str = "too_large") -> None:
+    """Hold the voxels of a whole request against the limit."""
+    if voxels > limits.voxels:
+        raise IntakeError(code, f"{voxels} voxels, {limits.voxels} are allowed")
+
+
+def examine_png(data: bytes, limits: Limits) -> int:
+    """Check a PNG's size and that its chunks reach its end.
+
+    Reference: W3C, Portable Network Graphics, third edition, 5.3 and 11.2.1.
+    """
+    if len(data) < 33:
+        raise IntakeError("truncated", CUT)
+    name, width, height, depth, colour = struct.unpack(">4sIIBB", data[12:26])
+    if name != b"IHDR" or not width or not height or colour not in PNG_CHANNELS or depth not in (1, 2, 4, 8, 16):
+        raise IntakeError("header", "its PNG header is impossible")
+    line_bytes = math.ceil(width * depth * PNG_CHANNELS[colour] / 8)
+    voxels = require_size((height, width), height * line_bytes, DEFLATE_RATIO * len(data), limits)
+    position, name = 8, b""
+    while name != b"IEND":
+        if position + 12 > len(data):
+            raise IntakeError("truncated", CUT)
+        length, name = struct.unpack_from(">I4s", data, position)
+        position += 12 + length
+    if position > len(data):
+        raise IntakeError("truncated", CUT)
+    return voxels
+
+
+def examine_jpeg(data: bytes, limits: Limits) -> int:
+    """Check a JPEG's size and precision, and that its scans end.
+
+    Reference: ITU-T T.81, annex B.
+    """
+    position, voxels = 2, 0
+    while position + 4 <= len(data):
+        mark, marker, length = struct.unpack_from(">BBH", data, position)
+        if mark != 0xFF:
+            break
+        if marker in JPEG_FRAMES and position + 10 <= len(data):
+            precision, height, width, channels = struct.unpack_from(">BHHB", data, position + 4)
+            if not height or not width:
+                raise IntakeError("header", "its JPEG header is impossible")
+            if precision != 8:
+                raise IntakeError("unsupported", f"JPEG of {precision} bits is not supported")
+            voxels = require_size((height, width), height * width * channels, DEFLATE_RATIO * len(data), limits)
+        if marker == 0xDA:  # the scans follow, in which this mark can only be the end
+            if voxels and data.find(b"\xff\xd9", position) > 0:
+                return voxels
+            break
+        position += 1 if marker == 0xFF else 2 if marker in JPEG_BARE else 2 + length
+    raise IntakeError("truncated", CUT)
+
+
+def examine_gzip(path: Path, limits: Limits) -> int:
+    """Inflate a compressed NIfTI to its end, keeping only its header and the count."""
+    size = path.stat().st_size
+    most = min(limits.inflated_bytes, max(limits.inflate_free_bytes, int(limits.inflate_ratio * size)))
+    try:
+        with gzip.open(path) as file:
+            head = file.read(HEAD_BYTES)
+            if kind_of(head) != "nifti":
+                raise IntakeError("unsupported", "the compressed file is no NIfTI")
+            examine_nifti(head, DEFLATE_RATIO * size, limits)
+            total = len(head)
+            while block := file.read(MIB):
+                total += len(block)
+                if total > most:
+                    raise IntakeError("inflate", f"inflates to more than {most // MIB} MiB")
+    except EOFError:
+        raise IntakeError("truncated", CUT) from None
+    except (OSError, zlib.error):
+        raise IntakeError("damaged", "damaged gzip stream") from None
+    return examine_nifti(head, total, limits)
+
+
+def examine_nifti(head: bytes, most_bytes: int, limits: Limits) -> int:
+    """Check a NIfTI header: byte order, axes, number type, offset, and that what it uses is finite.
+
+    Reference: nifti1.h and nifti2.h of the NIfTI Data Format Working Group.
+    """
+    import nibabel as nib
+    import numpy as np
+
+    is_first = struct.pack("<i", 348) == head[:4] or struct.pack(">i", 348) == head[:4]
+    kind, size, magic = (nib.Nifti1Header, 348, b"n+1") if is_first else (nib.Nifti2Header, 540, b"n+2")
+    if len(head) < size:
+        raise IntakeError("truncated", CUT)
+    header = kind(head[:size], check=False)  # without its extensions
+    rank = int(header["dim"][0])
+    shape = [int(side) for side in header["dim"][1 : rank + 1]]
+    offset = float(header["vox_offset"])
+    used = [header["scl_slope"], header["scl_inter"], *header["pixdim"][:4], offset]
+    if header["qform_code"] > 0:
+        used += [header[f"quatern_{axis}"] for axis in "bcd"] + [header[f"qoffset_{axis}"] for axis in "xyz"]
+    if header["sform_code"] > 0:
+        used += [value for axis in "xyz" for value in header[f"srow_{axis}"]]
+    if int(header["sizeof_hdr"]) != size or bytes(header["magic"])[:3] != magic:
+        raise IntakeError("header", "its NIfTI header contradicts itself, or is of a pair of files")
+    if not 1 <= rank <= 7 or min(shape) < 1:
+        raise IntakeError("header", "its axes are impossible")
+    if not np.isfinite(np.array(used, dtype=np.float64)).all():
+        raise IntakeError("header", "its header holds numbers that are not finite")
+    if not size <= offset < most_bytes:
+        raise IntakeError("header" if most_bytes > size else "truncated", "its voxels begin outside the file")
+    try:
+        voxel_bytes = int(header.get_data_dtype().itemsize)
+    except (nib.spatialimages.HeaderDataError, KeyError):
+        raise IntakeError("header", "its number type is unknown") from None
+    return require_size(shape, int(offset) + math.prod(shape) * voxel_bytes, most_bytes, limits)
+
+
+def examine_dicom(path: Path, limits: Limits) -> int:
+    """Check the size that a DICOM file declares; what is missing of it is the reader's to tell."""
+    try:
+        from pydicom import dcmread
+        from pydicom.filereader import read_file_meta_info
+    except ImportError:  # the reader says so
+        return 0
+    try:
+        syntax = str(read_file_meta_info(path).get("TransferSyntaxUID"))
+        if syntax == DEFLATED_DICOM:
+            raise IntakeError("unsupported", "deflated DICOM is not supported")
+        data = path.read_bytes()
+        dataset = dcmread(BytesIO(data), stop_before_pixels=True, specific_tags=list(DICOM_SIZE))
+        rows, columns, frames, bits = (max(int(dataset.get(name) or 1), 1) for name in DICOM_SIZE)
+    except IntakeError:
+        raise
+    except Exception as error:  # pydicom raises a dozen types for a damaged file
+        raise IntakeError("damaged", f"damaged DICOM ({type(error).__name__})") from None
+    most = len(data) * (1 if syntax in PLAIN_DICOM else DEFLATE_RATIO)
+    absent = rows * columns * frames * bits // 8 > most
+    _require_limits((rows, columns, frames), limits, "declared_size" if absent else "too_large")
+    return rows * columns * frames

@@ -1,0 +1,33 @@
+"""Which kind of file, by its first bytes and never by its name."""
+
+from __future__ import annotations
+
+import struct
+from typing import Literal
+
+__all__ = ["HEAD_BYTES", "NOT_A_SCAN", "Kind", "kind_of"]
+
+Kind = Literal["png", "jpeg", "gzip", "nifti", "dicom"]
+
+HEAD_BYTES = 544  # a NIfTI-2 header with its extension flag, the longest that is looked at
+NOT_A_SCAN = "not a PNG, JPEG, NIfTI or DICOM file"
+
+MAGIC: dict[bytes, Kind] = {b"\x89PNG\r\n\x1a\n": "png", b"\xff\xd8\xff": "jpeg", b"\x1f\x8b": "gzip"}
+NIFTI_SIZES = (348, 540)  # a NIfTI header begins with its own size, in either byte order
+
+
+def kind_of(head: bytes) -> Kind | None:
+    r"""The kind that a file's first bytes tell, None for all that is not let in.
+
+    What stands before DICOM's mark is ignored, as the standard wants it: a file may be DICOM and something else.
+
+    >>> kind_of(b"\x89PNG\r\n\x1a\n..."), kind_of(b"GIF89a")
+    ('png', None)
+    """
+    if head[128:132] == b"DICM":
+        return "dicom"
+    for magic, kind in MAGIC.items():
+        if head.startswith(magic):
+            return kind
+    sizes = {struct.unpack(order, head[:4])[0] for order in ("<i", ">i")} if len(head) >= 4 else set()
+    return "nifti" if sizes & set(NIFTI_SIZES) else None

@@ -1,0 +1,49 @@
+"""How much one request may bring and cost."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["LOCAL", "MIB", "Limits"]
+
+MIB = 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Limits of one request; the defaults are those of a service that strangers use.
+
+    Args:
+        request_bytes: of all its files together, as they come.
+        files: of a DICOM series.
+        side_pixels: along any axis.
+        voxels: of all its files together, 64 Mi.
+        inflated_bytes: of a compressed file.
+        inflate_ratio: inflated to compressed bytes, once more than `inflate_free_bytes` have been inflated: emptiness
+            compresses well, and in small files it harms nobody.
+        inflate_free_bytes: see there.
+        seconds: of wall time for checking and decoding.
+        memory_bytes: that checking and decoding may add to the process.
+    """
+
+    request_bytes: int = 32 * MIB
+    files: int = 1024
+    side_pixels: int = 4096
+    voxels: int = 64 * MIB
+    inflated_bytes: int = 256 * MIB
+    inflate_ratio: float = 200.0
+    inflate_free_bytes: int = 32 * MIB
+    seconds: float = 20.0
+    memory_bytes: int = 2048 * MIB
+
+
+# for files on the user's own machine: what a research scanner writes, and still no bomb
+LOCAL = Limits(
+    request_bytes=4096 * MIB,
+    files=16384,
+    side_pixels=16384,
+    voxels=1024 * MIB,
+    inflated_bytes=8192 * MIB,
+    seconds=300.0,
+    memory_bytes=32768 * MIB,
+)

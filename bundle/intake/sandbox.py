@@ -1,0 +1,162 @@
+"""The application's side of the decoding process."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from .errors import STATUS, IntakeError
+from .limits import Limits
+
+if TYPE_CHECKING:
+    import numpy as np
+
+__all__ = ["Decoded", "Sandbox"]
+
+PACKAGES = Path(__file__).resolve().parents[2]  # where `bundle` is imported from
+LONGEST_START_S = 300.0  # importing MONAI takes seconds, on a busy machine minutes
+LONGEST_END_S = 5.0  # from the time limit to the kernel's answer
+LONGEST_HEAD_BYTES = 65536
+DIED = "the decoding process was lost, try again"
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}  # it forks
+
+
+class Decoded(NamedTuple):
+    """What the bundle's reader made of a file, and itself a reader of it: `LoadImage` takes any object with these two.
+
+    Args:
+        array: (C, H, W, D), float32.
+        meta: the reader's metadata, lists as arrays.
+    """
+
+    array: np.ndarray
+    meta: dict[str, Any]
+
+    def read(self, names: Any) -> Any:
+        return names
+
+    def get_data(self, _: Any) -> tuple[np.ndarray, dict[str, Any]]:
+        return self.array, self.meta
+
+
+class Sandbox:
+    """Decode files in a process of their own, several at a time.
+
+    Args:
+        root: the bundle's folder, whose inference config names the reader.
+        settings: overrides of that config.
+        workers: files that are decoded at a time; others wait.
+    """
+
+    def __init__(self, root: Path, settings: Mapping[str, Any], workers: int) -> None:
+        self.root, self.settings = root, dict(settings)
+        self._turns, self._guard = threading.BoundedSemaphore(workers), threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._control: socket.socket | None = None
+
+    def start(self) -> None:
+        """Start the process, or replace one that has ended; does not wait until it is ready."""
+        with self._guard:
+            self._running()
+
+    def close(self) -> None:
+        """End the process and everything that it decodes."""
+        with self._guard:
+            self._end()
+
+    def decode(self, paths: Sequence[Path], limits: Limits) -> Decoded:
+        """Decode a scan: one file or folder, or one file per modality.
+
+        Raises:
+            IntakeError: when it is refused, takes too long, or the process is lost.
+        """
+        with self._turns:
+            for _ in range(2):  # once more, where the process ended before this scan's turn
+                job = self._hand_over()
+                with job, job.makefile("rb") as stream:
+                    request = {"paths": [str(path) for path in paths], "limits": dataclasses.asdict(limits)}
+                    try:
+                        job.sendall(json.dumps(request).encode() + b"\n")
+                        if begun := stream.readline(LONGEST_HEAD_BYTES):
+                            job.settimeout(limits.seconds + LONGEST_END_S)
+                            return self._receive(stream, limits, float(begun))
+                    except OSError:
+                        continue
+            raise IntakeError("worker_died", "the decoding process does not start")
+
+    def _receive(self, stream: Any, limits: Limits, begun: float) -> Decoded:
+        """The answer, which is trusted no further than the process that decodes foreign bytes."""
+        import numpy as np
+
+        try:
+            head = json.loads(stream.readline(LONGEST_HEAD_BYTES) or b"null")
+            if head is None:  # the kernel ended it
+                late = time.monotonic() - begun > 0.9 * limits.seconds
+                reason = f"was not decoded within {limits.seconds:g} s" if late else DIED
+                raise IntakeError("time_limit" if late else "worker_died", reason)
+            if "code" in head:
+                code = head["code"] if head["code"] in STATUS else "damaged"
+                raise IntakeError(code, " ".join(str(head["reason"]).split())[:200], file=int(head["file"]))
+            shape = [int(side) for side in head["shape"]]
+            if len(shape) != 4 or min(shape) < 1 or math.prod(shape) > limits.voxels:
+                raise IntakeError("worker_died", DIED)
+            array = np.empty(shape, dtype="<f4")
+            if stream.readinto(array.data.cast("B")) != array.nbytes:
+                raise IntakeError("worker_died", DIED)
+            meta = {key: np.asarray(value) if isinstance(value, list) else value for key, value in head["meta"].items()}
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            raise IntakeError("worker_died", DIED) from None
+        return Decoded(array, meta)
+
+    def _hand_over(self) -> socket.socket:
+        """Give the process one end of a new connection; return the other."""
+        with self._guard:
+            ours, theirs = socket.socketpair()
+            ours.settimeout(LONGEST_START_S)
+            with theirs:
+                try:
+                    socket.send_fds(self._running(), [b"+"], [theirs.fileno()])
+                except BrokenPipeError:  # it ended a moment ago
+                    self._end()
+                    socket.send_fds(self._running(), [b"+"], [theirs.fileno()])
+            return ours
+
+    def _running(self) -> socket.socket:
+        """The line to a process that is alive."""
+        if self._process is not None and self._process.poll() is not None:
+            self._end()
+        if self._control is None:
+            self._control, theirs = socket.socketpair()
+            module = [sys.executable, "-P", "-m", "bundle.intake.worker"]
+            path = os.pathsep.join(filter(None, [str(PACKAGES), os.environ.get("PYTHONPATH")]))
+            with theirs:
+                self._process = subprocess.Popen(  # noqa: S603 - our own module
+                    [*module, str(theirs.fileno()), str(self.root), json.dumps(self.settings)],
+                    pass_fds=[theirs.fileno()],
+                    env={**os.environ, **ONE_THREAD, "PYTHONPATH": path},
+                    start_new_session=True,  # its own group: Ctrl-C is for the application, and its end for all of them
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                )
+        return self._control
+
+    def _end(self) -> None:
+        if self._control is not None:
+            self._control.close()
+        if self._process is not None:
+            if self._process.poll() is None:
+                os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+        self._control = self._process = None

@@ -1,0 +1,141 @@
+"""The decoding process: loads the bundle's reader once, then forks a child for every request.
+
+A child inherits the reader and lives for one request, under limits of its own: what a file does to it (memory that is
+not given back, a crash in a decoder, a loop) ends with it, and the next request finds everything as new. A request and
+its answer are JSON and plain bytes. Started by `sandbox.py`; never imported by the application.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import resource
+import signal
+import socket
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..loading import parse
+from .errors import STATUS, IntakeError
+from .headers import examine, require_voxels
+from .limits import Limits
+
+if TYPE_CHECKING:
+    from monai.data import ImageReader
+
+READER = "preprocessing#transforms#0#reader"  # in configs/inference.yaml
+STATM = Path("/proc/self/statm")
+LARGEST_VALUE = 1e18  # its square is still a float32
+
+
+def stand_by(control: socket.socket, reader: ImageReader) -> None:
+    """Fork the server, and another whenever one is lost; this process has it all loaded and meets no foreign bytes."""
+    while True:
+        server = os.fork()
+        if server == 0:
+            serve(control, reader)
+        os.waitpid(server, 0)
+
+
+def serve(control: socket.socket, reader: ImageReader) -> None:
+    """Fork a child for every socket that comes in; end, with every child, when the application does."""
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel reaps
+    while True:
+        message, sockets, _, _ = socket.recv_fds(control, 1, 1)
+        if not message:
+            os.killpg(0, signal.SIGKILL)
+        for descriptor in sockets:
+            if os.fork() == 0:
+                try:
+                    answer(socket.socket(fileno=descriptor), reader)
+                finally:
+                    os._exit(0)
+            os.close(descriptor)
+
+
+def answer(job: socket.socket, reader: ImageReader) -> None:
+    """Read one request, confine this process, and send the array, or the reason why there is none."""
+    with job, job.makefile("rb") as stream:
+        request = json.loads(stream.readline())
+        limits = Limits(**request["limits"])
+        job.sendall(f"{time.monotonic()}\n".encode())  # one clock for all processes: from here on time runs
+        confine(limits)
+        paths = [Path(path) for path in request["paths"]]
+        try:
+            array, meta = decode(paths, reader, limits)
+        except Exception as error:  # whatever foreign bytes bring about is their fault
+            code, reason, file = explain(error, paths)
+            job.sendall(json.dumps({"code": code, "reason": reason, "file": file}).encode() + b"\n")
+            return
+        head = {"shape": array.shape, "meta": {key: _plain(value) for key, value in meta.items()}}
+        job.sendall(json.dumps(head).encode() + b"\n")
+        job.sendall(array.data.cast("B"))
+
+
+def confine(limits: Limits) -> None:
+    """Bound this process's time and memory by the kernel, and take its right to write files."""
+    null = os.open(os.devnull, os.O_RDWR)
+    for stream in (0, 1, 2):  # libraries' warnings hold values of the file
+        os.dup2(null, stream)
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.setitimer(signal.ITIMER_REAL, limits.seconds)
+    bounds = {
+        resource.RLIMIT_CPU: math.ceil(limits.seconds) + 1,
+        resource.RLIMIT_FSIZE: 0,
+        resource.RLIMIT_CORE: 0,
+    }
+    if STATM.exists():  # Linux; no other system bounds address space
+        used = int(STATM.read_text().split()[0]) * resource.getpagesize()
+        bounds[resource.RLIMIT_AS] = used + limits.memory_bytes
+    for name, bound in bounds.items():
+        resource.setrlimit(name, (bound, bound))
+
+
+def decode(paths: Sequence[Path], reader: ImageReader, limits: Limits) -> tuple[np.ndarray, dict[str, Any]]:
+    """Check headers, decode by the bundle's reader, check values: (C, H, W, D) float32, contiguous, and metadata."""
+    voxels = 0
+    for index, path in enumerate(paths):
+        try:
+            voxels += examine(path, limits)
+        except IntakeError as error:
+            error.file = index
+            raise
+    require_voxels(voxels, limits)
+    array, meta = reader.get_data(reader.read([str(path) for path in paths]))
+    if array.size and np.abs(array).max() > LARGEST_VALUE:
+        raise IntakeError("nonfinite", f"contains values beyond {LARGEST_VALUE:g}")
+    return np.ascontiguousarray(array, dtype="<f4"), meta
+
+
+def explain(error: Exception, paths: Sequence[Path]) -> tuple[str, str, int]:
+    """Code, reason and number of the file; nothing but our own words reaches the application."""
+    if isinstance(error, IntakeError):
+        return error.code, error.reason, error.file
+    if isinstance(error, MemoryError):
+        return "memory", "needs more memory than is allowed", 0
+    code, reason = getattr(error, "code", None), getattr(error, "reason", None)  # the reader's own error
+    if code not in STATUS or not isinstance(reason, str):
+        return "damaged", f"cannot be decoded ({type(error).__name__})", 0
+    places = [index for index, path in enumerate(paths) if str(error).startswith(f"{path}: ")]
+    return code, reason, places[0] if places else 0
+
+
+def _plain(value: Any) -> Any:
+    return value.tolist() if isinstance(value, np.ndarray) else value
+
+
+def main() -> None:
+    """Load the reader of the bundle that the arguments name, then serve."""
+    descriptor, root, settings = sys.argv[1:]
+    reader = parse("inference.yaml", [READER], Path(root), **json.loads(settings))[READER]
+    stand_by(socket.socket(fileno=int(descriptor)), reader)
+
+
+if __name__ == "__main__":
+    main()
