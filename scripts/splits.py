@@ -198,6 +198,7 @@ def load_split(
     fold: int | None = 0,
     modalities: Sequence[str] | None = None,
     validation: bool = True,
+    sources: Sequence[str] | None = None,
 ) -> dict[str, list[Case]]:
     """Cases of the training, validation and test set.
 
@@ -207,13 +208,14 @@ def load_split(
         fold: the test fold; all cases are the test set where the split has one fold only. None: every case trains.
         modalities: what the store must hold; None asks nothing.
         validation: False lets the validation fold train as well.
+        sources: names of those to learn from; the others are in the test set alone. None learns from all.
 
     Returns:
         {"train": ..., "val": ..., "test": ...}, disjoint in ids, patients, clusters and contents. A case takes its
         group from the split file.
 
     Raises:
-        ValueError: when the file is missing or made for other data, or two sets share anything.
+        ValueError: when the file is missing or made for other data, a source is unknown, or two sets share anything.
     """
     store = SliceStore(store_dir)
     cases, stored = store.cases(), store.index["settings"].get("modalities")
@@ -224,6 +226,9 @@ def load_split(
     split = json.loads(Path(split_file).read_text())
     if split["data_fingerprint"] != data_fingerprint(cases):
         raise ValueError(f"{split_file}: made for other data than {store_dir} holds; run preprocessing again")
+    unknown = sorted(set(sources or ()) - {case["source"] for case in cases})
+    if unknown:
+        raise ValueError(f"{store_dir}: holds no source {', '.join(unknown)}")
     if fold is not None and fold not in range(split["folds"]):
         raise ValueError(f"fold is {fold}, {split_file} has folds 0 to {split['folds'] - 1}")
     subsets: dict[str, list[Case]] = {name: [] for name in SUBSETS}
@@ -233,7 +238,8 @@ def load_split(
     for case in cases:
         entry = split["cases"][case["id"]]
         role = "train" if fold is None else _role(entry["fold"], fold, counts[case["kind"]], validation)
-        subsets[role].append({**case, "group": entry["group"], "phash": entry.get("phash")})
+        if role == "test" or sources is None or case["source"] in sources:
+            subsets[role].append({**case, "group": entry["group"], "phash": entry.get("phash")})
     assert_disjoint(subsets)
     return subsets
 
