@@ -37,8 +37,8 @@ class PrepareMultiTaskBatch:
             kwargs: further arguments of `torch.Tensor.to`.
 
         Returns:
-            images (B, C, H, W); targets {"mask" (rows with one, 1, H, W) or absent, "cls" (B,), "case", "source"}; no
-            positional arguments; keyword arguments of `MultiTaskUNet.forward`.
+            images (B, C, H, W); targets {"mask" (rows with one, 1, H, W) or absent, "mask_rows" (B,), "cls" (B,),
+            "case", "source"}; no positional arguments; keyword arguments of `MultiTaskUNet.forward`.
         """
         parts = [batch] if isinstance(batch, Mapping) else list(batch)
 
@@ -52,6 +52,7 @@ class PrepareMultiTaskBatch:
         if with_mask:
             targets["mask"] = joined([part["mask"] for part in with_mask])
         rows = torch.tensor(["mask" in part for part in parts for _ in part["cls"]], device=device)
+        targets["mask_rows"] = rows
         flags: dict[str, Any] = {"do_seg": self.do_seg and bool(with_mask), "do_cls": self.do_cls}
         flags["seg_rows"] = rows if with_mask and len(with_mask) < len(parts) else None
         return joined([part["image"] for part in parts]), targets, (), flags

@@ -19,18 +19,24 @@ class MultiTaskLoss(nn.Module):
             Dice + BCE with the Dice taken over the whole batch, which small and empty masks need.
         classification: loss of class logits and classes, both (B,).
         cls_weight: lambda.
+        cells_weight: of the binary cross-entropy of the head's cells, where there are masks: a cell is tumour where its
+            part of the mask holds any.
     """
 
-    def __init__(self, segmentation: nn.Module, classification: nn.Module, cls_weight: float = 1.0) -> None:
+    def __init__(
+        self, segmentation: nn.Module, classification: nn.Module, cls_weight: float = 1.0, cells_weight: float = 0.0
+    ) -> None:
         super().__init__()
-        self.segmentation, self.classification, self.cls_weight = segmentation, classification, cls_weight
+        self.segmentation, self.classification = segmentation, classification
+        self.cls_weight, self.cells_weight = cls_weight, cells_weight
 
     def forward(self, prediction: Mapping[str, Tensor], target: Mapping[str, Any]) -> Tensor:
         """Compute the loss of one batch.
 
         Args:
-            prediction: "seg" (B', 1, H, W) and "cls" (B, 1) logits, either may be absent.
-            target: "mask" (B', 1, H, W) in {0, 1}, "cls" (B,) in {0, 1, NaN}; NaN rows are not classified.
+            prediction: "seg" (B', 1, H, W), "cls" (B, 1) and "cells" (B, 1, h, w) logits, any may be absent.
+            target: "mask" (B', 1, H, W) in {0, 1}; "mask_rows" boolean (B,), which B' rows have one; "cls" (B,) in
+                {0, 1, NaN}; NaN rows are not classified.
 
         Returns:
             A scalar; zero, with zero gradient, where nothing is known.
@@ -43,4 +49,8 @@ class MultiTaskLoss(nn.Module):
             if known.any():
                 logits = prediction["cls"][known].flatten()
                 total = total + self.cls_weight * self.classification(logits, target["cls"][known])
+        if self.cells_weight and "cells" in prediction and "mask" in target:
+            cells = prediction["cells"][target["mask_rows"]]
+            tumor = nn.functional.adaptive_max_pool2d(target["mask"], cells.shape[-2:])
+            total = total + self.cells_weight * nn.functional.binary_cross_entropy_with_logits(cells, tumor)
         return total

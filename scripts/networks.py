@@ -13,6 +13,7 @@ from .transforms import BACKGROUND, TISSUE
 
 __all__ = [
     "NETWORKS",
+    "POOLING",
     "ClassificationHead",
     "MultiTaskUNet",
     "PackedMultiTaskUNet",
@@ -31,6 +32,12 @@ NETWORKS: dict[str, dict[str, Any]] = {
     "cpu": {"channels": (16, 32, 64, 128, 256), "stem": 2, "hidden": (64,)},
     "base": {"channels": (32, 64, 128, 256, 512), "stem": 1, "hidden": (256, 128)},
     "large": {"channels": (64, 128, 256, 512, 1024), "stem": 1, "hidden": (512, 256)},
+}
+
+POOLING = {
+    "average": "the features' mean, then the perceptron",
+    "average_and_peak": "the features' mean and maximum, which a small lesion moves, then the perceptron",
+    "cells": "the perceptron at each cell of the bottleneck, then a smooth maximum of the cells' logits",
 }
 
 
@@ -84,7 +91,7 @@ class UNetDecoder(nn.Module):
 
 
 class ClassificationHead(nn.Module):
-    """Pool the bottleneck over the head's foreground, then a small perceptron.
+    """A small perceptron on the bottleneck, pooled over the head's foreground.
 
     Pooling over the foreground alone makes the answer independent of how much empty space surrounds the head.
 
@@ -93,30 +100,54 @@ class ClassificationHead(nn.Module):
         hidden: sizes of the hidden layers.
         classes: class logits.
         dropout: before every layer but the last.
-        peak: pool the maximum beside the average, which a small lesion hardly moves.
+        pooling: what is pooled, and how; see `POOLING`.
+
+    Raises:
+        ValueError: for an unknown pooling.
     """
 
     def __init__(
-        self, in_features: int, hidden: Sequence[int], classes: int, dropout: float, peak: bool = False
+        self, in_features: int, hidden: Sequence[int], classes: int, dropout: float, pooling: str = "average"
     ) -> None:
         super().__init__()
-        self.peak = peak
+        if pooling not in POOLING:
+            raise ValueError(f"unknown pooling '{pooling}', choose one of {', '.join(POOLING)}")
+        self.peak, self.by_cell = pooling == "average_and_peak", pooling == "cells"
         layers: list[nn.Module] = []
-        sizes = [in_features * (2 if peak else 1), *hidden]
+        sizes = [in_features * (2 if self.peak else 1), *hidden]
         for before, after in pairwise(sizes):
             layers += [nn.Linear(before, after), nn.ReLU(inplace=True), nn.Dropout(dropout)]
         self.mlp = nn.Sequential(nn.Dropout(dropout), *layers, nn.Linear(sizes[-1], classes))
 
     def forward(self, bottleneck: Tensor, foreground: Tensor) -> Tensor:
         """(B, F, h, w) and foreground (B, 1, H, W) of 0 and 1 -> class logits (B, classes)."""
-        weight = nn.functional.adaptive_avg_pool2d(
-            foreground, (bottleneck.shape[2], bottleneck.shape[3])
-        )  # (B, 1, h, w)
+        return self.pool(self.cells(bottleneck), foreground) if self.by_cell else self.classify(bottleneck, foreground)
+
+    def cells(self, bottleneck: Tensor) -> Tensor:
+        """(B, F, h, w) -> class logits of each cell on its own, (B, classes, h, w)."""
+        return self.mlp(bottleneck.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+    def pool(self, cells: Tensor, foreground: Tensor) -> Tensor:
+        """Class logits of cells (B, classes, h, w) -> of the slice, (B, classes): log of the mean of their exponents.
+
+        One cell that shows a tumour is enough, and how many do not hardly matters: multiple-instance learning.
+        """
+        weight = self.share(cells, foreground)  # (B, 1, h, w)
+        logarithm = (weight / weight.sum(dim=(2, 3), keepdim=True).clamp_min(1e-6)).clamp_min(1e-6).log()
+        return torch.logsumexp((cells + logarithm).flatten(2), dim=2)
+
+    def classify(self, bottleneck: Tensor, foreground: Tensor) -> Tensor:
+        """(B, F, h, w) and foreground (B, 1, H, W) -> class logits (B, classes) of the pooled features."""
+        weight = self.share(bottleneck, foreground)  # (B, 1, h, w)
         pooled = (bottleneck * weight).sum(dim=(2, 3)) / weight.sum(dim=(2, 3)).clamp_min(1e-6)
         if self.peak:
             inside = bottleneck.masked_fill(weight == 0, -1.0e4).amax(dim=(2, 3)).clamp_min(-1.0)
             pooled = torch.cat([pooled, inside], dim=1)
         return self.mlp(pooled)
+
+    def share(self, features: Tensor, foreground: Tensor) -> Tensor:
+        """Share of foreground in each cell: (B, _, h, w) and (B, 1, H, W) -> (B, 1, h, w)."""
+        return nn.functional.adaptive_avg_pool2d(foreground, (features.shape[2], features.shape[3]))
 
 
 class MultiTaskUNet(nn.Module):
@@ -131,7 +162,7 @@ class MultiTaskUNet(nn.Module):
         hidden: sizes of the head's hidden layers.
         classes: class logits; 1 means "tumour" against "none".
         dropout: of the head.
-        peak: the head pools the maximum beside the average.
+        pooling: of the head, see `POOLING`.
 
     Raises:
         ValueError: when an image's side is not a multiple of `size_divisor`.
@@ -147,12 +178,12 @@ class MultiTaskUNet(nn.Module):
         hidden: Sequence[int] = (64,),
         classes: int = 1,
         dropout: float = 0.2,
-        peak: bool = False,
+        pooling: str = "average",
     ) -> None:
         super().__init__()
         self.encoder = UNetEncoder(in_channels, channels, stem, norm, act)
         self.decoder = UNetDecoder(channels, stem, norm, act)
-        self.head = ClassificationHead(channels[-1], hidden, classes, dropout, peak)
+        self.head = ClassificationHead(channels[-1], hidden, classes, dropout, pooling)
         self.size_divisor = stem * 2 ** (len(channels) - 1)
         self.tissue = TISSUE
         self.frozen: list[str] = []
@@ -169,11 +200,15 @@ class MultiTaskUNet(nn.Module):
             seg_rows: boolean (B,), rows of the batch to draw (those with a mask); None draws all.
 
         Returns:
-            "seg": mask logits (B or chosen rows, 1, H, W); "cls": class logits (B, classes).
+            "seg": mask logits (B or chosen rows, 1, H, W); "cls": class logits (B, classes); from a head that pools
+            cells "cells" as well: their class logits (B, classes, h, w).
         """
         features = self.encoder(self._checked(image))
         answer: Dict[str, Tensor] = {}
-        if do_cls:
+        if do_cls and self.head.by_cell:
+            answer["cells"] = self.head.cells(features[-1])
+            answer["cls"] = self.head.pool(answer["cells"], self.foreground(image))
+        elif do_cls:
             answer["cls"] = self.head(features[-1], self.foreground(image))
         if do_seg:
             if seg_rows is not None:

@@ -76,7 +76,7 @@ class SliceDataset(Dataset[dict[str, Any]]):
 
 @contextmanager
 def _untracked() -> Iterator[None]:
-    """Plain tensors for a while: nothing of a training slice is inverted, and metadata cost 40 % of its augmentation."""
+    """Plain tensors for a while: no training slice is inverted, and metadata cost 40 % of its augmentation."""
     tracked = get_track_meta()
     set_track_meta(False)
     try:

@@ -127,7 +127,7 @@ def test_a_slice_without_any_tissue_gives_a_finite_answer(network: MultiTaskUNet
 
 def test_a_head_that_pools_the_peak_sees_a_small_lesion_anywhere() -> None:
     torch.manual_seed(0)
-    network = multi_task_unet("cpu", peak=True).eval()
+    network = multi_task_unet("cpu", pooling="average_and_peak").eval()
     bottleneck, foreground = torch.rand(1, 256, 8, 8), torch.ones(1, 1, 64, 64)
     foreground[..., 32:] = 0.0  # the right half is empty
     with torch.no_grad():
