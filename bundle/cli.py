@@ -79,6 +79,7 @@ def parser() -> argparse.ArgumentParser:
     add_data(sub)
     sub.add_argument("--preset", choices=list(PRESETS), default="quick", help="how long to train (default: quick)")
     sub.add_argument("--folds", type=positive, default=5, help="as many as patients leave one out (default: 5)")
+    sub.add_argument("--image-folds", type=positive, help="of the images: each is tested once (default: as --folds)")
     sub.add_argument("--seeds", type=positive, default=1, help="repetitions (default: 1)")
     sub.add_argument("--release", metavar="DIR", help="then train on every case, and put weights and report there")
     add_training(sub)
@@ -216,7 +217,8 @@ def crossvalidate(options: argparse.Namespace) -> int:
     """Train and score in every fold."""
     from .experiments import cross_validation_plan, release_trained_on_all, run_plan
 
-    plan = cross_validation_plan(options.preset, options.folds, options.seeds, options.network, options.precision)
+    named = ("preset", "folds", "seeds", "network", "precision", "image_folds")
+    plan = cross_validation_plan(**{name: getattr(options, name) for name in named})
     summary = run_plan(plan, options.output, options.brats, options.kaggle, options.processes)
     print(f"\nsummary: {summary}\nreport:  {summary.with_name('report.json')}")
     if options.release:

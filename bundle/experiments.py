@@ -73,6 +73,7 @@ class Plan:
 
     Args:
         folds: of the split; the number of patients or more leaves one patient out.
+        image_folds: of the images; None: as many.
         common: settings of every training.
         steps: by name: "overlays" of train.yaml and "settings".
         variants: by name.
@@ -93,6 +94,7 @@ class Plan:
     network: str = "cpu"
     name: str = "ablations"
     command: str = ""
+    image_folds: int | None = None
 
     def __post_init__(self) -> None:
         for name, variant in self.variants.items():
@@ -147,7 +149,12 @@ def ablation_plan(
 
 
 def cross_validation_plan(
-    preset: str, folds: int, seeds: int, network: str = "cpu", precision: str = "float32"
+    preset: str,
+    folds: int,
+    seeds: int,
+    network: str = "cpu",
+    precision: str = "float32",
+    image_folds: int | None = None,
 ) -> Plan:
     """The recipe of a preset, and its first stage alone, in every fold; no fold is spent on validation."""
     steps = {name: {"overlays": stages.OVERLAYS[name], "settings": PRESETS[preset][name]} for name in stages.OVERLAYS}
@@ -155,9 +162,11 @@ def cross_validation_plan(
         "recipe": Variant(tuple(steps), seeds, "the recipe, three stages"),
         "stage_1": Variant(tuple(steps)[:1], seeds, "segmentation alone"),
     }
-    command = f"crossvalidate --preset {preset} --folds {folds} --seeds {seeds} --precision {precision}"
+    apart = f" --image-folds {image_folds}" if image_folds else ""
+    command = f"crossvalidate --preset {preset} --folds {folds}{apart} --seeds {seeds} --precision {precision}"
     common = {"validation": False, "num_workers": 0, "precision": precision}
-    return Plan(folds, common, steps, variants, network=network, name="crossvalidation", command=command)
+    named = {"network": network, "name": "crossvalidation", "command": command, "image_folds": image_folds}
+    return Plan(folds, common, steps, variants, **named)
 
 
 def run_plan(
@@ -183,18 +192,19 @@ def run_plan(
     if plan.reference not in plan.variants:
         raise UserError(f"the plan's reference '{plan.reference}' is none of its variants: {', '.join(plan.variants)}")
     output = Path(output).resolve()
-    Manifest(output, {"folds": plan.folds}).step(
+    folds = {"folds": plan.folds, **({"image_folds": plan.image_folds} if plan.image_folds else {})}
+    Manifest(output, folds).step(
         "data",
-        lambda: stages.preprocess(output / "data", stages.source_folders(brats, kaggle), folds=plan.folds),
+        lambda: stages.preprocess(output / "data", stages.source_folders(brats, kaggle), **folds),
         always=True,
     )
-    folds = number_of_folds(output / "data" / "splits.json")
+    count = number_of_folds(output / "data" / "splits.json")
     os.environ["OMP_NUM_THREADS"] = "1"  # of the processes that are started from here on
-    for tasks in plan.rounds(folds):
+    for tasks in plan.rounds(count):
         jobs = (delayed(run_task)(plan, output, task, os.getpid()) for task in tasks)
         for folder in Parallel(n_jobs=processes, return_as="generator_unordered")(jobs):
             print(f"done: {folder}", flush=True)
-    return summarize(plan, output, folds)
+    return summarize(plan, output, count)
 
 
 def number_of_folds(split_file: Path) -> int:

@@ -41,7 +41,9 @@ HASH_DISTANCE, HASH_CORRELATION = 8, 0.90  # alike by perceptual hash (bits of 6
 CORRELATION = 0.95  # alike by thumbnail alone
 
 
-def write_split(store_dir: str | Path, split_file: str | Path, folds: int, seed: int) -> dict[str, Any]:
+def write_split(
+    store_dir: str | Path, split_file: str | Path, folds: int, seed: int, image_folds: int | None = None
+) -> dict[str, Any]:
     """Make the split file of a store, or keep the one that fits its data.
 
     Args:
@@ -50,6 +52,7 @@ def write_split(store_dir: str | Path, split_file: str | Path, folds: int, seed:
             is an error, for a split that changes silently lets patients wander from training to test.
         folds: number of folds; more than there are patients means leave one patient out; 1 trains nothing, all is test.
         seed: of the shuffle.
+        image_folds: number of folds of the images, if not the same: the folds beyond test volumes alone.
 
     Raises:
         ValueError: when an existing file was made for other data.
@@ -61,7 +64,7 @@ def write_split(store_dir: str | Path, split_file: str | Path, folds: int, seed:
         if split["data_fingerprint"] != data_fingerprint(cases):
             raise ValueError(f"{split_file}: made for other data; remove it, or choose another folder")
         return split
-    split = make_split(cases, [fingerprint_image(store, case) for case in cases], folds, seed)
+    split = make_split(cases, [fingerprint_image(store, case) for case in cases], folds, seed, image_folds)
     write_json(split_file, split)
     return split
 
@@ -76,7 +79,13 @@ def fingerprint_image(store: SliceStore, case: Case) -> Image.Image | None:
     return picture.crop(picture.getbbox())
 
 
-def make_split(cases: Sequence[Case], pictures: Sequence[Image.Image | None], folds: int, seed: int) -> dict[str, Any]:
+def make_split(
+    cases: Sequence[Case],
+    pictures: Sequence[Image.Image | None],
+    folds: int,
+    seed: int,
+    image_folds: int | None = None,
+) -> dict[str, Any]:
     """Distribute cases over folds, patients and near-duplicates together, classes evenly.
 
     The result does not depend on the order of the cases.
@@ -86,6 +95,7 @@ def make_split(cases: Sequence[Case], pictures: Sequence[Image.Image | None], fo
         pictures: for each image what to compare it by, None for volumes.
         folds: 1, or at least 3.
         seed: of the shuffle.
+        image_folds: of the images, if not the same.
     """
     order = sorted(range(len(cases)), key=lambda i: cases[i]["id"])
     cases, pictures = [cases[i] for i in order], [pictures[i] for i in order]
@@ -96,10 +106,10 @@ def make_split(cases: Sequence[Case], pictures: Sequence[Image.Image | None], fo
         f"cluster/{next(clusters)}" if picture else patient[case["group"]]
         for case, picture in zip(cases, pictures, strict=True)
     ]
-    fold_of = _folds(cases, groups, folds, seed)
+    fold_of = _folds(cases, groups, {"volume": folds, "image": image_folds or folds}, seed)
     return {
         "seed": seed,
-        "folds": folds,
+        "folds": max(folds, image_folds or folds),
         "data_fingerprint": data_fingerprint(cases),
         "cases": {
             case["id"]: {
@@ -126,18 +136,16 @@ def _one_name_a_patient(cases: Sequence[Case]) -> dict[str, str]:
     return {name: names[int(np.flatnonzero(labels == label)[0])] for name, label in zip(names, labels, strict=False)}
 
 
-def _folds(cases: Sequence[Case], groups: Sequence[str], folds: int, seed: int) -> list[int]:
+def _folds(cases: Sequence[Case], groups: Sequence[str], folds: Mapping[str, int], seed: int) -> list[int]:
     """Fold of each case; volumes and images are distributed on their own, so both are in every fold."""
     fold_of = [0] * len(cases)
-    if folds == 1:
-        return fold_of
-    if folds < 3:
-        raise ValueError(f"folds is {folds}, at least 3 are needed to train, validate and test")
-    for kind in ("volume", "image"):
+    for kind, wanted in folds.items():
         members = [i for i, case in enumerate(cases) if case["kind"] == kind]
-        count = min(folds, len({groups[i] for i in members}))
-        if not members:
+        if not members or max(folds.values()) == 1:
             continue
+        if wanted < 3:
+            raise ValueError(f"{kind} folds are {wanted}, at least 3 are needed to train, validate and test")
+        count = min(wanted, len({groups[i] for i in members}))
         if count < 3:
             raise ValueError(f"{count} separate {kind}s cannot be split, at least 3 patients or clusters are needed")
         strata = [_stratum(cases[i]) for i in members]
@@ -245,8 +253,8 @@ def load_split(
 
 
 def _role(own: int, fold: int, count: int, validation: bool) -> str:
-    """Which set a case of a fold is in, where `fold` of `count` tests."""
-    if own == fold % count:
+    """Which set a case of a fold is in, where `fold` tests; beyond its kind's `count` nothing of the kind does."""
+    if own == fold:
         return "test"
     return "val" if validation and own == (fold + 1) % count else "train"
 

@@ -172,11 +172,21 @@ def test_split_is_a_function_of_the_seed() -> None:
 
 
 def test_every_subset_of_every_fold_has_volumes_and_both_classes_of_images(store: Path, split_file: Path) -> None:
+    patients = len({case["group"] for case in SliceStore(store).cases() if case["kind"] == "volume"})
     for fold in range(FOLDS):
         subsets = load_split(split_file, store, fold)
         assert set(subsets) == {"train", "val", "test"}
-        for cases in subsets.values():
-            assert {case.get("cls") for case in cases} == {None, 0, 1}
+        for name, cases in subsets.items():
+            tests_images_alone = name == "test" and fold >= patients
+            assert {case.get("cls") for case in cases} == ({0, 1} if tests_images_alone else {None, 0, 1})
+
+
+def test_sources_that_nothing_is_learned_from_are_tested_only(store: Path, split_file: Path) -> None:
+    subsets = load_split(split_file, store, 0, sources=["brats"])
+    assert {case["source"] for case in subsets["train"] + subsets["val"]} == {"brats"}
+    assert {case["source"] for case in subsets["test"]} == {"brats", "kaggle"}
+    with pytest.raises(ValueError, match="holds no source elsewhere"):
+        load_split(split_file, store, 0, sources=["elsewhere"])
 
 
 def test_sources_and_classes_are_spread_over_all_folds() -> None:
@@ -217,6 +227,13 @@ def test_leaving_one_patient_out_works_with_images_beside_the_volumes() -> None:
     split = make_split(cases, views, folds=100, seed=0)
     folds = {name: group for name, group in folds_of(split, "group").items() if name.startswith("brats/")}
     assert sorted(fold for (fold,) in folds.values()) == list(range(7))
+
+
+def test_images_may_have_fewer_folds_than_volumes_and_are_tested_once_all_the_same() -> None:
+    cases, views = example()
+    split = make_split(cases, views, folds=100, seed=0, image_folds=3)
+    assert {entry["fold"] for name, entry in split["cases"].items() if not name.startswith("brats/")} == {0, 1, 2}
+    assert {entry["fold"] for name, entry in split["cases"].items() if name.startswith("brats/")} == set(range(7))
 
 
 def test_too_few_folds_or_patients_are_refused() -> None:
