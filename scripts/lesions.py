@@ -1,4 +1,4 @@
-"""Lesions of one patient in the head of another: more tumours than there are patients to learn from."""
+"""More tumours than there are patients to learn from: lesions lent from head to head, and cores that lesions may have."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from scipy import ndimage
 
 from .sampling import SliceDataset
 
-__all__ = ["RandPasteLesiond"]
+__all__ = ["RandLesionCored", "RandPasteLesiond"]
 
 BLUR = 1.5  # pixels: how softly a lesion's edge goes over into its new surroundings
 MARGIN = 4  # pixels around a lesion that come with it
+SOLID, CYSTIC = (-0.7, 1.3), (-3.5, -1.0)  # brightness of a core in FLAIR, standard deviations of the head's tissue
 
 
 class RandPasteLesiond(RandomizableTransform, MapTransform):
@@ -100,3 +101,57 @@ def _placed(
     weight[there] = ndimage.gaussian_filter(lesion.astype(np.float32), BLUR)[here]
     pasted[(slice(None), *there)] = patch[(slice(None), *here)]
     return weight, pasted
+
+
+class RandLesionCored(RandomizableTransform, MapTransform):
+    """Give a lesion a core: a blob within it or beside it that is as grey as tissue, or as dark as fluid.
+
+    Oedema is bright in FLAIR, the solid, necrotic and cystic parts of a tumour are not, and belong to the whole tumour
+    all the same. How they look differs more between patients than a handful of them can show; a network that has seen
+    few draws the oedema alone.
+
+    Args:
+        keys: slices (C, H, W) in standard deviations of their tissue.
+        prob: of doing so where there is a lesion.
+        mask_key: grows by what of the core lies beside the lesion.
+        foreground_key: where there is tissue, (1, H, W) of 0 and 1.
+    """
+
+    def __init__(
+        self, keys: KeysCollection, prob: float = 0.3, mask_key: str = "mask", foreground_key: str = "foreground"
+    ) -> None:
+        MapTransform.__init__(self, keys)
+        RandomizableTransform.__init__(self, prob)
+        self.mask_key, self.foreground_key = mask_key, foreground_key
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        d = dict(data)
+        self.randomize(None)
+        lesion = np.argwhere(np.asarray(d[self.mask_key][0]) > 0.5) if self.mask_key in d else ()
+        if not self._do_transform or not len(lesion):
+            return d
+        tissue = np.asarray(d[self.foreground_key][0]) > 0.5
+        core = self._blob(lesion[self.R.randint(len(lesion))], np.sqrt(len(lesion) / np.pi), tissue.shape) & tissue
+        if self.R.rand() < 0.5:
+            core &= np.asarray(d[self.mask_key][0]) > 0.5
+        weight = torch.from_numpy(ndimage.gaussian_filter(core.astype(np.float32), self.R.uniform(0.5, BLUR)))[None]
+        level = self.R.uniform(*(SOLID if self.R.rand() < 0.6 else CYSTIC))
+        offset, strength = tuple(self.R.randint(-20, 21, size=2)), self.R.uniform(0.3, 1.0)
+        for key in self.key_iterator(d):
+            plane = torch.as_tensor(d[key])
+            grain = plane - torch.nn.functional.avg_pool2d(plane, 7, 1, 3)  # texture without the brightness it lies on
+            grain = torch.roll(grain, offset, dims=(1, 2)).clamp(-1.0, 1.0) * strength
+            d[key] = plane * (1 - weight) + (level + grain) * weight
+        d[self.mask_key] = torch.maximum(torch.as_tensor(d[self.mask_key]), torch.from_numpy(core)[None].float())
+        return d
+
+    def _blob(self, middle: np.ndarray, radius: float, shape: tuple[int, ...]) -> np.ndarray:
+        """A wavy ellipse about as large as the lesion, or smaller: boolean (H, W)."""
+        rows, columns = np.ogrid[: shape[0], : shape[1]]
+        y, x = rows - middle[0], columns - middle[1]
+        turn, waves = self.R.uniform(0, np.pi), self.R.randint(2, 6)
+        long, short = radius * self.R.uniform(0.3, 1.2, size=2)
+        u, v = (x * np.cos(turn) + y * np.sin(turn)) / long, (y * np.cos(turn) - x * np.sin(turn)) / short
+        edge = 1 + self.R.uniform(0, 0.3) * np.sin(waves * np.arctan2(v, u) + self.R.uniform(0, 2 * np.pi))
+        blob: np.ndarray = np.hypot(u, v) < edge
+        return blob
