@@ -286,15 +286,13 @@ class AuditCases:
             return torch.sigmoid(self._logits(images).cpu().double()).numpy()
 
     def features(self, images: np.ndarray) -> np.ndarray:
-        """What the head averages over the foreground: bottleneck features (N, F) of images (N, C, H, W)."""
-        pooled: list[torch.Tensor] = []
-        hook = self.network.head.mlp.register_forward_pre_hook(lambda module, inputs: pooled.append(inputs[0]))
-        try:
-            with torch.inference_mode():
-                self._logits(images)
-        finally:
-            hook.remove()
-        return pooled[0].float().cpu().numpy()
+        """Bottleneck features (N, F) of images (N, C, H, W), averaged over the foreground."""
+        with torch.inference_mode():
+            batch = torch.from_numpy(images).to(next(self.network.parameters()).device)
+            bottleneck = self.network.encoder(batch)[-1]
+            weight = self.network.head.share(bottleneck, self.network.foreground(batch))  # (N, 1, h, w)
+            pooled = (bottleneck * weight).sum(dim=(2, 3)) / weight.sum(dim=(2, 3)).clamp_min(1e-6)
+        return pooled.float().cpu().numpy()
 
     def _logits(self, images: np.ndarray) -> torch.Tensor:
         """First class logits (N,): what both kinds of network answer, without drawing the mask."""
