@@ -86,6 +86,7 @@ def audit(
     features: Callback | None = None,
     trained_sources: Sequence[str] | None = None,
     explanation: Mapping[str, Any] | None = None,
+    training: SliceDataset | None = None,
     seed: int = 0,
     batch_size: int = 8,
     resamples: int = RESAMPLES,
@@ -102,6 +103,8 @@ def audit(
         features: from the same images to what the classifier sees of them (N, F).
         trained_sources: names of the sources that the classifier was trained on; None if unknown.
         explanation: what `explain.ExplainCases` wrote about the same classifier.
+        training: slices that the classifier was trained on, without random transforms; their pictures, whose files
+            `cases` must name too, teach the baselines.
         seed: of bootstraps and cross-validations.
         batch_size: most images in a call.
         resamples: of the bootstraps over patients and clusters.
@@ -123,7 +126,7 @@ def audit(
         "style_swap": parts.style_swap(answers),
         "lesion_erased": parts.lesion_erased(answers),
         "cam": parts.cam(explanation),
-        "metadata": parts.metadata(answers),
+        "metadata": parts.metadata(answers, None if training is None else _pictures(training, cases)),
     }
     report: dict[str, Any] = {}
     for name, (question, rule) in PARTS.items():
@@ -131,6 +134,19 @@ def audit(
         report[name] = {"question": question, "rule": rule, "verdict": verdict, "n": n, "values": values}
     report["summary"] = [name for name in PARTS if report[name]["verdict"] == parts.SHORTCUT]
     return report
+
+
+def _pictures(dataset: SliceDataset, cases: Sequence[Case]) -> parts.Pictures:
+    """The pictures of a data set that have a class."""
+    files = {case["id"]: str(case["image"]) for case in cases if case["kind"] == "image"}
+    chosen = [i for i, record in enumerate(dataset.data) if record["case"] in files and np.isfinite(record["cls"])]
+    records = [dataset.data[i] for i in chosen]
+    return parts.Pictures(
+        positive=np.array([record["cls"] > 0.5 for record in records], dtype=bool),
+        source=np.array([record["source"] for record in records], dtype=str),
+        path=np.array([files[record["case"]] for record in records], dtype=str),
+        grey=np.array([grey_levels(np.asarray(dataset[i]["image"])) for i in chosen]),
+    )
 
 
 def _ask(
@@ -233,6 +249,7 @@ class AuditCases:
         trained_sources: see `audit`.
         explanation: explains the network, where that is what is audited; None leaves its part out.
         predict: another classifier to audit, "package.module:function", see `audit`; None: the network.
+        training: see `audit`.
         batch_size: slices a pass.
         seed: of bootstraps and cross-validations.
     """
@@ -246,11 +263,12 @@ class AuditCases:
         trained_sources: Sequence[str] | None = None,
         explanation: ExplainCases | None = None,
         predict: str | None = None,
+        training: SliceDataset | None = None,
         batch_size: int = 8,
         seed: int = 0,
     ) -> None:
         self.dataset, self.cases, self.network, self.output_dir = dataset, cases, network, Path(output_dir)
-        self.trained_sources, self.explanation = trained_sources, explanation
+        self.trained_sources, self.explanation, self.training = trained_sources, explanation, training
         self.other = None if predict is None else callable_of(predict)
         self.batch_size, self.seed = batch_size, seed
 
@@ -265,19 +283,17 @@ class AuditCases:
         return report
 
     def _audit(self) -> dict[str, Any]:
-        size, seed = self.batch_size, self.seed
-        if self.other is not None:
-            return audit(self.other, self.dataset, self.cases, seed=seed, batch_size=size)
-        found = self.explanation.run() if self.explanation is not None else None
+        others = self.other is not None
         return audit(
-            self.predict,
+            self.predict if self.other is None else self.other,
             self.dataset,
             self.cases,
-            self.features,
-            self.trained_sources,
-            found,
-            seed=seed,
-            batch_size=size,
+            None if others else self.features,
+            None if others else self.trained_sources,
+            None if others or self.explanation is None else self.explanation.run(),
+            self.training,
+            seed=self.seed,
+            batch_size=self.batch_size,
         )
 
     def predict(self, images: np.ndarray) -> np.ndarray:

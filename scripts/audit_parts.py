@@ -24,6 +24,7 @@ __all__ = [
     "SMALLEST_FALL",
     "Answers",
     "Part",
+    "Pictures",
     "blanked",
     "cam",
     "leave_source_out",
@@ -44,6 +45,28 @@ BLANKED = ("filled", "corners", "frame", "rim")
 SWAPPED = ("fake_skull", "jpeg", "stripped_skull")
 
 Part = tuple[dict[str, Any], str, int]  # values, verdict, n
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Labelled pictures that a classifier was trained on: what baselines may learn from as well.
+
+    Args:
+        positive: boolean (N,), whether each shows a tumour.
+        source: (N,) names.
+        path: (N,) raw files.
+        grey: (N, B), see `grey_levels`.
+    """
+
+    positive: np.ndarray
+    source: np.ndarray
+    path: np.ndarray
+    grey: np.ndarray
+
+    def of(self, source: str) -> Pictures:
+        """Those of one source, or all where there are none of it."""
+        rows = self.source == source if (self.source == source).any() else np.ones(len(self.source), dtype=bool)
+        return Pictures(self.positive[rows], self.source[rows], self.path[rows], self.grey[rows])
 
 
 @dataclass(frozen=True)
@@ -241,22 +264,34 @@ def cam(explanation: Mapping[str, Any] | None) -> Part:
     return {"sources": values}, _verdict(verdicts), count
 
 
-def metadata(answers: Answers) -> Part:
-    """Compare the model with classifiers of the files' properties and of the grey levels' histogram."""
+def metadata(answers: Answers, training: Pictures | None = None) -> Part:
+    """Compare the model with classifiers of the files' properties and of the grey levels' histogram.
+
+    Args:
+        answers: what the model said.
+        training: the pictures that it was trained on. The baselines learn from those of the same source, or from all if
+            none of it was trained on; without training pictures from the tested ones, by cross-validation.
+    """
     values: dict[str, Any] = {}
     verdicts, count, seed = [], 0, answers.seed
     for source, every in answers.sources("image"):
-        properties, readable = file_properties(answers.path[every].tolist())
-        rows = every[readable]
-        inputs = {"metadata": properties[readable], "histogram": answers.grey[rows]}
-        labels, groups = answers.positive[rows], answers.group[rows]
+        taught = training.of(source) if training is not None and len(training.path) else None
+        known = taught.path.tolist() if taught is not None else []
+        properties, readable = file_properties([*answers.path[every].tolist(), *known])
+        rows = every[readable[: len(every)]]
+        tested = {"metadata": properties[: len(every)][readable[: len(every)]], "histogram": answers.grey[rows]}
         scores = {"model": answers.probability["served"]}
-        for name, columns in inputs.items():
-            probabilities = out_of_fold(forest(seed), columns, labels, groups, seed)
+        for name, columns in tested.items():
             scores[name] = np.full(len(answers.source), np.nan)
-            if probabilities is not None:
+            if taught is not None:
+                seen = {"metadata": properties[len(every) :], "histogram": taught.grey}[name][readable[len(every) :]]
+                probabilities = forest(seed).fit(seen, taught.positive[readable[len(every) :]]).predict_proba(columns)
+            else:
+                probabilities = out_of_fold(forest(seed), columns, answers.positive[rows], answers.group[rows], seed)
+            if probabilities is not None and probabilities.shape[1] == 2:
                 scores[name][rows] = probabilities[:, 1]
-        values[source] = {"n": len(rows), "unreadable": len(every) - len(rows)}
+        learned_from = "training pictures" if taught is not None else "the tested pictures, cross-validated"
+        values[source] = {"n": len(rows), "unreadable": len(every) - len(rows), "baselines_learned_from": learned_from}
         count += len(rows)
         if np.isnan(scores["metadata"][rows]).any() or len(rows) == 0:
             verdicts.append(NOT_APPLICABLE)

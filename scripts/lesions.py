@@ -1,4 +1,4 @@
-"""More tumours than there are patients to learn from: lesions lent from head to head, and cores that lesions may have."""
+"""More tumours than there are patients to learn from: lesions lent from head to head, and cores for lesions."""
 
 from __future__ import annotations
 
