@@ -1,4 +1,4 @@
-"""Lesions of one patient in the head of another."""
+"""Lesions of one patient in the head of another, and cores of lesions."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from scripts.lesions import RandPasteLesiond
+from scripts.lesions import RandLesionCored, RandPasteLesiond
 from scripts.transforms import BACKGROUND
 
 
@@ -79,3 +79,35 @@ def test_a_plane_without_tissue_stays(tmp_path: Path) -> None:
     data = item(masked=True)
     data["foreground"] = torch.zeros(1, 64, 64)
     assert pasted(data)["image"] is data["image"]
+
+
+def with_core(data: dict[str, Any], seed: int = 0, prob: float = 1.0) -> dict[str, Any]:
+    return dict(RandLesionCored("image", prob).set_random_state(seed)(data))
+
+
+def lesioned() -> dict[str, Any]:
+    """A grey head with a bright lesion of 16 by 16 pixels."""
+    data = item(masked=True, cls=1.0)
+    data["image"][:, 20:36, 24:40], data["mask"][:, 20:36, 24:40] = 3.0, 1.0
+    return data
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_core_changes_the_lesions_look_and_only_adds_to_its_mask(seed: int) -> None:
+    before, after = lesioned(), with_core(lesioned(), seed)
+    assert (after["mask"] >= before["mask"]).all() and set(after["mask"].unique().tolist()) == {0.0, 1.0}
+    assert not (after["mask"] * (1 - before["foreground"])).any(), "a core lies in the head"
+    changed = (after["image"] - before["image"]).abs()[before["foreground"] > 0] > 1.0
+    assert changed.any() and not (changed & (after["mask"][before["foreground"] > 0] == 0)).any()
+    assert after["image"].isfinite().all() and after["cls"] == 1.0
+
+
+def test_cores_are_repeatable_and_differ_by_seed() -> None:
+    first, again, other = (with_core(lesioned(), seed)["image"] for seed in (3, 3, 4))
+    assert torch.equal(first, again) and not torch.equal(first, other)
+
+
+@pytest.mark.parametrize("data", [item(masked=True), item(masked=False)], ids=["no lesion", "no mask"])
+def test_where_there_is_no_lesion_there_is_no_core(data: dict[str, Any]) -> None:
+    after = with_core(data)
+    assert torch.equal(after["image"], data["image"]) and with_core(lesioned(), prob=0.0)["mask"].sum() == 256

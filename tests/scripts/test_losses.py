@@ -111,3 +111,15 @@ def test_loss_and_gradient_are_finite_on_any_mask(
 def test_loss_falls_towards_the_mask(loss: MultiTaskLoss, mask: torch.Tensor) -> None:
     good, bad = (float(loss({"seg": sign * (2 * mask - 1)}, {"mask": mask})) for sign in (4.0, -4.0))
     assert good < bad
+
+
+def test_masks_teach_the_cells_of_the_rows_that_have_one() -> None:
+    """Row 0 is an image, row 1 a slice whose upper left quarter holds one tumour pixel."""
+    mask = torch.zeros(1, 1, 4, 4)
+    mask[..., 0, 0] = 1.0
+    cells = torch.full((2, 1, 2, 2), -LOG3)
+    cells[1, 0, 0, 0] = LOG3
+    target = {"mask": mask, "mask_rows": torch.tensor([False, True]), "cls": torch.tensor([math.nan, math.nan])}
+    prediction = {"cls": torch.zeros(2, 1), "cells": cells}
+    assert float(configured(cells_weight=2.0)(prediction, target)) == pytest.approx(2 * CROSS_ENTROPY, abs=1e-5)
+    assert float(configured(cells_weight=0.0)(prediction, target)) == 0.0

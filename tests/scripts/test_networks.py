@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
-from scripts.networks import NETWORKS, MultiTaskUNet, freeze, multi_task_unet
+from scripts.networks import NETWORKS, POOLING, MultiTaskUNet, freeze, multi_task_unet
 from scripts.transforms import BACKGROUND
 
 
@@ -65,8 +66,9 @@ def test_unknown_name_and_odd_sizes_are_refused(network: MultiTaskUNet) -> None:
         network(torch.zeros(1, 1, 60, 64))
 
 
-def test_packed_answer_is_the_dict_answer_with_the_same_weights(network: MultiTaskUNet) -> None:
-    packed = multi_task_unet("cpu", packed=True)
+@pytest.mark.parametrize("pooling", sorted(POOLING))
+def test_packed_answer_is_the_dict_answer_with_the_same_weights(pooling: str) -> None:
+    network, packed = (multi_task_unet("cpu", packed=packed, pooling=pooling) for packed in (False, True))
     packed.load_state_dict(network.state_dict(), strict=True)
     image = head_image()
     answer, tensor = network.eval()(image), packed.eval()(image)
@@ -75,8 +77,9 @@ def test_packed_answer_is_the_dict_answer_with_the_same_weights(network: MultiTa
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
-def test_packed_network_scripts_and_exports() -> None:
-    network = multi_task_unet("cpu", packed=True).eval()
+@pytest.mark.parametrize("pooling", sorted(POOLING))
+def test_packed_network_scripts_and_exports(pooling: str) -> None:
+    network = multi_task_unet("cpu", packed=True, pooling=pooling).eval()
     image = head_image(1)
     expected = network(image)
     assert torch.allclose(torch.jit.script(network)(image), expected, atol=1e-5)
@@ -84,9 +87,11 @@ def test_packed_network_scripts_and_exports() -> None:
     assert torch.allclose(exported(image), expected, atol=1e-5)
 
 
-def test_answer_does_not_depend_on_the_padding(network: MultiTaskUNet) -> None:
+@pytest.mark.parametrize("pooling", sorted(POOLING))
+def test_answer_does_not_depend_on_the_padding(pooling: str) -> None:
     """A wider margin of background around the same head, as training crops and serving differ (T11)."""
-    network.eval()
+    torch.manual_seed(0)
+    network = multi_task_unet("cpu", pooling=pooling).eval()
     image = head_image(2, 96)
     wide = torch.nn.functional.pad(image, (64, 64, 64, 64), value=BACKGROUND)
     narrow_answer, wide_answer = (torch.sigmoid(network(x, do_seg=False)["cls"]) for x in (image, wide))
@@ -137,3 +142,23 @@ def test_a_head_that_pools_the_peak_sees_a_small_lesion_anywhere() -> None:
             changed[..., 3, column] += 5.0
             assert torch.equal(network.head(changed, foreground), plain) is not seen
     assert network(head_image(2))["cls"].isfinite().all()
+
+
+def test_cells_of_one_opinion_are_of_the_slices_opinion_and_one_that_is_sure_decides() -> None:
+    head = multi_task_unet("cpu", pooling="cells").head
+    foreground = torch.ones(1, 1, 64, 64)
+    cells = torch.full((1, 1, 8, 8), -1.5)
+    assert torch.allclose(head.pool(cells, foreground), torch.tensor([[-1.5]]), atol=1e-4)
+    cells[..., 3, 3] = 20.0
+    assert head.pool(cells, foreground).item() == pytest.approx(20.0 - np.log(64), abs=1e-3)
+    foreground[..., 24:32, 24:32] = 0.0  # the sure cell lies outside the head
+    cells = torch.full((1, 1, 8, 8), -1.5)
+    cells[..., 3, 3] = 5.0
+    assert head.pool(cells, foreground).item() == pytest.approx(-1.5, abs=1e-3)
+
+
+def test_cells_are_answered_for_training_and_unknown_pooling_is_refused() -> None:
+    answer = multi_task_unet("cpu", pooling="cells")(head_image(2), do_seg=False)
+    assert {name: tuple(value.shape) for name, value in answer.items()} == {"cls": (2, 1), "cells": (2, 1, 2, 2)}
+    with pytest.raises(ValueError, match="unknown pooling 'best', choose one of average, average_and_peak, cells"):
+        multi_task_unet("cpu", pooling="best")
