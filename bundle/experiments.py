@@ -165,8 +165,7 @@ def cross_validation_plan(
     apart = f" --image-folds {image_folds}" if image_folds else ""
     command = f"crossvalidate --preset {preset} --folds {folds}{apart} --seeds {seeds} --precision {precision}"
     common = {"validation": False, "num_workers": 0, "precision": precision}
-    named = {"network": network, "name": "crossvalidation", "command": command, "image_folds": image_folds}
-    return Plan(folds, common, steps, variants, **named)
+    return Plan(folds, common, steps, variants, "recipe", network, "crossvalidation", command, image_folds)
 
 
 def run_plan(

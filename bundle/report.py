@@ -6,6 +6,8 @@ import base64
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from .manifest import write_json
+from .reach import reached
 from .results import load, mean
 
 __all__ = ["write_report"]
@@ -32,6 +34,8 @@ def write_report(results: Path, docs: Path, pictures: Mapping[str, Path] | None 
     from .report_charts import draw_charts
 
     facts = load(results)
+    facts["reach"] = reached(facts)
+    write_json(results / "reach.json", facts["reach"])
     gallery = {path.stem: path for path in sorted((docs / "images").glob("phantoms_*.png"))}
     charts = {**draw_charts(facts, docs / "images"), **gallery}
 
