@@ -25,7 +25,7 @@ from .networks import MultiTaskUNet, evaluating
 from .sampling import SliceDataset
 from .transforms import tissue_of
 
-__all__ = ["ExplainCases", "cam_scores", "explain", "randomised", "randomised_head", "sanity"]
+__all__ = ["ExplainCases", "cam_scores", "encode", "explain", "randomised", "randomised_head", "sanity"]
 
 TWINS, SAMPLE = 5, 32  # one random network's maps are an accident, so several are asked, about this many slices
 OF_MASK = ("pointing", "energy_inside", "chance", "centre_pointing", "centre_energy")
@@ -70,13 +70,13 @@ def explain(network: MultiTaskUNet, image: Tensor) -> dict[str, Tensor]:
         Selvaraju et al., Grad-CAM: Visual Explanations from Deep Networks via Gradient-based Localization, ICCV 2017;
         Draelos and Carin, Use HiResCAM instead of Grad-CAM for faithful explanations, 2020 (2011.08891).
     """
-    features, cls, cam = _encode(network, image)
+    features, cls, cam = encode(network, image)
     with torch.inference_mode(False), torch.no_grad():
         return {"seg": network.decoder(features), "cls": cls, "cam": cam}
 
 
-def _encode(network: MultiTaskUNet, image: Tensor) -> tuple[list[Tensor], Tensor, Tensor]:
-    """Everything of `explain` but the mask: features of each level, class logits, map."""
+def encode(network: MultiTaskUNet, image: Tensor) -> tuple[list[Tensor], Tensor, Tensor]:
+    """Everything of `explain` but the mask: features of each level, class logits (B, classes), map (B, 1, H, W)."""
     if network.training:
         raise ValueError("the network is in training mode, call its eval() before asking for explanations")
     with torch.inference_mode(False):  # what is made in inference mode cannot be differentiated
@@ -163,7 +163,7 @@ def _twins(network: MultiTaskUNet, seed: int, part: str = "", twins: int = TWINS
 
 def _maps(network: MultiTaskUNet, images: Tensor, batch_size: int = 8) -> np.ndarray:
     """Maps alone: (B, C, H, W) -> (B, H, W)."""
-    return np.concatenate([_encode(network, part)[2][:, 0].cpu().numpy() for part in images.split(batch_size)])
+    return np.concatenate([encode(network, part)[2][:, 0].cpu().numpy() for part in images.split(batch_size)])
 
 
 def _probability(decision: Decision, logits: np.ndarray, kind: Kind) -> np.ndarray:
@@ -224,7 +224,7 @@ class ExplainCases:
         for start in range(0, len(numbers), self.batch_size):
             part = numbers[start : start + self.batch_size]
             items = [self.dataset[number] for number in part]
-            _, cls, cam = _encode(self.network, self._images(items))
+            _, cls, cam = encode(self.network, self._images(items))
             logits, planes = cls[:, 0].float().cpu().numpy(), cam[:, 0].cpu().numpy()
             for number, item, logit, plane in zip(part, items, logits, planes, strict=True):
                 probability = _probability(self.decision, logit, self.dataset.data[number]["kind"])

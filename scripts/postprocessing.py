@@ -29,14 +29,19 @@ class SplitPackedd(MapTransform):
     goes to `slice_logits`, float64 (D,), from the lowest slice to the highest, NaN where there is too little brain; the
     share of the tissue that is outlined to `outlined_share`.
 
+    Where the item names the prediction's channels in "planes" (see `InspectedNetwork`), those beyond the two become
+    items of their names: "map" and "mask_deviation" (1, H, W, D), zero where nothing was looked at, and
+    `slice_deviations` (D,); the mask's probability is kept as "probability" beside.
+
     Args:
         keys: the prediction.
         image_key: the image it was made from.
+        planes_key: names of the prediction's channels, where they are more than two.
     """
 
-    def __init__(self, keys: KeysCollection = "pred", image_key: str = "image") -> None:
+    def __init__(self, keys: KeysCollection = "pred", image_key: str = "image", planes_key: str = "planes") -> None:
         super().__init__(keys)
-        self.image_key = image_key
+        self.image_key, self.planes_key = image_key, planes_key
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         d = dict(data)
@@ -45,8 +50,20 @@ class SplitPackedd(MapTransform):
             d["slice_logits"] = packed[1, 0, 0].double().numpy().reshape(-1)
             tissue = tissue_of(torch.as_tensor(d[self.image_key]).movedim(-1, 0).cpu()).movedim(0, -1)  # (H, W, D)
             d["outlined_share"] = float(((packed[0] > 0) & tissue).sum() / tissue.sum().clamp_min(1))
-            d[key] = MetaTensor(packed[:1].float().sigmoid()).copy_meta_from(d[self.image_key])
+            d[key] = self._plane(packed[:1].float().sigmoid(), d)
+            for number, name in enumerate(d.get(self.planes_key, ())):
+                if name == "mask":
+                    d["probability"] = d[key].clone()
+                elif name == "tumor_deviation":
+                    d["slice_deviations"] = packed[number, 0, 0].double().numpy().reshape(-1)
+                elif name != "tumor":
+                    d[name] = self._plane(packed[number : number + 1].float().nan_to_num(0.0), d)
         return d
+
+    def _plane(self, values: torch.Tensor, data: Mapping[Hashable, Any]) -> MetaTensor:
+        """Values (1, H, W, D) with the geometry of the image."""
+        plane: MetaTensor = MetaTensor(values).copy_meta_from(data[self.image_key])
+        return plane
 
 
 class SummarizeAnswerd(MapTransform):
