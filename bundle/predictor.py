@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .errors import UserError, reason_of
+from .intake import Intake, local_intake
 from .loading import BUNDLE_ROOT, parse, torch_device
 from .weights import find_weights, trained_as
+
+if TYPE_CHECKING:
+    import numpy as np
 
 __all__ = ["Predictor", "predict_files"]
 
@@ -23,12 +27,13 @@ class Predictor:
         device: torch device; the GPU if there is one.
         batch_size: slices a pass.
         root: the bundle's folder.
+        intake: the door that scans come in by, with its limits; by default one for the user's own files.
 
     Raises:
         UserError: when there are no weights, or they do not fit.
     """
 
-    PARTS = ("loaded", "preprocessing", "inferer", "postprocessing", "decision", "device", "model_card")
+    PARTS = ("loaded", "preprocessing", "inferer", "inspected", "postprocessing", "decision", "device", "model_card")
 
     def __init__(
         self,
@@ -37,10 +42,12 @@ class Predictor:
         device: str | None = None,
         batch_size: int = 8,
         root: Path = BUNDLE_ROOT,
+        intake: Intake | None = None,
     ) -> None:
         self.root, self.model_path = root, find_weights(model, root)
         overrides: dict[str, Any] = {"model_path": str(self.model_path), "batch_size": batch_size}
         overrides |= trained_as(self.model_path, network)
+        self.intake = intake or local_intake(root, tuple(overrides.get("modalities", ())))
         if device:
             overrides["device"] = torch_device(device)
         try:
@@ -50,15 +57,26 @@ class Predictor:
             raise (UserError(reason) if reason else error) from None
         self.network = self.parts["loaded"].eval()
 
-    def predict(self, scan: str | Path | Sequence[str]) -> dict[str, Any]:
+    def predict(
+        self,
+        scan: str | Path | bytes | np.ndarray | Sequence[str | Path | bytes],
+        spacing_mm: Sequence[float] | None = None,
+        with_map: bool = False,
+        samples: int = 0,
+    ) -> dict[str, Any]:
         """Predict one scan.
 
         Args:
-            scan: path of a PNG, JPEG or NIfTI file, or one path per modality.
+            scan: path or content of a PNG, JPEG, NIfTI or DICOM file, path of a folder with one DICOM series, one of
+                these per modality, or an array (H, W) or (H, W, D), see `as_file`.
+            spacing_mm: of an array's axes.
+            with_map: show where the tumour's probability comes from.
+            samples: networks to ask how sure the answer is (Monte-Carlo dropout); 0 asks none.
 
         Returns:
-            "pred": MetaTensor (1, H, W, D) of 0 and 1 on the scan's own grid; "result": plain JSON with
-            tumor_probability, tumor_detected, state, slice_probabilities, volume_ml, model, ...
+            All on the scan's own grid (1, H, W, D): "pred", MetaTensor of 0 and 1; with map or samples "probability"
+            in [0, 1], "map" in [0, 1], "mask_deviation" in [0, 0.5]. "result": plain JSON with tumor_probability,
+            tumor_detected, state, flags, model; of volumes slice_probabilities, volume_ml, ...
 
         Raises:
             UserError: when the scan cannot be read, in one line.
@@ -66,14 +84,28 @@ class Predictor:
         import torch
 
         try:
-            data = self.parts["preprocessing"]({"image": str(scan) if isinstance(scan, (str, Path)) else list(scan)})
+            data = self.parts["preprocessing"]({"image": self._read(scan, spacing_mm)}, start=1)
         except Exception as error:
             reason = reason_of(error)
             raise (UserError(reason) if reason else error) from None
+        network = self.network
+        if with_map or samples:
+            network = self.parts["inspected"](network, with_map=with_map, samples=samples)
+            data["planes"] = network.planes
         with torch.inference_mode():
             image = data["image"].as_tensor()[None].to(self.parts["device"])  # (1, C, H, W, D)
-            data["pred"] = self.parts["inferer"](image, self.network)[0]
+            data["pred"] = self.parts["inferer"](image, network)[0]
         return dict(self.parts["postprocessing"](data))
+
+    def _read(self, scan: Any, spacing_mm: Sequence[float] | None) -> Any:
+        """The scan as the first transform of preprocessing would load it."""
+        if hasattr(scan, "__array__"):
+            from .arrays import as_file
+
+            return self.intake.read(as_file(scan, spacing_mm))
+        if spacing_mm is not None:
+            raise UserError("spacing_mm is for arrays alone, a file tells its own")
+        return self.intake.read(scan)
 
 
 def predict_files(

@@ -83,11 +83,18 @@ class SummarizeAnswerd(MapTransform):
         d = dict(data)
         for key in self.key_iterator(d):
             mask = d[key]
-            answer = self.summarize(mask, d["slice_logits"], d.get("outlined_share", 0.0))
+            deviations = d.get("slice_deviations")
+            answer = self.summarize(mask, d["slice_logits"], d.get("outlined_share", 0.0), deviations)
             d["result"] = {**d.get("result", {}), **answer}
         return d
 
-    def summarize(self, mask: MetaTensor, slice_logits: np.ndarray, outlined_share: float) -> dict[str, Any]:
+    def summarize(
+        self,
+        mask: MetaTensor,
+        slice_logits: np.ndarray,
+        outlined_share: float,
+        slice_deviations: np.ndarray | None = None,
+    ) -> dict[str, Any]:
         """Answer for one scan: probability, state, and for a volume its slices and the tumour's size."""
         decision, has_mask = self.decision, bool((mask > 0).any())
         kind: Kind = "image" if len(slice_logits) == 1 else "volume"
@@ -109,9 +116,17 @@ class SummarizeAnswerd(MapTransform):
             axis, ascending = slice_axis(mask.meta["original_affine"])
             ordered = slices if ascending else slices[::-1]
             answer |= {"slice_axis": axis, "slice_probabilities": [_rounded(p) for p in ordered]}
+            if slice_deviations is not None:
+                turned = slice_deviations if ascending else slice_deviations[::-1]
+                answer["slice_deviations"] = [_rounded(deviation) for deviation in turned]
+        elif slice_deviations is not None:
+            answer["tumor_deviation"] = _rounded(slice_deviations[0])
         if mask.meta.get("spacing_used"):
-            millimetres = np.abs(np.linalg.det(np.asarray(mask.meta["original_affine"], dtype=np.float64)[:3, :3]))
-            answer["volume_ml"] = round(float((mask > 0).sum()) * float(millimetres) / 1000.0, 4)
+            axes = np.asarray(mask.meta["original_affine"], dtype=np.float64)[:3, :3]
+            answer["volume_ml"] = round(float((mask > 0).sum()) * float(np.abs(np.linalg.det(axes))) / 1000.0, 4)
+            if kind == "image":
+                area = np.linalg.norm(np.cross(axes[:, 0], axes[:, 1]))
+                answer["area_mm2"] = round(float((mask > 0).sum()) * float(area), 4)
         return {**answer, "model": self.model, "notice": NOTICE}
 
 

@@ -1,0 +1,130 @@
+"""One door for paths, bytes and arrays; one pass for everything that is asked."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from bundle import Predictor
+from bundle.arrays import as_file
+from bundle.errors import UserError
+from bundle.intake import IntakeError
+from tests.hostile import OK, Case, sample
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def predictor(pipeline_run: Path) -> Predictor:
+    return Predictor(pipeline_run / "models" / "model.pt")
+
+
+@pytest.fixture(scope="module")
+def volume(twins: Path) -> Path:
+    return twins / "brats" / "PHANTOM_001" / "PHANTOM_001_flair.nii.gz"
+
+
+@pytest.fixture(scope="module")
+def picture(twins: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A grey PNG."""
+    path = tmp_path_factory.mktemp("pictures") / "scan.png"
+    Image.open(sorted((twins / "kaggle" / "yes").glob("*.[jJ][pP]*"))[0]).convert("L").save(path)
+    return path
+
+
+def test_a_path_its_content_and_its_pixels_get_one_answer(predictor: Predictor, picture: Path) -> None:
+    by_path, by_content = predictor.predict(picture), predictor.predict(picture.read_bytes())
+    by_pixels = predictor.predict(np.asarray(Image.open(picture)))
+    assert by_path["result"] == by_content["result"] and torch.equal(by_path["pred"], by_content["pred"])
+    assert by_pixels["result"]["tumor_probability"] == pytest.approx(by_path["result"]["tumor_probability"], abs=1e-3)
+
+
+def test_an_array_with_spacing_gets_an_area(predictor: Predictor, picture: Path) -> None:
+    pixels = np.asarray(Image.open(picture)).astype(np.float32)
+    answer = predictor.predict(pixels, spacing_mm=(0.8, 0.9))
+    assert answer["result"]["area_mm2"] == pytest.approx(float(answer["pred"].sum()) * 0.72, abs=1e-3)
+    assert answer["pred"].shape[1:3] == pixels.shape
+
+
+def test_a_volume_array_is_the_file_that_it_came_from(predictor: Predictor, volume: Path) -> None:
+    import nibabel as nib
+
+    image = nib.as_closest_canonical(nib.load(volume))  # R, A, S
+    turned = np.asarray(image.dataobj).transpose(1, 0, 2)[::-1, ::-1]  # P, L, S
+    spacing = np.asarray(image.header.get_zooms())[[1, 0, 2]]
+    by_file, by_array = predictor.predict(volume)["result"], predictor.predict(turned, spacing_mm=spacing)["result"]
+    assert by_array["volume_ml"] == pytest.approx(by_file["volume_ml"], rel=1e-3)
+    assert by_array["tumor_probability"] == pytest.approx(by_file["tumor_probability"], abs=1e-3)
+
+
+def test_map_probability_and_deviation_lie_on_the_scans_grid(predictor: Predictor, volume: Path) -> None:
+    plain, full = predictor.predict(volume), predictor.predict(volume, with_map=True, samples=3)
+    for name in ("probability", "map", "mask_deviation"):
+        assert full[name].shape == plain["pred"].shape and full[name].isfinite().all(), name
+        assert name not in plain
+    assert torch.equal(full["pred"] > 0, full["probability"] >= 0.5) and full["mask_deviation"].max() <= 0.5
+    looked = [p is not None for p in full["result"]["slice_probabilities"]]
+    assert [d is not None for d in full["result"]["slice_deviations"]] == looked
+    same = {name: value for name, value in full["result"].items() if name != "slice_deviations"}
+    assert same == plain["result"]
+
+
+def test_each_slice_passes_the_encoder_once_whatever_is_asked(predictor: Predictor, volume: Path) -> None:
+    """T28."""
+    slices: list[int] = []
+    hook = predictor.network.encoder.register_forward_hook(lambda _, inputs, __: slices.append(len(inputs[0])))
+    try:
+        answer = predictor.predict(volume, with_map=True, samples=2)["result"]
+    finally:
+        hook.remove()
+    assert sum(slices) == sum(p is not None for p in answer["slice_probabilities"])
+
+
+@pytest.mark.parametrize("case", sample(40), ids=str)
+def test_hostile_files_get_their_code_and_the_next_good_one_its_answer(
+    case: Case, predictor: Predictor, picture: Path
+) -> None:
+    expected = predictor.predict(picture)["result"]
+    try:
+        predictor.predict(case.bytes())
+        found = OK
+    except IntakeError as error:
+        found = error.code
+        assert "\n" not in str(error) and str(ROOT) not in str(error)
+    assert found in case.expected
+    assert predictor.predict(picture)["result"] == expected
+
+
+@pytest.mark.parametrize(
+    ("array", "spacing", "reason"),
+    [
+        (np.zeros((2, 2, 2, 2)), None, r"\(H, W\) or \(H, W, D\)"),
+        (np.zeros((4, 4), dtype=complex), None, r"of numbers is expected"),
+        (np.zeros((4, 0)), None, r"of numbers is expected"),
+        (np.full((4, 4), np.nan), None, "not finite"),
+        (np.zeros((4, 4, 4)), None, "a volume needs spacing_mm"),
+        (np.zeros((4, 4)), (1.0,), "one positive number for each of 2 axes"),
+        (np.zeros((4, 4)), (1.0, -1.0), "one positive number for each of 2 axes"),
+    ],
+)
+def test_arrays_that_are_no_scans_are_refused(array: np.ndarray, spacing: tuple[float, ...], reason: str) -> None:
+    with pytest.raises(UserError, match=reason):
+        as_file(array, spacing)
+
+
+def test_a_constant_array_gets_no_answer(predictor: Predictor, picture: Path) -> None:
+    assert predictor.predict(np.full((64, 64), 7))["result"]["state"] == "no_answer"
+    with pytest.raises(UserError, match="spacing_mm is for arrays alone"):
+        predictor.predict(picture, spacing_mm=(1, 1))
+
+
+def test_importing_the_application_loads_neither_torch_nor_monai() -> None:
+    code = "import sys, bundle, bundle.intake; print(sorted({'torch', 'monai', 'numpy'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
