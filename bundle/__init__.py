@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .predictor import Predictor
 
-__all__ = ["Predictor", "__version__"]
+__all__ = ["NOTICE", "Predictor", "__version__"]
 __version__ = "0.1.0"
+NOTICE = "Research use only. Not a medical device."
 
 # A thread that waits for another sleeps instead of spinning, unless told otherwise: on a machine with other work to do
 # a training step is several times faster. OpenMP reads this when torch is imported.

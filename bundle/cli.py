@@ -8,11 +8,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from . import __version__
+from . import NOTICE, __version__
 from .errors import UserError, reason_of
 from .presets import PRESETS
 
-NOTICE = "Research use only. Not a medical device."
 BAD_INPUT = 2
 
 
@@ -102,6 +101,11 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--gallery", metavar="DEMO", help="take the pictures of phantoms from this output of demo")
     sub.add_argument("--picture", metavar="FILE", action="append", default=[], help="add to the HTML page; repeatable")
 
+    sub = command("serve", serve, "Answer over HTTP, on this machine alone unless BUNDLE_TOKEN is set.")
+    add_model(sub, skip=False)
+    sub.add_argument("--host", default="127.0.0.1", help="default: 127.0.0.1; any other needs BUNDLE_TOKEN")
+    sub.add_argument("--port", type=int, default=8000, help="default: 8000")
+
     sub = command("demo", demo, "The whole job on synthetic data, in minutes.")
     sub.add_argument("--output", metavar="DIR", default="runs/demo", help="default: runs/demo")
 
@@ -125,12 +129,13 @@ def add_data(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--output", metavar="DIR", required=True, help="folder for all results")
 
 
-def add_model(sub: argparse.ArgumentParser) -> None:
-    """Options that name weights."""
+def add_model(sub: argparse.ArgumentParser, skip: bool = True) -> None:
+    """Options that name weights, and whether cases may be skipped."""
     sub.add_argument("--model", metavar="FILE", help="plain weights (default: the bundle's)")
     sub.add_argument("--network", choices=["cpu", "base", "large"], help="where no report beside the weights tells")
     sub.add_argument("--device")
-    sub.add_argument("--skip-unreadable", action="store_true", help="go on without the cases that cannot be read")
+    if skip:
+        sub.add_argument("--skip-unreadable", action="store_true", help="go on without the cases that cannot be read")
 
 
 def add_training(sub: argparse.ArgumentParser) -> None:
@@ -249,6 +254,18 @@ def report(options: argparse.Namespace) -> int:
     pictures = {Path(file).stem.replace("_", " "): Path(file) for file in options.picture}
     page = write_report(docs / "results", docs, pictures)
     print(f"report: {page}\n        {page.with_suffix('.html')}")
+    return 0
+
+
+def serve(options: argparse.Namespace) -> int:
+    """Answer over HTTP."""
+    import os
+
+    from .service.server import serve as run
+    from .service.settings import Settings
+
+    named = {name: getattr(options, name) for name in ("network", "device", "host", "port")}
+    run(Settings(Path(options.model) if options.model else None, token=os.environ.get("BUNDLE_TOKEN"), **named))
     return 0
 
 

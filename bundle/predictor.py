@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .errors import UserError, reason_of
 from .intake import Intake, local_intake
 from .loading import BUNDLE_ROOT, parse, torch_device
-from .weights import find_weights, trained_as
+from .weights import find_weights, headline, report_beside, trained_as
 
 if TYPE_CHECKING:
     import numpy as np
+    from monai.data import MetaTensor
 
 __all__ = ["Predictor", "predict_files"]
 
@@ -33,7 +34,17 @@ class Predictor:
         UserError: when there are no weights, or they do not fit.
     """
 
-    PARTS = ("loaded", "preprocessing", "inferer", "inspected", "postprocessing", "decision", "device", "model_card")
+    PARTS = (
+        "loaded",
+        "preprocessing",
+        "inferer",
+        "inspected",
+        "postprocessing",
+        "decision",
+        "device",
+        "model_card",
+        "writer",
+    )
 
     def __init__(
         self,
@@ -81,10 +92,24 @@ class Predictor:
         Raises:
             UserError: when the scan cannot be read, in one line.
         """
+        return self.answer(self.read(scan, spacing_mm), with_map, samples)
+
+    def read(self, scan: Any, spacing_mm: Sequence[float] | None = None) -> MetaTensor:
+        """The scan as the first transform of preprocessing loads it, (C, H, W, D); see `predict`."""
+        if hasattr(scan, "__array__"):
+            from .arrays import as_file
+
+            return self.intake.read(as_file(scan, spacing_mm))
+        if spacing_mm is not None:
+            raise UserError("spacing_mm is for arrays alone, a file tells its own")
+        return self.intake.read(scan)
+
+    def answer(self, image: MetaTensor, with_map: bool = False, samples: int = 0) -> dict[str, Any]:
+        """Predict what `read` has read; see `predict`."""
         import torch
 
         try:
-            data = self.parts["preprocessing"]({"image": self._read(scan, spacing_mm)}, start=1)
+            data = self.parts["preprocessing"]({"image": image}, start=1)
         except Exception as error:
             reason = reason_of(error)
             raise (UserError(reason) if reason else error) from None
@@ -93,19 +118,39 @@ class Predictor:
             network = self.parts["inspected"](network, with_map=with_map, samples=samples)
             data["planes"] = network.planes
         with torch.inference_mode():
-            image = data["image"].as_tensor()[None].to(self.parts["device"])  # (1, C, H, W, D)
-            data["pred"] = self.parts["inferer"](image, network)[0]
+            batch = data["image"].as_tensor()[None].to(self.parts["device"])  # (1, C, H, W, D)
+            data["pred"] = self.parts["inferer"](batch, network)[0]
         return dict(self.parts["postprocessing"](data))
 
-    def _read(self, scan: Any, spacing_mm: Sequence[float] | None) -> Any:
-        """The scan as the first transform of preprocessing would load it."""
-        if hasattr(scan, "__array__"):
-            from .arrays import as_file
+    def describe(self) -> dict[str, Any]:
+        """Which weights answer: version and hash, modalities, thresholds with evidence, scores of their report."""
+        from dataclasses import asdict
 
-            return self.intake.read(as_file(scan, spacing_mm))
-        if spacing_mm is not None:
-            raise UserError("spacing_mm is for arrays alone, a file tells its own")
-        return self.intake.read(scan)
+        report = report_beside(self.model_path)
+        scores = {name: report[name] for name in ("segmentation", "classification") if name in report}
+        return {
+            "model": self.parts["model_card"],
+            "modalities": report.get("model", {}).get("modalities", ["flair"]),
+            "decision": asdict(self.parts["decision"]),
+            "scored": report.get("scored"),
+            "scores": {name: headline(found) for name, found in scores.items()},
+        }
+
+    def files(self, prediction: Mapping[str, Any]) -> dict[str, bytes]:
+        """Encode what was predicted, by the names of the files.
+
+        Args:
+            prediction: see `predict`.
+
+        Returns:
+            mask.png of a picture, mask.nii.gz else; where there are, probability, map and mask_deviation as well.
+        """
+        encode, found = self.parts["writer"].encode, {}
+        for name, steps in {"pred": 1, "probability": 255, "map": 255, "mask_deviation": 255}.items():
+            if name in prediction:
+                suffix, content = encode(prediction[name], steps)
+                found[f"{'mask' if name == 'pred' else name}.{suffix}"] = content
+        return found
 
 
 def predict_files(

@@ -13,7 +13,7 @@ from .errors import UserError
 from .loading import BUNDLE_ROOT
 from .manifest import read_json, sha256, write_json
 
-__all__ = ["find_weights", "release", "trained_as"]
+__all__ = ["find_weights", "headline", "release", "report_beside", "trained_as"]
 
 
 def find_weights(model: str | Path | None, root: Path = BUNDLE_ROOT) -> Path:
@@ -26,6 +26,26 @@ def find_weights(model: str | Path | None, root: Path = BUNDLE_ROOT) -> Path:
     if not path.is_file():
         raise UserError(f"{path}: no weights here; train some (python -m bundle pipeline) or name a file")
     return path
+
+
+def report_beside(model_path: Path) -> dict[str, Any]:
+    """The report beside weights; empty where there is none, or it is another's."""
+    try:
+        report: dict[str, Any] = json.loads(model_path.with_name("report.json").read_text())
+        return report if report["model"]["sha256"] == sha256(model_path) else {}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+
+
+def headline(scores: Mapping[str, Any]) -> dict[str, Any]:
+    """The scores of a report without their rows of single cases and curves."""
+    kept = {}
+    for name, value in scores.items():
+        if isinstance(value, Mapping):
+            kept[name] = headline(value)
+        elif not isinstance(value, list) or (len(value) == 2 and name.startswith("ci95")) or name in ("ci95",):
+            kept[name] = value
+    return kept
 
 
 def trained_as(model_path: Path, network: str | None = None) -> dict[str, Any]:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import gzip
 import json
 from collections.abc import Mapping
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import nibabel as nib
 import numpy as np
+from monai.data import MetaTensor
 from PIL import Image
 
 from .datalists import stem
@@ -44,24 +46,41 @@ class PredictionWriter:
         """
         mask = data["pred"]
         source = str(mask.meta["filename_or_obj"])
-        is_picture = not mask.meta.get("spacing_known", True)
+        suffix, content = self.encode(mask)
         target = self.output_dir / (name or stem(Path(source).name))
         files = {
             "json": target.with_name(f"{target.name}.json"),
-            "mask": target.with_name(f"{target.name}_mask.{'png' if is_picture else 'nii.gz'}"),
+            "mask": target.with_name(f"{target.name}_mask.{suffix}"),
         }
         for path in files.values():
             if path.exists() and not self.overwrite:
                 raise FileExistsError(f"{path}: exists already (--overwrite replaces it)")
-        voxels = (
-            mask.as_tensor()[0].cpu().numpy().astype(np.uint8).reshape([int(n) for n in mask.meta["spatial_shape"]])
-        )
-        if is_picture:
-            write_atomic(files["mask"], lambda file: Image.fromarray(voxels * 255).save(file, format="PNG"))
-        else:
-            write_atomic(files["mask"], lambda file: file.write(_nifti_bytes(voxels, mask.meta["original_affine"])))
+        write_atomic(files["mask"], lambda file: file.write(content))
         write_json(files["json"], {"input": Path(source).name, **data["result"]})
         return {kind: str(path) for kind, path in files.items()}
+
+    @staticmethod
+    def encode(volume: MetaTensor, steps: int = 1) -> tuple[str, bytes]:
+        """Encode a mask or a map on the scan's own grid, with its geometry and nothing else.
+
+        Args:
+            volume: (1, H, W, D) in [0, 1].
+            steps: between 0 and 1: 1 for a mask, at most 255 for a map.
+
+        Returns:
+            Suffix and content: of a picture a PNG of 0 to 255, else a NIfTI of 0 to 1.
+        """
+        shape = [int(side) for side in volume.meta["spatial_shape"]]
+        levels = (volume.as_tensor()[0].cpu() * steps).round().numpy().astype(np.uint8).reshape(shape)
+        if not volume.meta.get("spacing_known", True):
+            buffer = BytesIO()
+            Image.fromarray(levels * np.uint8(255 // steps)).save(buffer, format="PNG")
+            return "png", buffer.getvalue()
+        values = levels if steps == 1 else levels.astype(np.float32) / steps
+        image = nib.Nifti1Image(values, np.asarray(volume.meta["original_affine"], dtype=np.float64))
+        image.set_data_dtype(np.uint8)  # nibabel finds the slope
+        image.header.set_xyzt_units("mm")
+        return "nii.gz", gzip.compress(image.to_bytes(), compresslevel=6, mtime=0)
 
     def done_before(self, name: str, weights_sha256: str) -> dict[str, str] | None:
         """Files of an answer that the same weights gave before; None where there is none, or it is to be replaced."""
@@ -84,10 +103,3 @@ class PredictionWriter:
         except (OSError, ValueError):  # none yet, or a damaged one
             before = {}
         write_json(path, {**before, **entries})
-
-
-def _nifti_bytes(voxels: np.ndarray, affine: np.ndarray) -> bytes:
-    """A compressed NIfTI with geometry and nothing else."""
-    image = nib.Nifti1Image(voxels, np.asarray(affine, dtype=np.float64))
-    image.header.set_xyzt_units("mm")
-    return gzip.compress(image.to_bytes(), compresslevel=6, mtime=0)

@@ -1,0 +1,274 @@
+"""The service's routes. `create_app` makes the whole application; `server.py` runs it."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Annotated, Any
+
+from fastapi import Depends, FastAPI, Header, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.datastructures import UploadFile
+from starlette.exceptions import HTTPException
+
+from .. import NOTICE, __version__
+from ..intake import Intake
+from ..predictor import Predictor
+from . import schemas
+from .answers import Answer
+from .door import Door
+from .metrics import Metrics
+from .problems import Problem, problem_response
+from .settings import Settings
+from .warmup import warm_up
+from .work import Job, Wish, Work
+
+__all__ = ["create_app"]
+
+JSON, ZIP = "application/json", "application/zip"
+TRUE, FALSE = {"1", "true", "yes", "on"}, {"0", "false", "no", "off", ""}
+FIELD_BYTES = 1024  # of a form's field that is no file
+
+
+class Service:
+    """What the routes share; one an application.
+
+    Args:
+        settings: of the service.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings, self.metrics = settings, Metrics()
+        self.predictor: Predictor | None = None
+        self.work = Work(settings, self.metrics)
+        self.ready = False
+
+    def load(self) -> None:
+        """Load the weights and see that they answer; takes seconds, in a thread of its own."""
+        settings = self.settings
+        intake = Intake(settings.limits, settings.decoders)
+        intake.start()
+        self.predictor = Predictor(settings.model, settings.network, settings.device, intake=intake)
+        self.ready = warm_up(self.predictor)
+
+    def close(self) -> None:
+        """End what has begun, and the decoding process."""
+        self.ready = False
+        self.work.close()
+        if self.predictor is not None:
+            self.predictor.intake.close()
+
+    def loaded(self) -> Predictor:
+        """The predictor, once it is ready.
+
+        Raises:
+            Problem: before that.
+        """
+        if self.predictor is None or not self.ready:
+            raise Problem(503, "not_ready", "the weights are being loaded", {"Retry-After": "5"})
+        return self.predictor
+
+    async def answer(self, wish: Wish) -> Answer | Job:
+        """Answer one wish, or say which job will."""
+        return await self.work.answer(self.loaded(), wish)
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """Make the application.
+
+    Args:
+        settings: of the service.
+    """
+    service = Service(settings or Settings())
+
+    @asynccontextmanager
+    async def life(app: FastAPI) -> AsyncIterator[None]:
+        loading = asyncio.get_running_loop().run_in_executor(None, service.load)
+        loading.add_done_callback(lambda done: setattr(app.state, "card", _card(service)))
+        yield
+        await asyncio.get_running_loop().run_in_executor(None, service.close)
+
+    documented = service.settings.token is None
+    app = FastAPI(
+        title="Brain MRI tumor segmentation and classification",
+        version=__version__,
+        description=NOTICE,
+        lifespan=life,
+        openapi_url="/openapi.json" if documented else None,
+        docs_url="/docs" if documented else None,
+        redoc_url=None,
+        responses={"default": {"model": schemas.ProblemAnswer, "description": "why there is no answer"}},
+    )
+    app.state.service = service
+    for kind in (Problem, Exception):
+        app.add_exception_handler(kind, problem_response)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _http)
+    _add_routes(app, service)
+    app.add_middleware(Door, settings=service.settings, metrics=service.metrics)
+    return app
+
+
+def _card(service: Service) -> dict[str, Any] | None:
+    return service.predictor.parts["model_card"] if service.predictor is not None else None
+
+
+async def _invalid(request: Request, error: Exception) -> Response:
+    """Parameters that cannot be read; their values are not repeated."""
+    where = error.errors()[0]["loc"][-1] if isinstance(error, RequestValidationError) else "request"
+    return problem_response(request, Problem(400, "parameter", f"'{where}' cannot be read"))
+
+
+async def _http(request: Request, error: Exception) -> Response:
+    """Starlette's own refusals: no such route, not this method, a damaged form."""
+    status = error.status_code if isinstance(error, HTTPException) else 500
+    words = {404: "no such address", 405: "not by this method", 400: "the form is damaged or has too many parts"}
+    headers = dict(getattr(error, "headers", None) or {})
+    return problem_response(request, Problem(status, "http", words.get(status, "refused"), headers))
+
+
+def _add_routes(app: FastAPI, service: Service) -> None:
+    """All routes; those without `guard` answer everybody."""
+
+    def authorized(authorization: Annotated[str, Header(include_in_schema=False)] = "") -> None:
+        token = service.settings.token
+        if token is not None and not hmac.compare_digest(authorization.encode(), f"Bearer {token}".encode()):
+            raise Problem(401, "token", "a valid token is needed", {"WWW-Authenticate": "Bearer"})
+
+    guard = [Depends(authorized)]
+
+    @app.get("/livez", response_model=schemas.Status, tags=["health"])
+    async def livez() -> dict[str, str]:
+        """Say that the process lives."""
+        return {"status": "alive"}
+
+    @app.get("/readyz", response_model=schemas.Status, tags=["health"])
+    async def readyz() -> dict[str, str]:
+        """Say that the weights are loaded and have answered a first picture twice alike."""
+        service.loaded()
+        return {"status": "ready"}
+
+    @app.get("/metrics", dependencies=guard, response_class=Response, tags=["health"])
+    async def metrics() -> Response:
+        """Counters in Prometheus' text format."""
+        return Response(service.metrics.text(), media_type="text/plain; version=0.0.4")
+
+    @app.get("/model/info", dependencies=guard, response_model=schemas.ModelInfo, tags=["model"])
+    async def model_info() -> dict[str, Any]:
+        """Say which weights answer, by which thresholds, and how well they did in their own report."""
+        predictor = service.loaded()
+        return {**predictor.describe(), "notice": NOTICE}
+
+    @app.post(
+        "/predict_multitask",
+        dependencies=guard,
+        response_model=schemas.Prediction,
+        responses={200: {"content": {ZIP: {}}}, 202: {"model": schemas.JobStatus, "description": "not done yet"}},
+        openapi_extra=schemas.ONE_FILE,
+        tags=["predict"],
+    )
+    async def predict_multitask(
+        request: Request,
+        include_cam: Annotated[bool, Query(description="show where the probability comes from")] = False,
+        include_uncertainty: Annotated[bool, Query(description="say how sure mask and probability are")] = False,
+        accept: Annotated[str, Header()] = JSON,
+    ) -> Response:
+        """Say whether a scan shows a tumour, and where. Takes PNG, JPEG, NIfTI and DICOM."""
+        wanted = _wanted(accept)
+        files, fields = await _received(request, 1)
+        if len(files) != 1:
+            raise Problem(400, "no_file", "one file is expected, as the body or as the form's field 'file'")
+        cam, uncertainty = (
+            _flag(fields, name, default)
+            for name, default in (("include_cam", include_cam), ("include_uncertainty", include_uncertainty))
+        )
+        found = await service.answer(Wish(files[0], cam, uncertainty))
+        return _working(request, found) if isinstance(found, Job) else _said(found, wanted)
+
+    @app.post(
+        "/predict_multitask/batch",
+        dependencies=guard,
+        response_model=schemas.Batch,
+        openapi_extra=schemas.MANY_FILES,
+        tags=["predict"],
+    )
+    async def predict_batch(request: Request) -> Response:
+        """Answer several scans; one that is refused has its reason in its place, the others their answers."""
+        files, _ = await _received(request, service.settings.batch)
+        if not files:
+            raise Problem(400, "no_file", "the form's field 'files' is expected, once or more")
+        service.loaded()
+        found = await asyncio.gather(*(service.answer(Wish(file)) for file in files), return_exceptions=True)
+        return JSONResponse({"answers": [_entry(request, one) for one in found], "notice": NOTICE})
+
+    @app.get(
+        "/predict_multitask/jobs/{job}",
+        dependencies=guard,
+        response_model=schemas.Prediction,
+        responses={200: {"content": {ZIP: {}}}, 202: {"model": schemas.JobStatus, "description": "not done yet"}},
+        tags=["predict"],
+    )
+    async def predict_job(request: Request, job: str, accept: Annotated[str, Header()] = JSON) -> Response:
+        """Give the answer of a scan that took longer than a request may."""
+        found = service.work.job(job)
+        return _said(await found.future, _wanted(accept)) if found.future.done() else _working(request, found)
+
+
+async def _received(request: Request, most: int) -> tuple[list[bytes], dict[str, str]]:
+    """Files and fields of a request: the body itself, or a form's."""
+    if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
+        body = await request.body()
+        return ([body] if body else []), {}
+    files, fields = [], {}
+    async with request.form(max_files=most, max_fields=4, max_part_size=FIELD_BYTES) as form:
+        for name, value in form.multi_items():
+            if isinstance(value, UploadFile):
+                files.append(await value.read())
+            else:
+                fields[name] = value
+    return files, fields
+
+
+def _flag(fields: dict[str, str], name: str, default: bool) -> bool:
+    """A yes or no of a form, or else of the address."""
+    value = fields.get(name, str(default)).lower()
+    if value not in TRUE | FALSE:
+        raise Problem(400, "parameter", f"'{name}' cannot be read")
+    return value in TRUE
+
+
+def _wanted(accept: str) -> str:
+    """What of the two kinds of answers a client would rather have."""
+    kinds = [kind.partition(";")[0].strip().lower() for kind in accept.split(",")]
+    for kind in kinds:
+        if kind in (JSON, ZIP):
+            return kind
+        if kind in ("*/*", "application/*", ""):
+            return JSON
+    raise Problem(406, "accept", f"answers are {JSON} or {ZIP}")
+
+
+def _said(answer: Answer, wanted: str) -> Response:
+    return Response(answer.zip(), media_type=ZIP) if wanted == ZIP else JSONResponse(answer.json())
+
+
+def _working(request: Request, job: Job) -> Response:
+    """Where to ask for an answer that takes longer."""
+    address = request.app.url_path_for("predict_job", job=job.id)
+    content = {"status": "working", "job": job.id, "address": str(address), "notice": NOTICE}
+    return JSONResponse(content, 202, {"Location": str(address), "Retry-After": "2"})
+
+
+def _entry(request: Request, found: Answer | Job | BaseException) -> dict[str, Any]:
+    """One place of a batch's answer."""
+    if isinstance(found, Answer):
+        return found.json()
+    if isinstance(found, Job):
+        address = request.app.url_path_for("predict_job", job=found.id)
+        return {"status": "working", "job": found.id, "address": str(address)}
+    if isinstance(found, Problem):
+        return found.content(request.scope["request_id"])
+    raise found

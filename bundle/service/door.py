@@ -1,0 +1,141 @@
+"""The outermost layer: every request gets a number, a bound on its bytes and its time, and one line in the log.
+
+Bytes are counted before anything parses them, whether the request tells its length or not. What is logged tells nothing
+of the content: no name, no header, no query.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import logging
+import secrets
+import time
+from typing import Any
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from .. import NOTICE
+from .metrics import Metrics
+from .problems import Problem, problem_response
+from .settings import Settings
+
+__all__ = ["Door"]
+
+LOG = logging.getLogger("bundle.service")
+FORM_OVERHEAD = 64 * 1024  # what a form may add to the bytes of its files
+SAFE = {
+    "X-Content-Type-Options": "nosniff",
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "frame-ancestors 'none'",
+    "X-Notice": NOTICE,
+}
+
+
+class Door:
+    """Wrap the application.
+
+    Args:
+        app: the application.
+        settings: limits and host names.
+        metrics: where requests are counted.
+    """
+
+    def __init__(self, app: ASGIApp, settings: Settings, metrics: Metrics) -> None:
+        self.app, self.settings, self.metrics = app, settings, metrics
+        self.secret = secrets.token_bytes(32)  # so that hashes of bodies mean nothing outside this process
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        await Passage(self, scope, receive, send).run()
+
+
+class Passage:
+    """One request on its way in, and its answer on its way out."""
+
+    def __init__(self, door: Door, scope: Scope, receive: Receive, send: Send) -> None:
+        self.door, self.scope, self.receive_from_client, self.send_to_client = door, scope, receive, send
+        self.id, self.began = secrets.token_hex(8), time.monotonic()
+        self.limit = door.settings.limits.request_bytes + FORM_OVERHEAD
+        self.received, self.status, self.done = 0, 0, False
+        self.digest = hmac.new(door.secret, digestmod=hashlib.sha256)
+        scope["request_id"] = self.id
+
+    async def run(self) -> None:
+        """Pass the request on; whatever goes wrong becomes an answer."""
+        try:
+            self.check()
+            await self.door.app(self.scope, self.receive, self.send)
+        except Exception as error:
+            if not isinstance(error, Problem):
+                LOG.error("%s failed: %s", self.id, type(error).__name__)
+            if self.status == 0:
+                response = problem_response(Request(self.scope), error)
+                await response(self.scope, self.receive_from_client, self.send)
+        finally:
+            self.log()
+
+    def check(self) -> None:
+        """What can be told before the body comes."""
+        headers = Headers(scope=self.scope)
+        host = headers.get("host", "").lower()
+        name = host[: host.index("]") + 1] if host.startswith("[") and "]" in host else host.partition(":")[0]
+        if name not in self.door.settings.known_hosts:
+            raise Problem(400, "host", "this service does not go by the name that was called")
+        length = headers.get("content-length", "0")
+        if not length.isdecimal():
+            raise Problem(400, "length", "Content-Length is no number")
+        if int(length) > self.limit:
+            raise self.too_large()
+
+    def too_large(self) -> Problem:
+        """The answer to more bytes than are allowed; the connection ends, for nobody reads the rest."""
+        allowed = self.door.settings.limits.request_bytes // 1024**2
+        return Problem(413, "too_large", f"more than the {allowed} MiB that are allowed", {"Connection": "close"})
+
+    async def receive(self) -> Message:
+        """A piece of the request; counted, and awaited no longer than the whole may take."""
+        if self.done:
+            return await self.receive_from_client()  # only its end can come
+        left = self.began + self.door.settings.upload_s - time.monotonic()
+        try:
+            message = await asyncio.wait_for(self.receive_from_client(), max(left, 0.001))
+        except TimeoutError:
+            allowed = self.door.settings.upload_s
+            raise Problem(408, "slow", f"did not arrive within {allowed:g} s", {"Connection": "close"}) from None
+        if message["type"] == "http.request":
+            body = message.get("body", b"")
+            self.received += len(body)
+            self.digest.update(body)
+            self.done = not message.get("more_body", False)
+            if self.received > self.limit:
+                raise self.too_large()
+        return message
+
+    async def send(self, message: Message) -> None:
+        """A piece of the answer; its head says what every answer says."""
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            headers = MutableHeaders(scope=message)
+            for name, value in {**SAFE, **self.model(), "X-Request-ID": self.id}.items():
+                headers[name] = value
+        await self.send_to_client(message)
+
+    def model(self) -> dict[str, str]:
+        """Version and hash of the weights, once they are loaded."""
+        card: dict[str, Any] = getattr(self.scope["app"].state, "card", None) or {} if "app" in self.scope else {}
+        return {"X-Model-Version": card["version"], "X-Model-SHA256": card["sha256"]} if card else {}
+
+    def log(self) -> None:
+        """One line, and the counters."""
+        seconds = time.monotonic() - self.began
+        route = self.scope.get("route")
+        path = getattr(route, "path", "none")
+        self.door.metrics.request(path, self.status, seconds, self.received)
+        body = self.digest.hexdigest()[:12] if self.received else "-"
+        LOG.info("%s %s %d %d bytes %s %.0f ms", self.id, path, self.status, self.received, body, 1000 * seconds)

@@ -1,0 +1,48 @@
+"""What of a volume a person sees first, and pictures of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from io import BytesIO
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+
+__all__ = ["most_suspicious", "png", "slice_of"]
+
+
+def most_suspicious(result: Mapping[str, Any]) -> int | None:
+    """Index of the slice with the highest probability, along `slice_axis`; None for a picture, or without an answer.
+
+    >>> most_suspicious({"slice_probabilities": [None, 0.2, 0.9]})
+    2
+    """
+    known = [(p, -index) for index, p in enumerate(result.get("slice_probabilities", ())) if p is not None]
+    return -max(known)[1] if known else None
+
+
+def slice_of(volume: Any, result: Mapping[str, Any], index: int | None) -> np.ndarray:
+    """One slice of a volume (1, H, W, D) on the scan's own grid: two axes of the file, in their order.
+
+    Args:
+        volume: mask, map, ...
+        result: of the same scan.
+        index: along `slice_axis`; None takes the only slice of a picture.
+    """
+    import numpy as np
+
+    planes = np.asarray(volume[0])
+    if index is None:
+        return planes[..., planes.shape[-1] // 2]
+    return np.take(planes, index, axis=int(result["slice_axis"]))
+
+
+def png(plane: np.ndarray) -> bytes:
+    """A plane (H, W) of values in [0, 1] as a grey PNG."""
+    import numpy as np
+    from PIL import Image
+
+    buffer = BytesIO()
+    Image.fromarray(np.round(np.clip(plane, 0.0, 1.0) * 255).astype(np.uint8)).save(buffer, format="PNG")
+    return buffer.getvalue()
