@@ -80,6 +80,9 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--folds", type=positive, default=5, help="as many as patients leave one out (default: 5)")
     sub.add_argument("--image-folds", type=positive, help="of the images: each is tested once (default: as --folds)")
     sub.add_argument("--seeds", type=positive, default=1, help="repetitions (default: 1)")
+    sub.add_argument(
+        "--learn-from", metavar="NAME", action="append", help="only these sources, test the others; repeatable"
+    )
     sub.add_argument("--release", metavar="DIR", help="then train on every case, and put weights and report there")
     add_training(sub)
     add_processes(sub)
@@ -223,7 +226,8 @@ def crossvalidate(options: argparse.Namespace) -> int:
     from .experiments import cross_validation_plan, release_trained_on_all, run_plan
 
     named = ("preset", "folds", "seeds", "network", "precision", "image_folds")
-    plan = cross_validation_plan(**{name: getattr(options, name) for name in named})
+    chosen = {name: getattr(options, name) for name in named}
+    plan = cross_validation_plan(**chosen, sources=options.learn_from or ())
     summary = run_plan(plan, options.output, options.brats, options.kaggle, options.processes)
     print(f"\nsummary: {summary}\nreport:  {summary.with_name('report.json')}")
     if options.release:

@@ -155,16 +155,28 @@ def cross_validation_plan(
     network: str = "cpu",
     precision: str = "float32",
     image_folds: int | None = None,
+    sources: Sequence[str] = (),
 ) -> Plan:
-    """The recipe of a preset, and its first stage alone, in every fold; no fold is spent on validation."""
+    """The recipe of a preset, and its first stage alone, in every fold; no fold is spent on validation.
+
+    Args:
+        preset: how long each stage trains.
+        folds: of the volumes; as many as patients leave one out.
+        seeds: repetitions.
+        network: cpu, base or large.
+        precision: of the trainings' convolutions, float32 or bfloat16.
+        image_folds: of the images; None: as many.
+        sources: to learn from; all if empty. The others are tested only.
+    """
     steps = {name: {"overlays": stages.OVERLAYS[name], "settings": PRESETS[preset][name]} for name in stages.OVERLAYS}
     variants = {
         "recipe": Variant(tuple(steps), seeds, "the recipe, three stages"),
         "stage_1": Variant(tuple(steps)[:1], seeds, "segmentation alone"),
     }
     apart = f" --image-folds {image_folds}" if image_folds else ""
-    command = f"crossvalidate --preset {preset} --folds {folds}{apart} --seeds {seeds} --precision {precision}"
-    common = {"validation": False, "num_workers": 0, "precision": precision}
+    named = "".join(f" --learn-from {source}" for source in sources)
+    command = f"crossvalidate --preset {preset} --folds {folds}{apart} --seeds {seeds} --precision {precision}{named}"
+    common = {"validation": False, "num_workers": 0, "precision": precision, "sources": list(sources) or None}
     return Plan(folds, common, steps, variants, "recipe", network, "crossvalidation", command, image_folds)
 
 
@@ -245,6 +257,7 @@ def train_chain(plan: Plan, output: Path, task: Task) -> Path:
 def _settings(plan: Plan, output: Path, task: Task) -> dict[str, Any]:
     """What training and scoring share."""
     named = {"network_name": plan.network, "validation": plan.common["validation"]}
+    named |= {name: plan.common[name] for name in ("sources",) if name in plan.common}
     return {"dataset_dir": str(output / "data"), "fold": task.fold, **named}
 
 

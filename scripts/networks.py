@@ -178,7 +178,7 @@ class MultiTaskUNet(nn.Module):
         hidden: Sequence[int] = (64,),
         classes: int = 1,
         dropout: float = 0.2,
-        pooling: str = "average",
+        pooling: str = "cells",
     ) -> None:
         super().__init__()
         self.encoder = UNetEncoder(in_channels, channels, stem, norm, act)
