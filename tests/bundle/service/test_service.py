@@ -1,0 +1,242 @@
+"""The service in process: its answers, its refusals, and what it never tells."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import logging
+import time
+import zipfile
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from starlette.routing import Route
+from starlette.testclient import TestClient
+
+from bundle import NOTICE, Predictor
+from bundle.intake import Limits
+from bundle.service import Settings
+from bundle.service.app import create_app
+from tests.hostile import OK, Case, sample
+
+HERE = "http://127.0.0.1"
+OPEN = {"/livez", "/readyz"}  # answer without a token
+WRONG = (None, "", "Bearer", "Bearer wrong", "Bearer s3cre", "Bearer s3cretx", "s3cret", "bearer s3cret")
+
+
+def client_of(settings: Settings, **options: Any) -> Iterator[TestClient]:
+    """A client of a service that is ready."""
+    with TestClient(create_app(settings), base_url=HERE, **options) as client:
+        for _ in range(1200):
+            if client.get("/readyz").status_code == 200:
+                break
+            time.sleep(0.1)
+        else:
+            raise AssertionError("the service did not get ready in two minutes")
+        yield client
+
+
+@pytest.fixture(scope="module")
+def settings(pipeline_run: Path) -> Settings:
+    return Settings(pipeline_run / "models" / "model.pt", limits=Limits(seconds=60), patience_s=60.0)
+
+
+@pytest.fixture(scope="module")
+def client(settings: Settings) -> Iterator[TestClient]:
+    yield from client_of(settings)
+
+
+@pytest.fixture(scope="module")
+def picture(twins: Path) -> bytes:
+    buffer = io.BytesIO()
+    Image.open(sorted((twins / "kaggle" / "yes").glob("*.[jJ][pP]*"))[0]).convert("L").save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+@pytest.fixture(scope="module")
+def volume(twins: Path) -> bytes:
+    return (twins / "brats" / "PHANTOM_001" / "PHANTOM_001_flair.nii.gz").read_bytes()
+
+
+def test_a_form_a_body_and_the_predictor_say_the_same(client: TestClient, settings: Settings, picture: bytes) -> None:
+    by_form = client.post("/predict_multitask", files={"file": ("any name", picture)})
+    by_body = client.post("/predict_multitask", content=picture)
+    assert by_form.status_code == by_body.status_code == 200 and by_form.json() == by_body.json()
+    answer, predicted = by_body.json(), Predictor(settings.model).predict(picture)
+    assert {name: answer[name] for name in predicted["result"]} == predicted["result"]
+    mask = np.asarray(Image.open(io.BytesIO(base64.b64decode(answer["pictures"]["mask"]))))
+    assert np.array_equal(mask > 0, np.asarray(predicted["pred"][0, :, :, 0]) > 0)
+    assert answer["notice"] == NOTICE and set(answer["pictures"]) == {"mask"}
+
+
+def test_every_answer_bears_notice_model_and_number(client: TestClient, picture: bytes) -> None:
+    answers = [client.post("/predict_multitask", content=picture), client.get("/nowhere"), client.get("/model/info")]
+    for answer in answers:
+        assert answer.headers["x-notice"] == NOTICE and answer.json()["notice"] == NOTICE
+        assert len(answer.headers["x-model-sha256"]) == 64 and answer.headers["x-content-type-options"] == "nosniff"
+    assert len({answer.headers["x-request-id"] for answer in answers}) == 3
+
+
+@pytest.mark.parametrize("by_form", [True, False])
+def test_a_volume_with_map_and_uncertainty(client: TestClient, volume: bytes, by_form: bool) -> None:
+    wanted = {"include_cam": "true", "include_uncertainty": "true"}
+    if by_form:
+        answer = client.post("/predict_multitask", files={"file": volume}, data=wanted).json()
+    else:
+        answer = client.post("/predict_multitask", params=wanted, content=volume).json()
+    assert set(answer["pictures"]) == {"mask", "cam", "uncertainty"} and answer["volume_ml"] >= 0
+    known = [p for p in answer["slice_probabilities"] if p is not None]
+    assert answer["slice_probabilities"][answer["shown_slice"]] == max(known)
+    sizes = {Image.open(io.BytesIO(base64.b64decode(png))).size for png in answer["pictures"].values()}
+    assert len(sizes) == 1
+
+
+def test_a_zip_holds_the_files_on_the_scans_own_grid(client: TestClient, volume: bytes) -> None:
+    import nibabel as nib
+
+    ask = {"content": volume, "params": {"include_cam": True}, "headers": {"Accept": "application/zip"}}
+    first, again = (client.post("/predict_multitask", **ask) for _ in range(2))
+    assert first.content == again.content and first.headers["content-type"] == "application/zip"
+    archive = zipfile.ZipFile(io.BytesIO(first.content))
+    assert set(archive.namelist()) == {"answer.json", "mask.nii.gz", "map.nii.gz", "probability.nii.gz"}
+    scan, mask = (nib.Nifti1Image.from_bytes(_inflated(data)) for data in (volume, archive.read("mask.nii.gz")))
+    assert mask.shape == scan.shape and np.allclose(mask.affine, scan.affine)
+    likely = np.asarray(nib.Nifti1Image.from_bytes(_inflated(archive.read("probability.nii.gz"))).dataobj)
+    assert likely.min() >= 0 and likely.max() <= 1 and json.loads(archive.read("answer.json"))["notice"] == NOTICE
+
+
+def _inflated(data: bytes) -> bytes:
+    import gzip
+
+    return gzip.decompress(data)
+
+
+def test_a_batch_keeps_order_and_gives_reasons(client: TestClient, picture: bytes) -> None:
+    files = [("files", ("a", picture)), ("files", ("b", b"no scan")), ("files", ("c", picture))]
+    answers = client.post("/predict_multitask/batch", files=files).json()["answers"]
+    assert answers[0] == answers[2] and answers[0]["tumor_probability"] is not None
+    assert answers[1]["status"] == 415 and answers[1]["code"] == "unsupported"
+    many = [("files", ("a", picture))] * 17
+    assert client.post("/predict_multitask/batch", files=many).status_code == 400
+
+
+def test_what_takes_long_is_a_job_with_an_address(settings: Settings, picture: bytes) -> None:
+    for client in client_of(replace(settings, patience_s=0.0)):
+        answer = client.post("/predict_multitask", content=picture)
+        assert answer.status_code == 202 and answer.headers["location"] == answer.json()["address"]
+        for _ in range(600):
+            found = client.get(answer.headers["location"])
+            if found.status_code == 200:
+                break
+            assert found.status_code == 202
+            time.sleep(0.1)
+        assert found.json()["tumor_probability"] is not None
+        assert client.get("/predict_multitask/jobs/guessed").json()["code"] == "no_job"
+
+
+def test_a_full_queue_says_come_back(settings: Settings, picture: bytes) -> None:
+    for client in client_of(replace(settings, queue=0)):
+        answer = client.post("/predict_multitask", content=picture)
+        assert answer.status_code == 503 and answer.headers["retry-after"] == "2"
+        assert answer.json()["code"] == "overload"
+
+
+@pytest.mark.parametrize(
+    ("ask", "status", "code"),
+    [
+        ({"content": b""}, 400, "no_file"),
+        ({"files": {"other": (None, "x")}}, 400, "no_file"),
+        ({"files": [("file", b"a"), ("file", b"b")]}, 400, "http"),
+        ({"content": b"hello"}, 415, "unsupported"),
+        ({"content": b"x", "headers": {"Accept": "text/html"}}, 406, "accept"),
+        ({"content": b"x", "params": {"include_cam": "maybe"}}, 400, "parameter"),
+        ({"files": {"file": b"x"}, "data": {"include_cam": "maybe"}}, 400, "parameter"),
+        ({"content": b"x", "headers": {"Host": "evil.example"}}, 400, "host"),
+        ({"content": bytes(32 * 2**20 + 2**17)}, 413, "too_large"),
+    ],
+)
+def test_bad_requests_get_a_problem(client: TestClient, ask: dict[str, Any], status: int, code: str) -> None:
+    answer = client.post("/predict_multitask", **ask)
+    problem = answer.json()
+    assert (answer.status_code, problem["code"], problem["status"]) == (status, code, status)
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert problem["request_id"] == answer.headers["x-request-id"]
+
+
+@pytest.mark.parametrize("case", sample(24, seed=1), ids=str)
+def test_hostile_files_get_their_status_and_the_next_good_one_its_bytes(
+    case: Case, client: TestClient, picture: bytes
+) -> None:
+    expected = client.post("/predict_multitask", content=picture).content
+    answer = client.post("/predict_multitask", files={"file": (case.filename, case.bytes())})
+    found = OK if answer.status_code == 200 else answer.json()["code"]
+    assert found in case.expected and answer.status_code != 500
+    assert client.post("/predict_multitask", content=picture).content == expected
+
+
+def test_every_route_but_health_asks_for_the_token(settings: Settings) -> None:
+    for client in client_of(replace(settings, token="s3cret")):
+        routes = [route for route in client.app.routes if isinstance(route, Route)]  # type: ignore[attr-defined]
+        asked = {route.path for route in routes}
+        assert asked == {
+            *OPEN,
+            *("/metrics", "/model/info"),
+            *("/predict_multitask", "/predict_multitask/batch", "/predict_multitask/jobs/{job}"),
+        }, "docs are off where there is a token"
+        for route in routes:
+            for method in route.methods or ():
+                for words in (
+                    None,
+                    "",
+                    "Bearer",
+                    "Bearer wrong",
+                    "Bearer s3cre",
+                    "Bearer s3cretx",
+                    "s3cret",
+                    "bearer s3cret",
+                ):
+                    headers = {} if words is None else {"Authorization": words}
+                    status = client.request(method, route.path, headers=headers).status_code
+                    assert (status == 401) is (route.path not in OPEN), (route.path, words)
+                good = client.request(method, route.path, headers={"Authorization": "Bearer s3cret"})
+                assert good.status_code not in (401, 403, 500)
+
+
+def test_nothing_personal_is_logged_or_answered(
+    client: TestClient, picture: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    canary = "CANARY-DOE-JOHN"
+    with caplog.at_level(logging.DEBUG):
+        answers = [
+            client.post(
+                f"/predict_multitask?patient={canary}", files={"file": (canary, content)}, headers={"X-Name": canary}
+            )
+            for content in (picture, b"no scan " + canary.encode())
+        ]
+    said = "".join(answer.text + str(answer.headers) for answer in answers)
+    ours = "".join(record.getMessage() for record in caplog.records if record.name.startswith("bundle"))
+    assert canary not in said and canary not in ours and "predict_multitask" in ours
+    assert canary not in client.get("/metrics").text
+
+
+def test_metrics_count_and_documentation_is_typed(client: TestClient) -> None:
+    text = client.get("/metrics").text
+    assert 'bundle_requests_total{route="/predict_multitask",status="200"}' in text and "bundle_waiting 0.0" in text
+    description = client.get("/openapi.json").json()
+    predict = description["paths"]["/predict_multitask"]["post"]
+    assert {"multipart/form-data", "application/octet-stream"} <= set(predict["requestBody"]["content"])
+    assert predict["responses"]["200"]["content"]["application/json"]["schema"]["$ref"].endswith("Prediction")
+
+
+def test_model_info_is_the_weights_own_report(client: TestClient, settings: Settings) -> None:
+    info = client.get("/model/info").json()
+    assert settings.model is not None
+    report = json.loads((settings.model.parent / "report.json").read_text())
+    assert info["model"]["sha256"] == report["model"]["sha256"]
+    assert info["decision"]["image"]["operating_point"] == report["decision"]["image"]["operating_point"]
