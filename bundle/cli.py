@@ -6,11 +6,14 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import NOTICE, __version__
 from .errors import UserError, reason_of
 from .presets import PRESETS
+
+if TYPE_CHECKING:
+    from .service.settings import Settings
 
 BAD_INPUT = 2
 
@@ -108,6 +111,11 @@ def parser() -> argparse.ArgumentParser:
     add_model(sub, skip=False)
     sub.add_argument("--host", default="127.0.0.1", help="default: 127.0.0.1; any other needs BUNDLE_TOKEN")
     sub.add_argument("--port", type=int, default=8000, help="default: 8000")
+
+    sub = command("ui", ui, "A web page: upload a scan, see the answer and its reasons.")
+    add_model(sub, skip=False)
+    sub.add_argument("--host", default="127.0.0.1", help="default: 127.0.0.1; any other needs BUNDLE_TOKEN")
+    sub.add_argument("--port", type=int, default=8501, help="default: 8501")
 
     sub = command("demo", demo, "The whole job on synthetic data, in minutes.")
     sub.add_argument("--output", metavar="DIR", default="runs/demo", help="default: runs/demo")
@@ -263,14 +271,28 @@ def report(options: argparse.Namespace) -> int:
 
 def serve(options: argparse.Namespace) -> int:
     """Answer over HTTP."""
+    from .service.server import serve as run
+
+    run(service_settings(options))
+    return 0
+
+
+def ui(options: argparse.Namespace) -> int:
+    """Show the page."""
+    from .ui.launch import launch
+
+    launch(service_settings(options))
+    return 0
+
+
+def service_settings(options: argparse.Namespace) -> Settings:
+    """What service and page are told; the token comes from the environment, for others see a command line."""
     import os
 
-    from .service.server import serve as run
     from .service.settings import Settings
 
     named = {name: getattr(options, name) for name in ("network", "device", "host", "port")}
-    run(Settings(Path(options.model) if options.model else None, token=os.environ.get("BUNDLE_TOKEN"), **named))
-    return 0
+    return Settings(Path(options.model) if options.model else None, token=os.environ.get("BUNDLE_TOKEN"), **named)
 
 
 def demo(options: argparse.Namespace) -> int:

@@ -1,0 +1,69 @@
+"""Pictures of the page: a slice as radiology displays it, with outline and map in colours that all eyes tell apart."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from scipy import ndimage
+
+__all__ = ["outside_head", "overlay", "upright"]
+
+OUTLINE, MAP = (255, 159, 28), (46, 196, 182)  # orange and teal
+
+
+def upright(plane: np.ndarray, affine: Any, axis: int | None) -> np.ndarray:
+    """Turn a slice, two axes of the file, into rows to posterior and columns to the patient's left.
+
+    Args:
+        plane: (A, B).
+        affine: of the file, index to RAS+ millimetres.
+        axis: of the file that was sliced; None for a picture, which is upright.
+    """
+    if axis is None:
+        return plane
+    import nibabel as nib
+
+    codes = list(nib.orientations.aff2axcodes(np.asarray(affine, dtype=np.float64)))
+    left = [code for number, code in enumerate(codes) if number != axis]
+    if left[0] not in ("A", "P", "S", "I"):  # rows are the axis that is not left-right
+        plane, left = plane.T, left[::-1]
+    rows, columns = left
+    plane = plane[::-1] if rows in ("A", "S") else plane
+    return plane[:, ::-1] if columns in ("R", "A") else plane
+
+
+def overlay(
+    image: np.ndarray, mask: np.ndarray | None, cam: np.ndarray | None, mask_opacity: float, cam_opacity: float
+) -> Image.Image:
+    """A slice with its mask and map.
+
+    Args:
+        image: (H, W), grey levels of any scale.
+        mask: (H, W) of 0 and 1, or None.
+        cam: (H, W) in [0, 1], or None.
+        mask_opacity: of the mask's area; its edge is drawn fully wherever this is above 0.
+        cam_opacity: of the map where it is 1.
+    """
+    low, high = np.percentile(image, (1, 99.5))
+    grey = np.clip((image - low) / max(float(high - low), 1e-6), 0, 1) * 255
+    picture = np.repeat(grey[:, :, None], 3, axis=2)
+    if cam is not None and cam_opacity:
+        weight = (np.clip(cam, 0, 1) * cam_opacity)[:, :, None]
+        picture = picture * (1 - weight) + np.array(MAP) * weight
+    if mask is not None and mask_opacity and (mask > 0.5).any():
+        inside = mask > 0.5
+        edge = inside & ~ndimage.binary_erosion(inside)
+        weight = np.where(edge, 1.0, inside * mask_opacity)[:, :, None]
+        picture = picture * (1 - weight) + np.array(OUTLINE) * weight
+    return Image.fromarray(picture.round().astype(np.uint8))
+
+
+def outside_head(cam: np.ndarray, image: np.ndarray) -> float | None:
+    """Share of a map's sum outside the head; None where the map is zero."""
+    total = float(cam.sum())
+    if total <= 0:
+        return None
+    head = ndimage.binary_fill_holes(image > image.min() + 0.1 * (np.percentile(image, 99) - image.min()))
+    return float(cam[~head].sum()) / total

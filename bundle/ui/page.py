@@ -1,0 +1,262 @@
+"""The page, from top to bottom. Streamlit runs this file anew whenever a person touches something."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import io
+import json
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import streamlit as st
+
+from bundle import NOTICE, Predictor
+from bundle.errors import UserError
+from bundle.intake import Intake
+from bundle.ui.drawing import outside_head, overlay, upright
+from bundle.ui.launch import settings
+from bundle.ui.paper import sheet
+from bundle.ui.words import STATES, evidence, kind_of, reasons_for_doubt, size_of
+from bundle.views import most_suspicious, slice_of
+
+SHOWN = {"no_tumor": st.info, "uncertain": st.warning, "tumor": st.error, "no_answer": st.warning}
+KEPT = 4  # answers that are remembered
+
+
+@st.cache_resource(show_spinner="Loading the weights ...")
+def predictor() -> Predictor:
+    """The weights, loaded once for everybody."""
+    chosen = settings()
+    intake = Intake(chosen.limits)
+    intake.start()
+    return Predictor(chosen.model, chosen.network, chosen.device, intake=intake)
+
+
+@st.cache_resource(show_spinner="Making examples ...")
+def examples() -> dict[str, bytes]:
+    """Synthetic phantoms by what they show; they belong to nobody."""
+    from bundle.phantoms import write_images, write_volumes
+
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        write_volumes(root / "brats", 1, slices=24)
+        write_images(root / "kaggle", 8)
+        picked: dict[str, Path] = {"Phantom volume with a tumor": next(root.glob("brats/*/*_flair.nii.gz"))}
+        for label, words in (("yes", "with a tumor"), ("no", "without a tumor")):
+            for number, path in enumerate(sorted((root / "kaggle" / label).iterdir())[:2], start=1):
+                picked[f"Phantom image {number} {words}"] = path
+        return {name: path.read_bytes() for name, path in picked.items()}
+
+
+@st.cache_data(show_spinner="Looking at the scan ...", max_entries=KEPT)
+def predicted(content: bytes, samples: int) -> dict[str, Any]:
+    """Answer and everything that is drawn, of one scan."""
+    asked = predictor()
+    image = asked.read(content)
+    found = asked.answer(image, with_map=True, samples=samples)
+    volumes = {"scan": image, **{name: found[name] for name in ("pred", "map", "mask_deviation") if name in found}}
+    return {
+        "result": dict(found["result"]),
+        "affine": np.asarray(found["pred"].meta["original_affine"]),
+        "files": asked.files(found),
+        "planes": {name: np.asarray(volume.as_tensor()[:1]) for name, volume in volumes.items()},
+    }
+
+
+def main() -> None:
+    """Everything that is seen."""
+    st.set_page_config(page_title="Brain MRI: tumor segmentation and classification", layout="wide")
+    st.title("Is there a tumor, and where?")
+    st.warning(f"**{NOTICE}** Do not use any of it to decide about a person.", icon="⚠️")
+    if not admitted():
+        return
+    content, samples = asked_for()
+    if content is None:
+        st.write("Upload a scan of a head on the left, or choose an example. Nothing is kept or sent elsewhere.")
+        about_the_model()
+        return
+    try:
+        found = predicted(content, samples)
+    except UserError as error:
+        reason = str(error)
+        st.error(f"This file cannot be answered: {reason}. Take a PNG, JPEG, NIfTI or DICOM file of a head.", icon="🚫")
+        return
+    show(found)
+    about_the_model()
+
+
+def admitted() -> bool:
+    """Ask for the token, where there is one."""
+    token = settings().token
+    if token is None or st.session_state.get("admitted"):
+        return True
+    given = st.text_input("Token", type="password")
+    if given and hmac.compare_digest(given.encode(), token.encode()):
+        st.session_state["admitted"] = True
+        st.rerun()
+    if given:
+        st.error("That is not the token.")
+    return False
+
+
+def asked_for() -> tuple[bytes | None, int]:
+    """The scan, and how many networks to ask; all on the left."""
+    with st.sidebar:
+        st.header("Scan")
+        upload = st.file_uploader("A slice or a volume (PNG, JPEG, NIfTI, DICOM)", help="At most 32 MiB.")
+        example = st.selectbox("or an example", ["none", *examples()], help="Synthetic phantoms.")
+        samples = 8 if st.checkbox("How sure? (slower)", help="Monte-Carlo dropout over 8 networks.") else 0
+        st.caption(NOTICE)
+    if upload is not None:
+        return upload.getvalue(), samples
+    return (None if example == "none" else examples()[example]), samples
+
+
+def show(found: Mapping[str, Any]) -> None:
+    """State, picture, numbers, doubts, downloads."""
+    result = found["result"]
+    title, sentence = STATES[result["state"]]
+    SHOWN[result["state"]](f"### {title}\n{sentence}")
+    for flag in result["flags"]:
+        st.warning(f"{flag[:1].upper()}{flag[1:]}.", icon="🔎")
+    if result["tumor_probability"] is None:
+        return
+    left, right = st.columns([3, 2], gap="large")
+    with left:
+        picture, doubts = look(found)
+    with right:
+        numbers(result)
+        st.subheader("Why not to trust this")
+        st.markdown("\n".join(f"- {doubt}" for doubt in doubts))
+        downloads(found, picture, doubts)
+
+
+def look(found: Mapping[str, Any]) -> tuple[Any, list[str]]:
+    """The picture with its sliders; returned with the doubts that it raises."""
+    result, planes = found["result"], found["planes"]
+    index, is_volume = most_suspicious(result), kind_of(result) == "volume"
+    if is_volume:
+        index = chosen_slice(result, index)
+    draw = result["state"] != "no_tumor" or st.checkbox("Show outline and map all the same")
+    mask_opacity = st.slider("Outline: opacity of its area", 0.0, 1.0, 0.2, 0.05) if draw else 0.0
+    cam_opacity = st.slider("Map: opacity", 0.0, 1.0, 0.4, 0.05) if draw else 0.0
+    axis = int(result["slice_axis"]) if is_volume else None
+    turned = {
+        name: upright(slice_of(plane, result, index if is_volume else None), found["affine"], axis)
+        for name, plane in planes.items()
+    }
+    picture = overlay(turned["scan"], turned["pred"], turned["map"], mask_opacity, cam_opacity)
+    where = f"slice {index}, " if is_volume else ""
+    drawn = "orange: outlined as tumor; teal: where the probability comes from" if draw else "nothing is drawn"
+    st.image(picture, caption=f"{where}{drawn}", width="stretch")
+    if "mask_deviation" in turned and draw:
+        unsure = overlay(turned["scan"], None, 2 * turned["mask_deviation"], 0.0, 1.0)
+        st.image(unsure, caption="teal: where the networks differ about the outline", width="stretch")
+    if is_volume:
+        in_three_dimensions(found)
+    outside = outside_head(turned["map"], turned["scan"])
+    area = float(turned["pred"].sum()) * pixel_area(found["affine"], axis) if is_volume else None
+    return picture, reasons_for_doubt(result, predictor().describe(), outside, area or None)
+
+
+def chosen_slice(result: Mapping[str, Any], suspicious: int | None) -> int:
+    """The slice that is shown, with the curve of all of them."""
+    import altair as alt
+    import pandas as pd
+
+    probabilities = result["slice_probabilities"]
+    if "slice" not in st.session_state or st.session_state.get("of") != id_of(result):
+        st.session_state["slice"], st.session_state["of"] = suspicious or 0, id_of(result)
+    if st.button(f"Jump to the most suspicious slice ({suspicious})"):
+        st.session_state["slice"] = suspicious or 0
+    index = st.slider("Slice", 0, len(probabilities) - 1, key="slice")
+    table = pd.DataFrame({"slice": range(len(probabilities)), "probability": probabilities})
+    line = (
+        alt.Chart(table)
+        .mark_line(point=True)
+        .encode(x="slice:Q", y=alt.Y("probability:Q", scale=alt.Scale(domain=[0, 1])))
+    )
+    rules = alt.Chart(pd.DataFrame({"y": [result["threshold"]]})).mark_rule(strokeDash=[4, 4]).encode(y="y:Q")
+    here = alt.Chart(pd.DataFrame({"x": [index]})).mark_rule(color="#ff9f1c").encode(x="x:Q")
+    st.altair_chart((line + rules + here).properties(height=160), width="stretch")
+    st.caption("Probability of each slice; dashed: the operating point. Slices without a point show too little brain.")
+    return int(index)
+
+
+def id_of(result: Mapping[str, Any]) -> str:
+    """Something that differs from scan to scan."""
+    return hashlib.sha256(json.dumps(result["slice_probabilities"]).encode()).hexdigest()
+
+
+def pixel_area(affine: np.ndarray, axis: int | None) -> float:
+    """Of a slice along an axis, mm2."""
+    sides = [np.linalg.norm(affine[:3, number]) for number in range(3) if number != axis]
+    return float(sides[0] * sides[1])
+
+
+def in_three_dimensions(found: Mapping[str, Any]) -> None:
+    """The whole volume in NiiVue, on request: it sends the volume to the browser."""
+    if not st.toggle("View the volume in three planes (NiiVue)"):
+        return
+    import nibabel as nib
+    from niivue_component import niivue_viewer
+
+    scan = nib.Nifti1Image(found["planes"]["scan"][0].astype(np.float32), found["affine"])
+    overlays = [{"data": found["files"]["mask.nii.gz"], "name": "mask.nii.gz", "colormap": "red", "opacity": 0.4}]
+    niivue_viewer(scan.to_bytes(), "scan.nii", overlays=overlays, height=480, styled=False, update_interval_ms=None)
+
+
+def numbers(result: Mapping[str, Any]) -> None:
+    """Probability, threshold and size."""
+    columns = st.columns(3)
+    columns[0].metric("Probability", f"{result['tumor_probability']:.2f}", help="Calibrated, see below.")
+    columns[1].metric("Operating point", f"{result['threshold']:.2f}")
+    columns[2].metric("Outlined", size_of(result) or "size unknown")
+    if "tumor_deviation" in result:
+        st.write(f"Over the networks the probability varies by ± {result['tumor_deviation']:.2f}.")
+
+
+def downloads(found: Mapping[str, Any], picture: Any, doubts: list[str]) -> None:
+    """Files to take away."""
+    st.subheader("Take away")
+    mask = next(name for name in found["files"] if name.startswith("mask."))
+    buffer = io.BytesIO()
+    picture.save(buffer, format="PNG")
+    files = {
+        f"Mask ({mask})": (mask, found["files"][mask]),
+        "Picture (PNG)": ("view.png", buffer.getvalue()),
+        "Answer (JSON)": ("answer.json", json.dumps(found["result"], indent=1).encode()),
+        "One page (PDF)": ("answer.pdf", sheet(found["result"], picture, doubts)),
+    }
+    for label, (name, content) in files.items():
+        st.download_button(label, content, name, on_click="ignore")
+
+
+def about_the_model() -> None:
+    """Metric cards, from the loaded weights' own report and from nowhere else."""
+    described = predictor().describe()
+    st.divider()
+    st.subheader("These weights")
+    model = described["model"]
+    st.caption(f"version {model['version']}, SHA-256 {model['sha256']}; {model['report']}")
+    scores = described["scores"]
+    if not scores:
+        st.write("No report belongs to these weights, so there is nothing to say of how good they are.")
+        return
+    cards = st.columns(4)
+    segmentation = scores["segmentation"]
+    if segmentation.get("mean", {}).get("dice") is not None:
+        cards[0].metric(f"Dice, mean of {segmentation['patients_n']} patients", f"{segmentation['mean']['dice']:.2f}")
+    for card, (name, found) in zip(cards[1:], scores["classification"].items(), strict=False):
+        auc = found["within_folds"]["roc_auc"] or found["roc_auc"]
+        card.metric(f"ROC-AUC within {name}, n = {found['n']}", f"{auc:.2f}")
+    kinds: dict[str, dict[str, Any]] = {"Images": {}, "Volumes": {"slice_probabilities": [0, 0]}}
+    for words, kind in kinds.items():
+        st.markdown(f"**{words}.** " + " ".join(evidence(kind, described)))
+
+
+main()

@@ -1,0 +1,99 @@
+"""What the page says. One state, one sentence, and the evidence beside it; every number comes from the report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+__all__ = ["STATES", "evidence", "kind_of", "reasons_for_doubt", "size_of"]
+
+STATES = {
+    "no_tumor": ("No tumor detected", "The network sees no tumor pattern. That is no proof that there is none."),
+    "uncertain": ("Uncertain: review", "The network is not sure. A person who can read such images has to look."),
+    "tumor": ("Tumor pattern", "The network sees what looks like a tumor. That is no diagnosis."),
+    "no_answer": ("No answer", "The network sees no brain here, or too little of it."),
+}
+
+
+def kind_of(result: Mapping[str, Any]) -> str:
+    """Say by which calibration the answer was made: "image" or "volume".
+
+    >>> kind_of({"slice_probabilities": [0.1, 0.2]}), kind_of({})
+    ('volume', 'image')
+    """
+    return "volume" if len(result.get("slice_probabilities") or ()) > 1 else "image"
+
+
+def evidence(result: Mapping[str, Any], described: Mapping[str, Any]) -> list[str]:
+    """What is known of the thresholds of this kind of scan, in sentences.
+
+    Args:
+        result: of the scan.
+        described: see `Predictor.describe`.
+    """
+    kind = kind_of(result)
+    calibration, display = described["decision"][kind], described["decision"]["display_threshold"]
+    found = calibration["evidence"]
+    if not found:
+        return ["No report belongs to these weights: nothing is known of how often such answers are right."]
+    sentences = [f"Thresholds: {calibration['fitted_on']}."]
+    for name, point, scores in (
+        ("operating point", calibration["operating_point"], found),
+        ("display threshold", display, found["at_display_threshold"]),
+    ):
+        sentences.append(
+            f"At the {name}, {point:.2f}: sensitivity {_share(scores['sensitivity'])}, "
+            f"specificity {_share(scores['specificity'])}, n = {found['n']}."
+        )
+    return sentences
+
+
+def _share(value: float | None) -> str:
+    return "unknown" if value is None else f"{value:.0%}"
+
+
+def size_of(result: Mapping[str, Any]) -> str | None:
+    """Area or volume of what is outlined, with its unit; None where the file tells no spacing.
+
+    >>> size_of({"volume_ml": 12.34}), size_of({"area_mm2": 99.6, "volume_ml": 0.1}), size_of({})
+    ('12.3 ml', '100 mm2', None)
+    """
+    if result.get("area_mm2") is not None:
+        return f"{result['area_mm2']:.0f} mm2"
+    return f"{result['volume_ml']:.1f} ml" if result.get("volume_ml") is not None else None
+
+
+def reasons_for_doubt(
+    result: Mapping[str, Any], described: Mapping[str, Any], outside: float | None, area_mm2: float | None
+) -> list[str]:
+    """Why this very answer should not be trusted, as far as the report and the answer tell.
+
+    Args:
+        result: of the scan.
+        described: see `Predictor.describe`.
+        outside: share of the map that lies outside the head; None without a map.
+        area_mm2: outlined in the slice that is shown; None where unknown or nothing.
+    """
+    reasons = [f"Flag: {flag}." for flag in result["flags"]]
+    if outside is not None and outside > 0.3:
+        reasons.append(f"{outside:.0%} of the map lies outside the head: the answer may come from there.")
+    reasons += evidence(result, described)
+    reasons += _by_size(described, area_mm2) if kind_of(result) == "volume" else []
+    if described.get("scored"):
+        reasons.append(f"The scores are {described['scored']}.")
+    return reasons
+
+
+def _by_size(described: Mapping[str, Any], area_mm2: float | None) -> list[str]:
+    """How well lesions of this size were found."""
+    sources = described["scores"].get("classification", {}).values()
+    bins: Mapping[str, Any] = next((source["by_tumor_area"] for source in sources if "by_tumor_area" in source), {})
+    if area_mm2 is None:
+        return []
+    for words, scores in bins.items():
+        low, _, high = words.partition("mm2")[0].partition("-")
+        top = float(high) if high.strip() else float("inf")
+        if float(low.split()[0]) <= area_mm2 < top and scores.get("sensitivity") is not None:
+            found = f"{scores['sensitivity']:.0%} of {scores['positives']} slices were found"
+            return [f"Tumors of {words} in a slice: {found} where the weights were tested."]
+    return []
