@@ -58,7 +58,10 @@ def predicted(content: bytes, samples: int) -> dict[str, Any]:
     asked = predictor()
     image = asked.read(content)
     found = asked.answer(image, with_map=True, samples=samples)
-    volumes = {"scan": image, **{name: found[name] for name in ("pred", "map", "mask_deviation") if name in found}}
+    volumes: dict[str, Any] = {
+        "scan": image,
+        **{name: found[name] for name in ("pred", "map", "mask_deviation") if name in found},
+    }
     return {
         "result": dict(found["result"]),
         "affine": np.asarray(found["pred"].meta["original_affine"]),
@@ -108,7 +111,7 @@ def asked_for() -> tuple[bytes | None, int]:
     with st.sidebar:
         st.header("Scan")
         upload = st.file_uploader("A slice or a volume (PNG, JPEG, NIfTI, DICOM)", help="At most 32 MiB.")
-        example = st.selectbox("or an example", ["none", *examples()], help="Synthetic phantoms.")
+        example = st.radio("or an example", ["none", *examples()], help="Synthetic phantoms.")
         samples = 8 if st.checkbox("How sure? (slower)", help="Monte-Carlo dropout over 8 networks.") else 0
         st.caption(NOTICE)
     if upload is not None:
