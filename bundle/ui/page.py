@@ -145,8 +145,9 @@ def look(found: Mapping[str, Any]) -> tuple[Any, list[str]]:
     if is_volume:
         index = chosen_slice(result, index)
     draw = result["state"] != "no_tumor" or st.checkbox("Show outline and map all the same")
-    mask_opacity = st.slider("Outline: opacity of its area", 0.0, 1.0, 0.2, 0.05) if draw else 0.0
-    cam_opacity = st.slider("Map: opacity", 0.0, 1.0, 0.4, 0.05) if draw else 0.0
+    frame, controls = st.container(), st.columns(2)
+    mask_opacity = controls[0].slider("Outline: opacity of its area", 0.0, 1.0, 0.2, 0.05) if draw else 0.0
+    cam_opacity = controls[1].slider("Map: opacity", 0.0, 1.0, 0.4, 0.05) if draw else 0.0
     axis = int(result["slice_axis"]) if is_volume else None
     turned = {
         name: upright(slice_of(plane, result, index if is_volume else None), found["affine"], axis)
@@ -155,7 +156,7 @@ def look(found: Mapping[str, Any]) -> tuple[Any, list[str]]:
     picture = overlay(turned["scan"], turned["pred"], turned["map"], mask_opacity, cam_opacity)
     where = f"slice {index}, " if is_volume else ""
     drawn = "orange: outlined as tumor; teal: where the probability comes from" if draw else "nothing is drawn"
-    st.image(picture, caption=f"{where}{drawn}", width="stretch")
+    frame.image(picture, caption=f"{where}{drawn}", width="stretch")
     if "mask_deviation" in turned and draw:
         unsure = overlay(turned["scan"], None, 2 * turned["mask_deviation"], 0.0, 1.0)
         st.image(unsure, caption="teal: where the networks differ about the outline", width="stretch")
@@ -178,14 +179,13 @@ def chosen_slice(result: Mapping[str, Any], suspicious: int | None) -> int:
         st.session_state["slice"] = suspicious or 0
     index = st.slider("Slice", 0, len(probabilities) - 1, key="slice")
     table = pd.DataFrame({"slice": range(len(probabilities)), "probability": probabilities})
-    line = (
-        alt.Chart(table)
-        .mark_line(point=True)
-        .encode(x="slice:Q", y=alt.Y("probability:Q", scale=alt.Scale(domain=[0, 1])))
-    )
-    rules = alt.Chart(pd.DataFrame({"y": [result["threshold"]]})).mark_rule(strokeDash=[4, 4]).encode(y="y:Q")
-    here = alt.Chart(pd.DataFrame({"x": [index]})).mark_rule(color="#ff9f1c").encode(x="x:Q")
-    st.altair_chart((line + rules + here).properties(height=160), width="stretch")
+    across = alt.X("slice:Q", title="slice")
+    upwards = alt.Y("probability:Q", title="probability", scale=alt.Scale(domain=[0, 1]))
+    line = alt.Chart(table).mark_line(point=True).encode(x=across, y=upwards)
+    point, here = pd.DataFrame({"probability": [result["threshold"]]}), pd.DataFrame({"slice": [index]})
+    line += alt.Chart(point).mark_rule(strokeDash=[4, 4]).encode(y=upwards)
+    line += alt.Chart(here).mark_rule(color="#ff9f1c").encode(x=across)
+    st.altair_chart(line.properties(height=160), width="stretch")
     st.caption("Probability of each slice; dashed: the operating point. Slices without a point show too little brain.")
     return int(index)
 
@@ -218,7 +218,7 @@ def numbers(result: Mapping[str, Any]) -> None:
     columns = st.columns(3)
     columns[0].metric("Probability", f"{result['tumor_probability']:.2f}", help="Calibrated, see below.")
     columns[1].metric("Operating point", f"{result['threshold']:.2f}")
-    columns[2].metric("Outlined", size_of(result) or "size unknown")
+    columns[2].metric("Outlined", size_of(result) or "?", help="Where the file tells its spacing.")
     if "tumor_deviation" in result:
         st.write(f"Over the networks the probability varies by ± {result['tumor_deviation']:.2f}.")
 
