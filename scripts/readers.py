@@ -31,6 +31,8 @@ DISPLAY_AFFINE = np.array([[0, -1, 0, 0], [-1, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0,
 # The Medical Segmentation Decathlon's words for BraTS modalities (dataset.json of Task01).
 DECATHLON_MODALITIES = {"flair": "flair", "t1w": "t1", "t1": "t1", "t1gd": "t1ce", "t2w": "t2", "t2": "t2"}
 
+COLOURED_LEVELS = 40  # of 255, between a pixel's colours
+
 RASTER_MAGIC = {b"\x89PNG\r\n\x1a\n": "PNG", b"\xff\xd8\xff": "JPEG"}
 GZIP_MAGIC = b"\x1f\x8b"
 
@@ -108,13 +110,14 @@ def decode_raster(path: Path) -> tuple[np.ndarray, dict[str, Any]]:
                 raise UnreadableImageError(path, f"has {image.n_frames} frames, one is expected", "unsupported")  # type: ignore[attr-defined]
             if image.mode in ("CMYK", "YCCK"):
                 raise UnreadableImageError(path, "CMYK colours are not supported", "unsupported")
-            grey = _grey(ImageOps.exif_transpose(image))
+            upright = ImageOps.exif_transpose(image)
+            grey, colours = _grey(upright), _coloured_share(upright)
     except UnreadableImageError:
         raise
     except Exception as error:  # Pillow raises a dozen types for a damaged file
         raise UnreadableImageError(path, f"damaged picture ({type(error).__name__})", _code(error)) from None
     meta = _meta(DISPLAY_AFFINE, grey.shape, spacing_known=False)
-    return grey[None, :, :, None], meta
+    return grey[None, :, :, None], {**meta, "coloured_share": colours}
 
 
 def _grey(image: Image.Image) -> np.ndarray:
@@ -125,6 +128,14 @@ def _grey(image: Image.Image) -> np.ndarray:
         rgba = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", rgba.size, (0, 0, 0, 255)), rgba)
     return np.asarray(image.convert("L"), dtype=np.float32)
+
+
+def _coloured_share(image: Image.Image) -> float:
+    """Share of a picture's pixels that are no grey; compression alone colours none by so much."""
+    if image.mode in ("1", "L", "LA", "La") or image.mode.startswith("I"):
+        return 0.0
+    levels = np.asarray(image.convert("RGB"))
+    return float((levels.max(axis=2) - levels.min(axis=2) > COLOURED_LEVELS).mean())
 
 
 def decode_nifti(path: Path, modalities: Sequence[str]) -> tuple[np.ndarray, dict[str, Any]]:

@@ -128,3 +128,13 @@ def test_importing_the_application_loads_neither_torch_nor_monai() -> None:
     code = "import sys, bundle, bundle.intake; print(sorted({'torch', 'monai', 'numpy'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_coloured_picture_is_answered_with_a_warning(predictor: Predictor, picture: Path, tmp_path: Path) -> None:
+    grey = np.asarray(Image.open(picture))
+    tinted = np.stack([grey, grey // 2, grey // 4], axis=2)
+    Image.fromarray(tinted).save(tmp_path / "food.png")
+    flags = predictor.predict(tmp_path / "food.png")["result"]["flags"]
+    assert any("the picture has colours" in flag for flag in flags)
+    Image.fromarray(np.stack([grey] * 3, axis=2)).save(tmp_path / "grey.png")
+    assert not any("colours" in flag for flag in predictor.predict(tmp_path / "grey.png")["result"]["flags"])

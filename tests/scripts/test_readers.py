@@ -432,3 +432,11 @@ def test_monai_falls_back_to_no_other_reader(tmp_path: Path, content: str, monke
     while error is not None and not isinstance(error, UnreadableImageError):
         error = error.__cause__ or error.__context__
     assert isinstance(error, UnreadableImageError) and tried == []
+
+
+def test_the_share_of_coloured_pixels_is_told(tmp_path: Path) -> None:
+    half = np.full((8, 8, 3), 90, dtype=np.uint8)
+    half[:4, :, 0] = 200
+    for name, pixels, share in (("half", half, 0.5), ("grey", np.full((8, 8, 3), 90, dtype=np.uint8), 0.0)):
+        Image.fromarray(pixels).save(tmp_path / f"{name}.png")
+        assert BrainMriReader().get_data((tmp_path / f"{name}.png",))[1]["coloured_share"] == share
