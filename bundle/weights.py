@@ -69,7 +69,7 @@ def release(trained: Path, report: Mapping[str, Any], models: Path) -> None:
     Args:
         trained: folder of a finished training.
         report: what is known of the weights: scores, decision.
-        models: gets model.pt and report.json.
+        models: gets model.pt and report.json; a bundle's own folder has its metadata beside, which get the hash.
     """
     models.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(trained / "model.pt", models / ".model.pt.tmp")
@@ -83,3 +83,7 @@ def release(trained: Path, report: Mapping[str, Any], models: Path) -> None:
         "trained_on": notes["trained_on"],
     }
     write_json(models / "report.json", {**report, "model": model})
+    metadata = models.resolve().parent / "configs" / "metadata.json"
+    if metadata.is_file():
+        noted = {**read_json(metadata), "weights_sha256": {"models/model.pt": model["sha256"]}}
+        metadata.write_text(json.dumps(noted, indent=4) + "\n")
