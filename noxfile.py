@@ -19,3 +19,33 @@ def lint(session: nox.Session) -> None:
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
     session.run("mypy", "scripts", "bundle")
+
+
+@nox.session
+def hostile(session: nox.Session) -> None:
+    """The whole malformed corpus against predictor, command line and service; HTTP as it should not be."""
+    run_suite(session, "test_hostile.py")
+
+
+@nox.session
+def fuzz(session: nox.Session) -> None:
+    """Requests made from the service's own description."""
+    run_suite(session, "test_fuzz.py", "schemathesis>=4.0")
+
+
+@nox.session
+def load(session: nox.Session) -> None:
+    """64 clients and 2,000 requests, then 256 clients; minutes."""
+    run_suite(session, "test_load.py")
+
+
+@nox.session
+def browser(session: nox.Session) -> None:
+    """The page in Debian's chromium (apt install chromium chromium-driver)."""
+    run_suite(session, "test_browser.py")
+
+
+def run_suite(session: nox.Session, name: str, *packages: str) -> None:
+    """A slow suite, in an environment of its own."""
+    session.install("-e", ".[dev]", *packages)
+    session.run("pytest", "-m", "session", f"tests/sessions/{name}", *session.posargs)

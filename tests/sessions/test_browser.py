@@ -1,0 +1,102 @@
+"""The page in a real browser: the states, a volume, bad files. Screenshots of phantoms go to BUNDLE_SCREENSHOTS."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bundle import NOTICE
+from tests.hostile import OK, corpus
+
+from .conftest import process
+
+pytestmark = pytest.mark.session
+
+CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
+LONGEST_S = 90.0
+
+
+@pytest.fixture(scope="module")
+def page(weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    if CHROMIUM is None or DRIVER is None:
+        pytest.fail("needs Debian's chromium and chromium-driver")
+    from selenium import webdriver
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM
+    for flag in ("--headless=new", "--no-sandbox", "--window-size=1400,1500", "--disable-dev-shm-usage"):
+        options.add_argument(flag)
+    log = tmp_path_factory.mktemp("page") / "log.txt"
+    with process("ui", log, "/_stcore/health", "--model", str(weights)) as (address, _):
+        browser = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
+        try:
+            browser.get(address)
+            see(browser, "These weights")
+            yield browser
+        finally:
+            browser.quit()
+
+
+def text_of(browser: Any) -> str:
+    return str(browser.find_element("tag name", "body").text)
+
+
+def see(browser: Any, words: str) -> str:
+    """Wait until the page says something, and has settled; all that it says."""
+    until = time.monotonic() + LONGEST_S
+    while time.monotonic() < until:
+        running = browser.find_elements("css selector", '[data-testid="stStatusWidget"]')
+        if words in text_of(browser) and not running:
+            return text_of(browser)
+        time.sleep(0.3)
+    raise AssertionError(f"'{words}' is not on the page: {text_of(browser)[:2000]}")
+
+
+def choose(browser: Any, example: str) -> None:
+    labels = browser.find_elements("css selector", '[data-testid="stSidebar"] label')
+    next(label for label in labels if label.text.strip() == example).click()
+    time.sleep(1.0)
+
+
+def keep(browser: Any, name: str) -> None:
+    folder = os.environ.get("BUNDLE_SCREENSHOTS")
+    if folder:
+        time.sleep(1.0)
+        browser.save_screenshot(str(Path(folder) / f"{name}.png"))
+
+
+@pytest.mark.parametrize("example", ["Phantom image 1 with a tumor", "Phantom image 1 without a tumor"])
+def test_an_image_has_one_state_its_reasons_and_the_notice(page: Any, example: str) -> None:
+    choose(page, example)
+    said = see(page, "Why not to trust this")
+    assert sum(said.count(state) for state in ("No tumor detected", "Uncertain: review", "Tumor pattern")) == 1
+    assert NOTICE in said and "Probability" in said and "Mask (mask.png)" in said
+    keep(page, example.replace(" ", "_").lower())
+
+
+def test_a_volume_has_a_curve_and_jumps_to_its_most_suspicious_slice(page: Any) -> None:
+    choose(page, "Phantom volume with a tumor")
+    said = see(page, "Jump to the most suspicious slice")
+    assert "Probability of each slice" in said and "Mask (mask.nii.gz)" in said and " ml" in said
+    keep(page, "volume")
+
+
+@pytest.mark.parametrize("family", sorted({case.family for case in corpus()}))
+def test_a_bad_file_gets_a_message_and_the_page_goes_on(page: Any, family: str, tmp_path: Path) -> None:
+    case = next((c for c in corpus() if c.family == family and OK not in c.expected and len(c.bytes()) < 2**24), None)
+    if case is None:
+        pytest.skip("no small file of this family is refused")
+    path = tmp_path / f"{family.replace(' ', '_')}.png"
+    path.write_bytes(case.bytes())
+    page.find_element("css selector", 'input[type="file"]').send_keys(str(path))
+    said = see(page, "cannot be answered")
+    assert "Traceback" not in said and NOTICE in said
+    keep(page, f"bad_{family.replace(' ', '_')}")
+    page.refresh()
+    see(page, "These weights")
