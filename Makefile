@@ -1,10 +1,12 @@
-# The four commands: make setup, make demo, make test, make clean.
+# make setup, make demo, make test, make lint, make clean; what a container does: make install, make health.
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 READY := $(VENV)/.ready
+APP := .app
+PORT ?= 8000
 
-.PHONY: setup demo test lint clean
+.PHONY: setup demo test lint lint-container install health clean
 
 setup: $(READY)
 
@@ -19,10 +21,21 @@ demo: setup
 test: setup
 	$(RUN) -m pytest
 
-lint: setup
+lint: setup lint-container
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy scripts bundle
 
+lint-container: setup
+	$(VENV)/bin/hadolint Dockerfile
+	$(VENV)/bin/check-jsonschema --builtin-schema vendor.compose-spec compose.yaml
+
+install:
+	$(PYTHON) -m venv $(APP)
+	$(APP)/bin/python -m pip install --quiet --disable-pip-version-check --editable ".[app]"
+
+health:
+	$(RUN) -m bundle health --port $(PORT)
+
 clean:
-	rm -rf runs dist build *.egg-info
+	rm -rf runs dist build *.egg-info $(APP)

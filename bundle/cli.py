@@ -117,6 +117,10 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--host", default="127.0.0.1", help="default: 127.0.0.1; any other needs BUNDLE_TOKEN")
     sub.add_argument("--port", type=int, default=8501, help="default: 8501")
 
+    sub = command("health", health, "Ask a service on this machine whether it answers; exit code 0 if so.")
+    sub.add_argument("--port", type=int, default=8000, help="default: 8000")
+    sub.add_argument("--path", default="/readyz", help="default: /readyz")
+
     sub = command("demo", demo, "The whole job on synthetic data, in minutes.")
     sub.add_argument("--output", metavar="DIR", default="runs/demo", help="default: runs/demo")
 
@@ -275,6 +279,20 @@ def serve(options: argparse.Namespace) -> int:
 
     run(service_settings(options))
     return 0
+
+
+def health(options: argparse.Namespace) -> int:
+    """Ask a service whether it answers."""
+    from http.client import HTTPConnection, HTTPException
+
+    try:
+        connection = HTTPConnection("127.0.0.1", options.port, timeout=5)
+        connection.request("GET", options.path)
+        status = connection.getresponse().status
+    except (OSError, HTTPException) as error:
+        raise UserError(f"127.0.0.1:{options.port}: no answer ({type(error).__name__})") from None
+    print(f"127.0.0.1:{options.port}{options.path}: {status}")
+    return 0 if status == 200 else 1
 
 
 def ui(options: argparse.Namespace) -> int:

@@ -1,4 +1,4 @@
-"""The whole malformed corpus against predictor, command line and service; HTTP as it should not be against a process."""
+"""The whole malformed corpus against predictor, command line and service; HTTP as it should not be."""
 
 from __future__ import annotations
 
