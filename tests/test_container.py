@@ -69,4 +69,4 @@ def test_other_machines_need_a_token(
 ) -> None:
     monkeypatch.delenv("BUNDLE_TOKEN", raising=False)
     assert main([command, "--host", "0.0.0.0"]) == 2
-    assert "0.0.0.0: other machines could use it; set BUNDLE_TOKEN" in capsys.readouterr().err
+    assert "0.0.0.0: other machines could use this service; set BUNDLE_TOKEN" in capsys.readouterr().err

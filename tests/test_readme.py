@@ -14,11 +14,13 @@ from bundle.cli import main, parser
 
 ROOT = Path(__file__).resolve().parent.parent
 MAKE_TARGETS = {"setup", "demo", "test"}
-BLOCKS = re.findall(r"^```\n(.*?)^```", (ROOT / "README.md").read_text(), re.DOTALL | re.MULTILINE)
+FENCED = re.findall(r"^```(\w*)\n(.*?)^```", (ROOT / "README.md").read_text(), re.DOTALL | re.MULTILINE)
+BLOCKS = [body for language, body in FENCED if not language]  # of the shell
 COMMANDS = [line.split("  #")[0].strip() for block in BLOCKS for line in block.replace("\\\n", " ").splitlines()]
 INLINE = re.findall(r"`((?:python|make) [^`]*)`", (ROOT / "README.md").read_text())
 SHORT = {"max_epochs": 1, "samples_per_epoch": 16}
 LONG = {"crossvalidate", "ablate", "report"}  # hours; a small plan is run to its end in test_experiments
+ENDLESS = {"serve", "ui"}  # until they are told to end; tests of their own run them
 
 
 @pytest.fixture(scope="module")
@@ -62,10 +64,11 @@ def test_a_command_of_the_readme_runs(command: str, place: Path, monkeypatch: py
             __import__("bundle.presets").presets.PRESETS, "quick", {s: SHORT for s in ("stage1", "stage2", "stage3")}
         )
         assert main([*words[3:], "--output", "RUN2"]) == 0
-    elif words[3] in LONG:
+    elif words[3] in LONG | ENDLESS:
         assert callable(parser().parse_args(words[3:]).run)
     else:
         assert words[:3] == ["python", "-m", "bundle"]
+        shutil.rmtree("ANSWERS", ignore_errors=True)  # of other weights
         assert main(words[3:]) == 0
 
 
