@@ -26,7 +26,7 @@ from .loading import run_workflow
 from .manifest import Manifest, read_json, write_json
 from .presets import PRESETS
 from .results import describe_run
-from .weights import release
+from .weights import release, release_familiarity
 
 __all__ = ["Plan", "Task", "ablation_plan", "cross_validation_plan", "release_trained_on_all", "run_plan"]
 
@@ -234,7 +234,8 @@ def run_task(plan: Plan, output: Path, task: Task, parent: int) -> str:
     settings = _settings(plan, output, task)
     settings |= {k: v for k, v in plan.steps[task.chain[-1]]["settings"].items() if k.startswith("network")}
     looked_into = task.seed == 0 and task.chain == plan.variants[plan.reference].steps
-    answers = ["answers.json", "report.json", *(["explanation.json", "audit.json"] if looked_into else [])]
+    further = ["explanation.json", "audit.json", "distances.json"] if looked_into else []
+    answers = ["answers.json", "report.json", *further]
     needs = [output / "data" / "store.json", output / "data" / "splits.json", folder / "model.pt"]
     run = _manifest(plan, output, task)
     run.step(f"{task.folder}/evaluation", partial(score, folder, looked_into, **settings), needs, answers)
@@ -272,6 +273,7 @@ def score(folder: Path, looked_into: bool, **settings: Any) -> None:
     stages.evaluate(folder / "model.pt", folder / "evaluation", explain=False, **settings)
     if looked_into:  # the audit asks for the explanation
         stages.audit(folder / "model.pt", folder / "evaluation", **settings)
+        stages.familiarize(folder / "model.pt", folder / "evaluation", **settings)
 
 
 def _end_with(parent: int) -> None:
@@ -318,8 +320,19 @@ def release_trained_on_all(plan: Plan, output: Path, models: Path) -> None:
     """
     if not (output / "report.json").is_file():
         raise UserError(f"{output / 'report.json'}: missing, finish the run first")
-    trained = train_chain(plan, output, Task(None, 0, plan.variants[plan.reference].steps))
+    task = Task(None, 0, plan.variants[plan.reference].steps)
+    trained = train_chain(plan, output, task)
+    stages.familiarize(trained / "model.pt", trained, **_settings(plan, output, task))
     report = read_json(output / "report.json")
     decision = report.pop("decision_out_of_fold")
     scored = "out-of-fold: every case by weights of the same recipe that never saw it; the released ones saw all"
     release(trained, {**report, "decision": decision, "scored": scored}, models)
+    measured = sorted(output.glob("runs/fold*_seed0/*/evaluation/distances.json"))
+    left_out = [row for file in measured for row in _rows(file)]
+    release_familiarity(read_json(trained / "distances.json")["familiarity"], left_out, models)
+
+
+def _rows(distances: Path) -> list[dict[str, Any]]:
+    """Scans that a fold left out, of the sources that were learned from."""
+    learned = {case.partition("/")[0] for case in read_json(distances.parent.parent / "model.json")["trained_on"]}
+    return [row for row in read_json(distances)["rows"] if row["case"].partition("/")[0] in learned]

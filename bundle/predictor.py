@@ -113,10 +113,8 @@ class Predictor:
         except Exception as error:
             reason = reason_of(error)
             raise (UserError(reason) if reason else error) from None
-        network = self.network
-        if with_map or samples:
-            network = self.parts["inspected"](network, with_map=with_map, samples=samples)
-            data["planes"] = network.planes
+        network = self.parts["inspected"](self.network, with_map=with_map, samples=samples)
+        data["planes"] = network.planes
         with torch.inference_mode():
             batch = data["image"].as_tensor()[None].to(self.parts["device"])  # (1, C, H, W, D)
             data["pred"] = self.parts["inferer"](batch, network)[0]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,8 @@ from .loading import BUNDLE_ROOT
 from .manifest import read_json, sha256, write_json
 
 __all__ = ["find_weights", "headline", "release", "report_beside", "trained_as"]
+
+FAMILIAR = 0.99  # of the scans of one kind that were left out: so many are called familiar
 
 
 def find_weights(model: str | Path | None, root: Path = BUNDLE_ROOT) -> Path:
@@ -61,6 +63,23 @@ def trained_as(model_path: Path, network: str | None = None) -> dict[str, Any]:
         return {**{key: model[key] for key in ("network_name", "modalities") if key in model}, **named}
     except (OSError, ValueError, KeyError, TypeError):
         return named
+
+
+def release_familiarity(learned: Mapping[str, Any], left_out: Sequence[Mapping[str, Any]], models: Path) -> None:
+    """Put what is familiar to weights beside them, with limits from scans that other weights of their recipe left out.
+
+    Args:
+        learned: of the released weights.
+        left_out: "kind" and "distance" of each scan.
+        models: holds model.pt; gets familiarity.json.
+    """
+    kinds = sorted({row["kind"] for row in left_out})
+    by_kind = {kind: sorted(row["distance"] for row in left_out if row["kind"] == kind) for kind in kinds}
+    limits = {kind: rows[min(len(rows) - 1, int(FAMILIAR * len(rows)))] for kind, rows in by_kind.items()}
+    counts = ", ".join(f"{len(rows)} {kind}s" for kind, rows in by_kind.items())
+    fitted_on = f"limits: {FAMILIAR:.0%} of {counts} that were left out are nearer"
+    content = {**learned, "limits": limits, "fitted_on": fitted_on, "weights_sha256": sha256(models / "model.pt")}
+    write_json(models / "familiarity.json", content)
 
 
 def release(trained: Path, report: Mapping[str, Any], models: Path) -> None:

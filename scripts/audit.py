@@ -305,9 +305,7 @@ class AuditCases:
         """Bottleneck features (N, F) of images (N, C, H, W), averaged over the foreground."""
         with torch.inference_mode():
             batch = torch.from_numpy(images).to(next(self.network.parameters()).device)
-            bottleneck = self.network.encoder(batch)[-1]
-            weight = self.network.head.share(bottleneck, self.network.foreground(batch))  # (N, 1, h, w)
-            pooled = (bottleneck * weight).sum(dim=(2, 3)) / weight.sum(dim=(2, 3)).clamp_min(1e-6)
+            pooled = self.network.head.average(self.network.encoder(batch)[-1], self.network.foreground(batch))
         return pooled.float().cpu().numpy()
 
     def _logits(self, images: np.ndarray) -> torch.Tensor:

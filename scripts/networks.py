@@ -138,12 +138,17 @@ class ClassificationHead(nn.Module):
 
     def classify(self, bottleneck: Tensor, foreground: Tensor) -> Tensor:
         """(B, F, h, w) and foreground (B, 1, H, W) -> class logits (B, classes) of the pooled features."""
-        weight = self.share(bottleneck, foreground)  # (B, 1, h, w)
-        pooled = (bottleneck * weight).sum(dim=(2, 3)) / weight.sum(dim=(2, 3)).clamp_min(1e-6)
+        pooled = self.average(bottleneck, foreground)
         if self.peak:
+            weight = self.share(bottleneck, foreground)  # (B, 1, h, w)
             inside = bottleneck.masked_fill(weight == 0, -1.0e4).amax(dim=(2, 3)).clamp_min(-1.0)
             pooled = torch.cat([pooled, inside], dim=1)
         return self.mlp(pooled)
+
+    def average(self, bottleneck: Tensor, foreground: Tensor) -> Tensor:
+        """(B, F, h, w) and foreground (B, 1, H, W) -> the features' mean over the foreground (B, F)."""
+        weight = self.share(bottleneck, foreground)  # (B, 1, h, w)
+        return (bottleneck * weight).sum(dim=(2, 3)) / weight.sum(dim=(2, 3)).clamp_min(1e-6)
 
     def share(self, features: Tensor, foreground: Tensor) -> Tensor:
         """Share of foreground in each cell: (B, _, h, w) and (B, 1, H, W) -> (B, 1, h, w)."""

@@ -13,12 +13,15 @@ from monai.data import MetaTensor
 from monai.transforms import MapTransform
 
 from .decision import NOTICE, Decision, Kind
+from .familiarity import Familiarity
 from .transforms import tissue_of
 
 __all__ = ["SplitPackedd", "SummarizeAnswerd", "as_displayed", "slice_axis"]
 
+PER_SLICE = {"tumor_deviation": "slice_deviations", "distance": "slice_distances"}
 PLAUSIBLE_SHARE = 0.5  # of the tissue; a mask that is larger is shown as it is, never turned around, and flagged
 COLOURED_SHARE = 0.05  # of a picture's pixels; of 1,416 scans from the web none had more than 0.04
+UNFAMILIAR = "the scan is unlike those that the network was trained on: it may be no head, or another kind of image"
 TOO_MUCH = "more than half of the head is outlined: this is no plausible tumour, or no head"
 
 
@@ -32,7 +35,8 @@ class SplitPackedd(MapTransform):
 
     Where the item names the prediction's channels in "planes" (see `InspectedNetwork`), those beyond the two become
     items of their names: "map" and "mask_deviation" (1, H, W, D), zero where nothing was looked at, and
-    `slice_deviations` (D,); the mask's probability is kept as "probability" beside.
+    `slice_deviations` and `slice_distances` (D,); where there are more than the two and a distance, the mask's
+    probability is kept as "probability" beside.
 
     Args:
         keys: the prediction.
@@ -52,12 +56,13 @@ class SplitPackedd(MapTransform):
             tissue = tissue_of(torch.as_tensor(d[self.image_key]).movedim(-1, 0).cpu()).movedim(0, -1)  # (H, W, D)
             d["outlined_share"] = float(((packed[0] > 0) & tissue).sum() / tissue.sum().clamp_min(1))
             d[key] = self._plane(packed[:1].float().sigmoid(), d)
-            for number, name in enumerate(d.get(self.planes_key, ())):
-                if name == "mask":
-                    d["probability"] = d[key].clone()
-                elif name == "tumor_deviation":
-                    d["slice_deviations"] = packed[number, 0, 0].double().numpy().reshape(-1)
-                elif name != "tumor":
+            planes = list(d.get(self.planes_key, ()))
+            if set(planes) - {"mask", "tumor", "distance"}:
+                d["probability"] = d[key].clone()
+            for number, name in enumerate(planes):
+                if name in PER_SLICE:
+                    d[PER_SLICE[name]] = packed[number, 0, 0].double().numpy().reshape(-1)
+                elif name not in ("mask", "tumor"):
                     d[name] = self._plane(packed[number : number + 1].float().nan_to_num(0.0), d)
         return d
 
@@ -74,11 +79,18 @@ class SummarizeAnswerd(MapTransform):
         keys: the mask on the input's own grid, (1, H, W, D) of 0 and 1.
         decision: temperature, thresholds and the volume rule.
         model: what to say about the weights.
+        familiarity: what training slices look like to them.
     """
 
-    def __init__(self, keys: KeysCollection, decision: Decision, model: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        keys: KeysCollection,
+        decision: Decision,
+        model: Mapping[str, Any] | None = None,
+        familiarity: Familiarity | None = None,
+    ) -> None:
         super().__init__(keys)
-        self.decision, self.model = decision, dict(model or {})
+        self.decision, self.model, self.familiarity = decision, dict(model or {}), familiarity
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         d = dict(data)
@@ -86,6 +98,10 @@ class SummarizeAnswerd(MapTransform):
             mask = d[key]
             deviations = d.get("slice_deviations")
             answer = self.summarize(mask, d["slice_logits"], d.get("outlined_share", 0.0), deviations)
+            if self.familiarity is not None and "slice_distances" in d:
+                kind: Kind = "image" if len(d["slice_logits"]) == 1 else "volume"
+                if self.familiarity.unfamiliar(d["slice_distances"], kind):
+                    answer["flags"].append(UNFAMILIAR)
             d["result"] = {**d.get("result", {}), **answer}
         return d
 

@@ -1,0 +1,139 @@
+"""Is a scan like those that the network was trained on? Distance of its features from the training slices'."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from .decision import Kind
+from .files import sha256_of, write_json
+from .networks import MultiTaskUNet, evaluating
+from .sampling import SliceDataset
+
+__all__ = ["Familiarity", "LearnFamiliarity", "familiarity_of", "fit"]
+
+COMPONENTS = 32  # directions in which the training slices vary most
+DIGITS, TINY = 6, 1e-6
+
+
+@dataclass(frozen=True)
+class Familiarity:
+    """A Gaussian over the bottleneck's average, in few directions of its own and one width for all others.
+
+    Args:
+        mean: (F,).
+        axes: (K, F), orthonormal.
+        widths: (K,), standard deviations along them.
+        rest: standard deviation along any other direction.
+        limits: by kind of scan, "image" and "volume": distance from which on a scan is unfamiliar.
+        fitted_on: where both come from, in words.
+
+    Reference:
+        Tipping and Bishop, Probabilistic Principal Component Analysis, JRSS B 61(3), 1999; Lee et al., A Simple Unified
+        Framework for Detecting Out-of-Distribution Samples, NeurIPS 2018 (Mahalanobis distance of features).
+    """
+
+    mean: Sequence[float]
+    axes: Sequence[Sequence[float]]
+    widths: Sequence[float]
+    rest: float
+    limits: Mapping[str, float] = field(default_factory=dict)
+    fitted_on: str = "nothing"
+
+    def distance(self, features: np.ndarray) -> np.ndarray:
+        """Root mean square of the standardised deviation: (N, F) -> (N,), about 1 for training slices."""
+        away = np.asarray(features, dtype=np.float64) - np.asarray(self.mean)
+        along = away @ np.asarray(self.axes).T  # (N, K)
+        other = np.clip((away**2).sum(axis=1) - (along**2).sum(axis=1), 0.0, None)
+        squares = ((along / np.asarray(self.widths)) ** 2).sum(axis=1) + other / self.rest**2
+        return np.asarray(np.sqrt(squares / away.shape[1]))
+
+    def unfamiliar(self, distances: np.ndarray, kind: Kind) -> bool:
+        """Whether most slices of a scan, by their distances (D,) with NaN for those not looked at, are too far away."""
+        known = distances[np.isfinite(distances)]
+        return bool(known.size and kind in self.limits and np.median(known) > self.limits[kind])
+
+
+def fit(features: np.ndarray, components: int = COMPONENTS) -> Familiarity:
+    """Fit a Gaussian to features (N, F)."""
+    features = np.asarray(features, dtype=np.float64)
+    mean = features.mean(axis=0)
+    _, values, axes = np.linalg.svd(features - mean, full_matrices=False)
+    deviations = values / np.sqrt(max(1, len(features) - 1))
+    kept = min(components, len(deviations) - 1)
+    others = max(1, features.shape[1] - kept)
+    rest = float(np.sqrt((deviations[kept:] ** 2).sum() / others))
+    return Familiarity(
+        mean=np.round(mean, DIGITS).tolist(),
+        axes=np.round(axes[:kept], DIGITS).tolist(),
+        widths=np.maximum(deviations[:kept], TINY).tolist(),
+        rest=max(rest, TINY),
+    )
+
+
+def familiarity_of(model_path: str | Path) -> Familiarity | None:
+    """What was learned beside these very weights; None where there is nothing."""
+    try:
+        content = json.loads(Path(model_path).with_name("familiarity.json").read_text())
+        if content.pop("weights_sha256") != sha256_of(model_path):
+            return None
+        return Familiarity(**content)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+class LearnFamiliarity:
+    """Fit the training slices' features; measure the distances of the tested scans. Writes `distances.json`.
+
+    Args:
+        network: any mode, on any device; comes back as it was.
+        training: slices that it was trained on, without random transforms.
+        tested: slices that it never saw; may be empty.
+        output_dir: gets `distances.json`: "familiarity", and "rows" of case, kind, distance.
+        batch_size: slices a pass.
+    """
+
+    def __init__(
+        self,
+        network: MultiTaskUNet,
+        training: SliceDataset,
+        tested: SliceDataset,
+        output_dir: str | Path,
+        batch_size: int = 16,
+    ) -> None:
+        self.network, self.training, self.tested = network, training, tested
+        self.output_dir, self.batch_size = Path(output_dir), batch_size
+
+    def run(self) -> dict[str, Any]:
+        """Write the file; return its content."""
+        learned = fit(self._features(self.training, "learning what is familiar"))
+        rows: dict[str, dict[str, Any]] = {}
+        if len(self.tested):
+            distances = learned.distance(self._features(self.tested, "measuring"))
+            for record, distance in zip(self.tested.data, distances, strict=True):
+                row = rows.setdefault(record["case"], {"case": record["case"], "kind": record["kind"], "all": []})
+                row["all"].append(float(distance))
+        scans = [{"case": r["case"], "kind": r["kind"], "distance": float(np.median(r["all"]))} for r in rows.values()]
+        content = {"familiarity": asdict(learned), "rows": scans}
+        write_json(self.output_dir / "distances.json", content)
+        return content
+
+    def _features(self, dataset: SliceDataset, words: str) -> np.ndarray:
+        """Bottleneck averages (N, F) of all slices."""
+        device, found = next(self.network.parameters()).device, []
+        with evaluating(self.network), torch.inference_mode():
+            for start in tqdm(range(0, len(dataset), self.batch_size), desc=words, unit="batch"):
+                numbers = range(start, min(start + self.batch_size, len(dataset)))
+                batch = torch.stack([dataset[number]["image"] for number in numbers]).to(device)
+                bottleneck = self.network.encoder(batch)[-1]
+                found.append(
+                    self.network.head.average(bottleneck, self.network.foreground(batch)).float().cpu().numpy()
+                )
+        return np.concatenate(found)
