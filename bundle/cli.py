@@ -1,21 +1,14 @@
-"""The command line: one subcommand a thing that people come for. What needs torch is imported when it is run."""
+"""The command line: one subcommand a thing that people come for. What each does is in `commands.py`."""
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
 
-from . import NOTICE, __version__
-from .errors import UserError, reason_of
+from . import NOTICE, __version__, commands
+from .errors import reason_of
 from .presets import PRESETS
-
-if TYPE_CHECKING:
-    from .service.settings import Settings
-
-BAD_INPUT = 2
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -31,22 +24,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if reason is None:
             raise
         print(f"error: {reason}", file=sys.stderr)
-        return BAD_INPUT
+        return commands.BAD_INPUT
 
 
 def parser() -> argparse.ArgumentParser:
     """All subcommands and their options."""
     top = argparse.ArgumentParser(prog="python -m bundle", description=f"Brain tumour on MRI slices. {NOTICE}")
     top.add_argument("--version", action="version", version=__version__)
-    commands = top.add_subparsers(required=True, metavar="COMMAND")
+    subcommands = top.add_subparsers(required=True, metavar="COMMAND")
 
     def command(name: str, run: object, text: str) -> argparse.ArgumentParser:
-        sub = commands.add_parser(name, help=text, description=text)
+        sub = subcommands.add_parser(name, help=text, description=text)
         continues = name in ("predict", "pipeline", "demo", "ablate", "crossvalidate")
         sub.set_defaults(run=run, on_interrupt="; the same command continues" if continues else "")
         return sub
 
-    sub = command("predict", predict, "Answer for scans: probability, state, mask on the scan's own grid.")
+    sub = command("predict", commands.predict, "Answer for scans: probability, state, mask on the scan's own grid.")
     sub.add_argument("paths", nargs="+", metavar="PATH", help="PNG, JPEG or NIfTI file, or a folder of them")
     sub.add_argument("--output", required=True, help="folder for NAME.json, NAME_mask.png / .nii.gz and index.json")
     sub.add_argument("--model", help="plain weights (default: the bundle's)")
@@ -55,7 +48,7 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--batch-size", type=positive, default=8, help="slices a pass (default: 8)")
     sub.add_argument("--device", help="cpu, cuda, cuda:1, ... (default: the GPU if there is one)")
 
-    sub = command("pipeline", pipeline, "Preprocess, train in three stages, evaluate; continues where it stopped.")
+    sub = command("pipeline", commands.pipeline, "Preprocess, train in three stages, evaluate.")
     sub.add_argument("--brats", metavar="DIR", required=True, help="folder of BraTS volumes")
     sub.add_argument("--kaggle", metavar="[NAME=]DIR", action="append", required=True, help="yes/no images; repeatable")
     sub.add_argument("--output", metavar="DIR", default="runs/pipeline", help="default: runs/pipeline")
@@ -67,17 +60,17 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--tracking", choices=["mlflow"], help="also log to MLflow")
     sub.add_argument("--skip-unreadable", action="store_true", help="go on without the cases that cannot be read")
 
-    sub = command("evaluate", score, "Score weights on folders of labelled cases.")
+    sub = command("evaluate", commands.score, "Score weights on folders of labelled cases.")
     add_data(sub)
     add_model(sub)
     sub.add_argument("--allow-training-cases", action="store_true", help="score what the weights have seen as well")
 
-    sub = command("audit", look_for_shortcuts, "Look for shortcuts: does the classifier see the tumour, or the source?")
+    sub = command("audit", commands.look_for_shortcuts, "Does the classifier see the tumour, or the source?")
     add_data(sub)
     add_model(sub)
     sub.add_argument("--predict", metavar="MODULE:FUNCTION", help="audit this classifier instead of the network")
 
-    sub = command("crossvalidate", crossvalidate, "Train and score the recipe in every fold, by patient and cluster.")
+    sub = command("crossvalidate", commands.crossvalidate, "Train and score in every fold, by patient and cluster.")
     add_data(sub)
     sub.add_argument("--preset", choices=list(PRESETS), default="quick", help="how long to train (default: quick)")
     sub.add_argument("--folds", type=positive, default=5, help="as many as patients leave one out (default: 5)")
@@ -90,14 +83,14 @@ def parser() -> argparse.ArgumentParser:
     add_training(sub)
     add_processes(sub)
 
-    sub = command("ablate", ablate, "Train and score variants of the recipe; one table out.")
+    sub = command("ablate", commands.ablate, "Train and score variants of the recipe; one table out.")
     add_data(sub)
     sub.add_argument("--plan", metavar="FILE", help="what to compare (default: bundle/ablations.yaml)")
     sub.add_argument("--seeds", type=positive, help="repetitions of every variant (default: the plan's)")
     add_training(sub)
     add_processes(sub)
 
-    sub = command("report", report, "Make the evaluation report of committed results, or of a finished run.")
+    sub = command("report", commands.report, "Make the evaluation report of committed results, or of a finished run.")
     sub.add_argument(
         "--run", dest="finished", metavar="DIR", help="output of ablate or crossvalidate: collect its results first"
     )
@@ -107,31 +100,31 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--gallery", metavar="DEMO", help="take the pictures of phantoms from this output of demo")
     sub.add_argument("--picture", metavar="FILE", action="append", default=[], help="add to the HTML page; repeatable")
 
-    sub = command("serve", serve, "Answer over HTTP, on this machine alone unless BUNDLE_TOKEN is set.")
+    sub = command("serve", commands.serve, "Answer over HTTP, on this machine alone unless BUNDLE_TOKEN is set.")
     add_model(sub, skip=False)
     sub.add_argument("--host", default="127.0.0.1", help="default: 127.0.0.1; any other needs BUNDLE_TOKEN")
     sub.add_argument("--port", type=int, default=8000, help="default: 8000")
 
-    sub = command("ui", ui, "A web page: upload a scan, see the answer and its reasons.")
+    sub = command("ui", commands.ui, "A web page: upload a scan, see the answer and its reasons.")
     add_model(sub, skip=False)
     sub.add_argument("--host", default="127.0.0.1", help="default: 127.0.0.1; any other needs BUNDLE_TOKEN")
     sub.add_argument("--port", type=int, default=8501, help="default: 8501")
 
-    sub = command("health", health, "Ask a service on this machine whether it answers; exit code 0 if so.")
+    sub = command("health", commands.health, "Ask a service on this machine whether it answers; exit code 0 if so.")
     sub.add_argument("--port", type=int, default=8000, help="default: 8000")
     sub.add_argument("--path", default="/readyz", help="default: /readyz")
 
-    sub = command("demo", demo, "The whole job on synthetic data, in minutes.")
+    sub = command("demo", commands.demo, "The whole job on synthetic data, in minutes.")
     sub.add_argument("--output", metavar="DIR", default="runs/demo", help="default: runs/demo")
 
-    sub = command("phantoms", phantoms, "Write synthetic volumes and images with known truth.")
+    sub = command("phantoms", commands.phantoms, "Write synthetic volumes and images with known truth.")
     sub.add_argument("--output", metavar="DIR", required=True, help="gets brats/ and kaggle/")
     sub.add_argument("--patients", type=positive, default=12)
     sub.add_argument("--images", type=positive, default=80)
     sub.add_argument("--seed", type=int, default=0)
     sub.add_argument("--shortcut", action="store_true", help="tie the images' look to their label, to test audits")
 
-    sub = command("data", data, "Download an open data set; its licence is printed first.")
+    sub = command("data", commands.data, "Download an open data set; its licence is printed first.")
     sub.add_argument("source", choices=["brats", "kaggle"])
     sub.add_argument("--root", metavar="DIR", required=True, help="where to put it")
     return top
@@ -175,170 +168,3 @@ def positive(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError(f"{number} is not above zero")
     return number
-
-
-def predict(options: argparse.Namespace) -> int:
-    """Answer for every scan that can be read; name every other one with its reason."""
-    from .predictor import Predictor, predict_files
-
-    missing = [path for path in options.paths if not Path(path).exists()]
-    present = [path for path in options.paths if Path(path).exists()]
-    reasons = [f"{path}: no such file or folder" for path in missing]
-    answered = 0
-    if present:
-        predictor = Predictor(options.model, options.network, options.device, options.batch_size)
-        index = predict_files(predictor, present, options.output, options.overwrite)
-        reasons += [entry["error"] for entry in index.values() if "error" in entry]
-        answered = sum("error" not in entry for entry in index.values())
-    for reason in reasons:
-        print(f"error: {reason}", file=sys.stderr)
-    print(f"{answered} of {answered + len(reasons)} scans answered in {options.output}\n{NOTICE}")
-    return BAD_INPUT if reasons else 0
-
-
-def pipeline(options: argparse.Namespace) -> int:
-    """Run the main job."""
-    from .pipeline import run_pipeline
-
-    names = ("output", "brats", "kaggle", "preset", "network", "precision", "seed", "fold", "device", "tracking")
-    chosen = {name: getattr(options, name) for name in (*names, "skip_unreadable")}
-    models = run_pipeline(**chosen)
-    print(f"\nweights and report: {models}\nreport and pictures: {models.parent / 'evaluation'}")
-    return 0
-
-
-def score(options: argparse.Namespace) -> int:
-    """Score weights."""
-    from .stages import evaluate
-
-    score_folders(evaluate, options, allow_training_cases=options.allow_training_cases)
-    print(f"\nreport: {Path(options.output) / 'report.json'}")
-    return 0
-
-
-def look_for_shortcuts(options: argparse.Namespace) -> int:
-    """Look for shortcuts."""
-    from .stages import audit
-
-    score_folders(audit, options, predict=options.predict)
-    print(f"\nfindings: {Path(options.output) / 'audit.json'}")
-    return 0
-
-
-def score_folders(job: Callable[..., None], options: argparse.Namespace, **settings: Any) -> None:
-    """Do a job on the folders and with the weights that the options name."""
-    from .scoring import on_folders
-
-    names = ("output", "brats", "kaggle", "model", "network", "device", "skip_unreadable")
-    on_folders(job, **{name: getattr(options, name) for name in names}, **settings)
-
-
-def crossvalidate(options: argparse.Namespace) -> int:
-    """Train and score in every fold."""
-    from .experiments import cross_validation_plan, release_trained_on_all, run_plan
-
-    named = ("preset", "folds", "seeds", "network", "precision", "image_folds")
-    chosen = {name: getattr(options, name) for name in named}
-    plan = cross_validation_plan(**chosen, sources=options.learn_from or ())
-    summary = run_plan(plan, options.output, options.brats, options.kaggle, options.processes)
-    print(f"\nsummary: {summary}\nreport:  {summary.with_name('report.json')}")
-    if options.release:
-        release_trained_on_all(plan, summary.parent, Path(options.release))
-        print(f"weights: {Path(options.release) / 'model.pt'}")
-    return 0
-
-
-def ablate(options: argparse.Namespace) -> int:
-    """Train and score variants."""
-    from .experiments import ablation_plan, run_plan
-
-    plan = ablation_plan(options.plan, options.network, options.seeds, options.precision)
-    print(f"\nsummary: {run_plan(plan, options.output, options.brats, options.kaggle, options.processes)}")
-    return 0
-
-
-def report(options: argparse.Namespace) -> int:
-    """Make the report."""
-    from .report import write_report
-    from .results import collect, collect_gallery
-
-    docs = Path(options.output)
-    if options.gallery:
-        collect_gallery(Path(options.gallery), docs / "images")
-    if options.finished:
-        collect(Path(options.finished), docs / "results")
-    pictures = {Path(file).stem.replace("_", " "): Path(file) for file in options.picture}
-    page = write_report(docs / "results", docs, pictures)
-    print(f"report: {page}\n        {page.with_suffix('.html')}")
-    return 0
-
-
-def serve(options: argparse.Namespace) -> int:
-    """Answer over HTTP."""
-    from .service.server import serve as run
-
-    run(service_settings(options))
-    return 0
-
-
-def health(options: argparse.Namespace) -> int:
-    """Ask a service whether it answers."""
-    from http.client import HTTPConnection, HTTPException
-
-    try:
-        connection = HTTPConnection("127.0.0.1", options.port, timeout=5)
-        connection.request("GET", options.path)
-        status = connection.getresponse().status
-    except (OSError, HTTPException) as error:
-        raise UserError(f"127.0.0.1:{options.port}: no answer ({type(error).__name__})") from None
-    print(f"127.0.0.1:{options.port}{options.path}: {status}")
-    return 0 if status == 200 else 1
-
-
-def ui(options: argparse.Namespace) -> int:
-    """Show the page."""
-    from .ui.launch import launch
-
-    launch(service_settings(options))
-    return 0
-
-
-def service_settings(options: argparse.Namespace) -> Settings:
-    """What service and page are told; the token comes from the environment, for others see a command line."""
-    import os
-
-    from .service.settings import Settings
-
-    named = {name: getattr(options, name) for name in ("network", "device", "host", "port")}
-    return Settings(Path(options.model) if options.model else None, token=os.environ.get("BUNDLE_TOKEN"), **named)
-
-
-def demo(options: argparse.Namespace) -> int:
-    """Run the main job on synthetic twins."""
-    from .demo import run_demo
-
-    return run_demo(Path(options.output))
-
-
-def phantoms(options: argparse.Namespace) -> int:
-    """Write synthetic twins."""
-    from .phantoms import write_images, write_volumes
-
-    root = Path(options.output)
-    write_volumes(root / "brats", options.patients, seed=options.seed)
-    write_images(root / "kaggle", options.images, seed=options.seed, shortcut=options.shortcut)
-    print(f"{options.patients} volumes in {root / 'brats'}, {options.images} images in {root / 'kaggle'}")
-    return 0
-
-
-def data(options: argparse.Namespace) -> int:
-    """Download a data set."""
-    from .download import DownloadError, fetch_brats, fetch_kaggle
-
-    try:
-        root = Path(options.root)
-        folder = fetch_brats(root) if options.source == "brats" else fetch_kaggle(root)
-    except DownloadError as error:
-        raise UserError(str(error)) from None
-    print(f"ready: {folder}")
-    return 0

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from . import audit_files as files
 from . import audit_parts as parts
 from . import interventions as change
 from .audit_baselines import grey_levels
@@ -74,7 +75,7 @@ PARTS = {  # name: question, rule of the verdict
     "metadata": (
         "Do the data's files tell the label before anyone looks at the head?",
         "shortcut, of the data, where the interval of the AUC from size, aspect, suffix, bytes a pixel and border lies "
-        f"above {parts.FILES_TELL}; the model's margin is over the better of this and a histogram",
+        f"above {files.FILES_TELL}; the model's margin is over the better of this and a histogram",
     ),
 }
 
@@ -126,7 +127,7 @@ def audit(
         "style_swap": parts.style_swap(answers),
         "lesion_erased": parts.lesion_erased(answers),
         "cam": parts.cam(explanation),
-        "metadata": parts.metadata(answers, None if training is None else _pictures(training, cases)),
+        "metadata": files.metadata(answers, None if training is None else files.pictures_of(training, cases)),
     }
     report: dict[str, Any] = {}
     for name, (question, rule) in PARTS.items():
@@ -134,19 +135,6 @@ def audit(
         report[name] = {"question": question, "rule": rule, "verdict": verdict, "n": n, "values": values}
     report["summary"] = [name for name in PARTS if report[name]["verdict"] == parts.SHORTCUT]
     return report
-
-
-def _pictures(dataset: SliceDataset, cases: Sequence[Case]) -> parts.Pictures:
-    """The pictures of a data set that have a class."""
-    files = {case["id"]: str(case["image"]) for case in cases if case["kind"] == "image"}
-    chosen = [i for i, record in enumerate(dataset.data) if record["case"] in files and np.isfinite(record["cls"])]
-    records = [dataset.data[i] for i in chosen]
-    return parts.Pictures(
-        positive=np.array([record["cls"] > 0.5 for record in records], dtype=bool),
-        source=np.array([record["source"] for record in records], dtype=str),
-        path=np.array([files[record["case"]] for record in records], dtype=str),
-        grey=np.array([grey_levels(np.asarray(dataset[i]["image"])) for i in chosen]),
-    )
 
 
 def _ask(

@@ -13,26 +13,25 @@ from typing import Any
 
 import numpy as np
 
-from .audit_baselines import estimates, file_properties, forest, out_of_fold, probe
+from .audit_baselines import estimates, out_of_fold, probe
 from .classification_scores import roc_auc
 
 __all__ = [
     "EXCESS",
-    "FILES_TELL",
     "LARGEST_FALL",
     "SHORTCUT",
     "SMALLEST_FALL",
     "Answers",
     "Part",
-    "Pictures",
     "blanked",
     "cam",
     "leave_source_out",
     "lesion_erased",
-    "metadata",
     "source_only",
     "source_probe",
     "style_swap",
+    "unless",
+    "verdict_of",
     "within_source",
 ]
 
@@ -40,33 +39,10 @@ PASS, SHORTCUT, NOTE, NOT_APPLICABLE = "pass", "shortcut", "note", "not applicab
 EXCESS = 0.05  # AUC by which a model may beat the brain's area on images without a brain
 LARGEST_FALL = 0.15  # of the AUC when the style is swapped
 SMALLEST_FALL = 0.05  # of the probability when the lesion is erased, in shares of the gap between the classes
-FILES_TELL = 0.6  # AUC from which on the files themselves tell the label
 BLANKED = ("filled", "corners", "frame", "rim")
 SWAPPED = ("fake_skull", "jpeg", "stripped_skull")
 
 Part = tuple[dict[str, Any], str, int]  # values, verdict, n
-
-
-@dataclass(frozen=True)
-class Pictures:
-    """Labelled pictures that a classifier was trained on: what baselines may learn from as well.
-
-    Args:
-        positive: boolean (N,), whether each shows a tumour.
-        source: (N,) names.
-        path: (N,) raw files.
-        grey: (N, B), see `grey_levels`.
-    """
-
-    positive: np.ndarray
-    source: np.ndarray
-    path: np.ndarray
-    grey: np.ndarray
-
-    def of(self, source: str) -> Pictures:
-        """Those of one source, or all where there are none of it."""
-        rows = self.source == source if (self.source == source).any() else np.ones(len(self.source), dtype=bool)
-        return Pictures(self.positive[rows], self.source[rows], self.path[rows], self.grey[rows])
 
 
 @dataclass(frozen=True)
@@ -160,7 +136,7 @@ def within_source(answers: Answers, chosen: Sequence[str] | None = None) -> Part
         values[source] = {"n": len(rows), "positives": positives, "groups": groups, "auc": auc}
         verdicts.append(NOT_APPLICABLE if auc["ci95"] is None else PASS if auc["ci95"][0] > 0.5 else NOTE)
         count += len(rows)
-    return {"sources": values}, _verdict(verdicts), count
+    return {"sources": values}, verdict_of(verdicts), count
 
 
 def leave_source_out(answers: Answers, trained_sources: Sequence[str] | None) -> Part:
@@ -186,8 +162,8 @@ def blanked(answers: Answers) -> Part:
 
         values[source] = {"n": len(rows), **answers.estimates(rows, distances)}
         bounds = [values[source][f"{name}_excess"]["ci95"] for name in BLANKED]
-        verdicts += [_unless(bound, bound is not None and bound[0] > EXCESS) for bound in bounds]
-    return {"sources": values}, _verdict(verdicts), len(answers.source)
+        verdicts += [unless(bound, bound is not None and bound[0] > EXCESS) for bound in bounds]
+    return {"sources": values}, verdict_of(verdicts), len(answers.source)
 
 
 def style_swap(answers: Answers) -> Part:
@@ -209,9 +185,9 @@ def style_swap(answers: Answers) -> Part:
             values.setdefault(source, {"n": len(rows)})[name] = found
             before_ci, fall_ci = found["before"]["ci95"], found["fall"]["ci95"]
             alarm = before_ci and before_ci[0] > 0.5 and found["fall"]["value"] > LARGEST_FALL and fall_ci[0] > 0
-            verdicts.append(_unless(fall_ci, bool(alarm)))
+            verdicts.append(unless(fall_ci, bool(alarm)))
         count += len(rows)
-    return {"sources": values}, _verdict(verdicts), count
+    return {"sources": values}, verdict_of(verdicts), count
 
 
 def lesion_erased(answers: Answers) -> Part:
@@ -241,7 +217,7 @@ def lesion_erased(answers: Answers) -> Part:
         else:
             verdicts.append(SHORTCUT if separates and bounds[1] < least else PASS if bounds[0] > 0 else NOTE)
         count += len(lesions)
-    return {"sources": values}, _verdict(verdicts), count
+    return {"sources": values}, verdict_of(verdicts), count
 
 
 def cam(explanation: Mapping[str, Any] | None) -> Part:
@@ -261,57 +237,15 @@ def cam(explanation: Mapping[str, Any] | None) -> Part:
         count += values[source]["n"]
     if not values:
         return {"reason": "no explanation of slices with a mask was given"}, NOT_APPLICABLE, 0
-    return {"sources": values}, _verdict(verdicts), count
+    return {"sources": values}, verdict_of(verdicts), count
 
 
-def metadata(answers: Answers, training: Pictures | None = None) -> Part:
-    """Compare the model with classifiers of the files' properties and of the grey levels' histogram.
-
-    Args:
-        answers: what the model said.
-        training: the pictures that it was trained on. The baselines learn from those of the same source, or from all if
-            none of it was trained on; without training pictures from the tested ones, by cross-validation.
-    """
-    values: dict[str, Any] = {}
-    verdicts, count, seed = [], 0, answers.seed
-    for source, every in answers.sources("image"):
-        taught = training.of(source) if training is not None and len(training.path) else None
-        known = taught.path.tolist() if taught is not None else []
-        properties, readable = file_properties([*answers.path[every].tolist(), *known])
-        rows = every[readable[: len(every)]]
-        tested = {"metadata": properties[: len(every)][readable[: len(every)]], "histogram": answers.grey[rows]}
-        scores = {"model": answers.probability["served"]}
-        for name, columns in tested.items():
-            scores[name] = np.full(len(answers.source), np.nan)
-            if taught is not None:
-                seen = {"metadata": properties[len(every) :], "histogram": taught.grey}[name][readable[len(every) :]]
-                probabilities = forest(seed).fit(seen, taught.positive[readable[len(every) :]]).predict_proba(columns)
-            else:
-                probabilities = out_of_fold(forest(seed), columns, answers.positive[rows], answers.group[rows], seed)
-            if probabilities is not None and probabilities.shape[1] == 2:
-                scores[name][rows] = probabilities[:, 1]
-        learned_from = "training pictures" if taught is not None else "the tested pictures, cross-validated"
-        values[source] = {"n": len(rows), "unreadable": len(every) - len(rows), "baselines_learned_from": learned_from}
-        count += len(rows)
-        if np.isnan(scores["metadata"][rows]).any() or len(rows) == 0:
-            verdicts.append(NOT_APPLICABLE)
-            continue
-
-        def compared(part: np.ndarray, scores: Mapping[str, np.ndarray] = scores) -> dict[str, float]:
-            aucs = {name: answers.auc(part, column) for name, column in scores.items()}
-            return {**aucs, "margin": aucs["model"] - max(aucs["metadata"], aucs["histogram"])}
-
-        values[source] |= answers.estimates(rows, compared)
-        bound = values[source]["metadata"]["ci95"]
-        verdicts.append(_unless(bound, bound is not None and bound[0] > FILES_TELL))
-    return {"sources": values}, _verdict(verdicts), count
-
-
-def _unless(interval: Sequence[float] | None, alarm: bool) -> str:
+def unless(interval: Sequence[float] | None, alarm: bool) -> str:
+    """A shortcut where there is alarm, not applicable where there is no interval."""
     return NOT_APPLICABLE if interval is None else SHORTCUT if alarm else PASS
 
 
-def _verdict(verdicts: Sequence[str]) -> str:
+def verdict_of(verdicts: Sequence[str]) -> str:
     """One verdict of several: a shortcut anywhere is one; passed is what passed wherever it could be asked."""
     known = set(verdicts) - {NOT_APPLICABLE}
     if SHORTCUT in known:

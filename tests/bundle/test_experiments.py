@@ -9,15 +9,9 @@ import pytest
 import yaml
 
 from bundle.errors import UserError
-from bundle.experiments import (
-    Plan,
-    Variant,
-    ablation_plan,
-    cross_validation_plan,
-    release_trained_on_all,
-    run_plan,
-)
+from bundle.experiments import release_trained_on_all, run_plan
 from bundle.manifest import sha256
+from bundle.plans import Plan, Variant, ablation_plan, cross_validation_plan
 
 SHORT = {"max_epochs": 1, "samples_per_epoch": 16, "batch_size": 8}
 STEPS = {

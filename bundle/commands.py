@@ -1,0 +1,186 @@
+"""What each subcommand does with its options. What needs torch is imported when it is run."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from . import NOTICE
+from .errors import UserError
+
+if TYPE_CHECKING:
+    from .service.settings import Settings
+
+BAD_INPUT = 2  # exit code
+
+
+def predict(options: argparse.Namespace) -> int:
+    """Answer for every scan that can be read; name every other one with its reason."""
+    from .predictor import Predictor, predict_files
+
+    missing = [path for path in options.paths if not Path(path).exists()]
+    present = [path for path in options.paths if Path(path).exists()]
+    reasons = [f"{path}: no such file or folder" for path in missing]
+    answered = 0
+    if present:
+        predictor = Predictor(options.model, options.network, options.device, options.batch_size)
+        index = predict_files(predictor, present, options.output, options.overwrite)
+        reasons += [entry["error"] for entry in index.values() if "error" in entry]
+        answered = sum("error" not in entry for entry in index.values())
+    for reason in reasons:
+        print(f"error: {reason}", file=sys.stderr)
+    print(f"{answered} of {answered + len(reasons)} scans answered in {options.output}\n{NOTICE}")
+    return BAD_INPUT if reasons else 0
+
+
+def pipeline(options: argparse.Namespace) -> int:
+    """Run the main job."""
+    from .pipeline import run_pipeline
+
+    names = ("output", "brats", "kaggle", "preset", "network", "precision", "seed", "fold", "device", "tracking")
+    chosen = {name: getattr(options, name) for name in (*names, "skip_unreadable")}
+    models = run_pipeline(**chosen)
+    print(f"\nweights and report: {models}\nreport and pictures: {models.parent / 'evaluation'}")
+    return 0
+
+
+def score(options: argparse.Namespace) -> int:
+    """Score weights."""
+    from .stages import evaluate
+
+    score_folders(evaluate, options, allow_training_cases=options.allow_training_cases)
+    print(f"\nreport: {Path(options.output) / 'report.json'}")
+    return 0
+
+
+def look_for_shortcuts(options: argparse.Namespace) -> int:
+    """Look for shortcuts."""
+    from .stages import audit
+
+    score_folders(audit, options, predict=options.predict)
+    print(f"\nfindings: {Path(options.output) / 'audit.json'}")
+    return 0
+
+
+def score_folders(job: Callable[..., None], options: argparse.Namespace, **settings: Any) -> None:
+    """Do a job on the folders and with the weights that the options name."""
+    from .scoring import on_folders
+
+    names = ("output", "brats", "kaggle", "model", "network", "device", "skip_unreadable")
+    on_folders(job, **{name: getattr(options, name) for name in names}, **settings)
+
+
+def crossvalidate(options: argparse.Namespace) -> int:
+    """Train and score in every fold."""
+    from .experiments import release_trained_on_all, run_plan
+    from .plans import cross_validation_plan
+
+    named = ("preset", "folds", "seeds", "network", "precision", "image_folds")
+    chosen = {name: getattr(options, name) for name in named}
+    plan = cross_validation_plan(**chosen, sources=options.learn_from or ())
+    summary = run_plan(plan, options.output, options.brats, options.kaggle, options.processes)
+    print(f"\nsummary: {summary}\nreport:  {summary.with_name('report.json')}")
+    if options.release:
+        release_trained_on_all(plan, summary.parent, Path(options.release))
+        print(f"weights: {Path(options.release) / 'model.pt'}")
+    return 0
+
+
+def ablate(options: argparse.Namespace) -> int:
+    """Train and score variants."""
+    from .experiments import run_plan
+    from .plans import ablation_plan
+
+    plan = ablation_plan(options.plan, options.network, options.seeds, options.precision)
+    print(f"\nsummary: {run_plan(plan, options.output, options.brats, options.kaggle, options.processes)}")
+    return 0
+
+
+def report(options: argparse.Namespace) -> int:
+    """Make the report."""
+    from .report import write_report
+    from .results import collect, collect_gallery
+
+    docs = Path(options.output)
+    if options.gallery:
+        collect_gallery(Path(options.gallery), docs / "images")
+    if options.finished:
+        collect(Path(options.finished), docs / "results")
+    pictures = {Path(file).stem.replace("_", " "): Path(file) for file in options.picture}
+    page = write_report(docs / "results", docs, pictures)
+    print(f"report: {page}\n        {page.with_suffix('.html')}")
+    return 0
+
+
+def serve(options: argparse.Namespace) -> int:
+    """Answer over HTTP."""
+    from .service.server import serve as run
+
+    run(service_settings(options))
+    return 0
+
+
+def health(options: argparse.Namespace) -> int:
+    """Ask a service whether it answers."""
+    from http.client import HTTPConnection, HTTPException
+
+    try:
+        connection = HTTPConnection("127.0.0.1", options.port, timeout=5)
+        connection.request("GET", options.path)
+        status = connection.getresponse().status
+    except (OSError, HTTPException) as error:
+        raise UserError(f"127.0.0.1:{options.port}: no answer ({type(error).__name__})") from None
+    print(f"127.0.0.1:{options.port}{options.path}: {status}")
+    return 0 if status == 200 else 1
+
+
+def ui(options: argparse.Namespace) -> int:
+    """Show the page."""
+    from .ui.launch import launch
+
+    launch(service_settings(options))
+    return 0
+
+
+def service_settings(options: argparse.Namespace) -> Settings:
+    """What service and page are told; the token comes from the environment, for others see a command line."""
+    import os
+
+    from .service.settings import Settings
+
+    named = {name: getattr(options, name) for name in ("network", "device", "host", "port")}
+    return Settings(Path(options.model) if options.model else None, token=os.environ.get("BUNDLE_TOKEN"), **named)
+
+
+def demo(options: argparse.Namespace) -> int:
+    """Run the main job on synthetic twins."""
+    from .demo import run_demo
+
+    return run_demo(Path(options.output))
+
+
+def phantoms(options: argparse.Namespace) -> int:
+    """Write synthetic twins."""
+    from .phantoms import write_images, write_volumes
+
+    root = Path(options.output)
+    write_volumes(root / "brats", options.patients, seed=options.seed)
+    write_images(root / "kaggle", options.images, seed=options.seed, shortcut=options.shortcut)
+    print(f"{options.patients} volumes in {root / 'brats'}, {options.images} images in {root / 'kaggle'}")
+    return 0
+
+
+def data(options: argparse.Namespace) -> int:
+    """Download a data set."""
+    from .download import DownloadError, fetch_brats, fetch_kaggle
+
+    try:
+        root = Path(options.root)
+        folder = fetch_brats(root) if options.source == "brats" else fetch_kaggle(root)
+    except DownloadError as error:
+        raise UserError(str(error)) from None
+    print(f"ready: {folder}")
+    return 0
