@@ -100,6 +100,10 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--gallery", metavar="DEMO", help="take the pictures of phantoms from this output of demo")
     sub.add_argument("--picture", metavar="FILE", action="append", default=[], help="add to the HTML page; repeatable")
 
+    sub = command("pack", commands.pack, "The bundle as a folder and a zip, for other tools.")
+    sub.add_argument("--output", metavar="DIR", default="dist", help="default: dist")
+    sub.add_argument("--weights-url", metavar="URL", help="leave the weights out, to be fetched from here")
+
     sub = command("serve", commands.serve, "Answer over HTTP, on this machine alone unless BUNDLE_TOKEN is set.")
     add_model(sub, skip=False)
     sub.add_argument("--host", default="127.0.0.1", help="default: 127.0.0.1; any other needs BUNDLE_TOKEN")

@@ -115,6 +115,16 @@ def report(options: argparse.Namespace) -> int:
     return 0
 
 
+def pack(options: argparse.Namespace) -> int:
+    """Pack the bundle."""
+    from .manifest import sha256
+    from .pack import pack as make
+
+    folder, archive = make(Path(options.output), options.weights_url)
+    print(f"folder: {folder}\nzip:    {archive}\nsha256: {sha256(archive)}")
+    return 0
+
+
 def serve(options: argparse.Namespace) -> int:
     """Answer over HTTP."""
     from .service.server import serve as run
