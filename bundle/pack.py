@@ -97,9 +97,14 @@ def bill_of_materials(metadata: dict[str, Any]) -> str:
     named = {"monai": "monai_version", "torch": "pytorch_version", "numpy": "numpy_version"}
     pins = {name: metadata[key] for name, key in named.items()} | metadata["required_packages_version"]
     seed = uuid.uuid5(uuid.NAMESPACE_URL, json.dumps([NAME, __version__, sorted(pins.items())]))
-    kinds = {"type": ComponentType.LIBRARY}
     parts = [
-        Component(name=name, version=pin, bom_ref=name, purl=PackageURL("pypi", None, name, pin), **kinds)
+        Component(
+            name=name,
+            version=pin,
+            type=ComponentType.LIBRARY,
+            bom_ref=name,
+            purl=PackageURL("pypi", None, name, pin),
+        )
         for name, pin in sorted(pins.items())
     ]
     whole = Component(name=NAME, version=metadata["version"], bom_ref=NAME, type=ComponentType.APPLICATION)
