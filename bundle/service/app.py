@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Annotated, Any
@@ -15,6 +16,7 @@ from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 
 from .. import NOTICE, __version__
+from ..errors import reason_of
 from ..intake import Intake
 from ..predictor import Predictor
 from . import schemas
@@ -28,6 +30,7 @@ from .work import Job, Wish, Work
 
 __all__ = ["create_app"]
 
+LOG = logging.getLogger("bundle.service")
 JSON, ZIP = "application/json", "application/zip"
 TRUE, FALSE = {"1", "true", "yes", "on"}, {"0", "false", "no", "off", ""}
 FIELD_BYTES = 1024  # of a form's field that is no file
@@ -44,10 +47,17 @@ class Service:
         self.settings, self.metrics = settings, Metrics()
         self.predictor: Predictor | None = None
         self.work = Work(settings, self.metrics)
-        self.ready = False
+        self.ready = self.failed = False
 
     def load(self) -> None:
         """Load the weights and see that they answer; takes seconds, in a thread of its own."""
+        try:
+            self._load()
+        except Exception as error:
+            LOG.error("the weights cannot be loaded: %s", reason_of(error) or type(error).__name__)
+            self.failed = True
+
+    def _load(self) -> None:
         settings = self.settings
         intake = Intake(settings.limits, settings.decoders)
         intake.start()
@@ -68,6 +78,8 @@ class Service:
             Problem: before that.
         """
         if self.predictor is None or not self.ready:
+            if self.failed:
+                raise Problem(503, "failed", "the weights cannot be loaded, the log says why")
             raise Problem(503, "not_ready", "the weights are being loaded", {"Retry-After": "5"})
         return self.predictor
 
