@@ -17,7 +17,11 @@ __all__ = ["RandLesionCored", "RandPasteLesiond"]
 
 BLUR = 1.5  # pixels: how softly a lesion's edge goes over into its new surroundings
 MARGIN = 4  # pixels around a lesion that come with it
-SOLID, CYSTIC = (-0.7, 1.3), (-3.5, -1.0)  # brightness of a core in FLAIR, standard deviations of the head's tissue
+CORES = (
+    -3.5,
+    1.5,
+)  # brightness of a core in FLAIR, from cyst to solid tumour, standard deviations of the head's tissue
+LIKE_TISSUE = (-1.2, 0.6)  # brightness of healthy tissue: a core like it beside a lesion could not be told from it
 
 
 class RandPasteLesiond(RandomizableTransform, MapTransform):
@@ -104,11 +108,12 @@ def _placed(
 
 
 class RandLesionCored(RandomizableTransform, MapTransform):
-    """Give a lesion a core: a blob within it or beside it that is as grey as tissue, or as dark as fluid.
+    """Give a lesion a core: a blob of another brightness within it, or reaching out of it where healthy tissue differs.
 
     Oedema is bright in FLAIR, the solid, necrotic and cystic parts of a tumour are not, and belong to the whole tumour
     all the same. How they look differs more between patients than a handful of them can show; a network that has seen
-    few draws the oedema alone.
+    few draws the oedema alone. A core that looks like healthy tissue stays within the lesion: beside it, it would teach
+    that whatever is near a lesion is tumour.
 
     Args:
         keys: slices (C, H, W) in standard deviations of their tissue.
@@ -132,10 +137,10 @@ class RandLesionCored(RandomizableTransform, MapTransform):
             return d
         tissue = np.asarray(d[self.foreground_key][0]) > 0.5
         core = self._blob(lesion[self.R.randint(len(lesion))], np.sqrt(len(lesion) / np.pi), tissue.shape) & tissue
-        if self.R.rand() < 0.5:
+        level = self.R.uniform(*CORES)
+        if self.R.rand() < 0.5 or LIKE_TISSUE[0] < level < LIKE_TISSUE[1]:
             core &= np.asarray(d[self.mask_key][0]) > 0.5
         weight = torch.from_numpy(ndimage.gaussian_filter(core.astype(np.float32), self.R.uniform(0.5, BLUR)))[None]
-        level = self.R.uniform(*(SOLID if self.R.rand() < 0.6 else CYSTIC))
         offset, strength = tuple(self.R.randint(-20, 21, size=2)), self.R.uniform(0.3, 1.0)
         for key in self.key_iterator(d):
             plane = torch.as_tensor(d[key])
