@@ -17,10 +17,7 @@ __all__ = ["RandLesionCored", "RandPasteLesiond"]
 
 BLUR = 1.5  # pixels: how softly a lesion's edge goes over into its new surroundings
 MARGIN = 4  # pixels around a lesion that come with it
-CORES = (
-    -3.5,
-    1.5,
-)  # brightness of a core in FLAIR, from cyst to solid tumour, standard deviations of the head's tissue
+CORES = (-3.5, 1.5)  # brightness of a core in FLAIR, from cyst to solid tumour, in standard deviations of tissue
 LIKE_TISSUE = (-1.2, 0.6)  # brightness of healthy tissue: a core like it beside a lesion could not be told from it
 
 
