@@ -104,6 +104,10 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--output", metavar="DIR", default="dist", help="default: dist")
     sub.add_argument("--weights-url", metavar="URL", help="leave the weights out, to be fetched from here")
 
+    sub = command("verify", commands.verify, "Ask a packed bundle what a model zoo asks, offline.")
+    sub.add_argument("folder", metavar="DIR", help="the packed bundle")
+    sub.add_argument("--schema", metavar="FILE", help="the metadata's schema, where it is at hand")
+
     sub = command("serve", commands.serve, "Answer over HTTP, on this machine alone unless BUNDLE_TOKEN is set.")
     add_model(sub, skip=False)
     sub.add_argument("--host", default="127.0.0.1", help="default: 127.0.0.1; any other needs BUNDLE_TOKEN")

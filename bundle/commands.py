@@ -125,6 +125,18 @@ def pack(options: argparse.Namespace) -> int:
     return 0
 
 
+def verify(options: argparse.Namespace) -> int:
+    """Ask a packed bundle what a model zoo asks."""
+    from .verify import verify as ask
+
+    words = {True: "pass", False: "FAIL", None: "not asked"}
+    verdicts = []
+    for verdict in ask(Path(options.folder).resolve(), Path(options.schema).resolve() if options.schema else None):
+        print(f"{words[verdict.passed]:<10}{verdict.gate}{f': {verdict.reason}' if verdict.reason else ''}", flush=True)
+        verdicts.append(verdict.passed)
+    return BAD_INPUT if False in verdicts else 0
+
+
 def serve(options: argparse.Namespace) -> int:
     """Answer over HTTP."""
     from .service.server import serve as run
