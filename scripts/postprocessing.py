@@ -11,12 +11,13 @@ import torch
 from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform
+from scipy import ndimage
 
 from .decision import NOTICE, Decision, Kind
 from .familiarity import Familiarity
 from .transforms import tissue_of
 
-__all__ = ["SplitPackedd", "SummarizeAnswerd", "as_displayed", "slice_axis"]
+__all__ = ["SplitPackedd", "SummarizeAnswerd", "as_displayed", "slice_axis", "smoothed"]
 
 PER_SLICE = {"tumor_deviation": "slice_deviations", "distance": "slice_distances"}
 PLAUSIBLE_SHARE = 0.5  # of the tissue; a mask that is larger is shown as it is, never turned around, and flagged
@@ -30,7 +31,8 @@ class SplitPackedd(MapTransform):
 
     `pred` (1 + classes, H, W, D) becomes the mask's probability (1, H, W, D), a MetaTensor with the image's geometry
     (TorchScript networks return plain tensors, which `Invertd` would silently skip). The tumour logit of each slice
-    goes to `slice_logits`, float64 (D,), from the lowest slice to the highest, NaN where there is too little brain; the
+    goes to `slice_logits`, float64 (D,), from the lowest slice to the highest, NaN where there is too little brain,
+    averaged with its neighbours', for a tumour shows in more than one millimetre; the
     share of the tissue that is outlined to `outlined_share`.
 
     Where the item names the prediction's channels in "planes" (see `InspectedNetwork`), those beyond the two become
@@ -42,17 +44,26 @@ class SplitPackedd(MapTransform):
         keys: the prediction.
         image_key: the image it was made from.
         planes_key: names of the prediction's channels, where they are more than two.
+        smoothing_mm: standard deviation of the average over neighbouring slices; 0: none.
     """
 
-    def __init__(self, keys: KeysCollection = "pred", image_key: str = "image", planes_key: str = "planes") -> None:
+    def __init__(
+        self,
+        keys: KeysCollection = "pred",
+        image_key: str = "image",
+        planes_key: str = "planes",
+        smoothing_mm: float = 0.0,
+    ) -> None:
         super().__init__(keys)
-        self.image_key, self.planes_key = image_key, planes_key
+        self.image_key, self.planes_key, self.smoothing_mm = image_key, planes_key, smoothing_mm
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         d = dict(data)
         for key in self.key_iterator(d):
             packed = (d[key].as_tensor() if isinstance(d[key], MetaTensor) else d[key]).cpu()
-            d["slice_logits"] = packed[1, 0, 0].double().numpy().reshape(-1)
+            affine = np.asarray(d[self.image_key].affine, dtype=np.float64)
+            logits, gap_mm = packed[1, 0, 0].double().numpy().reshape(-1), float(np.linalg.norm(affine[:3, 2]))
+            d["slice_logits"] = smoothed(logits, self.smoothing_mm / max(gap_mm, 1e-3))
             tissue = tissue_of(torch.as_tensor(d[self.image_key]).movedim(-1, 0).cpu()).movedim(0, -1)  # (H, W, D)
             d["outlined_share"] = float(((packed[0] > 0) & tissue).sum() / tissue.sum().clamp_min(1))
             d[key] = self._plane(packed[:1].float().sigmoid(), d)
@@ -70,6 +81,20 @@ class SplitPackedd(MapTransform):
         """Values (1, H, W, D) with the geometry of the image."""
         plane: MetaTensor = MetaTensor(values).copy_meta_from(data[self.image_key])
         return plane
+
+
+def smoothed(logits: np.ndarray, sigma: float) -> np.ndarray:
+    """Average a slice's logit with its neighbours' by a Gaussian, over those that have one: (D,), NaN stays NaN.
+
+    >>> smoothed(np.array([np.nan, 1.0, 1.0]), 2.0)
+    array([nan,  1.,  1.])
+    """
+    known = np.isfinite(logits)
+    if sigma <= 0 or not known.any():
+        return logits
+    total = ndimage.gaussian_filter1d(np.where(known, logits, 0.0), sigma, mode="constant")
+    weight = ndimage.gaussian_filter1d(known.astype(np.float64), sigma, mode="constant")
+    return np.where(known, total / np.maximum(weight, 1e-12), np.nan)
 
 
 class SummarizeAnswerd(MapTransform):
