@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -47,18 +47,13 @@ def _manual(name: str) -> Callable[[Facts], float | None]:
 
 def _scores(facts: Facts, volumes: bool) -> list[Mapping[str, Any]]:
     """Scores of the volumes' slices, or of the images that were learned from; one entry a seed."""
-    learned = learned_sources(facts["audits"])
+    learned = facts["learned"]
     return [
         scores
         for seed in facts["recipe"]["seeds"]
         for source, scores in seed["classification"].items()
         if ("mean_patient_roc_auc" in scores) is volumes and (not learned or source in learned)
     ]
-
-
-def learned_sources(audits: Sequence[Mapping[str, Any]]) -> set[str]:
-    """Names of the sources that the audited weights were trained on."""
-    return {name for audit in audits for name in audit["leave_source_out"]["values"].get("trained_sources", ())}
 
 
 def _slice_auc(facts: Facts) -> float | None:
@@ -77,7 +72,7 @@ def _margin(left_out: bool) -> Callable[[Facts], float | None]:
     """How far the network is above the better baseline, mean of the folds."""
 
     def margin(facts: Facts) -> float | None:
-        learned = learned_sources(facts["audits"])
+        learned = facts["learned"]
         return mean(row["margin"] for row in facts["baselines"] if (row["source"] not in learned) is left_out)
 
     return margin
@@ -85,7 +80,7 @@ def _margin(left_out: bool) -> Callable[[Facts], float | None]:
 
 def _left_out_auc(facts: Facts) -> float | None:
     """Mean of the folds, of the first seed."""
-    learned = learned_sources(facts["audits"])
+    learned = facts["learned"]
     sources = [scores for name, scores in facts["images"].items() if learned and name not in learned]
     return mean(scores["within_folds"]["roc_auc"] for scores in sources)
 

@@ -109,7 +109,8 @@ def ablations(facts: Mapping[str, Any]) -> Figure | None:
     """Every variant and seed: Dice, and the AUC within each source."""
     if not facts["ablations"]:
         return None
-    variants, sources = facts["ablations"]["variants"], list(facts["report"]["classification"])
+    variants = facts["ablations"]["variants"]
+    sources = list(variants[facts["ablations"]["reference"]]["seeds"][0]["classification"])
     figure = Figure(figsize=(4.2 * (1 + len(sources)), 1.4 + 0.34 * len(variants)), layout="constrained")
     axes = figure.subplots(1, 1 + len(sources), sharey=True, squeeze=False)[0]
     for place, variant in enumerate(variants.values()):

@@ -114,6 +114,7 @@ def load(results: Path) -> dict[str, Any]:
         "ablations": summaries.get("ablations"),
         "audits": audits,
         "audit_parts": [name for name, part in (audits[0] if audits else {}).items() if is_part(part)],
+        "learned": learned_sources(audits),
         "baselines": baselines(audits),
         "maps": maps,
         "worst": sorted(rows, key=lambda row: -abs(row["probability"] - row["cls"]))[:WORST],
@@ -130,6 +131,12 @@ def costs(experiment: str, summary: Mapping[str, Any]) -> list[dict[str, Any]]:
             gain = reversed_gain(against["dice"])
             found.append({"experiment": experiment, "asks": variant["asks"], "seeds": against["seeds"], **gain})
     return found
+
+
+def learned_sources(audits: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Names of the sources that the audited weights were trained on."""
+    named = {name for audit in audits for name in audit["leave_source_out"]["values"].get("trained_sources", ())}
+    return sorted(named)
 
 
 def is_part(content: Any) -> bool:
