@@ -134,7 +134,8 @@ class ClassificationHead(nn.Module):
         """
         weight = self.share(cells, foreground)  # (B, 1, h, w)
         logarithm = (weight / weight.sum(dim=(2, 3), keepdim=True).clamp_min(1e-6)).clamp_min(1e-6).log()
-        return torch.logsumexp((cells + logarithm).flatten(2), dim=2)
+        inside = cells.masked_fill(weight == 0, 0.0)  # what lies outside the head says nothing, not even a little
+        return torch.logsumexp((inside + logarithm).flatten(2), dim=2)
 
     def classify(self, bottleneck: Tensor, foreground: Tensor) -> Tensor:
         """(B, F, h, w) and foreground (B, 1, H, W) -> class logits (B, classes) of the pooled features."""

@@ -210,14 +210,18 @@ def test_no_evidence_is_a_map_of_zeros() -> None:
     assert torch.equal(explain(network, image)["cam"], torch.zeros_like(image))
 
 
-def test_map_is_the_formula_where_it_can_be_done_by_hand() -> None:
-    network = made_network(hidden=(), dropout=0.0)
+@pytest.mark.parametrize("pooling", ["average", "cells"])
+def test_map_is_the_formula_where_it_can_be_done_by_hand(pooling: str) -> None:
+    network = made_network(hidden=(), dropout=0.0, pooling=pooling)
     image = head_images(1, 64, 0)
     with torch.no_grad():
         network.head.mlp[1].weight.abs_()
         bottleneck = network.encoder(image)[-1]
         by_hand = torch.einsum("f,bfhw->bhw", network.head.mlp[1].weight[0], bottleneck).relu()[:, None]
-        by_hand *= nn.functional.adaptive_avg_pool2d((image > BACKGROUND).float(), bottleneck.shape[2:])  # pooled
+        share = nn.functional.adaptive_avg_pool2d((image > BACKGROUND).float(), bottleneck.shape[2:])  # pooled
+        if pooling == "cells":
+            share = share * network.head.cells(bottleneck).exp()  # the gradient of the logarithm of a sum of exponents
+        by_hand *= share
         by_hand = nn.functional.interpolate(by_hand, size=(64, 64), mode="bilinear", align_corners=False)
     torch.testing.assert_close(explain(network, image)["cam"], by_hand / by_hand.max(), rtol=1e-4, atol=1e-5)
 
