@@ -255,8 +255,8 @@ def about_the_model() -> None:
     if segmentation.get("mean", {}).get("dice") is not None:
         cards[0].metric(f"Dice, mean of {segmentation['patients_n']} patients", f"{segmentation['mean']['dice']:.2f}")
     for card, (name, found) in zip(cards[1:], scores["classification"].items(), strict=False):
-        auc = found["within_folds"]["roc_auc"] or found["roc_auc"]
-        card.metric(f"ROC-AUC within {name}, n = {found['n']}", f"{auc:.2f}")
+        auc = found.get("within_folds", found)["roc_auc"]
+        card.metric(f"ROC-AUC within {name}, n = {found['n']}", "?" if auc is None else f"{auc:.2f}")
     kinds: dict[str, dict[str, Any]] = {"Images": {}, "Volumes": {"slice_probabilities": [0, 0]}}
     for words, kind in kinds.items():
         st.markdown(f"**{words}.** " + " ".join(evidence(kind, described)))
