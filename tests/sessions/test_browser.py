@@ -13,8 +13,7 @@ import pytest
 
 from bundle import NOTICE
 from tests.hostile import OK, corpus
-
-from .conftest import process
+from tests.sessions.serving import process
 
 pytestmark = pytest.mark.session
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import process
+from tests.sessions.serving import process
 
 pytestmark = pytest.mark.session
 

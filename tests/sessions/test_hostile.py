@@ -17,8 +17,7 @@ from bundle.cli import main
 from bundle.intake import STATUS, Intake, IntakeError
 from tests.hostile import CLOSED, OK, Case, archive_cases, corpus, http_cases, sample, weights_cases
 from tests.hostile.requests import HttpCase
-
-from .conftest import process
+from tests.sessions.serving import process
 
 pytestmark = pytest.mark.session
 

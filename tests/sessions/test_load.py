@@ -13,7 +13,7 @@ import httpx2
 import numpy as np
 import pytest
 
-from .conftest import process
+from tests.sessions.serving import process
 
 pytestmark = pytest.mark.session
 
