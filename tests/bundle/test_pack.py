@@ -6,6 +6,7 @@ import json
 import shutil
 import sys
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,21 @@ from bundle.manifest import sha256
 from bundle.pack import NAME, WEIGHTS, pack
 
 ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def own_components() -> Iterator[None]:
+    """Other folders' `scripts` are loaded here; afterwards everybody finds the ones that were there before."""
+    before, path = {name: module for name, module in sys.modules.items() if is_component(name)}, list(sys.path)
+    yield
+    for name in [name for name in sys.modules if is_component(name)]:
+        del sys.modules[name]
+    sys.modules.update(before)
+    sys.path[:] = path
+
+
+def is_component(name: str) -> bool:
+    return name.split(".")[0] == "scripts"
 
 
 @pytest.fixture(scope="module")
@@ -94,17 +110,10 @@ def test_it_answers_after_another_bundle_with_its_own_scripts(
     expected = Predictor(root / WEIGHTS, root=root).predict(scan)["result"]
     (tmp_path / "scripts").mkdir()
     (tmp_path / "scripts" / "__init__.py").write_text("OTHER = True\n")
-    kept = {name: module for name, module in sys.modules.items() if name.split(".")[0] == "scripts"}
     monkeypatch.syspath_prepend(str(tmp_path))
-    for name in kept:
-        monkeypatch.delitem(sys.modules, name)
+    for name in [name for name in sys.modules if is_component(name)]:
+        del sys.modules[name]
     import scripts
 
     assert scripts.OTHER  # type: ignore[attr-defined]
-    try:
-        answer = Predictor(packed[0] / WEIGHTS, root=packed[0]).predict(scan)["result"]
-        assert answer == expected
-    finally:
-        for name in [name for name in sys.modules if name.split(".")[0] == "scripts"]:
-            del sys.modules[name]
-        sys.modules.update(kept)
+    assert Predictor(packed[0] / WEIGHTS, root=packed[0]).predict(scan)["result"] == expected
