@@ -59,3 +59,9 @@ def pipeline_run(twins: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def store(pipeline_run: Path) -> Path:
     """The slice store of that run."""
     return pipeline_run / "data"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Service and page come last: their threads live on, and a data loader's processes, forked beside them, may hang."""
+    threaded = [ROOT / "tests" / "bundle" / name for name in ("service", "ui")]
+    items.sort(key=lambda item: any(item.path.is_relative_to(folder) for folder in threaded))
