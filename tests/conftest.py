@@ -62,6 +62,6 @@ def store(pipeline_run: Path) -> Path:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Service and page come last: their threads live on, and a data loader's processes, forked beside them, may hang."""
+    """Service and page come last: their threads live on, and a process that is forked beside them may hang."""
     threaded = [ROOT / "tests" / "bundle" / name for name in ("service", "ui")]
     items.sort(key=lambda item: any(item.path.is_relative_to(folder) for folder in threaded))
