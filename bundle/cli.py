@@ -40,11 +40,12 @@ def parser() -> argparse.ArgumentParser:
         return sub
 
     sub = command("predict", commands.predict, "Answer for scans: probability, state, mask on the scan's own grid.")
-    sub.add_argument("paths", nargs="+", metavar="PATH", help="PNG, JPEG or NIfTI file, or a folder of them")
+    sub.add_argument("paths", nargs="+", metavar="PATH", help="PNG, JPEG, NIfTI or DICOM file, or a folder of them")
     sub.add_argument("--output", required=True, help="folder for NAME.json, NAME_mask.png / .nii.gz and index.json")
     sub.add_argument("--model", help="plain weights (default: the bundle's)")
     sub.add_argument("--network", choices=["cpu", "base", "large"], help="where no report beside the weights tells")
     sub.add_argument("--overwrite", action="store_true", help="replace answers that are there")
+    sub.add_argument("--dicom-seg", action="store_true", help="DICOM series: write NAME_seg.dcm as well")
     sub.add_argument("--batch-size", type=positive, default=8, help="slices a pass (default: 8)")
     sub.add_argument("--device", help="cpu, cuda, cuda:1, ... (default: the GPU if there is one)")
 

@@ -27,7 +27,7 @@ def predict(options: argparse.Namespace) -> int:
     answered = 0
     if present:
         predictor = Predictor(options.model, options.network, options.device, options.batch_size)
-        index = predict_files(predictor, present, options.output, options.overwrite)
+        index = predict_files(predictor, present, options.output, options.overwrite, options.dicom_seg)
         reasons += [entry["error"] for entry in index.values() if "error" in entry]
         answered = sum("error" not in entry for entry in index.values())
     for reason in reasons:

@@ -152,7 +152,11 @@ class Predictor:
 
 
 def predict_files(
-    predictor: Predictor, paths: Sequence[str | Path], output_dir: str | Path, overwrite: bool = False
+    predictor: Predictor,
+    paths: Sequence[str | Path],
+    output_dir: str | Path,
+    overwrite: bool = False,
+    dicom_seg: bool = False,
 ) -> dict[str, Any]:
     """Predict files and folders; write answers, masks and `index.json`. What these weights answered before is kept.
 
@@ -161,9 +165,10 @@ def predict_files(
         paths: files, and folders whose tree is kept.
         output_dir: where the answers go.
         overwrite: replace answers that are there.
+        dicom_seg: write the masks of DICOM series as DICOM SEG as well.
 
     Returns:
-        The index: input -> {"json", "mask"} relative to `output_dir`, or {"error": reason}.
+        The index: input -> {"json", "mask", "seg"} relative to `output_dir`, or {"error": reason}.
 
     Raises:
         UserError: when there is no file at all.
@@ -171,7 +176,8 @@ def predict_files(
     from tqdm import tqdm
 
     output_dir = Path(output_dir)
-    settings = {"dataset_dir": [str(path) for path in paths], "output_dir": str(output_dir), "overwrite": overwrite}
+    settings = {"dataset_dir": [str(path) for path in paths], "output_dir": str(output_dir)}
+    settings |= {"overwrite": overwrite, "dicom_seg": dicom_seg}
     try:
         parts = parse("inference.yaml", ["dataset#data", "writer"], predictor.root, **settings)
     except Exception as error:
@@ -182,10 +188,10 @@ def predict_files(
     try:
         for scan in tqdm(scans, desc="predicting", unit="scan", disable=len(scans) < 2):
             try:
-                done = write.done_before(scan["name"], predictor.parts["model_card"]["sha256"])
+                done = write.done_before(scan["name"], scan["image"], predictor.parts["model_card"]["sha256"])
                 files = done or write(predictor.predict(scan["image"]), scan["name"])
                 index[scan["image"]] = {kind: str(Path(file).relative_to(output_dir)) for kind, file in files.items()}
-            except (UserError, OSError) as error:
+            except (UserError, ValueError, OSError) as error:
                 index[scan["image"]] = {"error": str(error)}
     finally:
         write.update_index(index)

@@ -5,13 +5,18 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from monai.config import KeysCollection
 from monai.transforms import MapTransform, RandomizableTransform
 
-from .transforms import BACKGROUND, BRIGHTEST, DARKEST
+from .interventions import add_fake_skull, standardize
+from .transforms import BACKGROUND, BRIGHTEST, DARKEST, TISSUE
 
-__all__ = ["KeepBackgroundd", "RandInvertContrastd", "RandOwnStatisticsd"]
+__all__ = ["KeepBackgroundd", "RandFakeSkulld", "RandInvertContrastd", "RandOwnStatisticsd"]
+
+SKULL_SHARES = (0.08, 0.25)  # thickness of skull and scalp, of the brain's radius: thin child to thick adult
+SCALPS = (0.0, 4.0)  # brightness of the scalp in the brain's standard deviations above its mean
 
 
 class RandOwnStatisticsd(RandomizableTransform, MapTransform):
@@ -37,6 +42,41 @@ class RandOwnStatisticsd(RandomizableTransform, MapTransform):
             mean, std = torch.as_tensor(d[self.statistics_key]).unsqueeze(-1).unsqueeze(-1)  # each (C, 1, 1)
             for key in self.key_iterator(d):
                 d[key] = (d[key] - mean) / std
+        return d
+
+
+class RandFakeSkulld(RandomizableTransform, MapTransform):
+    """Put a skull around the brain of a skull-stripped slice, then normalise the head that it makes.
+
+    BraTS volumes have no skull, most pictures have one. A network that learned to draw from the volumes alone takes a
+    bright scalp for a tumour.
+
+    Args:
+        keys: slices (C, H, W) in standard deviations, background at -4.
+        prob: of doing so where there is a mask.
+        mask_key: items with this key are skull-stripped.
+        foreground_key: where there is tissue, (1, H, W) of 0 and 1; grows by the skull.
+    """
+
+    def __init__(
+        self, keys: KeysCollection, prob: float = 0.25, mask_key: str = "mask", foreground_key: str = "foreground"
+    ) -> None:
+        MapTransform.__init__(self, keys)
+        RandomizableTransform.__init__(self, prob)
+        self.mask_key, self.foreground_key = mask_key, foreground_key
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        d = dict(data)
+        self.randomize(None)
+        if not self._do_transform or self.mask_key not in d:
+            return d
+        share, scalp = self.R.uniform(*SKULL_SHARES), self.R.uniform(*SCALPS)
+        brain = KeepBackgroundd(list(self.keys), self.foreground_key)(d)  # warped edges are neither tissue nor air
+        inside = np.asarray(d[self.foreground_key] > 0.5)
+        for key in self.key_iterator(d):
+            head = add_fake_skull(np.asarray(brain[key]), inside, share, scalp)
+            d[key] = torch.from_numpy(standardize(head))
+            d[self.foreground_key] = torch.from_numpy(head > TISSUE).any(dim=0, keepdim=True).float()
         return d
 
 

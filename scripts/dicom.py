@@ -16,7 +16,7 @@ import numpy as np
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-__all__ = ["DicomError", "is_dicom", "read_dicom"]
+__all__ = ["DicomError", "is_dicom", "read_dicom", "read_series"]
 
 DICOMDIR = "1.2.840.10008.1.3.10"
 # Transfer syntaxes and who decodes them: (pydicom 3, pydicom 2). GDCM, where it is installed, is never asked.
@@ -52,6 +52,8 @@ class Frame(NamedTuple):
     down: np.ndarray  # (3,), unit vector along a column
     spacing: tuple[float, float] | None  # between rows, between columns
     gap: float | None  # to the next slice
+    instance: int = 0  # which of the series' files it comes from
+    number: int = 0  # which frame of that file it is
 
 
 def is_dicom(path: Path) -> bool:
@@ -78,13 +80,31 @@ def read_dicom(path: Path) -> tuple[np.ndarray, np.ndarray, bool]:
     Raises:
         DicomError: when there is no picture, more than one series, or anything that would have to be guessed.
     """
+    return _stack(read_series(path)[1])
+
+
+def read_series(path: Path) -> tuple[list[Dataset], list[Frame]]:
+    """The files of one series, and its slices in the order of the volume that `read_dicom` makes of them.
+
+    Args:
+        path: file or folder.
+
+    Raises:
+        DicomError: see `read_dicom`.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pydicom's warnings hold values of the file
         datasets = _open_folder(path) if path.is_dir() else [_open(path)]
         series = {str(dataset.get("SeriesInstanceUID", "")) for dataset in datasets}
         if len(series) > 1:
             raise DicomError(f"holds {len(series)} series, one is expected", "geometry")
-        return _stack([frame for dataset in datasets for frame in _frames(dataset)])
+        frames = [
+            frame._replace(instance=i, number=j)
+            for i, dataset in enumerate(datasets)
+            for j, frame in enumerate(_frames(dataset))
+        ]
+    normal = np.cross(frames[0].right, frames[0].down)
+    return datasets, sorted(frames, key=lambda frame: float(frame.position @ normal))
 
 
 def _open_folder(folder: Path) -> list[Dataset]:
@@ -148,7 +168,7 @@ def _spread(frames: Sequence[Frame]) -> list[Frame]:
 
 
 def _stack(frames: Sequence[Frame]) -> tuple[np.ndarray, np.ndarray, bool]:
-    """Sort parallel frames along their normal into a volume with an affine."""
+    """Stack parallel frames, sorted along their normal, into a volume with an affine."""
     first = frames[0]
     normal = np.cross(first.right, first.down)
     for frame in frames:
@@ -156,7 +176,6 @@ def _stack(frames: Sequence[Frame]) -> tuple[np.ndarray, np.ndarray, bool]:
             raise DicomError("its slices differ in size", "geometry")
         if frame.spacing != first.spacing or np.abs([frame.right - first.right, frame.down - first.down]).max() > 1e-3:
             raise DicomError("its slices differ in orientation or pixel spacing", "geometry")
-    frames = sorted(frames, key=lambda frame: float(frame.position @ normal))
     if len(frames) == 1:
         step = normal * (first.gap or 1.0)
     elif first.spacing is None:

@@ -31,6 +31,7 @@ __all__ = [
 
 BORDER_SHARE = 0.125  # of the canvas' sides: a head is fitted to three quarters of them, so this lies outside it
 SKULL_SHARE = 0.18  # of the radius: scalp, bone and fluid of an adult are 12 to 16 mm of some 85
+SCALP = 2.0  # standard deviations above the brain's mean, as fat is in most contrasts
 RIM_SHARE = 0.06  # of the radius: scalp alone (5 mm), where there is one, and hardly any brain
 MARGIN = 2  # pixels around a mask that go as well: a lesion's edge is blurred
 RING = 5  # pixels around what is erased that lend it their texture
@@ -99,16 +100,18 @@ def strip_skull(image: np.ndarray, foreground: np.ndarray, share: float = SKULL_
     return stripped
 
 
-def add_fake_skull(image: np.ndarray, foreground: np.ndarray, share: float = SKULL_SHARE) -> np.ndarray:
+def add_fake_skull(
+    image: np.ndarray, foreground: np.ndarray, share: float = SKULL_SHARE, scalp: float = SCALP
+) -> np.ndarray:
     """Draw a dark ring (bone) and a bright one (scalp) around a brain, each half of the skull; no pixel of it changes.
 
-    The scalp has the brain's mean and two standard deviations, as fat has in most contrasts. What falls off the canvas
-    is cut off.
+    What falls off the canvas is cut off.
 
     Args:
         image: (C, H, W).
         foreground: (1, H, W), a brain without a skull; an empty one changes nothing.
         share: thickness of the skull, of the brain's radius.
+        scalp: how much brighter than the brain's mean the scalp is, in the brain's standard deviations.
     """
     inside, skulled = _plane(foreground, image), image.copy()
     if not inside.any():
@@ -116,8 +119,8 @@ def add_fake_skull(image: np.ndarray, foreground: np.ndarray, share: float = SKU
     distance, thickness = np.asarray(ndimage.distance_transform_edt(~inside)), share * _radius(inside)
     skulled[:, ~inside & (distance <= thickness)] = DARKEST
     tissue = image[:, inside].astype(np.float64)
-    scalp = np.clip(tissue.mean(axis=1) + 2 * tissue.std(axis=1), DARKEST, BRIGHTEST)
-    skulled[:, (distance > thickness / 2) & (distance <= thickness)] = scalp[:, None]
+    brightness = np.clip(tissue.mean(axis=1) + scalp * tissue.std(axis=1), DARKEST, BRIGHTEST)
+    skulled[:, (distance > thickness / 2) & (distance <= thickness)] = brightness[:, None]
     return skulled
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import gzip
 import json
 from collections.abc import Mapping
+from functools import partial
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import nibabel as nib
 import numpy as np
@@ -15,7 +16,10 @@ from monai.data import MetaTensor
 from PIL import Image
 
 from .datalists import stem
+from .dicom import DicomError, is_dicom
+from .dicom_seg import segmentation_of
 from .files import write_atomic, write_json
+from .readers import UnreadableImageError
 
 __all__ = ["PredictionWriter"]
 
@@ -26,10 +30,11 @@ class PredictionWriter:
     Args:
         output_dir: folder for the files.
         overwrite: replace what is there.
+        dicom_seg: write the mask of a DICOM series as NAME_seg.dcm as well.
     """
 
-    def __init__(self, output_dir: str | Path, overwrite: bool = False) -> None:
-        self.output_dir, self.overwrite = Path(output_dir), overwrite
+    def __init__(self, output_dir: str | Path, overwrite: bool = False, dicom_seg: bool = False) -> None:
+        self.output_dir, self.overwrite, self.dicom_seg = Path(output_dir), overwrite, dicom_seg
 
     def __call__(self, data: Mapping[str, Any], name: str | None = None) -> dict[str, str]:
         """Write.
@@ -39,25 +44,39 @@ class PredictionWriter:
             name: name of the files without suffix, may hold folders; the input's stem if absent.
 
         Returns:
-            {"json": path, "mask": path}.
+            {"json": path, "mask": path}, and "seg" where a DICOM Segmentation was written.
 
         Raises:
             FileExistsError: when a file is there and must not be overwritten.
+            UnreadableImageError: see `encode_dicom`.
         """
-        mask = data["pred"]
-        source = str(mask.meta["filename_or_obj"])
+        mask, source = data["pred"], Path(str(data["pred"].meta["filename_or_obj"]))
         suffix, content = self.encode(mask)
-        target = self.output_dir / (name or stem(Path(source).name))
-        files = {
-            "json": target.with_name(f"{target.name}.json"),
-            "mask": target.with_name(f"{target.name}_mask.{suffix}"),
-        }
+        target = self.output_dir / (name or stem(source.name))
+        contents = {f"mask.{suffix}": content}
+        if self.dicom_seg and is_series(source):
+            contents["seg.dcm"] = self.encode_dicom(mask, source, data["result"]["model"])
+        files = {"json": target.with_name(f"{target.name}.json")}
+        files |= {of.partition(".")[0]: target.with_name(f"{target.name}_{of}") for of in contents}
         for path in files.values():
             if path.exists() and not self.overwrite:
                 raise FileExistsError(f"{path}: exists already (--overwrite replaces it)")
-        write_atomic(files["mask"], lambda file: file.write(content))
-        write_json(files["json"], {"input": Path(source).name, **data["result"]})
+        for path, encoded in zip(list(files.values())[1:], contents.values(), strict=True):
+            write_atomic(path, partial(_write, content=encoded))
+        write_json(files["json"], {"input": source.name, **data["result"]})
         return {kind: str(path) for kind, path in files.items()}
+
+    @staticmethod
+    def encode_dicom(mask: MetaTensor, source: Path, model: Mapping[str, Any]) -> bytes:
+        """Encode a mask as a DICOM Segmentation that refers to its series; see `segmentation_of`.
+
+        Raises:
+            UnreadableImageError: when the series lacks what a segmentation must refer to.
+        """
+        try:
+            return segmentation_of(source, mask.as_tensor()[0].cpu().numpy(), model)
+        except DicomError as error:
+            raise UnreadableImageError(source, str(error), error.code) from None
 
     @staticmethod
     def encode(volume: MetaTensor, steps: int = 1) -> tuple[str, bytes]:
@@ -82,18 +101,19 @@ class PredictionWriter:
         image.header.set_xyzt_units("mm")
         return "nii.gz", gzip.compress(image.to_bytes(), compresslevel=6, mtime=0)
 
-    def done_before(self, name: str, weights_sha256: str) -> dict[str, str] | None:
-        """Files of an answer that the same weights gave before; None where there is none, or it is to be replaced."""
+    def done_before(self, name: str, source: str | Path, weights_sha256: str) -> dict[str, str] | None:
+        """Files of an answer that the same weights gave before; None where one is missing, or is to be replaced."""
         target = self.output_dir / f"{name}.json"
-        masks = [target.with_name(f"{Path(name).name}_mask.{suffix}") for suffix in ("png", "nii.gz")]
-        mask = next((path for path in masks if path.is_file()), None)
-        if self.overwrite or mask is None or not target.is_file():
+        beside = [target.with_name(f"{Path(name).name}_{of}") for of in ("mask.png", "mask.nii.gz", "seg.dcm")]
+        there = {path.name.partition(".")[0].rpartition("_")[2]: str(path) for path in beside if path.is_file()}
+        wanted = {"mask", "seg"} if self.dicom_seg and is_series(Path(source)) else {"mask"}
+        if self.overwrite or not target.is_file() or not wanted <= there.keys():
             return None
         try:
             same = json.loads(target.read_text())["model"]["sha256"] == weights_sha256
         except (ValueError, KeyError, TypeError):
             same = False
-        return {"json": str(target), "mask": str(mask)} if same else None
+        return {"json": str(target), **{kind: there[kind] for kind in sorted(wanted)}} if same else None
 
     def update_index(self, entries: Mapping[str, Any]) -> None:
         """Add entries to `index.json`, which says for every input where its answer is, or why there is none."""
@@ -103,3 +123,12 @@ class PredictionWriter:
         except (OSError, ValueError):  # none yet, or a damaged one
             before = {}
         write_json(path, {**before, **entries})
+
+
+def is_series(source: Path) -> bool:
+    """Whether a scan is a DICOM file, or a folder of them."""
+    return source.is_dir() or is_dicom(source)
+
+
+def _write(file: BinaryIO, content: bytes) -> None:
+    file.write(content)

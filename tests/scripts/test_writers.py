@@ -10,6 +10,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
+from hostile.dicoms import mr_dataset, written
 from monai.data import MetaTensor
 from PIL import Image
 
@@ -125,3 +126,22 @@ def test_the_index_keeps_what_earlier_runs_wrote(tmp_path: Path) -> None:
     writer.update_index({"b.png": {"json": "b.json"}, "c.png": {"json": "c.json"}})
     index = json.loads((tmp_path / "index.json").read_text())
     assert index == {f"{name}.png": {"json": f"{name}.json"} for name in "abc"}
+
+
+def test_a_dicom_seg_is_written_of_a_series_alone_and_known_the_next_time(tmp_path: Path) -> None:
+    data = {"version": "1.2.3", "sha256": "ab" * 32}
+    (tmp_path / "series").mkdir()
+    dataset = mr_dataset(np.full((6, 5), 9, np.uint16), StudyInstanceUID="1.2.3.4", FrameOfReferenceUID="1.2.3.5")
+    (tmp_path / "series" / "1").write_bytes(written(dataset))
+    found = answer((6, 5, 1), source=str(tmp_path / "series"))
+    found["result"]["model"] = data
+    write = PredictionWriter(tmp_path / "out", dicom_seg=True)
+    files = write(found)
+    assert set(files) == {"json", "mask", "seg"} and Path(files["seg"]).name == "series_seg.dcm"
+    assert write.done_before("series", tmp_path / "series", "ab" * 32) == files
+    Path(files["seg"]).unlink()
+    assert write.done_before("series", tmp_path / "series", "ab" * 32) is None
+    volume = answer()
+    volume["result"]["model"] = data
+    assert set(write(volume)) == {"json", "mask"}
+    assert write.done_before("scan", "in/scan.nii.gz", "ab" * 32) is not None

@@ -1,0 +1,131 @@
+"""A mask as DICOM Segmentation that refers to the series it was drawn on, written by highdicom.
+
+Reference: DICOM PS3.3, A.51 (Segmentation IOD) and C.8.20 (its modules).
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .dicom import DicomError, Frame, read_series
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+__all__ = ["segmentation_of"]
+
+MAKER, PRODUCT = "Research use only", "Brain MRI tumor segmentation and classification"
+REFERRED = ("FrameOfReferenceUID", "StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID")
+COPIED = (  # of the patient and study modules, which a series without names may lack
+    *("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "AccessionNumber", "StudyID"),
+    *("StudyDate", "StudyTime", "ReferringPhysicianName"),
+)
+
+
+def segmentation_of(source: Path, mask: np.ndarray, model: Mapping[str, Any]) -> bytes:
+    """Encode a mask of the whole tumour.
+
+    The same mask on the same series by the same weights has the same identifiers.
+
+    Args:
+        source: file, or folder of one series.
+        mask: (H, W, D) of 0 and 1 on the grid that `read_dicom` gives.
+        model: "version" and "sha256" of the weights.
+
+    Returns:
+        A DICOM file with one binary segment, "Tumor" (SCT 108369006, neoplasm, of the brain).
+
+    Raises:
+        DicomError: when highdicom is missing, or the series lacks what a segmentation must refer to.
+    """
+    try:
+        import highdicom
+    except ImportError:
+        raise DicomError("a DICOM SEG needs the package highdicom", "unsupported") from None
+    datasets, frames = read_series(source)
+    sources, planes = _in_order_of_the_files(datasets, frames, mask)
+    for dataset in sources:
+        _require_references(dataset)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of an empty mask, and of values in the file
+        made = highdicom.seg.Segmentation(
+            source_images=sources,
+            pixel_array=planes,
+            segmentation_type=highdicom.seg.SegmentationTypeValues.BINARY,
+            segment_descriptions=[_tumor(model)],
+            series_instance_uid=_identifier(sources, model, b"series"),
+            series_number=1000 + int(sources[0].get("SeriesNumber") or 0),
+            sop_instance_uid=_identifier(sources, model, planes.tobytes()),
+            instance_number=1,
+            manufacturer=MAKER,
+            manufacturer_model_name=PRODUCT,
+            software_versions=str(model["version"]),
+            device_serial_number=str(model["sha256"])[:16],
+            content_label="TUMOR",
+            content_description="Whole tumor, drawn by a network; research use only",
+        )
+        made.SeriesDescription = "Tumor segmentation, research use only"
+        buffer = BytesIO()
+        made.save_as(buffer)
+    return buffer.getvalue()
+
+
+def _in_order_of_the_files(
+    datasets: list[Dataset], frames: list[Frame], mask: np.ndarray
+) -> tuple[list[Dataset], np.ndarray]:
+    """Files to refer to, and planes (D, H, W) in their order: by position, or by frame where there is but one file."""
+    if mask.shape != (*frames[0].pixels.shape, len(frames)):
+        raise DicomError(f"a mask of shape {mask.shape} does not fit its {len(frames)} slices", "geometry")
+    planes = np.ascontiguousarray(np.moveaxis(mask, -1, 0)).astype(np.uint8)
+    if len(datasets) == len(frames):
+        return [datasets[frame.instance] for frame in frames], planes
+    if len(datasets) > 1 or "PerFrameFunctionalGroupsSequence" not in datasets[0]:
+        raise DicomError("its frames have no positions of their own that a DICOM SEG could refer to", "unsupported")
+    return datasets, planes[np.argsort([frame.number for frame in frames])]
+
+
+def _require_references(dataset: Dataset) -> None:
+    """Refuse a file that cannot be referred to; add empty what may be empty."""
+    absent = [keyword for keyword in REFERRED if not dataset.get(keyword)]
+    if absent:
+        raise DicomError(f"a DICOM SEG cannot refer to it: {absent[0]} is missing")
+    for keyword in COPIED:
+        if keyword not in dataset:
+            setattr(dataset, keyword, "")
+
+
+def _tumor(model: Mapping[str, Any]) -> Any:
+    """The one segment, in SNOMED CT's terms."""
+    import highdicom
+    from pydicom.sr.codedict import codes
+
+    return highdicom.seg.SegmentDescription(
+        segment_number=1,
+        segment_label="Tumor",
+        segmented_property_category=codes.SCT.MorphologicallyAbnormalStructure,
+        segmented_property_type=codes.SCT.Neoplasm,
+        anatomic_regions=[codes.SCT.Brain],
+        algorithm_type=highdicom.seg.SegmentAlgorithmTypeValues.AUTOMATIC,
+        algorithm_identification=highdicom.AlgorithmIdentificationSequence(
+            name=PRODUCT,
+            version=str(model["version"]),
+            family=codes.cid7162.ArtificialIntelligence,
+            parameters={"weights": str(model["sha256"])},
+        ),
+    )
+
+
+def _identifier(sources: list[Dataset], model: Mapping[str, Any], content: bytes) -> str:
+    """A UID made of what the answer was made of."""
+    import hashlib
+
+    from pydicom.uid import generate_uid
+
+    said = hashlib.sha256(content).hexdigest()
+    return str(generate_uid(entropy_srcs=[str(sources[0].SeriesInstanceUID), str(model["sha256"]), said]))
