@@ -45,6 +45,13 @@ def browser(session: nox.Session) -> None:
     run_suite(session, "test_browser.py")
 
 
+@nox.session
+def exports(session: nox.Session) -> None:
+    """Every format of export, and Triton's layout."""
+    session.install("-e", ".[dev]", "tritonclient", "protobuf", "grpcio")
+    session.run("pytest", "-m", "session or not session", "tests/bundle/test_export.py", *session.posargs)
+
+
 def run_suite(session: nox.Session, name: str, *packages: str) -> None:
     """A slow suite, in an environment of its own."""
     session.install("-e", ".[dev]", *packages)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from . import NOTICE, __version__, commands
 from .errors import reason_of
 from .presets import PRESETS
+from .runtimes import FORMATS
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -48,6 +49,7 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--dicom-seg", action="store_true", help="DICOM series: write NAME_seg.dcm as well")
     sub.add_argument("--batch-size", type=positive, default=8, help="slices a pass (default: 8)")
     sub.add_argument("--device", help="cpu, cuda, cuda:1, ... (default: the GPU if there is one)")
+    sub.add_argument("--runtime", choices=list(FORMATS), help="run the network as `export` wrote it")
 
     sub = command("pipeline", commands.pipeline, "Preprocess, train in three stages, evaluate.")
     sub.add_argument("--brats", metavar="DIR", required=True, help="folder of BraTS volumes")
@@ -100,6 +102,12 @@ def parser() -> argparse.ArgumentParser:
     )
     sub.add_argument("--gallery", metavar="DEMO", help="take the pictures of phantoms from this output of demo")
     sub.add_argument("--picture", metavar="FILE", action="append", default=[], help="add to the HTML page; repeatable")
+
+    sub = command("export", commands.export, "The network in another format, checked against the original.")
+    sub.add_argument("--format", choices=list(FORMATS), required=True)
+    sub.add_argument("--model", metavar="FILE", help="plain weights, which it is put beside (default: the bundle's)")
+    sub.add_argument("--network", choices=["cpu", "base", "large"], help="where no report beside the weights tells")
+    sub.add_argument("--triton", metavar="DIR", help="also lay it out in this model repository of Triton")
 
     sub = command("pack", commands.pack, "The bundle as a folder and a zip, for other tools.")
     sub.add_argument("--output", metavar="DIR", default="dist", help="default: dist")

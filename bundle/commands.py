@@ -26,7 +26,9 @@ def predict(options: argparse.Namespace) -> int:
     reasons = [f"{path}: no such file or folder" for path in missing]
     answered = 0
     if present:
-        predictor = Predictor(options.model, options.network, options.device, options.batch_size)
+        predictor = Predictor(
+            options.model, options.network, options.device, options.batch_size, runtime=options.runtime
+        )
         index = predict_files(predictor, present, options.output, options.overwrite, options.dicom_seg)
         reasons += [entry["error"] for entry in index.values() if "error" in entry]
         answered = sum("error" not in entry for entry in index.values())
@@ -122,6 +124,20 @@ def pack(options: argparse.Namespace) -> int:
 
     folder, archive = make(Path(options.output), options.weights_url)
     print(f"folder: {folder}\nzip:    {archive}\nsha256: {sha256(archive)}")
+    return 0
+
+
+def export(options: argparse.Namespace) -> int:
+    """Write the network in another format."""
+    from .export import export as make
+    from .export import write_triton_model
+    from .manifest import read_json
+    from .runtimes import note_beside
+
+    exported = make(options.format, options.model, options.network)
+    print(f"{exported}: logits differ by {read_json(note_beside(exported))['largest_difference']:.1g} at most")
+    if options.triton:
+        print(f"Triton: {write_triton_model(options.format, exported, Path(options.triton))}")
     return 0
 
 

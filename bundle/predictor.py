@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Predictor", "predict_files"]
 
+NOT_ASKED = "run by an exported network: whether the scan is like those that it was trained on was not asked"
+
 
 class Predictor:
     """Answer both questions about a scan, with one pass of each slice through the network.
@@ -29,9 +31,11 @@ class Predictor:
         batch_size: slices a pass.
         root: the bundle's folder.
         intake: the door that scans come in by, with its limits; by default one for the user's own files.
+        runtime: run the network as `export` wrote it (`runtimes.FORMATS`); it knows neither maps nor uncertainty, nor
+            what is familiar to it.
 
     Raises:
-        UserError: when there are no weights, or they do not fit.
+        UserError: when there are no weights, or they do not fit, or are not exported.
     """
 
     PARTS = (
@@ -54,6 +58,7 @@ class Predictor:
         batch_size: int = 8,
         root: Path = BUNDLE_ROOT,
         intake: Intake | None = None,
+        runtime: str | None = None,
     ) -> None:
         self.root, self.model_path = root, find_weights(model, root)
         overrides: dict[str, Any] = {"model_path": str(self.model_path), "batch_size": batch_size}
@@ -67,6 +72,11 @@ class Predictor:
             reason = reason_of(error)
             raise (UserError(reason) if reason else error) from None
         self.network = self.parts["loaded"].eval()
+        self.exported = None
+        if runtime:
+            from .runtimes import load_exported
+
+            self.exported = load_exported(runtime, self.model_path)
 
     def predict(
         self,
@@ -113,12 +123,19 @@ class Predictor:
         except Exception as error:
             reason = reason_of(error)
             raise (UserError(reason) if reason else error) from None
-        network = self.parts["inspected"](self.network, with_map=with_map, samples=samples)
-        data["planes"] = network.planes
+        network = self.exported
+        if network is None:
+            network = self.parts["inspected"](self.network, with_map=with_map, samples=samples)
+            data["planes"] = network.planes
+        elif with_map or samples:
+            raise UserError("an exported network knows neither maps nor uncertainty")
         with torch.inference_mode():
             batch = data["image"].as_tensor()[None].to(self.parts["device"])  # (1, C, H, W, D)
             data["pred"] = self.parts["inferer"](batch, network)[0]
-        return dict(self.parts["postprocessing"](data))
+        answer = dict(self.parts["postprocessing"](data))
+        if self.exported is not None:
+            answer["result"]["flags"].append(NOT_ASKED)
+        return answer
 
     def describe(self) -> dict[str, Any]:
         """Which weights answer: version and hash, modalities, thresholds with evidence, scores of their report."""

@@ -6,10 +6,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from monai.transforms import Compose
 
 from bundle.phantoms import write_images, write_volumes
-from scripts.augmentation import KeepBackgroundd, RandInvertContrastd, RandOwnStatisticsd
+from scripts.augmentation import KeepBackgroundd, RandFakeSkulld, RandInvertContrastd, RandOwnStatisticsd
 from scripts.configs import parts
 from scripts.datalists import gather_cases
 from scripts.sampling import Draw, SliceDataset
@@ -152,3 +154,29 @@ def test_style_augmentation_can_be_switched_off(slices: SliceDataset) -> None:
 
 def test_train_size_is_the_side_of_the_crop(slices: SliceDataset) -> None:
     assert draws(slices, configured(slices, train_size=128))[0]["image"].shape == (1, 128, 128)
+
+
+def test_a_skull_goes_around_a_masked_brain_and_changes_no_mask(slices: SliceDataset) -> None:
+    transform = RandFakeSkulld("image", prob=1.0)
+    transform.set_random_state(seed=0)
+    for item in (slices[Draw(0, index, index)] for index in range(len(slices))):
+        skulled = transform(item)
+        before, after = (torch.as_tensor(found["foreground"]) > 0 for found in (item, skulled))
+        if "mask" not in item:
+            assert skulled["image"] is item["image"] and torch.equal(before, after)
+            continue
+        assert torch.equal(torch.as_tensor(skulled["mask"]), torch.as_tensor(item["mask"]))
+        assert after.sum() > before.sum() and bool((after | ~before).all())
+        head = torch.as_tensor(skulled["image"])[after.expand_as(torch.as_tensor(skulled["image"]))]
+        assert abs(float(head.mean())) < 0.05 and abs(float(head.std()) - 1) < 0.1  # as a picture with a skull would be
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 10_000))
+def test_bent_histograms_keep_background_and_range(slices: SliceDataset, seed: int) -> None:
+    transform = configured(slices, shifted_histograms=1.0)
+    transform.set_random_state(seed=seed)
+    item = transform(slices[Draw(0, seed, seed % len(slices))])
+    image = torch.as_tensor(item["image"])
+    assert bool(torch.isfinite(image).all()) and float(image.max()) <= BRIGHTEST
+    assert bool(((image == BACKGROUND) | (image >= DARKEST)).all())

@@ -1,0 +1,107 @@
+"""The network in other formats: run as the bundle's own is, (B, C, H, W) in, packed logits (B, K, H, W) out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .errors import UserError
+from .manifest import read_json, sha256
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    Network = Callable[[Tensor], Tensor]
+
+__all__ = ["FORMATS", "exported_beside", "load_exported", "note_beside"]
+
+FORMATS = {"ts": "TorchScript", "pt2": "torch.export", "onnx": "ONNX Runtime", "openvino": "OpenVINO"}
+SUFFIXES = {"ts": ".ts", "pt2": ".pt2", "onnx": ".onnx", "openvino": ".xml"}
+
+
+def exported_beside(weights: Path, name: str) -> Path:
+    """Where the network of these weights lies in a format."""
+    return weights.with_suffix(SUFFIXES[name])
+
+
+def note_beside(exported: Path) -> Path:
+    """What is known of an exported network: which weights it was made from, and how far its answers differ."""
+    return exported.with_name(f"{exported.name}.json")
+
+
+def load_exported(name: str, weights: Path) -> Network:
+    """The network of these weights in another format.
+
+    Args:
+        name: one of `FORMATS`.
+        weights: that it was exported from; it lies beside them.
+
+    Raises:
+        UserError: when it is not there, or was made from other weights, or what runs it is missing.
+    """
+    path = exported_beside(weights, name)
+    if not path.is_file() or not note_beside(path).is_file():
+        raise UserError(f"{path}: not there; make it first (python -m bundle export --format {name})")
+    note = read_json(note_beside(path))
+    if note.get("weights_sha256") != sha256(weights) or note.get("sha256") != sha256(path):
+        raise UserError(f"{path}: made from other weights than {weights.name}; export it again")
+    return open_exported(name, path)
+
+
+def open_exported(name: str, path: Path) -> Network:
+    """Open a file in a format, for the CPU."""
+    opened: Network
+    try:
+        opened = OPENERS[name](path)
+    except ImportError as error:
+        raise UserError(f"{FORMATS[name]} needs the package {error.name}") from None
+    return opened
+
+
+def _torchscript(path: Path) -> Network:
+    import torch
+
+    network: Network = torch.jit.load(str(path), map_location="cpu").eval()
+    return network
+
+
+def _torch_export(path: Path) -> Network:
+    import torch
+
+    network: Network = torch.export.load(str(path)).module()
+    return network
+
+
+def _onnx(path: Path) -> Network:
+    import onnxruntime
+    import torch
+
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+
+    def network(image: Tensor) -> Tensor:
+        return torch.from_numpy(session.run(None, {"image": image.cpu().numpy()})[0])
+
+    return network
+
+
+def _openvino(path: Path) -> Network:
+    import openvino
+    import torch
+
+    core = openvino.Core()
+    precise = {"INFERENCE_PRECISION_HINT": "f32"}  # the default may compute in fewer bits
+    compiled = core.compile_model(str(path), "CPU", precise)
+
+    def network(image: Tensor) -> Tensor:
+        return torch.from_numpy(compiled(image.cpu().numpy())[0].copy())
+
+    return network
+
+
+OPENERS: dict[str, Callable[[Path], Network]] = {
+    "ts": _torchscript,
+    "pt2": _torch_export,
+    "onnx": _onnx,
+    "openvino": _openvino,
+}
