@@ -47,9 +47,10 @@ def browser(session: nox.Session) -> None:
 
 @nox.session
 def exports(session: nox.Session) -> None:
-    """Every format of export, and Triton's layout."""
+    """Every format of export, Triton's layout, and all gates of a model zoo on the packed folder."""
     session.install("-e", ".[dev]", "tritonclient", "protobuf", "grpcio")
-    session.run("pytest", "-m", "session or not session", "tests/bundle/test_export.py", *session.posargs)
+    files = ("tests/bundle/test_export.py", "tests/bundle/test_verify.py")
+    session.run("pytest", "-m", "session or not session", *files, *session.posargs)
 
 
 def run_suite(session: nox.Session, name: str, *packages: str) -> None:

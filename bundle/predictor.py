@@ -193,7 +193,7 @@ def predict_files(
     from tqdm import tqdm
 
     output_dir = Path(output_dir)
-    settings = {"dataset_dir": [str(path) for path in paths], "output_dir": str(output_dir)}
+    settings: dict[str, Any] = {"dataset_dir": [str(path) for path in paths], "output_dir": str(output_dir)}
     settings |= {"overwrite": overwrite, "dicom_seg": dicom_seg}
     try:
         parts = parse("inference.yaml", ["dataset#data", "writer"], predictor.root, **settings)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +56,7 @@ def verify(folder: Path, schema: Path | None = None) -> Iterator[Verdict]:
         schema: file of the metadata's schema, which is fetched from elsewhere and not part of the bundle.
     """
     quieten()
+    logging.getLogger("monai.bundle.scripts").setLevel(logging.WARNING)
     make_importable(folder)
     for name, gate in GATES.items():
         try:
@@ -151,13 +155,36 @@ def properties(folder: Path, _: Path | None) -> None:
     from PIL import Image
 
     with tempfile.TemporaryDirectory() as place:
-        Image.fromarray(np.zeros((64, 64), dtype=np.uint8)).save(Path(place) / "scan.png")
-        workflow = load_workflow(["inference.yaml"], folder, workflow_type="infer", dataset_dir=place, output_dir=place)
-        with trusting():
-            workflow.initialize()
-            absent = workflow.check_properties()
+        scan = Path(place) / "scan.png"
+        Image.fromarray(np.zeros((64, 64), dtype=np.uint8)).save(scan)
+        settings = {"dataset_dir": str(scan), "output_dir": f"{place}/answers"}
+        absent = _absent(load_workflow(["inference.yaml"], folder, workflow_type="infer", **settings))
     if absent:
         raise GateError(f"inference.yaml lacks {', '.join(absent)}")
+
+
+def training(folder: Path, _: Path | None) -> None:
+    """From files of random heads to trained weights that are scored and answer, by the bundle's own workflows."""
+    from .phantoms import write_images, write_volumes
+
+    with tempfile.TemporaryDirectory() as place, redirect_stdout(StringIO()), redirect_stderr(StringIO()):
+        write_volumes(Path(place) / "brats", 3, slices=10, side=96)
+        write_images(Path(place) / "kaggle", 6)
+        data, trained = {"dataset_dir": f"{place}/data", "folds": 3}, f"{place}/trained"
+        sources = {"brats_dir": f"{place}/brats", "kaggle_dir": f"{place}/kaggle"}
+        _run("preprocessing", ["preprocess.yaml"], folder, **data, **sources)
+        short = {"dataset_dir": data["dataset_dir"], "max_epochs": 1, "samples_per_epoch": 16, "num_workers": 0}
+        joint = {"kinds": ["volume", "image"], "do_cls": True}
+        workflow = load_workflow(["train.yaml"], folder, workflow_type="train", **short, output_dir=trained, **joint)
+        if absent := _absent(workflow):
+            raise GateError(f"train.yaml lacks {', '.join(absent)}")
+        _run("training", ["train.yaml"], folder, **short, output_dir=trained, **joint)
+        scored = {"dataset_dir": data["dataset_dir"], "model_path": f"{trained}/model.pt"}
+        _run("evaluating", ["train.yaml", "evaluate.yaml"], folder, **scored, output_dir=f"{place}/scores")
+        answers = {"model_path": f"{trained}/model.pt", "output_dir": f"{place}/answers"}
+        _run("run", ["inference.yaml"], folder, dataset_dir=f"{place}/kaggle/yes", **answers)
+        if not list((Path(place) / "answers").glob("*.json")):
+            raise GateError("inference.yaml left no answer")
 
 
 def inference(folder: Path, _: Path | None) -> None:
@@ -182,6 +209,22 @@ def inference(folder: Path, _: Path | None) -> None:
             raise GateError(f"pred has the shape {tuple(mask.shape)}, the scan {shape}")
         if not 0 <= result["tumor_probability"] <= 1:
             raise GateError(f"the probability is {result['tumor_probability']}")
+
+
+def _run(run_id: str, configs: list[str], folder: Path, **settings: Any) -> None:
+    workflow = load_workflow(configs, folder, **settings)
+    workflow.run_id = run_id
+    with trusting():
+        workflow.initialize()
+        workflow.run()
+        workflow.finalize()
+
+
+def _absent(workflow: Any) -> list[str]:
+    """What MONAI looks for in a workflow of its type and does not find."""
+    with trusting():
+        workflow.initialize()
+        return list(workflow.check_properties() or [])
 
 
 def _files(folder: Path) -> dict[str, str]:
@@ -211,4 +254,5 @@ GATES: dict[str, Callable[[Path, Path | None], None]] = {
     "TorchScript": torchscript,
     "properties": properties,
     "inference on random files": inference,
+    "training on random files": training,
 }

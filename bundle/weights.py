@@ -15,6 +15,7 @@ from .manifest import read_json, sha256, write_json
 
 __all__ = ["find_weights", "headline", "release", "report_beside", "trained_as"]
 
+PINNED = {"monai": "monai", "pytorch": "torch", "numpy": "numpy"}  # by the metadata's own names
 FAMILIAR = 0.99  # of the scans of one kind that were left out: so many are called familiar
 
 
@@ -105,4 +106,16 @@ def release(trained: Path, report: Mapping[str, Any], models: Path) -> None:
     metadata = models.resolve().parent / "configs" / "metadata.json"
     if metadata.is_file():
         noted = {**read_json(metadata), "weights_sha256": {"models/model.pt": model["sha256"]}}
-        metadata.write_text(json.dumps(noted, indent=4) + "\n")
+        metadata.write_text(json.dumps(with_installed_versions(noted), indent=4) + "\n")
+
+
+def with_installed_versions(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """A bundle's metadata with the versions that are installed here, which are those that were tested together."""
+    from importlib.metadata import version
+
+    def installed(package: str) -> str:
+        return version(package).partition("+")[0]
+
+    fixed = {f"{name}_version": installed(package) for name, package in PINNED.items()}
+    required = {package: installed(package) for package in metadata["required_packages_version"]}
+    return {**metadata, **fixed, "required_packages_version": required}
