@@ -207,8 +207,17 @@ def inference(folder: Path, _: Path | None) -> None:
             raise GateError(f"pred holds {sorted(values)}, which its channel_def does not name")
         if tuple(mask.shape[1 : 1 + len(shape)]) != shape:
             raise GateError(f"pred has the shape {tuple(mask.shape)}, the scan {shape}")
-        if not 0 <= result["tumor_probability"] <= 1:
-            raise GateError(f"the probability is {result['tumor_probability']}")
+        if absent := described.keys() - found.keys():
+            raise GateError(f"the metadata describe outputs that are not there: {', '.join(sorted(absent))}")
+        classes = found["probabilities"].tolist()
+        low, high = described["probabilities"]["value_range"]
+        if (
+            len(classes) != described["probabilities"]["num_channels"]
+            or not low <= min(classes) <= max(classes) <= high
+        ):
+            raise GateError(f"probabilities are {classes}")
+        if abs(classes[1] - result["tumor_probability"]) > 1e-6:
+            raise GateError(f"probabilities are {classes}, the result says {result['tumor_probability']}")
 
 
 def _run(run_id: str, configs: list[str], folder: Path, **settings: Any) -> None:

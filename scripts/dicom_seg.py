@@ -5,8 +5,9 @@ Reference: DICOM PS3.3, A.51 (Segmentation IOD) and C.8.20 (its modules).
 
 from __future__ import annotations
 
+import hashlib
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,7 @@ from .dicom import DicomError, Frame, read_series
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-__all__ = ["segmentation_of"]
+__all__ = ["MAKER", "PRODUCT", "identifier", "referable", "segmentation_of"]
 
 MAKER, PRODUCT = "Research use only", "Brain MRI tumor segmentation and classification"
 REFERRED = ("FrameOfReferenceUID", "StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID")
@@ -51,22 +52,23 @@ def segmentation_of(source: Path, mask: np.ndarray, model: Mapping[str, Any]) ->
     datasets, frames = read_series(source)
     sources, planes = _in_order_of_the_files(datasets, frames, mask)
     for dataset in sources:
-        _require_references(dataset)
+        referable(dataset)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of an empty mask, and of values in the file
+        warnings.simplefilter("ignore")  # of values in the file
         made = highdicom.seg.Segmentation(
             source_images=sources,
             pixel_array=planes,
             segmentation_type=highdicom.seg.SegmentationTypeValues.BINARY,
             segment_descriptions=[_tumor(model)],
-            series_instance_uid=_identifier(sources, model, b"series"),
+            series_instance_uid=identifier(sources, model, b"series"),
             series_number=1000 + int(sources[0].get("SeriesNumber") or 0),
-            sop_instance_uid=_identifier(sources, model, planes.tobytes()),
+            sop_instance_uid=identifier(sources, model, planes.tobytes()),
             instance_number=1,
             manufacturer=MAKER,
             manufacturer_model_name=PRODUCT,
             software_versions=str(model["version"]),
             device_serial_number=str(model["sha256"])[:16],
+            omit_empty_frames=bool(planes.any()),
             content_label="TUMOR",
             content_description="Whole tumor, drawn by a network; research use only",
         )
@@ -90,11 +92,15 @@ def _in_order_of_the_files(
     return datasets, planes[np.argsort([frame.number for frame in frames])]
 
 
-def _require_references(dataset: Dataset) -> None:
-    """Refuse a file that cannot be referred to; add empty what may be empty."""
+def referable(dataset: Dataset) -> None:
+    """Refuse a file that cannot be referred to; add empty what may be empty.
+
+    Raises:
+        DicomError: naming what is missing.
+    """
     absent = [keyword for keyword in REFERRED if not dataset.get(keyword)]
     if absent:
-        raise DicomError(f"a DICOM SEG cannot refer to it: {absent[0]} is missing")
+        raise DicomError(f"no DICOM object can refer to it: {absent[0]} is missing")
     for keyword in COPIED:
         if keyword not in dataset:
             setattr(dataset, keyword, "")
@@ -121,11 +127,13 @@ def _tumor(model: Mapping[str, Any]) -> Any:
     )
 
 
-def _identifier(sources: list[Dataset], model: Mapping[str, Any], content: bytes) -> str:
-    """A UID made of what the answer was made of."""
-    import hashlib
-
+def identifier(sources: Sequence[Dataset], model: Mapping[str, Any], content: bytes) -> str:
+    """A UID made of what an answer was made of: the series, the weights, and what they said."""
     from pydicom.uid import generate_uid
 
     said = hashlib.sha256(content).hexdigest()
-    return str(generate_uid(entropy_srcs=[str(sources[0].SeriesInstanceUID), str(model["sha256"]), said]))
+    return str(
+        generate_uid(
+            entropy_srcs=[*(str(dataset.SeriesInstanceUID) for dataset in sources[:1]), str(model["sha256"]), said]
+        )
+    )

@@ -100,6 +100,8 @@ def smoothed(logits: np.ndarray, sigma: float) -> np.ndarray:
 class SummarizeAnswerd(MapTransform):
     """Put the answer into `result`, a dict of plain JSON; MONAI Label shows it to its clients as parameters.
 
+    MONAI Deploy reads `probabilities`: (2,), of no tumour and of a tumour, zeros where there is no answer.
+
     Args:
         keys: the mask on the input's own grid, (1, H, W, D) of 0 and 1.
         decision: temperature, thresholds and the volume rule.
@@ -128,6 +130,8 @@ class SummarizeAnswerd(MapTransform):
                 if self.familiarity.unfamiliar(d["slice_distances"], kind):
                     answer["flags"].append(UNFAMILIAR)
             d["result"] = {**d.get("result", {}), **answer}
+            tumor = answer["tumor_probability"]
+            d["probabilities"] = torch.tensor([0.0, 0.0] if tumor is None else [1.0 - tumor, tumor])
         return d
 
     def summarize(

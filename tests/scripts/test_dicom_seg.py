@@ -94,8 +94,8 @@ def test_the_validator_finds_no_error(tmp_path: Path, drawn: str) -> None:
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"FrameOfReferenceUID": ""}, "a DICOM SEG cannot refer to it: FrameOfReferenceUID is missing"),
-        ({"StudyInstanceUID": ""}, "a DICOM SEG cannot refer to it: StudyInstanceUID is missing"),
+        ({"FrameOfReferenceUID": ""}, "no DICOM object can refer to it: FrameOfReferenceUID is missing"),
+        ({"StudyInstanceUID": ""}, "no DICOM object can refer to it: StudyInstanceUID is missing"),
     ],
 )
 def test_a_series_that_cannot_be_referred_to_is_refused(tmp_path: Path, changes: dict[str, str], reason: str) -> None:

@@ -1,0 +1,153 @@
+"""An answer as DICOM Structured Report: probability, state and volume, after TID 1500, written by highdicom.
+
+Reference: DICOM PS3.16, TID 1500 (measurement report), TID 1411 (volumetric ROI), TID 1501 (measurement group).
+"""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Mapping
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .dicom import DicomError, read_series
+from .dicom_seg import MAKER, PRODUCT, identifier, referable
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+__all__ = ["report_of"]
+
+OWN = "99BRAINMRI"  # coding scheme of what no standard names
+STATES = {
+    "tumor": "Tumor pattern",
+    "uncertain": "Uncertain: review",
+    "no_tumor": "No tumor detected",
+    "no_answer": "No answer",
+}
+
+
+def report_of(source: Path, segmentation: bytes, result: Mapping[str, Any]) -> bytes:
+    """Encode an answer; where a tumour is outlined, its volume refers to the outline.
+
+    Args:
+        source: file, or folder of the series.
+        segmentation: of the same answer, see `segmentation_of`.
+        result: with tumor_probability, state, threshold, volume_ml and model.
+
+    Returns:
+        A DICOM file: a Comprehensive 3D SR that says which weights measured.
+
+    Raises:
+        DicomError: when highdicom is missing, or the series lacks what a report must refer to.
+    """
+    try:
+        import highdicom
+    except ImportError:
+        raise DicomError("a DICOM SR needs the package highdicom", "unsupported") from None
+    sources = read_series(source)[0]
+    for dataset in sources:
+        referable(dataset)
+    model, said = result["model"], json.dumps(result, sort_keys=True).encode()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of values in the file
+        drawn = highdicom.seg.segread(BytesIO(segmentation))
+        groups = [_whole(sources, result), *([_outline(drawn, result)] if drawn.pixel_array.any() else [])]
+        content = highdicom.sr.MeasurementReport(
+            observation_context=_observer(sources, model),
+            procedure_reported=_coded("44136-0", "LN", "MR unspecified body region"),
+            imaging_measurements=groups,
+            referenced_images=sources,
+        )
+        made = highdicom.sr.Comprehensive3DSR(
+            evidence=[*sources, drawn],
+            content=content,
+            series_instance_uid=identifier(sources, model, b"report series"),
+            series_number=2000 + int(sources[0].get("SeriesNumber") or 0),
+            sop_instance_uid=identifier(sources, model, said),
+            instance_number=1,
+            manufacturer=MAKER,
+            is_complete=True,
+            is_verified=False,
+        )
+        made.SeriesDescription = "Tumor report, research use only"
+        buffer = BytesIO()
+        made.save_as(buffer)
+    return buffer.getvalue()
+
+
+def _whole(sources: list[Dataset], result: Mapping[str, Any]) -> Any:
+    """What is said of the series: probability and state, and how many millilitres are outlined."""
+    import highdicom
+
+    found, unit = [], _coded("1", "UCUM", "no units")
+    if result["tumor_probability"] is not None:
+        named = _coded("TUMOR-PROBABILITY", OWN, "Probability that a tumor is shown")
+        found.append(_measured(named, result["tumor_probability"], unit, result))
+        threshold = _coded("OPERATING-POINT", OWN, "Probability from which a tumor counts as detected")
+        found.append(_measured(threshold, result["threshold"], unit, result))
+    state = _coded(result["state"].upper().replace("_", "-"), OWN, STATES[result["state"]])
+    return highdicom.sr.MeasurementsAndQualitativeEvaluations(
+        tracking_identifier=highdicom.sr.TrackingIdentifier(
+            uid=identifier(sources, result["model"], b"whole"), identifier="whole series"
+        ),
+        measurements=found,
+        qualitative_evaluations=[
+            highdicom.sr.QualitativeEvaluation(name=_coded("STATE", OWN, "Answer of the network"), value=state)
+        ],
+    )
+
+
+def _outline(drawn: Any, result: Mapping[str, Any]) -> Any:
+    """What is said of the outlined tumour."""
+    import highdicom
+    from pydicom.sr.codedict import codes
+
+    series = drawn.ReferencedSeriesSequence[0].SeriesInstanceUID
+    volume = [result["volume_ml"]] if result.get("volume_ml") is not None else []
+    milliliter = _coded("mL", "UCUM", "milliliter")
+    return highdicom.sr.VolumetricROIMeasurementsAndQualitativeEvaluations(
+        tracking_identifier=highdicom.sr.TrackingIdentifier(
+            uid=identifier([drawn], result["model"], b"outline"), identifier="whole tumor"
+        ),
+        referenced_segment=highdicom.sr.ReferencedSegment(
+            sop_class_uid=drawn.SOPClassUID,
+            sop_instance_uid=drawn.SOPInstanceUID,
+            segment_number=1,
+            source_series=highdicom.sr.SourceSeriesForSegmentation(series),
+        ),
+        finding_type=codes.SCT.Neoplasm,
+        finding_sites=[highdicom.sr.FindingSite(codes.SCT.Brain)],
+        measurements=[_measured(codes.SCT.Volume, value, milliliter, result) for value in volume],
+    )
+
+
+def _measured(name: Any, value: float, unit: Any, result: Mapping[str, Any]) -> Any:
+    """One number with the weights that it comes from."""
+    import highdicom
+
+    model = result["model"]
+    algorithm = highdicom.sr.AlgorithmIdentification(
+        name=PRODUCT, version=str(model["version"]), parameters=[f"weights SHA-256 {model['sha256']}"]
+    )
+    return highdicom.sr.Measurement(name=name, value=value, unit=unit, algorithm_id=algorithm)
+
+
+def _observer(sources: list[Dataset], model: Mapping[str, Any]) -> Any:
+    """A device, not a person."""
+    import highdicom
+    from pydicom.sr.codedict import codes
+
+    device = highdicom.sr.DeviceObserverIdentifyingAttributes(
+        uid=identifier([], model, b"device"), name=PRODUCT, manufacturer_name=MAKER, serial_number=model["sha256"][:16]
+    )
+    observer = highdicom.sr.ObserverContext(observer_type=codes.DCM.Device, observer_identifying_attributes=device)
+    return highdicom.sr.ObservationContext(observer_device_context=observer)
+
+
+def _coded(value: str, scheme: str, meaning: str) -> Any:
+    import highdicom
+
+    return highdicom.sr.CodedConcept(value, scheme, meaning)
