@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = ["BUNDLE_ROOT", "load_workflow", "parse", "run_workflow", "torch_device"]
 
-BUNDLE_ROOT = Path(__file__).resolve().parent.parent
+HERE = Path(__file__).resolve().parent
+BUNDLE_ROOT = HERE / "packed" if (HERE / "packed").is_dir() else HERE.parent  # a wheel holds it, a repository is it
 
 
 def make_importable(root: Path) -> None:

@@ -92,6 +92,7 @@ READ_BY_MONAI = {"imports", "run", "initialize", "finalize", "training", "evalua
 READ_BY_MONAI |= {"calibrating", "auditing", "familiarizing", "summarizing"}
 READ_BY_MONAI |= {"save_execute_config"}  # with --tracking
 READ_BY_THE_PREDICTOR = {"inspected"}
+READ_BY_DEPLOY = {"dicom_segmentation", "dicom_report"}
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
@@ -99,7 +100,9 @@ def test_every_key_is_read_by_something(path: Path) -> None:
     texts = "\n".join(str(value) for config in CONFIGS for value in values_of(yaml.safe_load(config.read_text())))
     for key in yaml.safe_load(path.read_text()):
         top = key.lstrip("+").split("#")[0]
-        assert top in READ_BY_MONAI | READ_BY_THE_PREDICTOR or f"@{top}" in texts, f"nothing reads '{key}'"
+        assert top in READ_BY_MONAI | READ_BY_THE_PREDICTOR | READ_BY_DEPLOY or f"@{top}" in texts, (
+            f"nothing reads '{key}'"
+        )
 
 
 def test_continuous_integration_calls_the_readmes_test_command() -> None:

@@ -73,7 +73,7 @@ def test_probability_threshold_and_volume_are_in_it(series: Path) -> None:
         "Probability from which a tumor counts as detected": (0.4, "1"),
         "Volume": (1.25, "mL"),
     }
-    text = str(highdicom.sr.srread(BytesIO(content)))
+    text = highdicom.sr.srread(BytesIO(content)).to_json()
     assert "Tumor pattern" in text and "1.2.3" in text and "ab" * 32 in text
 
 

@@ -1,0 +1,48 @@
+"""A MONAI Deploy application: a study in, a DICOM SEG and a DICOM SR of its FLAIR series out.
+
+    python bundle/deploy/app.py -i STUDY -o ANSWERS -m BUNDLE            # the packed folder
+    python bundle/deploy/app.py -i STUDY -o ANSWERS -m BUNDLE/models/model.ts
+
+It stands alone: MONAI Deploy packs this folder and a bundle, and nothing else. See docs/ecosystem.md.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+from pathlib import Path
+
+from monai.deploy.conditions import CountCondition
+from monai.deploy.core import Application
+from monai.deploy.operators import DICOMDataLoaderOperator, DICOMSeriesSelectorOperator
+from operators import BundleOperator, WriteFilesOperator
+
+SERIES = os.environ.get("SERIES_DESCRIPTION", "(?i).*flair.*")  # which series of a study
+RULES = {"selections": [{"name": "FLAIR", "conditions": {"Modality": "(?i)MR", "SeriesDescription": SERIES}}]}
+
+
+class BrainTumorApp(Application):
+    """Load a study, choose a series, answer, write."""
+
+    def compose(self) -> None:
+        """Connect the operators."""
+        context = Application.init_app_context(self.argv)
+        model, inputs, outputs = Path(context.model_path), Path(context.input_path), Path(context.output_path)
+        load = DICOMDataLoaderOperator(self, CountCondition(self, 1), input_folder=inputs, name="load")
+        select = DICOMSeriesSelectorOperator(self, rules=json.dumps(RULES), name="select")
+        answer = BundleOperator(self, model=model, name="answer")
+        write = WriteFilesOperator(self, folder=outputs, name="write")
+        self.add_flow(load, select, {("dicom_study_list", "dicom_study_list")})
+        self.add_flow(select, answer, {("study_selected_series_list", "study_selected_series_list")})
+        self.add_flow(answer, write, {("files", "files")})
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.WARNING)
+    try:
+        BrainTumorApp().run()
+    except (ValueError, OSError) as error:  # bad input, in one line
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)

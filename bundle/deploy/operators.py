@@ -1,0 +1,147 @@
+"""Operators around the bundle's own parts, which are read from its inference config and from nowhere else."""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from monai.deploy.core import Fragment, Operator, OperatorSpec
+
+__all__ = ["BundleOperator", "WriteFilesOperator", "bundle_folder"]
+
+PARTS = ("preprocessing", "inferer", "postprocessing", "dicom_segmentation", "dicom_report")
+
+
+class BundleOperator(Operator):
+    """Ask the bundle about the selected series.
+
+    The stock chain cannot read a series of one instance and swaps the two spacings of non-square pixels, so the series
+    is read by the bundle's own reader, as everywhere else.
+
+    Args:
+        fragment: the application.
+        model: a packed bundle, a folder that holds one, or a model.ts in its models/.
+
+    Named input:
+        study_selected_series_list: of the series selector; the first series is answered.
+
+    Named output:
+        files: name -> content: tumor_seg.dcm, tumor_sr.dcm, answer.json.
+    """
+
+    def __init__(self, fragment: Fragment, *args: Any, model: Path, **kwargs: Any) -> None:
+        self.model, self.root = model, bundle_folder(model)
+        super().__init__(fragment, *args, **kwargs)
+
+    def setup(self, spec: OperatorSpec) -> None:
+        """Name the ports."""
+        spec.input("study_selected_series_list")
+        spec.output("files")
+
+    def compute(self, op_input: Any, op_output: Any, context: Any) -> None:
+        """Answer the first selected series.
+
+        Raises:
+            ValueError: when there is none, or it cannot be read; one line.
+        """
+        selected = [one for study in op_input.receive("study_selected_series_list") for one in study.selected_series]
+        if not selected:
+            raise ValueError("the study holds no MR series whose description matches SERIES_DESCRIPTION")
+        instances = [instance.get_native_sop_instance() for instance in selected[0].series.get_sop_instances()]
+        with tempfile.TemporaryDirectory() as place:
+            link_all((Path(instance.filename) for instance in instances), Path(place))
+            op_output.emit(self.answer(Path(place)), "files")
+
+    def answer(self, series: Path) -> dict[str, bytes]:
+        """Files that answer a folder of one series."""
+        import torch
+
+        parts = self.parse()
+        network = torch.jit.load(str(self.model)) if self.model.suffix == ".ts" else parts["loaded"]
+        network = network.eval()
+        try:
+            data = parts["preprocessing"]({"image": str(series)})
+        except RuntimeError as error:  # MONAI's "applying transform ..." around the reason
+            raise ValueError(str(reason_of(error)).replace(str(series), "the series")) from None
+        with torch.inference_mode():
+            device = next(network.parameters()).device
+            data["pred"] = parts["inferer"](data["image"].as_tensor()[None].to(device), network)[0]
+        answer = parts["postprocessing"](data)
+        mask, result = answer["pred"].as_tensor()[0].cpu().numpy(), answer["result"]
+        segmentation = parts["dicom_segmentation"](series, mask, result["model"])
+        return {
+            "tumor_seg.dcm": segmentation,
+            "tumor_sr.dcm": parts["dicom_report"](series, segmentation, result),
+            "answer.json": json.dumps(result, indent=1).encode(),
+        }
+
+    def parse(self) -> dict[str, Any]:
+        """The parts of the bundle's inference config that an answer takes."""
+        from monai.bundle import ConfigParser
+
+        if str(self.root) not in sys.path:
+            sys.path.insert(0, str(self.root))
+        parser = ConfigParser()
+        parser.read_meta(str(self.root / "configs" / "metadata.json"))
+        parser.read_config(str(self.root / "configs" / "inference.yaml"))
+        parser["bundle_root"] = str(self.root)
+        names = PARTS if self.model.suffix == ".ts" else (*PARTS, "loaded")
+        return {name: parser.get_parsed_content(name) for name in names}
+
+
+class WriteFilesOperator(Operator):
+    """Write files, whole or not at all.
+
+    Args:
+        fragment: the application.
+        folder: gets the files.
+
+    Named input:
+        files: name -> content.
+    """
+
+    def __init__(self, fragment: Fragment, *args: Any, folder: Path, **kwargs: Any) -> None:
+        self.folder = folder
+        super().__init__(fragment, *args, **kwargs)
+
+    def setup(self, spec: OperatorSpec) -> None:
+        """Name the port."""
+        spec.input("files")
+
+    def compute(self, op_input: Any, op_output: Any, context: Any) -> None:
+        """Write what arrives."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for name, content in op_input.receive("files").items():
+            temporary = self.folder / f".{name}.tmp"
+            temporary.write_bytes(content)
+            temporary.replace(self.folder / name)
+
+
+def bundle_folder(model: Path) -> Path:
+    """The bundle that a model path means: the path, what it lies in, or what lies in it.
+
+    Raises:
+        ValueError: when there is none.
+    """
+    nearby = [model, *model.parents[:2], *(sorted(model.glob("*/")) if model.is_dir() else [])]
+    for folder in nearby:
+        if (folder / "configs" / "metadata.json").is_file():
+            return folder.resolve()
+    raise ValueError(f"{model}: no bundle here (configs/metadata.json)")
+
+
+def link_all(files: Iterable[Path], folder: Path) -> None:
+    """Put links to files into a folder, under numbers."""
+    for number, file in enumerate(files):
+        (folder / f"{number:06d}.dcm").symlink_to(file.resolve())
+
+
+def reason_of(error: BaseException) -> BaseException:
+    """The error at the bottom of a chain."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return error

@@ -1,0 +1,37 @@
+"""What `torch.hub.load` offers of this repository; see https://pytorch.org/docs/stable/hub.html."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from bundle import Predictor
+    from scripts.networks import MultiTaskUNet
+
+dependencies = ["torch", "monai", "nibabel", "scipy", "sklearn", "PIL", "yaml"]
+WEIGHTS = Path(__file__).resolve().parent / "models" / "model.pt"
+
+
+def multi_task_unet(pretrained: bool = True, packed: bool = False) -> MultiTaskUNet:
+    """The network, by default with the released weights, in evaluation mode.
+
+    Args:
+        pretrained: with the released weights.
+        packed: answer with one tensor (B, 2, H, W) instead of a dict.
+
+    Returns:
+        A network for images (B, 1, 256, 256) float32 as `configs/inference.yaml` prepares them.
+    """
+    from scripts.checkpoints import load_weights
+    from scripts.networks import multi_task_unet as make
+
+    network = make("cpu", packed=packed)
+    return load_weights(network, WEIGHTS).eval() if pretrained else network.eval()
+
+
+def predictor(**settings: Any) -> Predictor:
+    """From a file to an answer: `predictor().predict("scan.nii.gz")`; the arguments are `bundle.Predictor`'s."""
+    from bundle import Predictor
+
+    return Predictor(**settings)
