@@ -39,6 +39,7 @@ class ResumableRun:
         seed: of dropout; the loader has its own.
         identity: hash of what makes this run this run; a checkpoint of another one is refused.
         keep: number of checkpoints to keep.
+        resume: False never loads one: in federated learning each round begins with the server's weights.
 
     Raises:
         ValueError: on starting, when the folder holds checkpoints of another run.
@@ -53,7 +54,9 @@ class ResumableRun:
         seed: int,
         identity: str,
         keep: int = 2,
+        resume: bool = True,
     ) -> None:
+        self.may_resume = resume
         self.checkpoints, self.objects = CheckpointFolder(folder, keep), dict(objects)
         self.loader, self.evaluator, self.seed, self.identity = loader, evaluator, seed, identity
 
@@ -63,7 +66,7 @@ class ResumableRun:
         engine.add_event_handler(Events.EPOCH_COMPLETED, self.save)
 
     def resume(self, engine: Engine) -> None:
-        content = self.checkpoints.latest()
+        content = self.checkpoints.latest() if self.may_resume else None
         if content is None:
             return
         if content["identity"] != self.identity:
