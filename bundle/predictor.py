@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .errors import UserError, reason_of
-from .intake import Intake, local_intake
+from .intake import Intake, IntakeError, local_intake
 from .loading import BUNDLE_ROOT, parse, torch_device
 from .weights import find_weights, headline, report_beside, trained_as
 
@@ -166,6 +166,22 @@ class Predictor:
                 suffix, content = encode(prediction[name], steps)
                 found[f"{'mask' if name == 'pred' else name}.{suffix}"] = content
         return found
+
+    def dicom_seg(self, prediction: Mapping[str, Any], source: str | Path | bytes) -> bytes:
+        """Encode the predicted mask as DICOM SEG.
+
+        Args:
+            prediction: see `predict`.
+            source: what was predicted: a DICOM file, a folder of one series, or a file's content.
+
+        Raises:
+            UserError: when the series lacks what a segmentation must refer to; `code` says what kind of fault it is.
+        """
+        source = source if isinstance(source, bytes) else Path(source)
+        try:
+            return bytes(self.parts["writer"].encode_dicom(prediction["pred"], source, prediction["result"]["model"]))
+        except ValueError as error:
+            raise IntakeError(getattr(error, "code", "header"), getattr(error, "reason", str(error))) from None
 
 
 def predict_files(

@@ -83,18 +83,19 @@ def read_dicom(path: Path) -> tuple[np.ndarray, np.ndarray, bool]:
     return _stack(read_series(path)[1])
 
 
-def read_series(path: Path) -> tuple[list[Dataset], list[Frame]]:
+def read_series(source: Path | bytes) -> tuple[list[Dataset], list[Frame]]:
     """The files of one series, and its slices in the order of the volume that `read_dicom` makes of them.
 
     Args:
-        path: file or folder.
+        source: file, folder, or content of a file.
 
     Raises:
         DicomError: see `read_dicom`.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pydicom's warnings hold values of the file
-        datasets = _open_folder(path) if path.is_dir() else [_open(path)]
+        a_folder = isinstance(source, Path) and source.is_dir()
+        datasets = _open_folder(source) if a_folder else [_open(source)]  # type: ignore[arg-type]
         series = {str(dataset.get("SeriesInstanceUID", "")) for dataset in datasets}
         if len(series) > 1:
             raise DicomError(f"holds {len(series)} series, one is expected", "geometry")
@@ -117,12 +118,13 @@ def _open_folder(folder: Path) -> list[Dataset]:
     return pictures
 
 
-def _open(path: Path) -> Dataset:
+def _open(source: Path | bytes) -> Dataset:
     try:
         from pydicom import dcmread
     except ImportError:
         raise DicomError("DICOM needs the package pydicom", "unsupported") from None
-    return dcmread(BytesIO(path.read_bytes()))  # from memory: an element that lies about its length allocates nothing
+    content = source if isinstance(source, bytes) else source.read_bytes()
+    return dcmread(BytesIO(content))  # from memory: an element that lies about its length allocates nothing
 
 
 def _frames(dataset: Dataset) -> list[Frame]:

@@ -29,13 +29,13 @@ COPIED = (  # of the patient and study modules, which a series without names may
 )
 
 
-def segmentation_of(source: Path, mask: np.ndarray, model: Mapping[str, Any]) -> bytes:
+def segmentation_of(source: Path | bytes, mask: np.ndarray, model: Mapping[str, Any]) -> bytes:
     """Encode a mask of the whole tumour.
 
     The same mask on the same series by the same weights has the same identifiers.
 
     Args:
-        source: file, or folder of one series.
+        source: file, folder of one series, or content of a file.
         mask: (H, W, D) of 0 and 1 on the grid that `read_dicom` gives.
         model: "version" and "sha256" of the weights.
 

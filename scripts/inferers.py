@@ -13,6 +13,7 @@ from .transforms import tissue_of
 __all__ = ["BrainSliceInferer", "PrecisionInferer"]
 
 PRECISIONS = ("float32", "bfloat16")
+PACKED = ("mask", "tumor")  # planes of a network that names none
 NO_TUMOR = -20.0  # mask logit of a slice that is not looked at
 
 
@@ -56,8 +57,9 @@ class BrainSliceInferer(Inferer):
                 packed = logits.new_full((len(slices), logits.shape[1], height, width), float("nan"))
                 packed[:, 0] = NO_TUMOR
             packed[rows] = logits
-        if packed is None:  # nothing to look at anywhere; one class is assumed, as no network was asked
-            packed = image.new_full((len(slices), 2, height, width), float("nan"))
+        if packed is None:  # nothing to look at anywhere: as many planes as the network names, if it does
+            planes = len(getattr(network, "planes", PACKED))
+            packed = image.new_full((len(slices), planes, height, width), float("nan"))
             packed[:, 0] = NO_TUMOR
         return packed.unflatten(0, (batch, depth)).permute(0, 2, 3, 4, 1)  # (B, K, H, W, D)
 

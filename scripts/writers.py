@@ -67,7 +67,7 @@ class PredictionWriter:
         return {kind: str(path) for kind, path in files.items()}
 
     @staticmethod
-    def encode_dicom(mask: MetaTensor, source: Path, model: Mapping[str, Any]) -> bytes:
+    def encode_dicom(mask: MetaTensor, source: Path | bytes, model: Mapping[str, Any]) -> bytes:
         """Encode a mask as a DICOM Segmentation that refers to its series; see `segmentation_of`.
 
         Raises:
@@ -76,7 +76,8 @@ class PredictionWriter:
         try:
             return segmentation_of(source, mask.as_tensor()[0].cpu().numpy(), model)
         except DicomError as error:
-            raise UnreadableImageError(source, str(error), error.code) from None
+            name = "the file" if isinstance(source, bytes) else source
+            raise UnreadableImageError(name, str(error), error.code) from None
 
     @staticmethod
     def encode(volume: MetaTensor, steps: int = 1) -> tuple[str, bytes]:

@@ -27,12 +27,14 @@ class Answer:
         files: contents by name, see `Predictor.files`.
         pictures: PNGs of the slice that is most suspicious (of an image: of itself), by name.
         shown_slice: which slice they show, along the file's axis; None for an image.
+        dicom: the mask as DICOM SEG, where it was asked for.
     """
 
     result: dict[str, Any]
     files: dict[str, bytes] = field(default_factory=dict)
     pictures: dict[str, bytes] = field(default_factory=dict)
     shown_slice: int | None = None
+    dicom: bytes | None = None
 
     def json(self) -> dict[str, Any]:
         """The answer as the service's JSON: pictures in base64."""
@@ -49,11 +51,22 @@ class Answer:
         return buffer.getvalue()
 
 
-def answer_of(predictor: Predictor, image: Any, with_map: bool, samples: int) -> Answer:
-    """Predict a scan that was read, and encode what the predictor says; see `Predictor.answer`."""
+def answer_of(
+    predictor: Predictor, image: Any, with_map: bool, samples: int, dicom_source: bytes | None = None
+) -> Answer:
+    """Predict a scan that was read, and encode what the predictor says; see `Predictor.answer`.
+
+    Args:
+        predictor: the network.
+        image: as `Predictor.read` gives it.
+        with_map: show where the tumour's probability comes from.
+        samples: networks to ask how sure the answer is.
+        dicom_source: the scan's DICOM file, for a mask that refers to it.
+    """
     prediction = predictor.answer(image, with_map, samples)
     result = dict(prediction["result"])
     index = most_suspicious(result)
     planes = {PICTURES[name]: prediction[name] for name in PICTURES if name in prediction}
     pictures = {name: png(slice_of(plane, result, index)) for name, plane in planes.items()}
-    return Answer(result, predictor.files(prediction), pictures, index)
+    dicom = None if dicom_source is None else predictor.dicom_seg(prediction, dicom_source)
+    return Answer(result, predictor.files(prediction), pictures, index, dicom)

@@ -18,6 +18,7 @@ from starlette.exceptions import HTTPException
 from .. import NOTICE, __version__
 from ..errors import reason_of
 from ..intake import Intake
+from ..intake.kinds import HEAD_BYTES, kind_of
 from ..predictor import Predictor
 from . import schemas
 from .answers import Answer
@@ -31,7 +32,8 @@ from .work import Job, Wish, Work
 __all__ = ["create_app"]
 
 LOG = logging.getLogger("bundle.service")
-JSON, ZIP = "application/json", "application/zip"
+JSON, ZIP, DICOM = "application/json", "application/zip", "application/dicom"
+KINDS: dict[str, Any] = {ZIP: {}, DICOM: {}}  # beside JSON
 TRUE, FALSE = {"1", "true", "yes", "on"}, {"0", "false", "no", "off", ""}
 FIELD_BYTES = 1024  # of a form's field that is no file
 
@@ -178,7 +180,7 @@ def _add_routes(app: FastAPI, service: Service) -> None:
         "/predict_multitask",
         dependencies=guard,
         response_model=schemas.Prediction,
-        responses={200: {"content": {ZIP: {}}}, 202: {"model": schemas.JobStatus, "description": "not done yet"}},
+        responses={200: {"content": KINDS}, 202: {"model": schemas.JobStatus, "description": "not done yet"}},
         openapi_extra=schemas.ONE_FILE,
         tags=["predict"],
     )
@@ -197,7 +199,9 @@ def _add_routes(app: FastAPI, service: Service) -> None:
             _flag(fields, name, default)
             for name, default in (("include_cam", include_cam), ("include_uncertainty", include_uncertainty))
         )
-        found = await service.answer(Wish(files[0], cam, uncertainty))
+        if wanted == DICOM and kind_of(files[0][:HEAD_BYTES]) != "dicom":
+            raise Problem(406, "accept", f"an answer of {DICOM} needs a DICOM file")
+        found = await service.answer(Wish(files[0], cam, uncertainty, dicom=wanted == DICOM))
         return _working(request, found) if isinstance(found, Job) else _said(found, wanted)
 
     @app.post(
@@ -220,7 +224,7 @@ def _add_routes(app: FastAPI, service: Service) -> None:
         "/predict_multitask/jobs/{job}",
         dependencies=guard,
         response_model=schemas.Prediction,
-        responses={200: {"content": {ZIP: {}}}, 202: {"model": schemas.JobStatus, "description": "not done yet"}},
+        responses={200: {"content": KINDS}, 202: {"model": schemas.JobStatus, "description": "not done yet"}},
         tags=["predict"],
     )
     async def predict_job(request: Request, job: str, accept: Annotated[str, Header()] = JSON) -> Response:
@@ -253,17 +257,21 @@ def _flag(fields: dict[str, str], name: str, default: bool) -> bool:
 
 
 def _wanted(accept: str) -> str:
-    """What of the two kinds of answers a client would rather have."""
+    """What kind of answer a client would rather have."""
     kinds = [kind.partition(";")[0].strip().lower() for kind in accept.split(",")]
     for kind in kinds:
-        if kind in (JSON, ZIP):
+        if kind in (JSON, ZIP, DICOM):
             return kind
         if kind in ("*/*", "application/*", ""):
             return JSON
-    raise Problem(406, "accept", f"answers are {JSON} or {ZIP}")
+    raise Problem(406, "accept", f"answers are {JSON}, {ZIP} or, of DICOM files, {DICOM}")
 
 
 def _said(answer: Answer, wanted: str) -> Response:
+    if wanted == DICOM and answer.dicom is None:  # a job that was begun for another kind of answer
+        raise Problem(406, "accept", f"{DICOM} was not asked for when the scan came in")
+    if wanted == DICOM:
+        return Response(answer.dicom, media_type=DICOM)
     return Response(answer.zip(), media_type=ZIP) if wanted == ZIP else JSONResponse(answer.json())
 
 

@@ -27,11 +27,13 @@ class Wish:
         content: bytes of its file.
         include_cam: show where the probability comes from.
         include_uncertainty: say how sure mask and probability are.
+        dicom: encode the mask as DICOM SEG.
     """
 
     content: bytes
     include_cam: bool = False
     include_uncertainty: bool = False
+    dicom: bool = False
 
 
 @dataclass
@@ -112,7 +114,9 @@ class Work:
         try:
             image = await loop.run_in_executor(self.decoders, predictor.read, wish.content)
             samples = self.settings.samples if wish.include_uncertainty else 0
-            answer = await loop.run_in_executor(self.network, answer_of, predictor, image, wish.include_cam, samples)
+            source = wish.content if wish.dicom else None
+            asked = (predictor, image, wish.include_cam, samples, source)
+            answer = await loop.run_in_executor(self.network, answer_of, *asked)
         except IntakeError as error:
             self.metrics.refused.labels(error.code).inc()
             raise Problem.of(error) from None

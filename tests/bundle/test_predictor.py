@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -141,3 +142,13 @@ def test_a_coloured_picture_is_answered_with_a_warning(predictor: Predictor, pic
     assert any("the picture has colours" in flag for flag in flags)
     Image.fromarray(np.stack([grey] * 3, axis=2)).save(tmp_path / "grey.png")
     assert not any("colours" in flag for flag in predictor.predict(tmp_path / "grey.png")["result"]["flags"])
+
+
+@pytest.mark.parametrize("asked", [{}, {"with_map": True, "samples": 2}], ids=str)
+def test_the_released_weights_give_no_answer_where_there_is_no_brain(asked: dict[str, Any]) -> None:
+    """They know what is familiar: one plane more of the network, which nothing is asked for here."""
+    found = Predictor().predict(np.zeros((64, 64), dtype=np.uint8), **asked)
+    assert found["result"]["state"] == "no_answer" and found["result"]["tumor_probability"] is None
+    assert "no slice shows enough brain" in found["result"]["flags"]
+    assert found["probabilities"].tolist() == [0.0, 0.0] and not found["pred"].any()
+    assert ("map" in found) == bool(asked)

@@ -138,3 +138,14 @@ def test_half_precision_trains_weights_of_full_precision() -> None:
 def test_an_unknown_precision_is_refused() -> None:
     with pytest.raises(ValueError, match="precision is 'float16', choose one of float32, bfloat16"):
         PrecisionInferer("float16")
+
+
+def test_without_brain_the_answer_has_as_many_planes_as_the_network_names() -> None:
+    class Named:
+        planes = ("mask", "tumor", "map", "distance")
+
+        def __call__(self, image: torch.Tensor) -> torch.Tensor:
+            raise AssertionError("there is nothing to look at")
+
+    packed = BrainSliceInferer(min_brain_pixels=1)(torch.full((1, 1, 8, 8, 3), -4.0), Named())
+    assert packed.shape == (1, 4, 8, 8, 3) and bool(packed[:, 1:].isnan().all()) and float(packed[:, 0].max()) == -20.0

@@ -24,6 +24,8 @@ from bundle.intake import Limits
 from bundle.service import Settings
 from bundle.service.app import create_app
 from tests.hostile import OK, Case, sample
+from tests.hostile.cases import head
+from tests.hostile.dicoms import dicom
 
 HERE = "http://127.0.0.1"
 OPEN = {"/livez", "/readyz"}  # answer without a token
@@ -95,6 +97,22 @@ def test_a_volume_with_map_and_uncertainty(client: TestClient, volume: bytes, by
     assert answer["slice_probabilities"][answer["shown_slice"]] == max(known)
     sizes = {Image.open(io.BytesIO(base64.b64decode(png))).size for png in answer["pictures"].values()}
     assert len(sizes) == 1
+
+
+def test_a_dicom_file_is_answered_by_a_dicom_seg(client: TestClient) -> None:
+    import highdicom
+
+    ask = {"headers": {"Accept": "application/dicom"}}
+    plane = head(160, 160).astype(np.uint16)
+    references = {"StudyInstanceUID": "1.2.3.4", "FrameOfReferenceUID": "1.2.3.5"}
+    answer = client.post("/predict_multitask", content=dicom(plane, **references), **ask)
+    assert answer.status_code == 200 and answer.headers["content-type"] == "application/dicom"
+    found = highdicom.seg.segread(io.BytesIO(answer.content))
+    assert found.StudyInstanceUID == "1.2.3.4" and (found.Rows, found.Columns) == (160, 160)
+    bare = client.post("/predict_multitask", content=dicom(plane), **ask)
+    assert bare.status_code == 422 and "StudyInstanceUID is missing" in bare.json()["detail"]
+    picture = client.post("/predict_multitask", content=b"\x89PNG\r\n\x1a\n", **ask)
+    assert picture.status_code == 406 and picture.json()["code"] == "accept"
 
 
 def test_a_zip_holds_the_files_on_the_scans_own_grid(client: TestClient, volume: bytes) -> None:
