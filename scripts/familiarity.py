@@ -4,20 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import torch
-from tqdm import tqdm
 
 from .decision import Kind
-from .files import sha256_of, write_json
-from .networks import MultiTaskUNet, evaluating
-from .sampling import SliceDataset
+from .files import sha256_of
 
-__all__ = ["Familiarity", "LearnFamiliarity", "familiarity_of", "fit"]
+__all__ = ["Familiarity", "familiarity_of", "fit"]
 
 COMPONENTS = 32  # directions in which the training slices vary most
 DIGITS, TINY = 6, 1e-6
@@ -87,53 +82,3 @@ def familiarity_of(model_path: str | Path) -> Familiarity | None:
         return Familiarity(**content)
     except (OSError, ValueError, KeyError, TypeError):
         return None
-
-
-class LearnFamiliarity:
-    """Fit the training slices' features; measure the distances of the tested scans. Writes `distances.json`.
-
-    Args:
-        network: any mode, on any device; comes back as it was.
-        training: slices that it was trained on, without random transforms.
-        tested: slices that it never saw; may be empty.
-        output_dir: gets `distances.json`: "familiarity", and "rows" of case, kind, distance.
-        batch_size: slices a pass.
-    """
-
-    def __init__(
-        self,
-        network: MultiTaskUNet,
-        training: SliceDataset,
-        tested: SliceDataset,
-        output_dir: str | Path,
-        batch_size: int = 16,
-    ) -> None:
-        self.network, self.training, self.tested = network, training, tested
-        self.output_dir, self.batch_size = Path(output_dir), batch_size
-
-    def run(self) -> dict[str, Any]:
-        """Write the file; return its content."""
-        learned = fit(self._features(self.training, "learning what is familiar"))
-        rows: dict[str, dict[str, Any]] = {}
-        if len(self.tested):
-            distances = learned.distance(self._features(self.tested, "measuring"))
-            for record, distance in zip(self.tested.data, distances, strict=True):
-                row = rows.setdefault(record["case"], {"case": record["case"], "kind": record["kind"], "all": []})
-                row["all"].append(float(distance))
-        scans = [{"case": r["case"], "kind": r["kind"], "distance": float(np.median(r["all"]))} for r in rows.values()]
-        content = {"familiarity": asdict(learned), "rows": scans}
-        write_json(self.output_dir / "distances.json", content)
-        return content
-
-    def _features(self, dataset: SliceDataset, words: str) -> np.ndarray:
-        """Bottleneck averages (N, F) of all slices."""
-        device, found = next(self.network.parameters()).device, []
-        with evaluating(self.network), torch.inference_mode():
-            for start in tqdm(range(0, len(dataset), self.batch_size), desc=words, unit="batch"):
-                numbers = range(start, min(start + self.batch_size, len(dataset)))
-                batch = torch.stack([dataset[number]["image"] for number in numbers]).to(device)
-                bottleneck = self.network.encoder(batch)[-1]
-                found.append(
-                    self.network.head.average(bottleneck, self.network.foreground(batch)).float().cpu().numpy()
-                )
-        return np.concatenate(found)

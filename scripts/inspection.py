@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .explain import encode
+from .cam import encode
 from .familiarity import Familiarity
 from .networks import PackedMultiTaskUNet
 

@@ -57,6 +57,26 @@ def test_a_file_is_read_in_one_sitting(path: Path) -> None:
     assert len(path.read_text().splitlines()) <= 310
 
 
+def test_inference_needs_only_what_monai_deploy_brings() -> None:
+    """Its environment has MONAI, torch, numpy, nibabel, scipy and Pillow; nothing of training or evaluation."""
+    code = """
+import sys
+from importlib.abc import MetaPathFinder
+
+class Absent(MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ("ignite", "imagehash", "itk", "joblib", "matplotlib", "sklearn", "tqdm"):
+            raise ModuleNotFoundError(name)
+
+sys.meta_path.insert(0, Absent())
+from bundle.loading import parse
+parts = ["loaded", "preprocessing", "inferer", "inspected", "postprocessing", "dicom_segmentation", "dicom_report"]
+assert set(parse("inference.yaml", parts)) == set(parts)
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-1500:]
+
+
 def test_importing_the_application_does_not_import_torch() -> None:
     code = "import sys, bundle, bundle.cli; sys.exit('torch' in sys.modules or 'monai' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0

@@ -16,11 +16,12 @@ from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from scipy import ndimage
 from torch import Tensor, nn
 
+from scripts.cam import explain
 from scripts.cam_metrics import Look, energy_ratio, rank_correlation, worst_first
 from scripts.cam_pictures import draw_cams
 from scripts.checkpoints import load_weights
 from scripts.decision import NOTICE, Calibration, Decision
-from scripts.explain import ExplainCases, cam_scores, explain, randomised, randomised_head, sanity
+from scripts.explain import ExplainCases, cam_scores, randomised, randomised_head, sanity
 from scripts.files import write_json
 from scripts.networks import MultiTaskUNet, multi_task_unet
 from scripts.sampling import SliceDataset

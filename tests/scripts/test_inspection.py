@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from scripts.explain import explain
+from scripts.cam import explain
 from scripts.inferers import BrainSliceInferer
 from scripts.inspection import InspectedNetwork
 from scripts.networks import PackedMultiTaskUNet, multi_task_unet
