@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 from scipy.special import expit
 
-from .files import sha256_of
+from .files import located, sha256_of
 
 __all__ = ["NOTICE", "Calibration", "Decision", "Kind", "decision_of", "describe_model", "report_of"]
 
@@ -82,8 +82,9 @@ class Decision:
 
 def report_of(model_path: str | Path) -> dict[str, Any] | None:
     """The report beside a weights file, if it was written for exactly these weights."""
+    model_path = located(model_path)
     try:
-        report = json.loads(Path(model_path).with_name("report.json").read_text())
+        report = json.loads(model_path.with_name("report.json").read_text())
         return report if report["model"]["sha256"] == sha256_of(model_path) else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
@@ -99,9 +100,10 @@ def decision_of(model_path: str | Path, **defaults: Any) -> Decision:
 
 def describe_model(model_path: str | Path, metadata_path: str | Path) -> dict[str, Any]:
     """What every answer says about the weights: version, hash, and whether a report belongs to them."""
-    version = json.loads(Path(metadata_path).read_text())["version"]
+    version = json.loads(located(metadata_path).read_text())["version"]
     has_report = report_of(model_path) is not None
-    exists = Path(model_path).is_file()
+    model_path = located(model_path)
+    exists = model_path.is_file()
     return {
         "version": version,
         "sha256": sha256_of(model_path) if exists else None,

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from .decision import Kind
-from .files import sha256_of
+from .files import located, sha256_of
 
 __all__ = ["Familiarity", "familiarity_of", "fit"]
 
@@ -75,8 +75,9 @@ def fit(features: np.ndarray, components: int = COMPONENTS) -> Familiarity:
 
 def familiarity_of(model_path: str | Path) -> Familiarity | None:
     """What was learned beside these very weights; None where there is nothing."""
+    model_path = located(model_path)
     try:
-        content = json.loads(Path(model_path).with_name("familiarity.json").read_text())
+        content = json.loads(model_path.with_name("familiarity.json").read_text())
         if content.pop("weights_sha256") != sha256_of(model_path):
             return None
         return Familiarity(**content)

@@ -10,7 +10,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
-__all__ = ["plain", "sha256_of", "write_atomic", "write_json"]
+__all__ = ["located", "plain", "sha256_of", "write_atomic", "write_json"]
+
+
+def located(path: str | Path) -> Path:
+    """A path of the bundle, wherever the program runs: MONAI Deploy parses configs without telling the bundle's folder.
+
+    A relative path that leads nowhere from the working folder is looked for in the folder that this package lies in.
+    """
+    path = Path(path)
+    within = Path(__file__).resolve().parents[1] / path
+    return within if not path.is_absolute() and not path.exists() and within.exists() else path
 
 
 def write_atomic(path: str | Path, write: Callable[[BinaryIO], Any]) -> None:

@@ -6,7 +6,7 @@ from typing import BinaryIO
 
 import pytest
 
-from scripts.files import sha256_of, write_atomic, write_json
+from scripts.files import located, sha256_of, write_atomic, write_json
 
 
 def test_file_is_written_into_folders_that_are_made(tmp_path: Path) -> None:
@@ -68,3 +68,15 @@ def test_sha256_is_that_of_the_standard(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"abc")
     assert sha256_of(path) == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+def test_what_the_working_folder_lacks_is_looked_for_in_the_bundle(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert located("configs/metadata.json") == Path(__file__).resolve().parents[2] / "configs" / "metadata.json"
+    assert located("configs/nothing.json") == Path("configs/nothing.json")
+    assert located(tmp_path / "configs" / "metadata.json") == tmp_path / "configs" / "metadata.json"
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs" / "metadata.json").write_text("{}")
+    assert located("configs/metadata.json") == Path("configs/metadata.json")
