@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,6 +15,7 @@ from monai.data import DataLoader, get_track_meta, set_track_meta
 from torch.utils.data import Dataset, Sampler
 
 from .slice_store import SliceStore
+from .studies import Studies
 from .transforms import tissue_of
 
 __all__ = ["BalancedSampler", "BatchesInOrder", "Draw", "SliceDataset", "SourceLoader", "balanced_weights"]
@@ -40,6 +42,7 @@ class SliceDataset(Dataset[dict[str, Any]]):
         store_dir: the slice store that they are records of.
         transform: MONAI transform on the dict, reseeded for every draw.
         seed: of the random transforms.
+        studies: what makes records of pairs of files, should `data` be such.
     """
 
     def __init__(
@@ -48,8 +51,17 @@ class SliceDataset(Dataset[dict[str, Any]]):
         store_dir: str | Path,
         transform: Callable[[Any], Any] | None = None,
         seed: int = 0,
+        studies: Studies | None = None,
     ) -> None:
-        self.data, self.store, self.transform, self.seed = list(data), SliceStore(store_dir), transform, seed
+        self.of_studies = studies is not None and studies.are_given(data)
+        if studies is not None and self.of_studies:
+            data, store_dir = studies.records(data), studies.folder
+        self.data, self.store_dir, self.transform, self.seed = list(data), store_dir, transform, seed
+
+    @cached_property
+    def store(self) -> SliceStore:
+        """Where the slices are; an empty list needs none."""
+        return SliceStore(self.store_dir)
 
     def __len__(self) -> int:
         return len(self.data)

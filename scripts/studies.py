@@ -1,0 +1,58 @@
+"""Training on a labelling tool's own list of studies: pairs of files, as MONAI Label gives them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from .configs import parts, raw
+from .datalists import Case, stem
+from .slice_store import SliceStore, build_store, slice_records
+
+__all__ = ["Studies"]
+
+Pair = Mapping[str, Any]  # {"image": file, "label": file}
+
+
+class Studies:
+    """Make slices of labelled studies, by the preprocessing of `configs/preprocess.yaml`.
+
+    A study is a case of its own: who the patient is, the tool does not tell. Every slice gets its class from its mask.
+
+    Args:
+        bundle_root: the bundle's folder.
+        folder: gets a slice store; studies that are in it already are not read again.
+        modalities: of the network.
+        min_tumor_pixels: see `slice_records`.
+    """
+
+    def __init__(
+        self, bundle_root: str | Path, folder: str | Path, modalities: Sequence[str], min_tumor_pixels: int
+    ) -> None:
+        self.root, self.folder = Path(bundle_root), Path(folder)
+        self.modalities, self.min_tumor_pixels = list(modalities), min_tumor_pixels
+
+    @staticmethod
+    def are_given(data: Sequence[Mapping[str, Any]]) -> bool:
+        """Whether a list holds pairs of files, and no records of a slice store."""
+        return bool(data) and "label" in data[0] and "case" not in data[0]
+
+    def records(self, pairs: Sequence[Pair]) -> list[dict[str, Any]]:
+        """Records of the studies' slices, in the store at `folder`.
+
+        Raises:
+            ValueError: naming every study that cannot be read, with the reason.
+        """
+        cases = [self._case(pair) for pair in pairs]
+        made = parts(self.root, "preprocess.yaml", ["transform", "serving"], modalities=self.modalities)
+        settings = {"modalities": self.modalities, "image": raw(self.root, "inference.yaml", ["preprocessing"])}
+        smallest = made["serving"]["min_brain_pixels"]
+        build_store(cases, made["transform"], self.folder, smallest, settings, skip_unreadable=True)
+        stored = [{"group": case["id"], **case} for case in SliceStore(self.folder).cases()]
+        return slice_records(stored, self.min_tumor_pixels)
+
+    def _case(self, pair: Pair) -> Case:
+        image = str(pair["image"])
+        case: Case = {"id": f"studies/{stem(Path(image).name)}", "source": "studies", "kind": "volume"}
+        return case | {"group": case["id"], "image": image, "label": str(pair["label"])}
