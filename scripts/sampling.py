@@ -21,6 +21,7 @@ from .transforms import tissue_of
 __all__ = ["BalancedSampler", "BatchesInOrder", "Draw", "SliceDataset", "SourceLoader", "balanced_weights"]
 
 Record = Mapping[str, Any]
+FEWEST = 32  # draws of an epoch
 
 
 class Draw(NamedTuple):
@@ -62,6 +63,10 @@ class SliceDataset(Dataset[dict[str, Any]]):
     def store(self) -> SliceStore:
         """Where the slices are; an empty list needs none."""
         return SliceStore(self.store_dir)
+
+    def epoch_of(self, samples: int) -> int:
+        """Draws of an epoch: as many as asked for, but of studies not more than their slices: a person waits."""
+        return min(samples, max(len(self.data), FEWEST)) if self.of_studies else samples
 
     def __len__(self) -> int:
         return len(self.data)

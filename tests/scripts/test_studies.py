@@ -54,6 +54,14 @@ def test_every_slice_of_a_study_gets_mask_and_class(pairs: list[dict[str, str]],
         assert record["kind"] == "volume"  # it has a mask
 
 
+def test_an_epoch_of_studies_is_no_longer_than_they_are(
+    pairs: list[dict[str, str]], store: Path, tmp_path: Path
+) -> None:
+    dataset = SliceDataset(pairs, tmp_path / "nowhere", studies=studies(tmp_path / "store"))
+    assert dataset.epoch_of(1000) == max(len(dataset), 32) and dataset.epoch_of(8) == 8
+    assert SliceDataset([{"case": "a"}], store).epoch_of(1000) == 1000
+
+
 def test_records_of_a_store_are_left_as_they_are(store: Path, tmp_path: Path) -> None:
     assert not SliceDataset([{"case": "a"}], store, studies=studies(tmp_path)).of_studies
     assert not SliceDataset([], tmp_path / "nowhere", studies=studies(tmp_path)).of_studies
