@@ -62,6 +62,7 @@ class Predictor:
     ) -> None:
         self.root, self.model_path = root, find_weights(model, root)
         overrides: dict[str, Any] = {"model_path": str(self.model_path), "batch_size": batch_size}
+        overrides["model_card#follow"] = False  # the network stays as it is loaded here
         overrides |= trained_as(self.model_path, network)
         self.intake = intake or local_intake(root, tuple(overrides.get("modalities", ())))
         if device:
@@ -144,7 +145,7 @@ class Predictor:
         report = report_beside(self.model_path)
         scores = {name: report[name] for name in ("segmentation", "classification") if name in report}
         return {
-            "model": self.parts["model_card"],
+            "model": dict(self.parts["model_card"]),
             "modalities": report.get("model", {}).get("modalities", ["flair"]),
             "decision": asdict(self.parts["decision"]),
             "scored": report.get("scored"),

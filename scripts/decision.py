@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,7 +13,7 @@ from scipy.special import expit
 
 from .files import located, sha256_of
 
-__all__ = ["NOTICE", "Calibration", "Decision", "Kind", "decision_of", "describe_model", "report_of"]
+__all__ = ["NOTICE", "Calibration", "Decision", "Kind", "ModelCard", "decision_of", "report_of"]
 
 NOTICE = "Research use only. Not a medical device."
 
@@ -55,6 +55,10 @@ class Decision:
     volume: Calibration = Calibration()
     display_threshold: float = 0.3
     top_slices: int = 3
+
+    def unfitted(self) -> Decision:
+        """The same rules with nothing fitted: for other weights than those that it was fitted on."""
+        return replace(self, image=Calibration(), volume=Calibration())
 
     def of(self, kind: Kind) -> Calibration:
         """The calibration of one kind of scan."""
@@ -98,14 +102,45 @@ def decision_of(model_path: str | Path, **defaults: Any) -> Decision:
     return Decision(**values)
 
 
-def describe_model(model_path: str | Path, metadata_path: str | Path) -> dict[str, Any]:
-    """What every answer says about the weights: version, hash, and whether a report belongs to them."""
-    version = json.loads(located(metadata_path).read_text())["version"]
-    has_report = report_of(model_path) is not None
-    model_path = located(model_path)
-    exists = model_path.is_file()
-    return {
-        "version": version,
-        "sha256": sha256_of(model_path) if exists else None,
-        "report": "matches these weights" if has_report else "no report for these weights",
-    }
+class ModelCard(Mapping[str, Any]):
+    """What every answer says about the weights: version, hash, and whether a report belongs to them.
+
+    Args:
+        model_path: the weights.
+        metadata_path: of the bundle.
+        follow: look again whenever the file changes, as MONAI Label does, which trains while it serves; False for a
+            network that stays as it was loaded.
+    """
+
+    def __init__(self, model_path: str | Path, metadata_path: str | Path, follow: bool = True) -> None:
+        self.model_path, self.follow = located(model_path), follow
+        self.version = json.loads(located(metadata_path).read_text())["version"]
+        self._stamp: tuple[int, int] | None = None
+        self._content: dict[str, Any] = {}
+        self.content()
+
+    def content(self) -> dict[str, Any]:
+        """As plain JSON."""
+        if self._stamp is not None and not self.follow:
+            return dict(self._content)
+        try:
+            found = self.model_path.stat()
+            stamp = (found.st_mtime_ns, found.st_size)
+        except OSError:
+            stamp = (0, 0)
+        if stamp != self._stamp:
+            report = (
+                "matches these weights" if report_of(self.model_path) is not None else "no report for these weights"
+            )
+            sha256 = sha256_of(self.model_path) if stamp != (0, 0) else None
+            self._stamp, self._content = stamp, {"version": self.version, "sha256": sha256, "report": report}
+        return dict(self._content)
+
+    def __getitem__(self, key: str) -> Any:
+        return self.content()[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.content())
+
+    def __len__(self) -> int:
+        return len(self.content())

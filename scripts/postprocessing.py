@@ -17,7 +17,7 @@ from .decision import NOTICE, Decision, Kind
 from .familiarity import Familiarity
 from .transforms import tissue_of
 
-__all__ = ["SplitPackedd", "SummarizeAnswerd", "as_displayed", "slice_axis", "smoothed"]
+__all__ = ["DropDepthd", "SplitPackedd", "SummarizeAnswerd", "as_displayed", "slice_axis", "smoothed"]
 
 PER_SLICE = {"tumor_deviation": "slice_deviations", "distance": "slice_distances"}
 PLAUSIBLE_SHARE = 0.5  # of the tissue; a mask that is larger is shown as it is, never turned around, and flagged
@@ -104,8 +104,8 @@ class SummarizeAnswerd(MapTransform):
 
     Args:
         keys: the mask on the input's own grid, (1, H, W, D) of 0 and 1.
-        decision: temperature, thresholds and the volume rule.
-        model: what to say about the weights.
+        decision: temperature, thresholds and the volume rule, of the weights that are there now.
+        model: what to say about the weights; when their hash changes, nothing that was fitted holds any more.
         familiarity: what training slices look like to them.
     """
 
@@ -117,7 +117,8 @@ class SummarizeAnswerd(MapTransform):
         familiarity: Familiarity | None = None,
     ) -> None:
         super().__init__(keys)
-        self.decision, self.model, self.familiarity = decision, dict(model or {}), familiarity
+        self.decision, self.model, self.familiarity = decision, model or {}, familiarity
+        self.fitted_on = self.model.get("sha256")
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         d = dict(data)
@@ -125,9 +126,10 @@ class SummarizeAnswerd(MapTransform):
             mask = d[key]
             deviations = d.get("slice_deviations")
             answer = self.summarize(mask, d["slice_logits"], d.get("outlined_share", 0.0), deviations)
-            if self.familiarity is not None and "slice_distances" in d:
+            familiarity = self.familiarity if answer["model"].get("sha256") == self.fitted_on else None
+            if familiarity is not None and "slice_distances" in d:
                 kind: Kind = "image" if len(d["slice_logits"]) == 1 else "volume"
-                if self.familiarity.unfamiliar(d["slice_distances"], kind):
+                if familiarity.unfamiliar(d["slice_distances"], kind):
                     answer["flags"].append(UNFAMILIAR)
             d["result"] = {**d.get("result", {}), **answer}
             tumor = answer["tumor_probability"]
@@ -142,7 +144,8 @@ class SummarizeAnswerd(MapTransform):
         slice_deviations: np.ndarray | None = None,
     ) -> dict[str, Any]:
         """Answer for one scan: probability, state, and for a volume its slices and the tumour's size."""
-        decision, has_mask = self.decision, bool((mask > 0).any())
+        model, has_mask = dict(self.model), bool((mask > 0).any())
+        decision = self.decision if model.get("sha256") == self.fitted_on else self.decision.unfitted()
         kind: Kind = "image" if len(slice_logits) == 1 else "volume"
         slices = decision.probability(slice_logits, kind)
         probability = round(decision.volume_probability(slices), 6)  # what is written is what is decided on
@@ -173,7 +176,31 @@ class SummarizeAnswerd(MapTransform):
             if kind == "image":
                 area = np.linalg.norm(np.cross(axes[:, 0], axes[:, 1]))
                 answer["area_mm2"] = round(float((mask > 0).sum()) * float(area), 4)
-        return {**answer, "model": self.model, "notice": NOTICE}
+        return {**answer, "model": model, "notice": NOTICE}
+
+
+class DropDepthd(MapTransform):
+    """Give the mask of a scan of two axes two axes, as MONAI Label writes it; volumes are left as they are.
+
+    A picture's come columns first, (W, H), which is how MONAI's own readers load one and how Label writes it.
+
+    Args:
+        keys: the mask, (1, H, W, 1).
+        image_key: whose `spatial_shape` Label compares it with.
+    """
+
+    def __init__(self, keys: KeysCollection = "pred", image_key: str = "image") -> None:
+        super().__init__(keys)
+        self.image_key = image_key
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        d = dict(data)
+        for key in self.key_iterator(d):
+            if len(d[key].meta["spatial_shape"]) == 2:
+                plane = d[key][0, :, :, 0]
+                d[key] = plane if d[key].meta.get("spacing_known", True) else plane.T
+                d[self.image_key].meta["spatial_shape"] = np.array(d[key].shape)
+        return d
 
 
 def _flags(decision: Decision, probability: float, kind: Kind, has_mask: bool, meta: Mapping[str, Any]) -> list[str]:

@@ -38,6 +38,10 @@ class Studies:
         """Whether a list holds pairs of files, and no records of a slice store."""
         return bool(data) and "label" in data[0] and "case" not in data[0]
 
+    def weights(self, of_studies: bool, output_dir: str | Path) -> str:
+        """Where weights go: a labelling tool looks in the bundle's `models/`, everybody else in the output folder."""
+        return str((self.root / "models" if of_studies else Path(output_dir)) / "model.pt")
+
     def records(self, pairs: Sequence[Pair]) -> list[dict[str, Any]]:
         """Records of the studies' slices, in the store at `folder`.
 

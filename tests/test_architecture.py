@@ -110,7 +110,7 @@ def test_components_come_from_known_packages(path: Path) -> None:
 
 READ_BY_MONAI = {"imports", "run", "initialize", "finalize", "training", "evaluating", "preprocessing"}
 READ_BY_MONAI |= {"calibrating", "auditing", "familiarizing", "summarizing"}
-READ_BY_MONAI |= {"save_execute_config"}  # with --tracking
+READ_BY_MONAI |= {"save_execute_config", "post_transforms"}  # with --tracking; by MONAI Label
 READ_BY_THE_PREDICTOR = {"inspected"}
 READ_BY_DEPLOY = {"dicom_segmentation", "dicom_report"}
 

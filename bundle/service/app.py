@@ -127,7 +127,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
 
 def _card(service: Service) -> dict[str, Any] | None:
-    return service.predictor.parts["model_card"] if service.predictor is not None else None
+    return dict(service.predictor.parts["model_card"]) if service.predictor is not None else None
 
 
 async def _invalid(request: Request, error: Exception) -> Response:

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scripts.decision import Calibration, Decision, Kind, decision_of, describe_model
+from scripts.decision import Calibration, Decision, Kind, ModelCard, decision_of
 
 PROPERTY = settings(max_examples=200, deadline=None, derandomize=True)
 SHARE = st.floats(0, 1)
@@ -142,9 +142,20 @@ def test_weights_are_described_by_version_and_hash(tmp_path: Path) -> None:
     (tmp_path / "metadata.json").write_text('{"version": "7.8.9"}')
     path, digest = release(tmp_path, report()), hashlib.sha256(WEIGHTS).hexdigest()
     known = {"version": "7.8.9", "sha256": digest, "report": "matches these weights"}
-    assert describe_model(path, tmp_path / "metadata.json") == known
+    assert ModelCard(path, tmp_path / "metadata.json") == known
     (tmp_path / "report.json").unlink()
-    foreign = describe_model(path, tmp_path / "metadata.json")
+    foreign = ModelCard(path, tmp_path / "metadata.json")
     assert foreign == {**known, "report": "no report for these weights"}
     path.unlink()
-    assert describe_model(path, tmp_path / "metadata.json") == {**foreign, "sha256": None}
+    assert ModelCard(path, tmp_path / "metadata.json") == {**foreign, "sha256": None}
+
+
+def test_a_card_follows_its_file_unless_the_network_stays_loaded(tmp_path: Path) -> None:
+    path = release(tmp_path, report())
+    (tmp_path / "metadata.json").write_text(json.dumps({"version": "1.2.3"}))
+    following, fixed = (ModelCard(path, tmp_path / "metadata.json", follow=follow) for follow in (True, False))
+    before = dict(following)
+    assert before == dict(fixed) and before["report"] == "matches these weights"
+    path.write_bytes(b"trained further")
+    assert dict(fixed) == before
+    assert following["sha256"] != before["sha256"] and following["report"] == "no report for these weights"

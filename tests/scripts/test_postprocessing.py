@@ -18,7 +18,7 @@ from PIL import Image
 
 from scripts.configs import parts
 from scripts.decision import NOTICE, Calibration, Decision
-from scripts.postprocessing import SplitPackedd, SummarizeAnswerd, as_displayed, slice_axis, smoothed
+from scripts.postprocessing import DropDepthd, SplitPackedd, SummarizeAnswerd, as_displayed, slice_axis, smoothed
 from scripts.transforms import BACKGROUND
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -303,3 +303,31 @@ def test_slices_borrow_from_neighbours_that_have_an_answer_and_only_from_them() 
     assert -4 < found[3] < 4 and found[1] < found[2] < found[3] and found[7] == pytest.approx(2.0, abs=0.2)
     assert np.array_equal(smoothed(logits, 0.0), logits, equal_nan=True)
     assert np.allclose(smoothed(np.full(9, 1.5), 3.0), 1.5) and np.isnan(smoothed(np.full(3, np.nan), 1.0)).all()
+
+
+@pytest.mark.parametrize(
+    ("shape", "spacing_known", "expected"),
+    [((6, 5), False, (5, 6)), ((6, 5), True, (6, 5)), ((6, 5, 4), True, (1, 6, 5, 4))],
+    ids=["picture", "plane", "volume"],
+)
+def test_a_mask_gets_the_axes_that_a_labelling_tool_writes(
+    shape: tuple[int, ...], spacing_known: bool, expected: tuple[int, ...]
+) -> None:
+    meta = {"spatial_shape": np.array(shape), "spacing_known": spacing_known}
+    mask = torch.arange(np.prod(shape)).reshape(1, *shape, *[1] * (3 - len(shape)))
+    data = {"pred": MetaTensor(mask, meta=meta), "image": MetaTensor(mask, meta=meta)}
+    found = DropDepthd()(data)
+    assert found["pred"].shape == expected
+    assert tuple(found["image"].meta["spatial_shape"]) == expected[-len(shape) :]
+    if expected == (5, 6):
+        assert torch.equal(found["pred"].as_tensor(), mask[0, :, :, 0].T)
+
+
+def test_what_was_fitted_on_other_weights_is_not_used() -> None:
+    card = {"sha256": "a"}
+    decision = Decision(Calibration(2.0, 0.9), Calibration(2.0, 0.9))
+    transform = SummarizeAnswerd("pred", decision, card)
+    mask = MetaTensor(torch.zeros(1, 4, 4, 1), meta={"spatial_shape": np.array([4, 4])})
+    assert transform.summarize(mask, np.array([1.0]), 0.0)["threshold"] == 0.9
+    card["sha256"] = "b"
+    assert transform.summarize(mask, np.array([1.0]), 0.0)["threshold"] == 0.5

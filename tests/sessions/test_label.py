@@ -1,0 +1,139 @@
+"""The packed folder in a real MONAI Label server: a NIfTI study, a PNG study, one epoch of training, and again.
+
+The server needs an environment of its own, which docs/ecosystem.md describes; LABEL_PYTHON is its interpreter.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import time
+from collections.abc import Iterator
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import nibabel as nib
+import numpy as np
+import pytest
+from PIL import Image
+
+from bundle.manifest import sha256
+from bundle.pack import NAME, pack
+from bundle.phantoms import write_images, write_volumes
+from bundle.predictor import Predictor
+from tests.sessions.serving import free_port
+
+PYTHON = os.environ.get("LABEL_PYTHON", "")
+pytestmark = [pytest.mark.session, pytest.mark.skipif(not PYTHON, reason="needs LABEL_PYTHON, see docs/ecosystem.md")]
+LONGEST_S = 600.0
+
+
+@pytest.fixture(scope="module")
+def studies(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """volume.nii.gz and picture.png, side by side, which no weights have seen."""
+    place, folder = tmp_path_factory.mktemp("phantoms"), tmp_path_factory.mktemp("studies")
+    write_volumes(place, 1, slices=12, side=128, seed=31)
+    write_images(place, 2, seed=31)
+    (folder / "volume.nii.gz").write_bytes(next(place.rglob("*_flair.nii.gz")).read_bytes())
+    with Image.open(next((place / "yes").iterdir())) as picture:
+        picture.convert("L").save(folder / "picture.png")
+    (place / "seg.nii.gz").write_bytes(next(place.rglob("*_seg.nii.gz")).read_bytes())
+    return folder
+
+
+@pytest.fixture(scope="module")
+def lab(studies: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[httpx2.Client, Path]]:
+    """A client of a running server, and the bundle's folder within its app."""
+    place, port = tmp_path_factory.mktemp("lab"), free_port()
+    command = [PYTHON, "-m", "monailabel.main", "apps", "--download", "--name", "monaibundle", "--output", str(place)]
+    subprocess.run(command, check=True, capture_output=True)
+    folder, _ = pack(place / "monaibundle" / "model")
+    command = [PYTHON, "-m", "monailabel.main", "start_server", "--app", str(place / "monaibundle")]
+    command += ["--studies", str(studies), "--host", "127.0.0.1", "--port", str(port)]
+    command += ["--conf", "models", NAME, "--conf", "zoo_source", "local", "--conf", "sam2", "false"]
+    environment = {**os.environ, "MONAI_LABEL_DATASTORE_AUTO_RELOAD": "false"}
+    environment |= {"MONAI_LABEL_DATASTORE_FILE_EXT": '["*.nii.gz", "*.png"]', "OMP_NUM_THREADS": "1"}
+    environment.pop("PYTHONPATH", None)
+    with (place / "log.txt").open("wb") as log:
+        server = subprocess.Popen(command, cwd=place, stdout=log, stderr=log, env=environment)
+        try:
+            with httpx2.Client(base_url=f"http://127.0.0.1:{port}", timeout=LONGEST_S) as client:
+                _await(client, server, place / "log.txt")
+                yield client, folder
+        finally:
+            server.terminate()
+            try:
+                server.wait(30)
+            except subprocess.TimeoutExpired:
+                server.kill()
+                server.wait()
+
+
+def _await(client: httpx2.Client, server: subprocess.Popen[bytes], log: Path) -> None:
+    until = time.monotonic() + LONGEST_S
+    while time.monotonic() < until:
+        assert server.poll() is None, log.read_text()[-2000:]
+        try:
+            if client.get("/info/").status_code == 200:
+                return
+        except httpx2.TransportError:
+            pass
+        time.sleep(1)
+    raise AssertionError("the server did not come up")
+
+
+def infer(client: httpx2.Client, study: str, output: str, **wanted: Any) -> httpx2.Response:
+    params = {"params": (None, json.dumps(wanted))}
+    answer = client.post(f"/infer/{NAME}", params={"image": study, "output": output}, files=params)
+    assert answer.status_code == 200, answer.text[:500]
+    return answer
+
+
+@pytest.mark.parametrize("study", ["volume", "picture"])
+def test_the_class_comes_as_params(lab: tuple[httpx2.Client, Path], studies: Path, study: str) -> None:
+    said = infer(lab[0], study, "json").json()
+    expected = Predictor().predict(next(studies.glob(f"{study}.*")))["result"]
+    assert said["tumor_probability"] == pytest.approx(expected["tumor_probability"], abs=1e-3)
+    assert said["state"] == expected["state"] and said["notice"] == expected["notice"]
+
+
+def test_a_volumes_label_lies_on_its_grid(lab: tuple[httpx2.Client, Path], studies: Path) -> None:
+    content = infer(lab[0], "volume", "image", result_extension=".nii.gz", result_dtype="uint8").content
+    (studies.parent / "label.nii.gz").write_bytes(content)
+    label, scan = nib.load(studies.parent / "label.nii.gz"), nib.load(studies / "volume.nii.gz")
+    drawn, expected = np.asarray(label.dataobj), Predictor().predict(studies / "volume.nii.gz")["pred"][0].numpy()
+    assert drawn.shape == scan.shape and np.allclose(label.affine, scan.affine, atol=1e-3)
+    assert 2 * np.sum((drawn > 0) & (expected > 0)) / max(1, np.sum(drawn > 0) + np.sum(expected > 0)) > 0.99
+
+
+def test_a_pictures_label_is_a_picture_of_its_size(lab: tuple[httpx2.Client, Path], studies: Path) -> None:
+    content = infer(lab[0], "picture", "image", result_extension=".png", result_dtype="uint8").content
+    with Image.open(BytesIO(content)) as label, Image.open(studies / "picture.png") as picture:
+        assert label.size == picture.size
+        drawn = np.asarray(label) > 0
+    expected = Predictor().predict(studies / "picture.png")["pred"][0, ..., 0].numpy() > 0
+    assert expected.any() and 2 * np.sum(drawn & expected) / (np.sum(drawn) + np.sum(expected)) > 0.99
+
+
+def test_it_learns_from_a_label_and_answers_again(lab: tuple[httpx2.Client, Path], studies: Path) -> None:
+    client, folder = lab
+    before = sha256(folder / "models" / "model.pt")
+    label = infer(client, "volume", "image", result_extension=".nii.gz", result_dtype="uint8").content
+    sent = {"params": (None, "{}"), "label": ("volume.nii.gz", label)}
+    assert client.put("/datastore/label", params={"image": "volume", "tag": "final"}, files=sent).status_code == 200
+    wish = {"max_epochs": 1, "val_split": 0, "multi_gpu": False, "device": "cpu", "tracking": "None"}
+    done = client.post(f"/train/{NAME}", params={"run_sync": "true"}, json=wish)
+    assert done.status_code == 200, done.text[:500]
+    assert sha256(folder / "models" / "model.pt") != before
+    assert infer(client, "volume", "json").json()["model"]["report"] == "no report for these weights"
+
+
+def test_the_app_offers_strategies_of_active_learning(lab: tuple[httpx2.Client, Path]) -> None:
+    client, _ = lab
+    strategies = client.get("/info/").json()["strategies"]
+    assert "random" in strategies
+    answer = client.post("/activelearning/random", json={})
+    assert answer.status_code == 200 and answer.json().get("id") in ("picture", None)
