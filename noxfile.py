@@ -1,5 +1,7 @@
 """Sessions that are too slow, or need too much, for `make test`."""
 
+from pathlib import Path
+
 import nox
 
 nox.options.sessions = ["tests", "lint"]
@@ -51,6 +53,56 @@ def exports(session: nox.Session) -> None:
     session.install("-e", ".[dev]", "tritonclient", "protobuf", "grpcio")
     files = ("tests/bundle/test_export.py", "tests/bundle/test_verify.py")
     session.run("pytest", "-m", "session or not session", *files, *session.posargs)
+
+
+@nox.session
+def label(session: nox.Session) -> None:
+    """The packed folder in a real MONAI Label server; makes an environment of several GB for it."""
+    python = environment(
+        session,
+        ("torch==2.13.0", "torchvision==0.28.0", "monailabel==0.8.5", "monai==1.6.1"),
+        ("torch==2.13.0", "torchvision==0.28.0", "pydicom<3", "dicomweb-client<0.60", "pynetdicom<3", "numpy<2"),
+    )
+    session.install("-e", ".[dev]")
+    session.env["LABEL_PYTHON"] = python
+    session.run("pytest", "-m", "session", "--timeout", "900", "tests/sessions/test_label.py", *session.posargs)
+
+
+@nox.session
+def deploy(session: nox.Session) -> None:
+    """The application in MONAI Deploy's real SDK; makes an environment of several GB for it."""
+    sdk = ("torch==2.13.0", "monai==1.6.1", "monai-deploy-app-sdk==4.0.0", "holoscan-cli<=4.2")
+    python = environment(session, (*sdk, "-r", "bundle/deploy/requirements.txt"), ("torch==2.13.0",))
+    session.install("-e", ".[dev]")
+    session.env["DEPLOY_PYTHON"] = python
+    session.run("pytest", "-m", "session", "--timeout", "900", "tests/sessions/test_deploy.py", *session.posargs)
+
+
+@nox.session
+def notebook(session: nox.Session) -> None:
+    """The tutorial, from its first cell to its last."""
+    session.install("-e", ".[dev]")
+    session.run("pytest", "--nbmake", "docs/tutorial.ipynb", *session.posargs)
+
+
+@nox.session
+def wheel(session: nox.Session) -> None:
+    """The wheel in an empty environment; installs everything once more."""
+    session.install("-e", ".[dev]")
+    session.run("pytest", "-m", "session", "--timeout", "1800", "tests/roads/test_wheel.py", *session.posargs)
+
+
+def environment(session: nox.Session, packages: tuple[str, ...], constraints: tuple[str, ...]) -> str:
+    """Another environment beside the session's own, for what cannot share it; its interpreter."""
+    folder = Path(session.create_tmp()) / "other"
+    python = str(folder / "bin" / "python")
+    if not folder.is_dir():
+        session.run("python", "-m", "venv", str(folder))
+    constrained = folder / "constraints.txt"
+    constrained.write_text("\n".join(constraints))
+    env = {"PIP_CONSTRAINT": str(constrained.resolve()), "SAM2_BUILD_CUDA": "0"}
+    session.run(python, "-m", "pip", "install", "--quiet", *packages, env=env, external=True)
+    return str(Path(python).absolute())
 
 
 def run_suite(session: nox.Session, name: str, *packages: str) -> None:

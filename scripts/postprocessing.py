@@ -180,7 +180,7 @@ class SummarizeAnswerd(MapTransform):
 
 
 class DropDepthd(MapTransform):
-    """Give the mask of a scan of two axes two axes, as MONAI Label writes it; volumes are left as they are.
+    """Make a mask one that MONAI Label can write: uint8, of a scan of two axes with two axes.
 
     A picture's come columns first, (W, H), which is how MONAI's own readers load one and how Label writes it.
 
@@ -196,6 +196,7 @@ class DropDepthd(MapTransform):
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         d = dict(data)
         for key in self.key_iterator(d):
+            d[key] = d[key].to(torch.uint8)
             if len(d[key].meta["spatial_shape"]) == 2:
                 plane = d[key][0, :, :, 0]
                 d[key] = plane if d[key].meta.get("spacing_known", True) else plane.T

@@ -317,10 +317,10 @@ def test_a_mask_gets_the_axes_that_a_labelling_tool_writes(
     mask = torch.arange(np.prod(shape)).reshape(1, *shape, *[1] * (3 - len(shape)))
     data = {"pred": MetaTensor(mask, meta=meta), "image": MetaTensor(mask, meta=meta)}
     found = DropDepthd()(data)
-    assert found["pred"].shape == expected
+    assert found["pred"].shape == expected and found["pred"].dtype == torch.uint8
     assert tuple(found["image"].meta["spatial_shape"]) == expected[-len(shape) :]
     if expected == (5, 6):
-        assert torch.equal(found["pred"].as_tensor(), mask[0, :, :, 0].T)
+        assert torch.equal(found["pred"].as_tensor(), mask[0, :, :, 0].T.to(torch.uint8))
 
 
 def test_what_was_fitted_on_other_weights_is_not_used() -> None:

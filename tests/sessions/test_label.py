@@ -36,9 +36,11 @@ def studies(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """volume.nii.gz and picture.png, side by side, which no weights have seen."""
     place, folder = tmp_path_factory.mktemp("phantoms"), tmp_path_factory.mktemp("studies")
     write_volumes(place, 1, slices=12, side=128, seed=31)
-    write_images(place, 2, seed=31)
+    write_images(place, 12, seed=31)
     (folder / "volume.nii.gz").write_bytes(next(place.rglob("*_flair.nii.gz")).read_bytes())
-    with Image.open(next((place / "yes").iterdir())) as picture:
+    predictor = Predictor()
+    drawn = next(path for path in sorted((place / "yes").iterdir()) if predictor.predict(path)["pred"].any())
+    with Image.open(drawn) as picture:
         picture.convert("L").save(folder / "picture.png")
     (place / "seg.nii.gz").write_bytes(next(place.rglob("*_seg.nii.gz")).read_bytes())
     return folder
