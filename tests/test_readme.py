@@ -8,7 +8,10 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from hostile.cases import head
+from hostile.dicoms import mr_dataset, written
 
 from bundle.cli import main, parser
 
@@ -21,6 +24,7 @@ INLINE = re.findall(r"`((?:python|make) [^`]*)`", (ROOT / "README.md").read_text
 SHORT = {"max_epochs": 1, "samples_per_epoch": 16}
 LONG = {"crossvalidate", "ablate", "report"}  # hours; a small plan is run to its end in test_experiments
 ENDLESS = {"serve", "ui"}  # until they are told to end; tests of their own run them
+IN_THE_BUNDLE = {"export", "pack"}  # put files beside the weights, or need them; tests/bundle runs them elsewhere
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +39,11 @@ def place(tmp_path_factory: pytest.TempPathFactory, twins: Path, unseen: Path, p
         (folder / name).symlink_to(source)
     (folder / "SCANS").mkdir()
     shutil.copy(twins / "brats/PHANTOM_002/PHANTOM_002_flair.nii.gz", folder / "SCANS")
+    (folder / "SERIES").mkdir()
+    plane = head(160, 160).astype(np.uint16)
+    for index in range(3):
+        slice_ = mr_dataset(plane, position=3.0 * index, StudyInstanceUID="1.2.3.4", FrameOfReferenceUID="1.2.3.5")
+        (folder / "SERIES" / str(index)).write_bytes(written(slice_))
     return folder
 
 
@@ -64,7 +73,7 @@ def test_a_command_of_the_readme_runs(command: str, place: Path, monkeypatch: py
             __import__("bundle.presets").presets.PRESETS, "quick", {s: SHORT for s in ("stage1", "stage2", "stage3")}
         )
         assert main([*words[3:], "--output", "RUN2"]) == 0
-    elif words[3] in LONG | ENDLESS:
+    elif words[3] in LONG | ENDLESS | IN_THE_BUNDLE:
         assert callable(parser().parse_args(words[3:]).run)
     else:
         assert words[:3] == ["python", "-m", "bundle"]
