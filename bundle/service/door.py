@@ -26,6 +26,7 @@ from .settings import Settings
 __all__ = ["Door"]
 
 LOG = logging.getLogger("bundle.service")
+MOST_HEADERS, HEADER_BYTES = 100, 32 * 1024  # h11 bounds only what has not arrived as a whole
 FORM_OVERHEAD = 64 * 1024  # what a form may add to the bytes of its files
 SAFE = {
     "X-Content-Type-Options": "nosniff",
@@ -61,7 +62,9 @@ class Passage:
     def __init__(self, door: Door, scope: Scope, receive: Receive, send: Send) -> None:
         self.door, self.scope, self.receive_from_client, self.send_to_client = door, scope, receive, send
         self.id, self.began = secrets.token_hex(8), time.monotonic()
-        self.limit = door.settings.limits.request_bytes + FORM_OVERHEAD
+        self.headers = Headers(scope=scope)
+        a_form = self.headers.get("content-type", "").lower().startswith("multipart/form-data")
+        self.limit = door.settings.limits.request_bytes + (FORM_OVERHEAD if a_form else 0)
         self.received, self.status, self.done = 0, 0, False
         self.digest = hmac.new(door.secret, digestmod=hashlib.sha256)
         scope["request_id"] = self.id
@@ -82,7 +85,9 @@ class Passage:
 
     def check(self) -> None:
         """What can be told before the body comes."""
-        headers = Headers(scope=self.scope)
+        headers = self.headers
+        if len(headers) > MOST_HEADERS or sum(len(n) + len(v) for n, v in headers.raw) > HEADER_BYTES:
+            raise Problem(431, "headers", "too many headers, or too long ones", {"Connection": "close"})
         host = headers.get("host", "").lower()
         name = host[: host.index("]") + 1] if host.startswith("[") and "]" in host else host.partition(":")[0]
         if name not in self.door.settings.known_hosts:

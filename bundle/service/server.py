@@ -11,12 +11,12 @@ import uvicorn
 
 from ..errors import UserError
 from ..weights import find_weights
+from .door import HEADER_BYTES
 from .settings import Settings
 
 __all__ = ["serve"]
 
 GRACE_S = 20  # for what is being worked on when the service is told to end
-HEADER_BYTES = 32 * 1024
 
 
 class Server(uvicorn.Server):
