@@ -19,7 +19,7 @@ demo: setup
 	$(RUN) -m bundle demo
 
 test: setup
-	$(RUN) -m pytest
+	OMP_NUM_THREADS=1 $(RUN) -m pytest -n 2 --dist loadfile
 
 lint: setup lint-container
 	$(VENV)/bin/ruff check .

@@ -11,7 +11,7 @@ nox.options.sessions = ["tests", "lint"]
 def tests(session: nox.Session) -> None:
     """All tests, in an environment of their own."""
     session.install("-e", ".[dev]")
-    session.run("pytest", *session.posargs)
+    session.run("pytest", "-n", "2", "--dist", "loadfile", *session.posargs)
 
 
 @nox.session

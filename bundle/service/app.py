@@ -24,7 +24,7 @@ from . import schemas
 from .answers import Answer
 from .door import Door
 from .metrics import Metrics
-from .problems import Problem, problem_response
+from .problems import PROBLEM, Problem, problem_response
 from .settings import Settings
 from .warmup import warm_up
 from .work import Job, Wish, Work
@@ -122,8 +122,20 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
     _add_routes(app, service)
+    describe = app.openapi
+    app.openapi = lambda: _with_problems(describe())  # type: ignore[method-assign]
     app.add_middleware(Door, settings=service.settings, metrics=service.metrics)
     return app
+
+
+def _with_problems(description: dict[str, Any]) -> dict[str, Any]:
+    """Say of every refusal that it is a problem document; FastAPI knows JSON alone."""
+    for operations in description["paths"].values():
+        for operation in operations.values():
+            content = operation["responses"]["default"]["content"]
+            if JSON in content:
+                content[PROBLEM] = content.pop(JSON)
+    return description
 
 
 def _card(service: Service) -> dict[str, Any] | None:

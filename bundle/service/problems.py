@@ -12,7 +12,9 @@ from starlette.responses import JSONResponse
 from .. import NOTICE
 from ..intake import IntakeError
 
-__all__ = ["Problem", "problem_response"]
+__all__ = ["PROBLEM", "Problem", "problem_response"]
+
+PROBLEM = "application/problem+json"
 
 
 class Problem(Exception):
@@ -45,4 +47,4 @@ def problem_response(request: Request, error: Exception) -> JSONResponse:
     """The answer to a request that is refused."""
     problem = error if isinstance(error, Problem) else Problem(500, "internal", "the service failed, by its own fault")
     content = problem.content(request.scope.get("request_id", ""))
-    return JSONResponse(content, problem.status, problem.headers, media_type="application/problem+json")
+    return JSONResponse(content, problem.status, problem.headers, media_type=PROBLEM)

@@ -258,3 +258,9 @@ def test_model_info_is_the_weights_own_report(client: TestClient, settings: Sett
     report = json.loads((settings.model.parent / "report.json").read_text())
     assert info["model"]["sha256"] == report["model"]["sha256"]
     assert info["decision"]["image"]["operating_point"] == report["decision"]["image"]["operating_point"]
+
+
+def test_refusals_are_described_as_problem_documents(client: TestClient) -> None:
+    for operations in client.get("/openapi.json").json()["paths"].values():
+        for operation in operations.values():
+            assert set(operation["responses"]["default"]["content"]) == {"application/problem+json"}
