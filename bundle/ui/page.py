@@ -74,7 +74,7 @@ def main() -> None:
     """Everything that is seen."""
     st.set_page_config(page_title="Brain MRI: tumor segmentation and classification", layout="wide")
     st.title("Is there a tumor, and where?")
-    st.warning(f"**{NOTICE}** Do not use any of it to decide about a person.", icon="⚠️")
+    st.warning(f"**{NOTICE}** Do not use any of it to decide about a person.", icon=":material/warning:")
     if not admitted():
         return
     content, samples = asked_for()
@@ -86,7 +86,10 @@ def main() -> None:
         found = predicted(content, samples)
     except UserError as error:
         reason = str(error)
-        st.error(f"This file cannot be answered: {reason}. Take a PNG, JPEG, NIfTI or DICOM file of a head.", icon="🚫")
+        st.error(
+            f"This file cannot be answered: {reason}. Take a PNG, JPEG, NIfTI or DICOM file of a head.",
+            icon=":material/block:",
+        )
         return
     show(found)
     about_the_model()
@@ -125,7 +128,7 @@ def show(found: Mapping[str, Any]) -> None:
     title, sentence = STATES[result["state"]]
     SHOWN[result["state"]](f"### {title}\n{sentence}")
     for flag in result["flags"]:
-        st.warning(f"{flag[:1].upper()}{flag[1:]}.", icon="🔎")
+        st.warning(f"{flag[:1].upper()}{flag[1:]}.", icon=":material/search:")
     if result["tumor_probability"] is None:
         return
     left, right = st.columns([3, 2], gap="large")
@@ -179,7 +182,7 @@ def chosen_slice(result: Mapping[str, Any], suspicious: int | None) -> int:
         st.session_state["slice"] = suspicious or 0
     index = st.slider("Slice", 0, len(probabilities) - 1, key="slice")
     table = pd.DataFrame({"slice": range(len(probabilities)), "probability": probabilities})
-    across = alt.X("slice:Q", title="slice")
+    across = alt.X("slice:Q", title="slice", axis=alt.Axis(tickMinStep=1))
     upwards = alt.Y("probability:Q", title="probability", scale=alt.Scale(domain=[0, 1]))
     line = alt.Chart(table).mark_line(point=True).encode(x=across, y=upwards)
     point, here = pd.DataFrame({"probability": [result["threshold"]]}), pd.DataFrame({"slice": [index]})

@@ -9,9 +9,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import nibabel as nib
+import numpy as np
 import pytest
 
-from bundle import NOTICE
+from bundle import NOTICE, Predictor
+from bundle.phantoms import write_volumes
 from tests.hostile import OK, corpus
 from tests.sessions.serving import process
 
@@ -73,6 +76,7 @@ def keep(browser: Any, name: str) -> None:
 @pytest.mark.parametrize("example", ["Phantom image 1 with a tumor", "Phantom image 1 without a tumor"])
 def test_an_image_has_one_state_its_reasons_and_the_notice(page: Any, example: str) -> None:
     choose(page, example)
+    see(page, "Mask (mask.png)")
     said = see(page, "Why not to trust this")
     assert sum(said.count(state) for state in ("No tumor detected", "Uncertain: review", "Tumor pattern")) == 1
     assert NOTICE in said and "Probability" in said and "Mask (mask.png)" in said
@@ -81,9 +85,35 @@ def test_an_image_has_one_state_its_reasons_and_the_notice(page: Any, example: s
 
 def test_a_volume_has_a_curve_and_jumps_to_its_most_suspicious_slice(page: Any) -> None:
     choose(page, "Phantom volume with a tumor")
+    see(page, "Mask (mask.nii.gz)")
     said = see(page, "Jump to the most suspicious slice")
     assert "Probability of each slice" in said and "Mask (mask.nii.gz)" in said and " ml" in said
     keep(page, "volume")
+
+
+@pytest.fixture(scope="module")
+def doubtful(weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two slices at a phantom tumour's end, about which these weights are uncertain."""
+    place, predictor = tmp_path_factory.mktemp("doubtful"), Predictor(weights)
+    write_volumes(place, 3, slices=24, side=160, seed=12)
+    for file in sorted(place.rglob("*_flair.nii.gz")):
+        image = nib.load(file)
+        for index in range(2, 20):
+            part = place / f"slices_{index}.nii.gz"
+            nib.save(nib.Nifti1Image(np.asarray(image.dataobj)[:, :, index : index + 2], image.affine), part)
+            if predictor.predict(part)["result"]["state"] == "uncertain":
+                return part
+    pytest.skip("these weights are certain of every phantom")
+
+
+def test_what_is_uncertain_is_called_so(page: Any, doubtful: Path) -> None:
+    page.find_element("css selector", 'input[type="file"]').send_keys(str(doubtful))
+    see(page, "Mask (mask.nii.gz)")
+    said = see(page, "Uncertain: review")
+    assert "Tumor pattern" not in said and "No tumor detected" not in said
+    keep(page, "uncertain")
+    page.refresh()
+    see(page, "These weights")
 
 
 @pytest.mark.parametrize("family", sorted({case.family for case in corpus()}))
