@@ -110,7 +110,7 @@ def test_a_dicom_file_is_answered_by_a_dicom_seg(client: TestClient) -> None:
     found = highdicom.seg.segread(io.BytesIO(answer.content))
     assert found.StudyInstanceUID == "1.2.3.4" and (found.Rows, found.Columns) == (160, 160)
     bare = client.post("/predict_multitask", content=dicom(plane), **ask)
-    assert bare.status_code == 422 and "StudyInstanceUID is missing" in bare.json()["detail"]
+    assert bare.status_code == 422 and "StudyInstanceUID is missing" in bare.json()["title"]
     picture = client.post("/predict_multitask", content=b"\x89PNG\r\n\x1a\n", **ask)
     assert picture.status_code == 406 and picture.json()["code"] == "accept"
 
