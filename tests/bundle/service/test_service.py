@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
@@ -25,7 +26,7 @@ from bundle.service import Settings
 from bundle.service.app import create_app
 from tests.hostile import OK, Case, sample
 from tests.hostile.cases import head
-from tests.hostile.dicoms import dicom
+from tests.hostile.dicoms import dicom, mr_dataset, written
 
 HERE = "http://127.0.0.1"
 OPEN = {"/livez", "/readyz"}  # answer without a token
@@ -110,7 +111,7 @@ def test_a_dicom_file_is_answered_by_a_dicom_seg(client: TestClient) -> None:
     found = highdicom.seg.segread(io.BytesIO(answer.content))
     assert found.StudyInstanceUID == "1.2.3.4" and (found.Rows, found.Columns) == (160, 160)
     bare = client.post("/predict_multitask", content=dicom(plane), **ask)
-    assert bare.status_code == 422 and "StudyInstanceUID is missing" in bare.json()["title"]
+    assert bare.status_code == 422 and "FrameOfReferenceUID is missing" in bare.json()["title"]
     picture = client.post("/predict_multitask", content=b"\x89PNG\r\n\x1a\n", **ask)
     assert picture.status_code == 406 and picture.json()["code"] == "accept"
 
@@ -226,21 +227,60 @@ def test_every_route_but_health_asks_for_the_token(settings: Settings) -> None:
                 assert good.status_code not in (401, 403, 500)
 
 
-def test_nothing_personal_is_logged_or_answered(
-    client: TestClient, picture: bytes, caplog: pytest.LogCaptureFixture
+CANARY = "CNRY7"  # short enough for every field
+
+
+def with_canaries(picture: bytes) -> dict[str, bytes]:
+    """Files whose every personal corner holds the canary: DICOM (5 attributes), JPEG (3), PNG (1), NIfTI (3)."""
+    import nibabel as nib
+
+    dataset = mr_dataset(head(160, 160).astype(np.uint16), PatientName=CANARY, PatientID=CANARY)
+    dataset.PatientBirthDate, dataset.AccessionNumber, dataset.PatientComments = "19770707", CANARY, CANARY
+    dataset.private_block(0x0011, CANARY, create=True).add_new(0x01, "LO", CANARY)
+    exif, text = Image.Exif(), PngInfo()
+    exif[0x013B], exif[0x9286], exif[0xA430] = CANARY, CANARY.encode(), CANARY  # artist, comment, owner
+    exif.get_ifd(0x8825)[0x001C] = CANARY.encode()  # GPS area
+    text.add_text("Comment", CANARY)
+    image, files = Image.open(io.BytesIO(picture)), {}
+    for kind, options in {"JPEG": {"exif": exif}, "PNG": {"pnginfo": text}}.items():
+        buffer = io.BytesIO()
+        image.save(buffer, kind, **options)
+        files[kind] = buffer.getvalue()
+    nifti = nib.Nifti1Image(head(160, 160).astype(np.float32)[..., None], np.eye(4))
+    for name in ("descrip", "aux_file", "db_name", "intent_name"):
+        nifti.header[name] = CANARY.encode()
+    return {**files, "NIfTI": nifti.to_bytes(), "DICOM": written(dataset)}
+
+
+@pytest.mark.parametrize("harm", ["none", "cut", "random"])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "NIfTI", "DICOM"])
+def test_nothing_personal_is_logged_answered_or_kept(
+    client: TestClient, picture: bytes, caplog: pytest.LogCaptureFixture, kind: str, harm: str
 ) -> None:
-    canary = "CANARY-DOE-JOHN"
+    """Twelve places within files, and name, query and header of the request; answered or refused."""
+    content = with_canaries(picture)[kind]
+    assert CANARY.encode() in content
+    content = {"none": content, "cut": content[: len(content) * 2 // 3], "random": CANARY.encode() + content}[harm]
+    said = b""
     with caplog.at_level(logging.DEBUG):
-        answers = [
-            client.post(
-                f"/predict_multitask?patient={canary}", files={"file": (canary, content)}, headers={"X-Name": canary}
+        for accept in ("application/json", "application/zip"):
+            answer = client.post(
+                f"/predict_multitask?patient={CANARY}&include_cam=true",
+                files={"file": (f"{CANARY}.png", content)},
+                headers={"X-Name": CANARY, "Accept": accept},
             )
-            for content in (picture, b"no scan " + canary.encode())
-        ]
-    said = "".join(answer.text + str(answer.headers) for answer in answers)
+            assert answer.status_code == (200 if harm == "none" else answer.status_code) < 500
+            said += answer.content + str(answer.headers).encode()
+            if answer.headers["content-type"] == "application/zip":
+                archive = zipfile.ZipFile(io.BytesIO(answer.content))
+                files = {name: archive.read(name) for name in archive.namelist()}
+                said += b"".join(_inflated(data) if name.endswith(".gz") else data for name, data in files.items())
     ours = "".join(record.getMessage() for record in caplog.records if record.name.startswith("bundle"))
-    assert canary not in said and canary not in ours and "predict_multitask" in ours
-    assert canary not in client.get("/metrics").text
+    assert CANARY.encode() not in said and b"19770707" not in said
+    assert CANARY not in ours and "predict_multitask" in ours and CANARY not in client.get("/metrics").text
+    predictor = client.app.state.service.predictor  # type: ignore[attr-defined]
+    kept = [path for path in predictor.intake._scratch.folder.rglob("*") if path.is_file() and path.stat().st_size]
+    assert not kept
 
 
 def test_metrics_count_and_documentation_is_typed(client: TestClient) -> None:
