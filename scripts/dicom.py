@@ -94,8 +94,7 @@ def read_series(source: Path | bytes) -> tuple[list[Dataset], list[Frame]]:
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pydicom's warnings hold values of the file
-        a_folder = isinstance(source, Path) and source.is_dir()
-        datasets = _open_folder(source) if a_folder else [_open(source)]  # type: ignore[arg-type]
+        datasets = _open_folder(source) if isinstance(source, Path) and source.is_dir() else [_open(source)]
         series = {str(dataset.get("SeriesInstanceUID", "")) for dataset in datasets}
         if len(series) > 1:
             raise DicomError(f"holds {len(series)} series, one is expected", "geometry")
