@@ -114,7 +114,9 @@ def asked_for() -> tuple[bytes | None, int]:
     with st.sidebar:
         st.header("Scan")
         upload = st.file_uploader("A slice or a volume (PNG, JPEG, NIfTI, DICOM)", help="At most 32 MiB.")
-        example = st.radio("or an example", ["none", *examples()], help="Synthetic phantoms.")
+        example = st.radio(
+            "or an example", ["none", *examples()], help="Synthetic phantoms.", disabled=upload is not None
+        )
         samples = 8 if st.checkbox("How sure? (slower)", help="Monte-Carlo dropout over 8 networks.") else 0
         st.caption(NOTICE)
     if upload is not None:
