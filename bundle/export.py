@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from .errors import UserError
 from .loading import BUNDLE_ROOT, parse, trusting
 from .manifest import read_json, sha256, write_json
+from .pack import NAME
 from .runtimes import FORMATS, exported_beside, note_beside, open_exported
 from .weights import find_weights, trained_as
 
@@ -24,7 +25,6 @@ TOLERANCE = 1e-4  # of a logit
 BATCH = 8  # slices of the picture that both are asked about
 PACKAGES = {"ts": "torch", "pt2": "torch", "onnx": "onnx", "openvino": "openvino"}
 TRITON = {"ts": ("pytorch", "model.pt"), "onnx": ("onnxruntime", "model.onnx"), "openvino": ("openvino", "model.xml")}
-NAME = "brain_mri_tumor_segmentation_classification"
 Settings = dict[str, Any]  # of the inference config, that fit the weights
 
 

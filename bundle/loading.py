@@ -72,11 +72,11 @@ def load_workflow(configs: Sequence[str], root: Path = BUNDLE_ROOT, **overrides:
         )
 
 
-def run_workflow(run_id: str, configs: Sequence[str], **overrides: Any) -> None:
+def run_workflow(run_id: str, configs: Sequence[str], root: Path = BUNDLE_ROOT, **overrides: Any) -> None:
     """Run a workflow of the bundle to its end, quietly but for its progress bars and tables."""
     from tqdm.contrib.logging import logging_redirect_tqdm
 
-    workflow = load_workflow(configs, **overrides)
+    workflow = load_workflow(configs, root, **overrides)
     workflow.run_id = run_id
     with trusting(), logging_redirect_tqdm():
         workflow.initialize()

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import reason_of
-from .loading import load_workflow, make_importable, quieten, trusting
+from .loading import load_workflow, make_importable, quieten, run_workflow, trusting
 from .manifest import read_json
 
 __all__ = ["GATES", "Verdict", "verify"]
@@ -172,17 +172,17 @@ def training(folder: Path, _: Path | None) -> None:
         write_images(Path(place) / "kaggle", 6)
         data, trained = {"dataset_dir": f"{place}/data", "folds": 3}, f"{place}/trained"
         sources = {"brats_dir": f"{place}/brats", "kaggle_dir": f"{place}/kaggle"}
-        _run("preprocessing", ["preprocess.yaml"], folder, **data, **sources)
+        run_workflow("preprocessing", ["preprocess.yaml"], folder, **data, **sources)
         short = {"dataset_dir": data["dataset_dir"], "max_epochs": 1, "samples_per_epoch": 16, "num_workers": 0}
         joint = {"kinds": ["volume", "image"], "do_cls": True}
         workflow = load_workflow(["train.yaml"], folder, workflow_type="train", **short, output_dir=trained, **joint)
         if absent := _absent(workflow):
             raise GateError(f"train.yaml lacks {', '.join(absent)}")
-        _run("training", ["train.yaml"], folder, **short, output_dir=trained, **joint)
+        run_workflow("training", ["train.yaml"], folder, **short, output_dir=trained, **joint)
         scored = {"dataset_dir": data["dataset_dir"], "model_path": f"{trained}/model.pt"}
-        _run("evaluating", ["train.yaml", "evaluate.yaml"], folder, **scored, output_dir=f"{place}/scores")
+        run_workflow("evaluating", ["train.yaml", "evaluate.yaml"], folder, **scored, output_dir=f"{place}/scores")
         answers = {"model_path": f"{trained}/model.pt", "output_dir": f"{place}/answers"}
-        _run("run", ["inference.yaml"], folder, dataset_dir=f"{place}/kaggle/yes", **answers)
+        run_workflow("run", ["inference.yaml"], folder, dataset_dir=f"{place}/kaggle/yes", **answers)
         if not list((Path(place) / "answers").glob("*.json")):
             raise GateError("inference.yaml left no answer")
 
@@ -210,23 +210,11 @@ def inference(folder: Path, _: Path | None) -> None:
         if absent := described.keys() - found.keys():
             raise GateError(f"the metadata describe outputs that are not there: {', '.join(sorted(absent))}")
         classes = found["probabilities"].tolist()
-        low, high = described["probabilities"]["value_range"]
-        if (
-            len(classes) != described["probabilities"]["num_channels"]
-            or not low <= min(classes) <= max(classes) <= high
-        ):
+        (low, high), count = (described["probabilities"][name] for name in ("value_range", "num_channels"))
+        if len(classes) != count or not low <= min(classes) <= max(classes) <= high:
             raise GateError(f"probabilities are {classes}")
         if abs(classes[1] - result["tumor_probability"]) > 1e-6:
             raise GateError(f"probabilities are {classes}, the result says {result['tumor_probability']}")
-
-
-def _run(run_id: str, configs: list[str], folder: Path, **settings: Any) -> None:
-    workflow = load_workflow(configs, folder, **settings)
-    workflow.run_id = run_id
-    with trusting():
-        workflow.initialize()
-        workflow.run()
-        workflow.finalize()
 
 
 def _absent(workflow: Any) -> list[str]:

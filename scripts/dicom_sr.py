@@ -45,6 +45,7 @@ def report_of(source: Path, segmentation: bytes, result: Mapping[str, Any]) -> b
     """
     try:
         import highdicom
+        from pydicom.sr.codedict import codes
     except ImportError:
         raise DicomError("a DICOM SR needs the package highdicom", "unsupported") from None
     sources = read_series(source)[0]
@@ -57,7 +58,7 @@ def report_of(source: Path, segmentation: bytes, result: Mapping[str, Any]) -> b
         groups = [_whole(sources, result), *([_outline(drawn, result)] if drawn.pixel_array.any() else [])]
         content = highdicom.sr.MeasurementReport(
             observation_context=_observer(sources, model),
-            procedure_reported=_coded("44136-0", "LN", "MR unspecified body region"),
+            procedure_reported=codes.LN.BrainMRI,
             imaging_measurements=groups,
             referenced_images=sources,
         )
@@ -81,8 +82,9 @@ def report_of(source: Path, segmentation: bytes, result: Mapping[str, Any]) -> b
 def _whole(sources: list[Dataset], result: Mapping[str, Any]) -> Any:
     """What is said of the series: probability and state, and how many millilitres are outlined."""
     import highdicom
+    from pydicom.sr.codedict import codes
 
-    found, unit = [], _coded("1", "UCUM", "no units")
+    found, unit = [], codes.UCUM.NoUnits
     if result["tumor_probability"] is not None:
         named = _coded("TUMOR-PROBABILITY", OWN, "Probability that a tumor is shown")
         found.append(_measured(named, result["tumor_probability"], unit, result))

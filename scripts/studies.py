@@ -43,14 +43,15 @@ class Studies:
         return str((self.root / "models" if of_studies else Path(output_dir)) / "model.pt")
 
     def records(self, pairs: Sequence[Pair]) -> list[dict[str, Any]]:
-        """Records of the studies' slices, in the store at `folder`.
+        """Records of the studies' slices, in the store at `folder`; the log names those that cannot be read.
 
         Raises:
-            ValueError: naming every study that cannot be read, with the reason.
+            ValueError: when none can be read, with every reason.
         """
         cases = [self._case(pair) for pair in pairs]
         made = parts(self.root, "preprocess.yaml", ["transform", "serving"], modalities=self.modalities)
         settings = {"modalities": self.modalities, "image": raw(self.root, "inference.yaml", ["preprocessing"])}
+        settings["label"] = raw(self.root, "preprocess.yaml", ["transform"])
         smallest = made["serving"]["min_brain_pixels"]
         build_store(cases, made["transform"], self.folder, smallest, settings, skip_unreadable=True)
         stored = [{"group": case["id"], **case} for case in SliceStore(self.folder).cases()]

@@ -56,13 +56,13 @@ class PredictionWriter:
         contents = {f"mask.{suffix}": content}
         if self.dicom_seg and is_series(source):
             contents["seg.dcm"] = self.encode_dicom(mask, source, data["result"]["model"])
-        files = {"json": target.with_name(f"{target.name}.json")}
-        files |= {of.partition(".")[0]: target.with_name(f"{target.name}_{of}") for of in contents}
+        files = {of.partition(".")[0]: target.with_name(f"{target.name}_{of}") for of in contents}
+        files["json"] = target.with_name(f"{target.name}.json")
         for path in files.values():
             if path.exists() and not self.overwrite:
                 raise FileExistsError(f"{path}: exists already (--overwrite replaces it)")
-        for path, encoded in zip(list(files.values())[1:], contents.values(), strict=True):
-            write_atomic(path, partial(_write, content=encoded))
+        for of, encoded in contents.items():
+            write_atomic(files[of.partition(".")[0]], partial(_write, content=encoded))
         write_json(files["json"], {"input": source.name, **data["result"]})
         return {kind: str(path) for kind, path in files.items()}
 

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import yaml
+
+from bundle import __version__
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -52,3 +56,11 @@ def test_a_stage_runs_in_two_processes(bare_bundle: Path, store: Path, tmp_path:
     assert done.returncode == 0, done.stderr[-3000:]
     assert (tmp_path / "out" / "model.pt").is_file()
     assert json.loads((tmp_path / "out" / "model.json").read_text())["epoch"] == 1
+
+
+def test_whatever_names_the_bundles_version_names_this_one() -> None:
+    application = yaml.safe_load((ROOT / "bundle" / "deploy" / "app.yaml").read_text())
+    assert application["application"]["version"] == __version__
+    page = (ROOT / "docs" / "ecosystem.md").read_text()
+    named = re.findall(r"(?:classification_v|brain-tumor:)(\d+\.\d+\.\d+)", page)
+    assert len(named) == 2 and set(named) == {__version__}

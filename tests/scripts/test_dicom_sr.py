@@ -84,6 +84,13 @@ def test_without_an_outline_or_an_answer_nothing_is_invented(series: Path) -> No
     assert numbers(none) == {} and "No answer" in str(highdicom.sr.srread(BytesIO(none)))
 
 
+def test_the_procedure_is_an_mri_of_the_brain(series: Path) -> None:
+    content = highdicom.sr.srread(BytesIO(report_of(series, drawn(series, 5), result()))).ContentSequence
+    named = {item.ConceptNameCodeSequence[0].CodeMeaning: item for item in content}
+    code = named["Procedure reported"].ConceptCodeSequence[0]
+    assert (code.CodingSchemeDesignator, code.CodeValue) == ("LN", "24590-2")
+
+
 def test_it_refers_to_the_series_and_to_the_outline(series: Path) -> None:
     segmentation = drawn(series, 5)
     evidence = highdicom.sr.srread(BytesIO(report_of(series, segmentation, result())))

@@ -37,7 +37,7 @@ def process(
         started = subprocess.Popen(words, cwd=ROOT, stdout=output, stderr=output, env={**os.environ, **environment})
     try:
         address = f"http://127.0.0.1:{port}"
-        _await(f"{address}{ready}", started, log)
+        await_answer(f"{address}{ready}", started, log)
         yield address, started
     finally:
         if started.poll() is None:
@@ -49,7 +49,7 @@ def process(
             started.wait()
 
 
-def _await(address: str, started: subprocess.Popen[bytes], log: Path) -> None:
+def await_answer(address: str, started: subprocess.Popen[bytes], log: Path) -> None:
     """Until an address answers with 200."""
     until = time.monotonic() + LONGEST_START_S
     while time.monotonic() < until:
