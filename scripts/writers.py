@@ -56,8 +56,8 @@ class PredictionWriter:
         contents = {f"mask.{suffix}": content}
         if self.dicom_seg and is_series(source):
             contents["seg.dcm"] = self.encode_dicom(mask, source, data["result"]["model"])
-        files = {of.partition(".")[0]: target.with_name(f"{target.name}_{of}") for of in contents}
-        files["json"] = target.with_name(f"{target.name}.json")
+        beside = {of.partition(".")[0]: target.with_name(f"{target.name}_{of}") for of in contents}
+        files = {"json": target.with_name(f"{target.name}.json"), **beside}
         for path in files.values():
             if path.exists() and not self.overwrite:
                 raise FileExistsError(f"{path}: exists already (--overwrite replaces it)")
