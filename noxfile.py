@@ -37,8 +37,14 @@ def fuzz(session: nox.Session) -> None:
 
 @nox.session
 def load(session: nox.Session) -> None:
-    """64 clients and 2,000 requests, then 256 clients; minutes."""
+    """64 clients and 2,000 requests, hostile ones among good ones, then 256 clients; minutes."""
     run_suite(session, "test_load.py")
+
+
+@nox.session
+def endurance(session: nox.Session) -> None:
+    """10,000 requests, slow uploads, clients that leave, starts and ends among clients; half an hour."""
+    run_suite(session, "test_endurance.py")
 
 
 @nox.session
@@ -76,6 +82,16 @@ def deploy(session: nox.Session) -> None:
     session.install("-e", ".[dev]")
     session.env["DEPLOY_PYTHON"] = python
     session.run("pytest", "-m", "session", "--timeout", "900", "tests/sessions/test_deploy.py", *session.posargs)
+
+
+@nox.session
+def flare(session: nox.Session) -> None:
+    """The federated job in NVIDIA FLARE's real simulator; makes an environment of several GB for it."""
+    python = environment(session, (".", "nvflare==2.9.0"), ())
+    session.run(python, "-m", "pip", "install", "--quiet", "--no-deps", "monai-nvflare==0.4.0", external=True)
+    session.install("-e", ".[dev]")
+    session.env["FLARE_PYTHON"] = python
+    session.run("pytest", "-m", "session", "--timeout", "900", "tests/sessions/test_flare.py", *session.posargs)
 
 
 @nox.session

@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 import hmac
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from fastapi import Depends, FastAPI, Header, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from .. import NOTICE, __version__
 from ..errors import reason_of
@@ -31,6 +32,7 @@ from .work import Job, Wish, Work
 
 __all__ = ["create_app"]
 
+T = TypeVar("T")
 LOG = logging.getLogger("bundle.service")
 JSON, ZIP, DICOM = "application/json", "application/zip", "application/dicom"
 KINDS: dict[str, Any] = {ZIP: {}, DICOM: {}}  # beside JSON
@@ -88,6 +90,29 @@ class Service:
     async def answer(self, wish: Wish) -> Answer | Job:
         """Answer one wish, or say which job will."""
         return await self.work.answer(self.loaded(), wish)
+
+
+async def _unless_left(request: Request, answering: Awaitable[T]) -> T:
+    """An answer; when whoever asked has left, nothing more is done for it.
+
+    Raises:
+        ClientDisconnect: then.
+    """
+    work, left = asyncio.ensure_future(answering), asyncio.ensure_future(_left(request))
+    try:
+        await asyncio.wait({work, left}, return_when=asyncio.FIRST_COMPLETED)
+        if not work.done():
+            raise ClientDisconnect
+        return work.result()
+    finally:
+        work.cancel()
+        left.cancel()
+
+
+async def _left(request: Request) -> None:
+    """Wait until whoever asked has left; the request has been read."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -159,7 +184,7 @@ async def _http(request: Request, error: Exception) -> Response:
 def _add_routes(app: FastAPI, service: Service) -> None:
     """All routes; those without `guard` answer everybody."""
 
-    def authorized(authorization: Annotated[str, Header(include_in_schema=False)] = "") -> None:
+    async def authorized(authorization: Annotated[str, Header(include_in_schema=False)] = "") -> None:
         token = service.settings.token
         if token is not None and not hmac.compare_digest(authorization.encode(), f"Bearer {token}".encode()):
             raise Problem(401, "token", "a valid token is needed", {"WWW-Authenticate": "Bearer"})
@@ -213,7 +238,8 @@ def _add_routes(app: FastAPI, service: Service) -> None:
         )
         if wanted == DICOM and kind_of(files[0][:HEAD_BYTES]) != "dicom":
             raise Problem(406, "accept", f"an answer of {DICOM} needs a DICOM file")
-        found = await service.answer(Wish(files[0], cam, uncertainty, dicom=wanted == DICOM))
+        wish = Wish(files[0], cam, uncertainty, dicom=wanted == DICOM)
+        found = await _unless_left(request, service.answer(wish))
         return _working(request, found) if isinstance(found, Job) else _said(found, wanted)
 
     @app.post(
@@ -229,7 +255,8 @@ def _add_routes(app: FastAPI, service: Service) -> None:
         if not files:
             raise Problem(400, "no_file", "the form's field 'files' is expected, once or more")
         service.loaded()
-        found = await asyncio.gather(*(service.answer(Wish(file)) for file in files), return_exceptions=True)
+        answering = asyncio.gather(*(service.answer(Wish(file)) for file in files), return_exceptions=True)
+        found = await _unless_left(request, answering)
         return JSONResponse({"answers": [_entry(request, one) for one in found], "notice": NOTICE})
 
     @app.get(

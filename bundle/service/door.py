@@ -15,7 +15,7 @@ import time
 from typing import Any
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .. import NOTICE
@@ -74,6 +74,8 @@ class Passage:
         try:
             self.check()
             await self.door.app(self.scope, self.receive, self.send)
+        except ClientDisconnect:
+            pass  # nobody waits for an answer
         except Exception as error:
             if not isinstance(error, Problem):
                 LOG.error("%s failed: %s", self.id, type(error).__name__)

@@ -1,0 +1,71 @@
+"""Many clients of a service at a time, and what a service costs its machine."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import httpx2
+import numpy as np
+import psutil
+
+WAY = "/predict_multitask"
+
+
+class Reply(NamedTuple):
+    """What one request got.
+
+    Args:
+        which: position of the file that was sent.
+        status: of HTTP.
+        seconds: from sending to the last byte.
+        content: the body.
+        headers: of the answer.
+    """
+
+    which: int
+    status: int
+    seconds: float
+    content: bytes
+    headers: httpx2.Headers
+
+
+async def ask(address: str, files: Sequence[bytes], clients: int, requests: int) -> list[Reply]:
+    """So many requests by so many clients, each of which asks again as soon as it has its answer."""
+    numbers, found = iter(range(requests)), list[Reply]()
+
+    async def loop(client: httpx2.AsyncClient) -> None:
+        for number in numbers:
+            which, start = number % len(files), time.monotonic()
+            answer = await client.post(WAY, content=files[which])
+            found.append(
+                Reply(which, answer.status_code, time.monotonic() - start, answer.content, answer.headers),
+            )
+
+    limits = httpx2.Limits(max_connections=clients, max_keepalive_connections=clients)
+    async with httpx2.AsyncClient(base_url=address, timeout=120, limits=limits) as client:
+        await asyncio.gather(*(loop(client) for _ in range(clients)))
+    return found
+
+
+def quantile(found: Sequence[Reply], q: float) -> float:
+    """Of the seconds."""
+    return float(np.quantile([reply.seconds for reply in found], q))
+
+
+class Cost(NamedTuple):
+    """What a process holds: resident MiB, open file descriptors, threads, children."""
+
+    mib: float
+    files: int
+    threads: int
+    children: int
+
+
+def cost(process: psutil.Process) -> Cost:
+    """What a service holds now."""
+    with process.oneshot():
+        mib = process.memory_info().rss / 2**20
+        return Cost(mib, process.num_fds(), process.num_threads(), len(process.children(recursive=True)))
