@@ -5,16 +5,14 @@ from __future__ import annotations
 import asyncio
 import hmac
 import logging
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI, Header, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect
 
 from .. import NOTICE, __version__
 from ..errors import reason_of
@@ -26,18 +24,15 @@ from .answers import Answer
 from .door import Door
 from .metrics import Metrics
 from .problems import PROBLEM, Problem, problem_response
+from .requests import DICOM, JSON, ZIP, flag, received, unless_left, wanted_kind
 from .settings import Settings
 from .warmup import warm_up
 from .work import Job, Wish, Work
 
 __all__ = ["create_app"]
 
-T = TypeVar("T")
 LOG = logging.getLogger("bundle.service")
-JSON, ZIP, DICOM = "application/json", "application/zip", "application/dicom"
 KINDS: dict[str, Any] = {ZIP: {}, DICOM: {}}  # beside JSON
-TRUE, FALSE = {"1", "true", "yes", "on"}, {"0", "false", "no", "off", ""}
-FIELD_BYTES = 1024  # of a form's field that is no file
 
 
 class Service:
@@ -90,29 +85,6 @@ class Service:
     async def answer(self, wish: Wish) -> Answer | Job:
         """Answer one wish, or say which job will."""
         return await self.work.answer(self.loaded(), wish)
-
-
-async def _unless_left(request: Request, answering: Awaitable[T]) -> T:
-    """An answer; when whoever asked has left, nothing more is done for it.
-
-    Raises:
-        ClientDisconnect: then.
-    """
-    work, left = asyncio.ensure_future(answering), asyncio.ensure_future(_left(request))
-    try:
-        await asyncio.wait({work, left}, return_when=asyncio.FIRST_COMPLETED)
-        if not work.done():
-            raise ClientDisconnect
-        return work.result()
-    finally:
-        work.cancel()
-        left.cancel()
-
-
-async def _left(request: Request) -> None:
-    """Wait until whoever asked has left; the request has been read."""
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -228,18 +200,18 @@ def _add_routes(app: FastAPI, service: Service) -> None:
         accept: Annotated[str, Header()] = JSON,
     ) -> Response:
         """Say whether a scan shows a tumour, and where. Takes PNG, JPEG, NIfTI and DICOM."""
-        wanted = _wanted(accept)
-        files, fields = await _received(request, 1)
+        wanted = wanted_kind(accept)
+        files, fields = await received(request, 1)
         if len(files) != 1:
             raise Problem(400, "no_file", "one file is expected, as the body or as the form's field 'file'")
         cam, uncertainty = (
-            _flag(fields, name, default)
+            flag(fields, name, default)
             for name, default in (("include_cam", include_cam), ("include_uncertainty", include_uncertainty))
         )
         if wanted == DICOM and kind_of(files[0][:HEAD_BYTES]) != "dicom":
             raise Problem(406, "accept", f"an answer of {DICOM} needs a DICOM file")
         wish = Wish(files[0], cam, uncertainty, dicom=wanted == DICOM)
-        found = await _unless_left(request, service.answer(wish))
+        found = await unless_left(request, service.answer(wish))
         return _working(request, found) if isinstance(found, Job) else _said(found, wanted)
 
     @app.post(
@@ -251,12 +223,12 @@ def _add_routes(app: FastAPI, service: Service) -> None:
     )
     async def predict_batch(request: Request) -> Response:
         """Answer several scans; one that is refused has its reason in its place, the others their answers."""
-        files, _ = await _received(request, service.settings.batch)
+        files, _ = await received(request, service.settings.batch)
         if not files:
             raise Problem(400, "no_file", "the form's field 'files' is expected, once or more")
         service.loaded()
         answering = asyncio.gather(*(service.answer(Wish(file)) for file in files), return_exceptions=True)
-        found = await _unless_left(request, answering)
+        found = await unless_left(request, answering)
         return JSONResponse({"answers": [_entry(request, one) for one in found], "notice": NOTICE})
 
     @app.get(
@@ -269,41 +241,7 @@ def _add_routes(app: FastAPI, service: Service) -> None:
     async def predict_job(request: Request, job: str, accept: Annotated[str, Header()] = JSON) -> Response:
         """Give the answer of a scan that took longer than a request may."""
         found = service.work.job(job)
-        return _said(await found.future, _wanted(accept)) if found.future.done() else _working(request, found)
-
-
-async def _received(request: Request, most: int) -> tuple[list[bytes], dict[str, str]]:
-    """Files and fields of a request: the body itself, or a form's."""
-    if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
-        body = await request.body()
-        return ([body] if body else []), {}
-    files, fields = [], {}
-    async with request.form(max_files=most, max_fields=4, max_part_size=FIELD_BYTES) as form:
-        for name, value in form.multi_items():
-            if isinstance(value, UploadFile):
-                files.append(await value.read())
-            else:
-                fields[name] = value
-    return files, fields
-
-
-def _flag(fields: dict[str, str], name: str, default: bool) -> bool:
-    """A yes or no of a form, or else of the address."""
-    value = fields.get(name, str(default)).lower()
-    if value not in TRUE | FALSE:
-        raise Problem(400, "parameter", f"'{name}' cannot be read")
-    return value in TRUE
-
-
-def _wanted(accept: str) -> str:
-    """What kind of answer a client would rather have."""
-    kinds = [kind.partition(";")[0].strip().lower() for kind in accept.split(",")]
-    for kind in kinds:
-        if kind in (JSON, ZIP, DICOM):
-            return kind
-        if kind in ("*/*", "application/*", ""):
-            return JSON
-    raise Problem(406, "accept", f"answers are {JSON}, {ZIP} or, of DICOM files, {DICOM}")
+        return _said(await found.future, wanted_kind(accept)) if found.future.done() else _working(request, found)
 
 
 def _said(answer: Answer, wanted: str) -> Response:

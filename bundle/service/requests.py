@@ -1,0 +1,76 @@
+"""What a request brings and asks for; and whether anybody still waits for the answer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable
+from typing import TypeVar
+
+from starlette.datastructures import UploadFile
+from starlette.requests import ClientDisconnect, Request
+
+from .problems import Problem
+
+__all__ = ["DICOM", "JSON", "ZIP", "flag", "received", "unless_left", "wanted_kind"]
+
+T = TypeVar("T")
+JSON, ZIP, DICOM = "application/json", "application/zip", "application/dicom"
+TRUE, FALSE = {"1", "true", "yes", "on"}, {"0", "false", "no", "off", ""}
+FIELD_BYTES = 1024  # of a form's field that is no file
+
+
+async def received(request: Request, most: int) -> tuple[list[bytes], dict[str, str]]:
+    """Files and fields of a request: the body itself, or a form's."""
+    if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
+        body = await request.body()
+        return ([body] if body else []), {}
+    files, fields = [], {}
+    async with request.form(max_files=most, max_fields=4, max_part_size=FIELD_BYTES) as form:
+        for name, value in form.multi_items():
+            if isinstance(value, UploadFile):
+                files.append(await value.read())
+            else:
+                fields[name] = value
+    return files, fields
+
+
+def flag(fields: dict[str, str], name: str, default: bool) -> bool:
+    """A yes or no of a form, or else of the address."""
+    value = fields.get(name, str(default)).lower()
+    if value not in TRUE | FALSE:
+        raise Problem(400, "parameter", f"'{name}' cannot be read")
+    return value in TRUE
+
+
+def wanted_kind(accept: str) -> str:
+    """What kind of answer a client would rather have."""
+    kinds = [kind.partition(";")[0].strip().lower() for kind in accept.split(",")]
+    for kind in kinds:
+        if kind in (JSON, ZIP, DICOM):
+            return kind
+        if kind in ("*/*", "application/*", ""):
+            return JSON
+    raise Problem(406, "accept", f"answers are {JSON}, {ZIP} or, of DICOM files, {DICOM}")
+
+
+async def unless_left(request: Request, answering: Awaitable[T]) -> T:
+    """An answer; when whoever asked has left, nothing more is done for it.
+
+    Raises:
+        ClientDisconnect: then.
+    """
+    work, left = asyncio.ensure_future(answering), asyncio.ensure_future(_left(request))
+    try:
+        await asyncio.wait({work, left}, return_when=asyncio.FIRST_COMPLETED)
+        if not work.done():
+            raise ClientDisconnect
+        return work.result()
+    finally:
+        work.cancel()
+        left.cancel()
+
+
+async def _left(request: Request) -> None:
+    """Wait until whoever asked has left; the request has been read."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
