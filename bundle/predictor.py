@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Predictor", "predict_files"]
 
-NOT_ASKED = "run by an exported network: whether the scan is like those that it was trained on was not asked"
-
 
 class Predictor:
     """Answer both questions about a scan, with one pass of each slice through the network.
@@ -72,7 +70,7 @@ class Predictor:
         except Exception as error:
             reason = reason_of(error)
             raise (UserError(reason) if reason else error) from None
-        self.network = self.parts["loaded"].eval()
+        self.network, self.report = self.parts["loaded"].eval(), report_beside(self.model_path)
         self.exported = None
         if runtime:
             from .runtimes import load_exported
@@ -133,16 +131,13 @@ class Predictor:
         with torch.inference_mode():
             batch = data["image"].as_tensor()[None].to(self.parts["device"])  # (1, C, H, W, D)
             data["pred"] = self.parts["inferer"](batch, network)[0]
-        answer = dict(self.parts["postprocessing"](data))
-        if self.exported is not None:
-            answer["result"]["flags"].append(NOT_ASKED)
-        return answer
+        return dict(self.parts["postprocessing"](data))
 
     def describe(self) -> dict[str, Any]:
         """Which weights answer: version and hash, modalities, thresholds with evidence, scores of their report."""
         from dataclasses import asdict
 
-        report = report_beside(self.model_path)
+        report = self.report
         scores = {name: report[name] for name in ("segmentation", "classification") if name in report}
         return {
             "model": dict(self.parts["model_card"]),

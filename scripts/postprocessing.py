@@ -23,6 +23,7 @@ PER_SLICE = {"tumor_deviation": "slice_deviations", "distance": "slice_distances
 PLAUSIBLE_SHARE = 0.5  # of the tissue; a mask that is larger is shown as it is, never turned around, and flagged
 COLOURED_SHARE = 0.05  # of a picture's pixels; of 1,416 scans from the web none had more than 0.04
 UNFAMILIAR = "the scan is unlike those that the network was trained on: it may be no head, or another kind of image"
+NOT_ASKED = "it was not asked whether the scan is like those that the network was trained on"
 TOO_MUCH = "more than half of the head is outlined: this is no plausible tumour, or no head"
 
 
@@ -127,7 +128,9 @@ class SummarizeAnswerd(MapTransform):
             deviations = d.get("slice_deviations")
             answer = self.summarize(mask, d["slice_logits"], d.get("outlined_share", 0.0), deviations)
             familiarity = self.familiarity if answer["model"].get("sha256") == self.fitted_on else None
-            if familiarity is not None and "slice_distances" in d:
+            if familiarity is not None and "slice_distances" not in d:
+                answer["flags"].append(NOT_ASKED)
+            elif familiarity is not None:
                 kind: Kind = "image" if len(d["slice_logits"]) == 1 else "volume"
                 if familiarity.unfamiliar(d["slice_distances"], kind):
                     answer["flags"].append(UNFAMILIAR)

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+OPINIONS = {  # logits of mask and tumour; operating point and display threshold, as no other rule would have them
+    "no_tumor": (9.0, 2.0, 0.95, 0.9),  # of a probability of 0.88, and everything is outlined
+    "tumor": (-9.0, -2.0, 0.1, 0.05),  # of 0.12, and nothing is
+}
 SHORT = {stage: {"max_epochs": 1, "samples_per_epoch": 32} for stage in ("stage1", "stage2", "stage3")}
 
 
@@ -59,6 +66,61 @@ def pipeline_run(twins: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def store(pipeline_run: Path) -> Path:
     """The slice store of that run."""
     return pipeline_run / "data"
+
+
+@pytest.fixture(scope="session")
+def opinions(pipeline_run: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Weights that say the same of every slice, by the state that their own report, and no other rule, makes of it."""
+    import torch
+
+    from bundle.manifest import sha256
+
+    made = {}
+    for state, (mask, tumor, point, display) in OPINIONS.items():
+        model = tmp_path_factory.mktemp(state) / "model.pt"
+        weights = torch.load(pipeline_run / "models" / "model.pt", weights_only=True)
+        for layer, logit in {"decoder.final": mask, "head.mlp.4": tumor}.items():
+            weights[f"{layer}.weight"].zero_()
+            weights[f"{layer}.bias"].fill_(logit)
+        torch.save(weights, model)
+        found = {"n": 123, "sensitivity": 0.87, "specificity": 0.65}
+        evidence = {**found, "at_display_threshold": {"sensitivity": 0.91, "specificity": 0.43}}
+        fitted = {"operating_point": point, "fitted_on": "validation: 123 scans", "evidence": evidence}
+        report = json.loads((pipeline_run / "models" / "report.json").read_text())
+        report["model"]["sha256"] = sha256(model)
+        report["decision"] = {"image": fitted, "volume": fitted, "display_threshold": display}
+        model.with_name("report.json").write_text(json.dumps(report))
+        made[state] = model
+    return made
+
+
+@pytest.fixture(scope="session")
+def attentive(pipeline_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Weights without a report, whose head adds up whatever it sees: their map is within the brain and beside it."""
+    import torch
+
+    model = tmp_path_factory.mktemp("attentive") / "model.pt"
+    weights = torch.load(pipeline_run / "models" / "model.pt", weights_only=True)
+    weights["head.mlp.1.weight"].fill_(1 / 256)
+    weights["head.mlp.4.weight"].fill_(1 / 8)
+    torch.save(weights, model)
+    return model
+
+
+@pytest.fixture
+def passes() -> Iterator[list[int]]:
+    """Slices in each pass through an encoder, whichever network's, on whatever path and thread."""
+    from torch.nn.modules.module import register_module_forward_hook
+
+    slices: list[int] = []
+
+    def note(module: Any, inputs: Any, output: Any) -> None:
+        if type(module).__name__ == "UNetEncoder":
+            slices.append(len(inputs[0]))
+
+    handle = register_module_forward_hook(note)
+    yield slices
+    handle.remove()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -72,6 +72,26 @@ def test_the_workflow_and_the_predictor_give_the_same_answer(
     assert {key: written[key] for key in answer} == json.loads(json.dumps(answer))
 
 
+@pytest.mark.parametrize("state", ["no_tumor", "tumor"])
+def test_the_workflow_writes_what_the_predictor_would(
+    state: str, opinions: dict[str, Path], served: dict[str, Any], tmp_path: Path, passes: list[int]
+) -> None:
+    """T14, T16, T28: everything outlined or nothing, thresholds that no other rule has, and one pass a slice."""
+    from bundle.loading import run_workflow
+
+    for kind, case in served["cases"].items():
+        passes.clear()
+        settings = {"dataset_dir": case["image"], "output_dir": str(tmp_path / kind)}
+        run_workflow("run", ["inference.yaml"], model_path=str(opinions[state]), **settings)
+        assert sum(passes) == len(case["slices"])
+        predictor = Predictor(opinions[state])
+        expected = predictor.predict(case["image"])
+        written = json.loads(next((tmp_path / kind).glob("*.json")).read_text())
+        assert written == {"input": Path(case["image"]).name, **expected["result"]} and written["state"] == state
+        (content,) = predictor.files(expected).values()
+        assert next((tmp_path / kind).glob("*_mask.*")).read_bytes() == content
+
+
 def test_the_golden_input_has_not_changed(served: dict[str, Any]) -> None:
     """Statistics of what is served for two fixed phantoms; a change here makes every released weight worthless."""
     preprocessing = parse("inference.yaml", ["preprocessing"])["preprocessing"]

@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from bundle.cli import main
+from tests.hostile import corpus
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -150,14 +151,44 @@ def test_a_picture_of_nothing_gets_no_answer(model: str, tmp_path: Path) -> None
     assert answer["flags"] == ["no slice shows enough brain"]
 
 
-def test_each_slice_passes_through_the_encoder_once(volume: Path, model: str) -> None:
+def test_each_slice_passes_through_the_encoder_once(
+    volume: Path, model: str, tmp_path: Path, passes: list[int]
+) -> None:
     """T28."""
+    assert main(["predict", str(volume), "--output", str(tmp_path), "--model", model]) == 0
+    answer = json.loads((tmp_path / "PHANTOM_001_flair.json").read_text())
+    assert sum(passes) == sum(p is not None for p in answer["slice_probabilities"])
+
+
+@pytest.mark.parametrize("state", ["no_tumor", "tumor"])
+def test_the_files_hold_what_the_predictor_says_by_the_weights_own_thresholds(
+    state: str, opinions: dict[str, Path], volume: Path, picture: Path, tmp_path: Path
+) -> None:
+    """T14, T16."""
     from bundle import Predictor
 
-    predictor, slices = Predictor(model), []
-    predictor.network.encoder.register_forward_hook(lambda module, inputs, output: slices.append(len(inputs[0])))
-    answer = predictor.predict(volume)["result"]
-    assert sum(slices) == sum(p is not None for p in answer["slice_probabilities"])
+    model = str(opinions[state])
+    assert main(["predict", str(volume), str(picture), "--output", str(tmp_path), "--model", model]) == 0
+    predictor = Predictor(model)
+    for scan, name in ((volume, "PHANTOM_001_flair"), (picture, picture.stem)):
+        prediction = predictor.predict(scan)
+        said = json.loads((tmp_path / f"{name}.json").read_text())
+        assert said == {"input": scan.name, **prediction["result"]} and said["state"] == state
+        ((mask, content),) = predictor.files(prediction).items()
+        assert (tmp_path / f"{name}_{mask}").read_bytes() == content
+
+
+def test_what_a_stranger_may_have_made_is_refused_in_one_line_each(
+    model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """T22; the whole corpus is asked in a session of its own."""
+    cases = [case for case in corpus() if case.family == "declared size"][::4]
+    scans = [str(case.write(tmp_path)) for case in cases]
+    assert main(["predict", *scans, "--output", str(tmp_path / "out"), "--model", model]) == 2
+    said = capsys.readouterr().err
+    errors = [line for line in said.splitlines() if line.startswith("error:")]
+    assert [error.split(": ")[1] for error in errors] == scans
+    assert "Traceback" not in said and str(ROOT) not in said
 
 
 def test_works_from_another_directory_as_a_process(picture: Path, model: str, tmp_path: Path) -> None:

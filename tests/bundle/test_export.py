@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from bundle.cli import main
@@ -16,6 +17,7 @@ from bundle.export import TRITON, export, write_triton_model
 from bundle.phantoms import write_images
 from bundle.predictor import Predictor
 from bundle.runtimes import FORMATS, exported_beside, note_beside
+from tests.conftest import OPINIONS
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -47,7 +49,7 @@ def test_an_exported_network_answers_as_the_original(name: str, models: Path, pi
     original = Predictor(models / "model.pt").predict(picture)
     assert abs(with_export["result"]["tumor_probability"] - original["result"]["tumor_probability"]) < 1e-4
     assert np.mean(np.asarray(with_export["pred"] != original["pred"])) < 1e-3
-    assert any("exported network" in flag for flag in with_export["result"]["flags"])
+    assert any("not asked whether" in flag for flag in with_export["result"]["flags"])
     with pytest.raises(UserError, match="neither maps nor uncertainty"):
         Predictor(models / "model.pt", runtime=name).predict(picture, with_map=True)
 
@@ -100,3 +102,24 @@ def test_the_command_exports_and_predicts(models: Path, picture: Path, tmp_path:
     assert main(["predict", str(picture), "--model", weights, "--runtime", "onnx", "--output", str(tmp_path)]) == 0
     with Image.open(tmp_path / f"{picture.stem}_mask.png") as mask:
         assert mask.size == Image.open(picture).size
+    said = json.loads((tmp_path / f"{picture.stem}.json").read_text())
+    assert said == {"input": picture.name, **Predictor(weights, runtime="onnx").predict(picture)["result"]}
+
+
+@pytest.mark.parametrize("state", list(OPINIONS))
+def test_what_an_exported_network_says_is_decided_by_the_weights_report_and_never_turned_around(
+    state: str, opinions: dict[str, Path], picture: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """T14, T16, T28."""
+    passes = []
+
+    def says(image: torch.Tensor) -> torch.Tensor:
+        passes.append(len(image))
+        return torch.stack([torch.full_like(image[:, 0], logit) for logit in OPINIONS[state][:2]], dim=1)
+
+    monkeypatch.setattr("bundle.runtimes.load_exported", lambda name, weights: says)
+    answer, original = (Predictor(opinions[state], runtime=name).predict(picture) for name in ("onnx", None))
+    for name in ("state", "tumor_detected", "threshold", "display_threshold", "flags"):
+        assert answer["result"][name] == original["result"][name], name
+    assert answer["result"]["state"] == state
+    assert torch.equal(answer["pred"], original["pred"]) and passes == [1]

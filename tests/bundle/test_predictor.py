@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -79,15 +81,73 @@ def test_map_probability_and_deviation_lie_on_the_scans_grid(predictor: Predicto
     assert same == plain["result"]
 
 
-def test_each_slice_passes_the_encoder_once_whatever_is_asked(predictor: Predictor, volume: Path) -> None:
+def test_each_slice_passes_the_encoder_once_whatever_is_asked(
+    predictor: Predictor, volume: Path, passes: list[int]
+) -> None:
     """T28."""
-    slices: list[int] = []
-    hook = predictor.network.encoder.register_forward_hook(lambda _, inputs, __: slices.append(len(inputs[0])))
-    try:
-        answer = predictor.predict(volume, with_map=True, samples=2)["result"]
-    finally:
-        hook.remove()
-    assert sum(slices) == sum(p is not None for p in answer["slice_probabilities"])
+    answer = predictor.predict(volume, with_map=True, samples=2)["result"]
+    assert sum(passes) == sum(p is not None for p in answer["slice_probabilities"])
+
+
+def test_the_map_explains_the_very_pixels_that_were_answered_and_is_not_cut_at_the_head(
+    attentive: Path, picture: Path
+) -> None:
+    """T15."""
+    from scripts.cam import explain
+
+    predictor = Predictor(attentive)
+    image, parts = predictor.read(picture), predictor.parts
+    data = parts["preprocessing"]({"image": image}, start=1)
+    found = explain(predictor.network, data["image"].as_tensor()[None, ..., 0])
+    planes = [found["seg"][0], found["cls"][0, :, None, None].expand_as(found["seg"][0]), found["cam"][0]]
+    data |= {"pred": torch.cat(planes)[..., None], "planes": ["mask", "tumor", "map"]}
+    expected, answer = parts["postprocessing"](data), predictor.predict(picture, with_map=True)
+    assert torch.allclose(answer["map"], expected["map"], atol=1e-4)
+    assert answer["result"]["tumor_probability"] == pytest.approx(expected["result"]["tumor_probability"], abs=1e-5)
+    assert answer["map"][image < 0.1 * image.max()].sum() > 0.01 * answer["map"].sum() > 0
+
+
+@pytest.mark.parametrize("state", ["no_tumor", "tumor"])
+def test_the_weights_own_report_decides_and_nothing_is_turned_around(
+    state: str, opinions: dict[str, Path], picture: Path, volume: Path
+) -> None:
+    """T14, T16: everything outlined or nothing, at thresholds that no other rule has."""
+    predictor = Predictor(opinions[state])
+    for scan in (picture, volume):
+        answer = predictor.predict(scan)
+        looked_at = predictor.read(scan)[0] > 0
+        assert (answer["pred"][0][looked_at] > 0).float().mean() == pytest.approx(float(state == "no_tumor"), abs=0.2)
+        result = answer["result"]
+        assert (result["state"], result["tumor_detected"]) == (state, state == "tumor")
+        assert any("more than half of the head" in flag for flag in result["flags"]) is (state == "no_tumor")
+        assert any("the heads disagree" in flag for flag in result["flags"])
+
+
+def test_what_is_said_of_the_weights_is_their_own_report_even_when_the_file_is_replaced(
+    pipeline_run: Path, opinions: dict[str, Path], tmp_path: Path
+) -> None:
+    """T18."""
+    for name in ("model.pt", "report.json"):
+        shutil.copy(pipeline_run / "models" / name, tmp_path)
+    predictor = Predictor(tmp_path / "model.pt")
+    described, report = predictor.describe(), json.loads((tmp_path / "report.json").read_text())
+    assert described["model"]["sha256"] == report["model"]["sha256"]
+    assert described["decision"] == report["decision"]
+    assert described["scores"]["segmentation"]["mean"]["dice"] == report["segmentation"]["mean"]["dice"]
+    for name in ("model.pt", "report.json"):
+        shutil.copy(opinions["tumor"].with_name(name), tmp_path)
+    assert predictor.describe() == described
+
+
+def test_without_a_report_of_these_very_weights_nothing_is_said_of_them(
+    attentive: Path, pipeline_run: Path, tmp_path: Path
+) -> None:
+    """T18: another's report lies beside them."""
+    shutil.copy(attentive, tmp_path)
+    shutil.copy(pipeline_run / "models" / "report.json", tmp_path)
+    described = Predictor(tmp_path / "model.pt").describe()
+    assert described["scores"] == {} and described["decision"]["image"]["evidence"] == {}
+    assert described["model"]["report"] == "no report for these weights"
 
 
 @pytest.mark.parametrize("case", sample(40), ids=str)

@@ -18,6 +18,7 @@ from PIL import Image
 
 from scripts.configs import parts
 from scripts.decision import NOTICE, Calibration, Decision
+from scripts.familiarity import Familiarity
 from scripts.postprocessing import DropDepthd, SplitPackedd, SummarizeAnswerd, as_displayed, slice_axis, smoothed
 from scripts.transforms import BACKGROUND
 
@@ -331,3 +332,23 @@ def test_what_was_fitted_on_other_weights_is_not_used() -> None:
     assert transform.summarize(mask, np.array([1.0]), 0.0)["threshold"] == 0.9
     card["sha256"] = "b"
     assert transform.summarize(mask, np.array([1.0]), 0.0)["threshold"] == 0.5
+
+
+@pytest.mark.parametrize(
+    ("found", "words"),
+    [
+        ({}, "not asked whether"),
+        ({"slice_distances": np.full(1, 9.0)}, "unlike"),
+        ({"slice_distances": np.ones(1)}, None),
+    ],
+    ids=["not asked", "far", "near"],
+)
+def test_a_scan_whose_likeness_nobody_asked_for_is_not_passed_off_as_familiar(
+    found: dict[str, Any], words: str | None
+) -> None:
+    """T14: MONAI's own workflow, its Label and Deploy run the plain network, which measures no distance."""
+    familiarity = Familiarity([0.0], [[1.0]], [1.0], 1.0, limits={"image": 2.0})
+    mask = MetaTensor(torch.ones(1, 4, 4, 1), meta={"spatial_shape": np.array([4, 4])})
+    data = {"pred": mask, "slice_logits": np.array([4.0]), **found}
+    flags = SummarizeAnswerd("pred", Decision(), {"sha256": "a"}, familiarity)(data)["result"]["flags"]
+    assert (words is None and flags == []) or (len(flags) == 1 and str(words) in flags[0])

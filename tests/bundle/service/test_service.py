@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import io
 import json
@@ -22,7 +23,9 @@ from starlette.testclient import TestClient
 
 from bundle import NOTICE, Predictor
 from bundle.intake import Limits
+from bundle.intake.limits import MIB
 from bundle.service import Settings
+from bundle.service.answers import answer_of
 from bundle.service.app import create_app
 from tests.hostile import OK, Case, sample
 from tests.hostile.cases import head
@@ -56,6 +59,12 @@ def client(settings: Settings) -> Iterator[TestClient]:
 
 
 @pytest.fixture(scope="module")
+def contrary(settings: Settings, opinions: dict[str, Path]) -> Iterator[TestClient]:
+    """A client of weights that outline everything, and whose own report calls it no tumour."""
+    yield from client_of(replace(settings, model=opinions["no_tumor"]))
+
+
+@pytest.fixture(scope="module")
 def picture(twins: Path) -> bytes:
     buffer = io.BytesIO()
     Image.open(sorted((twins / "kaggle" / "yes").glob("*.[jJ][pP]*"))[0]).convert("L").save(buffer, "PNG")
@@ -76,6 +85,70 @@ def test_a_form_a_body_and_the_predictor_say_the_same(client: TestClient, settin
     mask = np.asarray(Image.open(io.BytesIO(base64.b64decode(answer["pictures"]["mask"]))))
     assert np.array_equal(mask > 0, np.asarray(predicted["pred"][0, :, :, 0]) > 0)
     assert answer["notice"] == NOTICE and set(answer["pictures"]) == {"mask"}
+
+
+def dicom_head() -> bytes:
+    """A DICOM file that a segmentation can refer to."""
+    references = {"StudyInstanceUID": "1.2.3.4", "FrameOfReferenceUID": "1.2.3.5"}
+    return dicom(head(160, 160).astype(np.uint16), **references)
+
+
+def test_the_weights_own_report_decides_whatever_form_the_answer_has(
+    contrary: TestClient, opinions: dict[str, Path], picture: bytes
+) -> None:
+    """T14, T16: no 0.3 or 0.5 of another's, and an outline of everything stays one, with its warning."""
+    predictor = Predictor(opinions["no_tumor"])
+    predicted, ask = predictor.predict(picture), {"url": "/predict_multitask", "content": picture}
+    as_json = contrary.post(**ask).json()
+    archive = zipfile.ZipFile(io.BytesIO(contrary.post(**ask, headers={"Accept": "application/zip"}).content))
+    batch = contrary.post("/predict_multitask/batch", files=[("files", ("a", picture))]).json()["answers"]
+    assert batch == [as_json]
+    for said in (as_json, json.loads(archive.read("answer.json"))):
+        assert {name: said[name] for name in predicted["result"]} == predicted["result"]
+    assert as_json["state"] == "no_tumor" and any("more than half of the head" in flag for flag in as_json["flags"])
+    drawn = base64.b64decode(as_json["pictures"]["mask"]), archive.read("mask.png")
+    assert all(np.asarray(Image.open(io.BytesIO(mask))).mean() > 0.8 * 255 for mask in drawn)
+
+
+def test_an_outline_of_everything_is_one_in_the_dicom_seg(contrary: TestClient, opinions: dict[str, Path]) -> None:
+    """T14."""
+    import highdicom
+
+    scan = dicom_head()
+    answer = contrary.post("/predict_multitask", content=scan, headers={"Accept": "application/dicom"})
+    drawn = highdicom.seg.segread(io.BytesIO(answer.content)).pixel_array.squeeze()
+    expected = Predictor(opinions["no_tumor"]).predict(scan)["pred"][0, ..., 0]
+    assert np.array_equal(drawn, expected) and drawn.mean() > 0.5
+
+
+def test_pictures_and_files_are_those_of_the_predictor(attentive: Path, volume: bytes) -> None:
+    """T15: the map is as it was made, and of the slice that is shown."""
+    predictor = Predictor(attentive)
+    image, expected = predictor.read(volume), predictor.predict(volume, with_map=True, samples=2)
+    answer = answer_of(predictor, image, with_map=True, samples=2)
+    archive = zipfile.ZipFile(io.BytesIO(answer.zip()))
+    files = predictor.files(expected)
+    assert {name: archive.read(name) for name in archive.namelist() if name != "answer.json"} == files
+    for name, key in {"mask": "pred", "cam": "map", "uncertainty": "mask_deviation"}.items():
+        plane = np.take(np.asarray(expected[key][0]), answer.shown_slice, axis=answer.result["slice_axis"])
+        shown = np.asarray(Image.open(io.BytesIO(base64.b64decode(answer.json()["pictures"][name]))))
+        assert np.array_equal(shown, np.round(255 * plane)) and shown.any(), name
+
+
+def test_each_slice_passes_the_encoder_once_whatever_form_the_answer_has(
+    client: TestClient, picture: bytes, volume: bytes, passes: list[int]
+) -> None:
+    """T28."""
+    everything = {"include_cam": True, "include_uncertainty": True}
+    said = client.post("/predict_multitask", content=volume, params=everything).json()
+    slices = sum(p is not None for p in said["slice_probabilities"])
+    assert sum(passes) == slices > 1
+    client.post("/predict_multitask", content=volume, params=everything, headers={"Accept": "application/zip"})
+    assert sum(passes) == 2 * slices
+    client.post("/predict_multitask", content=dicom_head(), headers={"Accept": "application/dicom"})
+    assert sum(passes) == 2 * slices + 1
+    client.post("/predict_multitask/batch", files=[("files", ("a", picture)), ("files", ("b", volume))])
+    assert sum(passes) == 3 * slices + 2
 
 
 def test_every_answer_bears_notice_model_and_number(client: TestClient, picture: bytes) -> None:
@@ -105,8 +178,7 @@ def test_a_dicom_file_is_answered_by_a_dicom_seg(client: TestClient) -> None:
 
     ask = {"headers": {"Accept": "application/dicom"}}
     plane = head(160, 160).astype(np.uint16)
-    references = {"StudyInstanceUID": "1.2.3.4", "FrameOfReferenceUID": "1.2.3.5"}
-    answer = client.post("/predict_multitask", content=dicom(plane, **references), **ask)
+    answer = client.post("/predict_multitask", content=dicom_head(), **ask)
     assert answer.status_code == 200 and answer.headers["content-type"] == "application/dicom"
     found = highdicom.seg.segread(io.BytesIO(answer.content))
     assert found.StudyInstanceUID == "1.2.3.4" and (found.Rows, found.Columns) == (160, 160)
@@ -139,7 +211,7 @@ def _inflated(data: bytes) -> bytes:
 def test_a_batch_keeps_order_and_gives_reasons(client: TestClient, picture: bytes) -> None:
     files = [("files", ("a", picture)), ("files", ("b", b"no scan")), ("files", ("c", picture))]
     answers = client.post("/predict_multitask/batch", files=files).json()["answers"]
-    assert answers[0] == answers[2] and answers[0]["tumor_probability"] is not None
+    assert answers[0] == answers[2] == client.post("/predict_multitask", content=picture).json()
     assert answers[1]["status"] == 415 and answers[1]["code"] == "unsupported"
     many = [("files", ("a", picture))] * 17
     assert client.post("/predict_multitask/batch", files=many).status_code == 400
@@ -155,7 +227,8 @@ def test_what_takes_long_is_a_job_with_an_address(settings: Settings, picture: b
                 break
             assert found.status_code == 202
             time.sleep(0.1)
-        assert found.json()["tumor_probability"] is not None
+        predicted = Predictor(settings.model).predict(picture)["result"]
+        assert {name: found.json()[name] for name in predicted} == predicted
         assert client.get("/predict_multitask/jobs/guessed").json()["code"] == "no_job"
 
 
@@ -186,6 +259,53 @@ def test_bad_requests_get_a_problem(client: TestClient, ask: dict[str, Any], sta
     assert (answer.status_code, problem["code"], problem["status"]) == (status, code, status)
     assert answer.headers["content-type"] == "application/problem+json"
     assert problem["request_id"] == answer.headers["x-request-id"]
+
+
+TOO_MUCH = bytes(32 * MIB + MIB // 8)
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        {"url": "/predict_multitask", "files": {"file": TOO_MUCH}},
+        {"url": "/predict_multitask/batch", "files": [("files", ("a", TOO_MUCH[: 16 * MIB])) for _ in range(3)]},
+    ],
+    ids=["form", "batch of allowed files"],
+)
+def test_no_more_bytes_are_taken_than_allowed_however_they_come(client: TestClient, ask: dict[str, Any]) -> None:
+    """T22."""
+    answer = client.post(**ask)
+    assert (answer.status_code, answer.json()["code"]) == (413, "too_large")
+
+
+def test_a_body_of_untold_length_is_read_to_the_limit_and_no_further() -> None:
+    """T22; asked without the test client, which reads a whole body before it sends any."""
+    taken, said = [], []
+
+    async def receive() -> dict[str, Any]:
+        taken.append(MIB)
+        return {"type": "http.request", "body": bytes(MIB), "more_body": len(taken) < 64}
+
+    async def send(message: Any) -> None:
+        said.append(message)
+
+    scope = {"type": "http", "method": "POST", "path": "/predict_multitask", "query_string": b""}
+    asyncio.run(create_app()({**scope, "headers": [(b"host", b"127.0.0.1")]}, receive, send))
+    assert said[0]["status"] == 413 and sum(taken) == 33 * MIB
+
+
+@pytest.mark.parametrize("route", ["/predict_multitask", "/predict_multitask/batch"])
+def test_what_goes_wrong_inside_is_not_told(
+    client: TestClient, picture: bytes, route: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """T22."""
+
+    def fail(*_: Any) -> None:
+        raise RuntimeError("a secret of this machine")
+
+    monkeypatch.setattr("bundle.service.work.answer_of", fail)
+    answer = client.post(route, files={"files": picture})
+    assert answer.status_code == 500 and answer.json()["code"] == "internal" and "secret" not in answer.text
 
 
 @pytest.mark.parametrize("case", sample(24, seed=1), ids=str)
@@ -297,7 +417,8 @@ def test_model_info_is_the_weights_own_report(client: TestClient, settings: Sett
     assert settings.model is not None
     report = json.loads((settings.model.parent / "report.json").read_text())
     assert info["model"]["sha256"] == report["model"]["sha256"]
-    assert info["decision"]["image"]["operating_point"] == report["decision"]["image"]["operating_point"]
+    assert info["decision"] == report["decision"], "thresholds, each with sensitivity, specificity and n"
+    assert info == {**Predictor(settings.model).describe(), "notice": NOTICE}
 
 
 def test_refusals_are_described_as_problem_documents(client: TestClient) -> None:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import nibabel as nib
@@ -14,10 +19,12 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from bundle import NOTICE, Predictor
+from bundle.service import Settings
 from bundle.ui.drawing import MAP, OUTLINE, outside_head, overlay, upright
-from bundle.ui.launch import OPTIONS
+from bundle.ui.launch import OPTIONS, launch
 from bundle.ui.paper import sheet
 from bundle.ui.words import STATES, evidence, kind_of, reasons_for_doubt, size_of
+from tests.hostile import sample
 
 PAGE = Path(__file__).resolve().parents[3] / "bundle" / "ui" / "page.py"
 FOUND = {
@@ -97,6 +104,164 @@ def test_the_sheet_is_one_page_and_repeatable(state: str) -> None:
         and first == again
         and first.count(b"/Type /Page\n") + first.count(b"/Type /Page ") == 1
     )
+
+
+@pytest.mark.parametrize(("state", "probability"), [("no_tumor", 0.88), ("tumor", 0.12), ("uncertain", 0.99)])
+def test_the_sheet_says_the_state_that_it_is_given(
+    state: str, probability: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """T16: and makes none of its own of the probability."""
+    said: list[str] = []
+    monkeypatch.setattr("matplotlib.figure.Figure.text", lambda self, x, y, text, **_: said.append(text))
+    model = {"version": "0.2.0", "sha256": "0" * 64, "report": "matches these weights"}
+    result = {"state": state, "tumor_probability": probability, "threshold": 0.345, "model": model}
+    sheet(result, Image.new("RGB", (40, 40)), ["At the operating point, 0.34: sensitivity 95%."])
+    assert [title for title, _ in STATES.values() if title in said] == [STATES[state][0]]
+    assert {f"{probability:.2f}", "0.34", NOTICE, "0" * 64} <= set(said)
+    assert "- At the operating point, 0.34: sensitivity 95%." in said
+
+
+@contextmanager
+def opened(model: Path) -> Iterator[SimpleNamespace]:
+    """The page with these weights: what it draws, gives away and puts on the sheet."""
+    import streamlit
+    from streamlit.testing.v1 import AppTest
+
+    found = SimpleNamespace(taken={}, drawn=[], sheets=[])
+
+    def draw(*asked: Any) -> Image.Image:
+        found.drawn.append(asked)
+        return overlay(*asked)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(OPTIONS, json.dumps({"model": str(model)}))
+        patch.setattr("streamlit.download_button", lambda _, content, name, **__: found.taken.update({name: content}))
+        patch.setattr("bundle.ui.drawing.overlay", draw)
+        patch.setattr("bundle.ui.paper.sheet", lambda *asked: found.sheets.append(asked) or b"%PDF")
+        patch.setattr("bundle.phantoms.write_volumes", lambda root, *_, **__: few_bytes(root / "P" / "P_flair.nii.gz"))
+        patch.setattr("bundle.phantoms.write_images", lambda root, *_: few_bytes(root / "yes" / "1", root / "no" / "1"))
+        streamlit.cache_resource.clear()
+        streamlit.cache_data.clear()
+        found.page = AppTest.from_file(str(PAGE), default_timeout=240).run()
+        assert not found.page.exception
+        yield found
+    streamlit.cache_resource.clear()  # the next page has other weights
+
+
+def few_bytes(*paths: Path) -> None:
+    """Stand in for the examples, which take seconds to make."""
+    for path in paths:
+        path.parent.mkdir(parents=True)
+        path.write_bytes(b"no scan")
+
+
+def upload(page: Any, content: bytes) -> str:
+    """All that the page says of an upload."""
+    page.file_uploader[0].upload("scan", content).run()
+    assert not page.exception
+    boxes = [*page.info, *page.warning, *page.error, *page.markdown, *page.caption]
+    return "\n".join(box.value for box in boxes)
+
+
+@pytest.fixture(scope="module")
+def picture(twins: Path) -> bytes:
+    return sorted((twins / "kaggle" / "yes").glob("*.[jJ][pP]*"))[0].read_bytes()
+
+
+@pytest.fixture(scope="module", params=["no_tumor", "tumor"])
+def answered(request: pytest.FixtureRequest, opinions: dict[str, Path], picture: bytes) -> SimpleNamespace:
+    """A page that has answered a picture, with weights whose own report alone makes this state of it."""
+    with opened(opinions[request.param]) as found:
+        found.state, found.model, found.said = request.param, opinions[request.param], upload(found.page, picture)
+    found.predictor = Predictor(found.model)
+    found.predicted = found.predictor.predict(picture, with_map=True)
+    return found
+
+
+def test_page_sheet_and_files_say_the_state_of_the_weights_own_report(answered: SimpleNamespace) -> None:
+    """T16."""
+    assert [state for state, (title, _) in STATES.items() if title in answered.said] == [answered.state]
+    assert json.loads(answered.taken["answer.json"]) == answered.predicted["result"]
+    ((result, _, _),) = answered.sheets
+    assert result == answered.predicted["result"] and result["state"] == answered.state
+    said = [metric.value for metric in answered.page.metric][:2]
+    assert said == [f"{result['tumor_probability']:.2f}", f"{result['threshold']:.2f}"]
+
+
+def test_an_outline_of_everything_or_nothing_is_drawn_and_given_away_as_it_is(answered: SimpleNamespace) -> None:
+    """T14."""
+    ((_, mask, _, _, _),) = answered.drawn
+    assert np.array_equal(mask, answered.predicted["pred"][0, ..., 0])
+    assert answered.taken["mask.png"] == answered.predictor.files(answered.predicted)["mask.png"]
+    drawn = np.asarray(Image.open(io.BytesIO(answered.taken["mask.png"]))) > 0
+    assert drawn.mean() > 0.8 if answered.state == "no_tumor" else not drawn.any()
+    assert ("More than half of the head is outlined" in answered.said) is (answered.state == "no_tumor")
+
+
+def test_cards_and_evidence_are_those_of_the_loaded_report(answered: SimpleNamespace) -> None:
+    """T17, T18: on the page and on the sheet."""
+    report = json.loads(answered.model.with_name("report.json").read_text())
+    cards = {metric.label: metric.value for metric in answered.page.metric}
+    assert cards["Dice, mean of 2 patients"] == f"{report['segmentation']['mean']['dice']:.2f}"
+    for source, scores in report["classification"].items():
+        assert cards[f"ROC-AUC within {source}, n = {scores['n']}"] == f"{scores['roc_auc']:.2f}"
+    ((_, _, doubts),) = answered.sheets
+    display = report["decision"]["display_threshold"]
+    known = f"At the display threshold, {display:.2f}: sensitivity 91%, specificity 43%, n = 123."
+    assert known in answered.said and known in doubts
+
+
+def test_without_a_report_of_these_weights_there_are_no_cards(
+    attentive: Path, pipeline_run: Path, tmp_path: Path
+) -> None:
+    """T18: another's report lies beside them."""
+    shutil.copy(attentive, tmp_path)
+    shutil.copy(pipeline_run / "models" / "report.json", tmp_path)
+    with opened(tmp_path / "model.pt") as found:
+        assert not found.page.metric
+        assert any("No report belongs to these weights" in text.value for text in found.page.markdown)
+
+
+def test_the_map_that_is_drawn_is_the_predictors_and_the_encoder_was_passed_once(
+    attentive: Path, picture: bytes, passes: list[int]
+) -> None:
+    """T15, T28: whoever then moves a slider does not ask again."""
+    with opened(attentive) as found:
+        upload(found.page, picture)
+        found.page.slider[0].set_value(0.5).run()
+        assert passes == [1]
+    expected = np.asarray(Predictor(attentive).predict(picture, with_map=True)["map"][0, ..., 0])
+    assert expected.any() and len(found.drawn) == 2
+    assert all(np.array_equal(cam, expected) for _, _, cam, _, _ in found.drawn)
+
+
+def test_an_upload_that_is_too_large_or_hostile_gets_a_reason_and_the_page_goes_on(
+    attentive: Path, picture: bytes
+) -> None:
+    """T22; the whole corpus is uploaded in a session of its own."""
+    hostile = [case.bytes() for case in sample(60) if case.family in ("declared size", "truncated", "other formats")]
+    with opened(attentive) as found:
+        said = upload(found.page, picture[:3] + bytes(2**25))
+        assert "more than the 32 MiB that are allowed" in said
+        for content in hostile[:4]:
+            found.page.file_uploader[0].clear()
+            said = upload(found.page, content)
+            assert "This file cannot be answered" in said and str(PAGE.parents[2]) not in said
+        found.page.file_uploader[0].clear()
+        assert "Tumor pattern" in upload(found.page, picture)
+
+
+def test_streamlit_takes_no_more_than_the_limit_and_tells_nothing_of_faults(
+    pipeline_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """T22."""
+    flags: dict[str, Any] = {}
+    monkeypatch.setenv(OPTIONS, "{}")
+    monkeypatch.setattr("streamlit.web.bootstrap.load_config_options", lambda _: None)
+    monkeypatch.setattr("streamlit.web.bootstrap.run", lambda *asked: flags.update(asked[3]))
+    launch(Settings(pipeline_run / "models" / "model.pt"))
+    assert flags["server_maxUploadSize"] == 32 and flags["client_showErrorDetails"] == "none"
+    assert flags["server_enableXsrfProtection"] and flags["server_address"] == "127.0.0.1"
 
 
 @pytest.fixture
