@@ -46,9 +46,14 @@ def headline(scores: Mapping[str, Any]) -> dict[str, Any]:
     for name, value in scores.items():
         if isinstance(value, Mapping):
             kept[name] = headline(value)
-        elif not isinstance(value, list) or (len(value) == 2 and name.startswith("ci95")) or name in ("ci95",):
+        elif not isinstance(value, list) or is_interval(value):
             kept[name] = value
     return kept
+
+
+def is_interval(value: Sequence[Any]) -> bool:
+    """Whether a list of a report is an interval: two numbers, unknown where there were too few cases."""
+    return len(value) == 2 and all(end is None or isinstance(end, float) for end in value)
 
 
 def trained_as(model_path: Path, network: str | None = None) -> dict[str, Any]:

@@ -61,8 +61,7 @@ class BundleOperator(Operator):
         import torch
 
         parts = self.parse()
-        network = torch.jit.load(str(self.model)) if self.model.suffix == ".ts" else parts["loaded"]
-        network = network.eval()
+        network = (self.exported() if self.model.suffix == ".ts" else parts["loaded"]).eval()
         try:
             data = parts["preprocessing"]({"image": str(series)})
         except RuntimeError as error:  # MONAI's "applying transform ..." around the reason
@@ -78,6 +77,21 @@ class BundleOperator(Operator):
             "tumor_sr.dcm": parts["dicom_report"](series, segmentation, result),
             "answer.json": json.dumps(result, indent=1).encode(),
         }
+
+    def exported(self) -> Any:
+        """The network of model.ts.
+
+        Raises:
+            ValueError: when it was made from other weights than the bundle's, whose hash and report it would borrow.
+        """
+        import torch
+
+        network = torch.jit.load(str(self.model), map_location="cpu")
+        weights = torch.load(self.root / "models" / "model.pt", map_location="cpu", weights_only=True)
+        found = network.state_dict()
+        if found.keys() != weights.keys() or not all(torch.equal(found[name], weights[name]) for name in weights):
+            raise ValueError(f"{self.model.name}: made from other weights than the bundle's model.pt; export it again")
+        return network
 
     def parse(self) -> dict[str, Any]:
         """The parts of the bundle's inference config that an answer takes."""

@@ -133,7 +133,7 @@ def test_what_is_said_of_the_weights_is_their_own_report_even_when_the_file_is_r
     described, report = predictor.describe(), json.loads((tmp_path / "report.json").read_text())
     assert described["model"]["sha256"] == report["model"]["sha256"]
     assert described["decision"] == report["decision"]
-    assert described["scores"]["segmentation"]["mean"]["dice"] == report["segmentation"]["mean"]["dice"]
+    assert described["scores"]["segmentation"]["mean"] == report["segmentation"]["mean"], "with its intervals"
     for name in ("model.pt", "report.json"):
         shutil.copy(opinions["tumor"].with_name(name), tmp_path)
     assert predictor.describe() == described

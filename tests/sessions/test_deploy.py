@@ -16,6 +16,7 @@ import highdicom
 import nibabel as nib
 import numpy as np
 import pytest
+import torch
 
 from bundle.export import export
 from bundle.pack import pack
@@ -93,3 +94,17 @@ def test_a_study_without_the_series_is_refused_in_one_line(
     done = run(study, models["folder"], tmp_path / "out", SERIES_DESCRIPTION="(?i).*perfusion.*")
     assert done.returncode != 0 and not list(tmp_path.glob("out/*.dcm"))
     assert "SERIES_DESCRIPTION" in done.stdout + done.stderr
+
+
+def test_a_network_of_other_weights_is_refused_in_one_line(
+    models: dict[str, Path], study: Path, tmp_path: Path
+) -> None:
+    """T18: it would answer under the hash and the thresholds of weights that it does not have."""
+    shutil.copytree(models["folder"], tmp_path / "bundle")
+    weights = tmp_path / "bundle" / "models" / "model.pt"
+    changed = torch.load(weights, weights_only=True)
+    next(iter(changed.values())).mul_(1.01)
+    torch.save(changed, weights)
+    done = run(study, weights.with_suffix(".ts"), tmp_path / "out")
+    assert done.returncode != 0 and not list(tmp_path.glob("out/*.dcm"))
+    assert "model.ts: made from other weights" in done.stdout + done.stderr
