@@ -66,7 +66,7 @@ def test_64_clients_get_what_one_gets(good: Measured) -> None:
 
 
 def test_hostile_files_do_not_disturb_the_others(service: str, pictures: list[bytes], good: Measured) -> None:
-    cases = sample(2 * HOSTILE_CLIENTS, seed=3)
+    cases = [case for case in sample(2 * HOSTILE_CLIENTS, seed=3) if case.bytes()]  # no byte is no file
     files = [case.bytes() for case in cases]
 
     async def together() -> tuple[list[Reply], list[Reply]]:
