@@ -63,10 +63,13 @@ def exports(session: nox.Session) -> None:
 
 @nox.session
 def label(session: nox.Session) -> None:
-    """The packed folder in a real MONAI Label server; makes an environment of several GB for it."""
+    """The packed folder in a real MONAI Label server; makes an environment of several GB for it.
+
+    Debian's orthanc and orthanc-dicomweb, where they are installed, are the archive of a study behind DICOMweb.
+    """
     python = environment(
         session,
-        ("torch==2.13.0", "torchvision==0.28.0", "monailabel==0.8.5", "monai==1.6.1"),
+        ("torch==2.13.0", "torchvision==0.28.0", "monailabel==0.8.5", "monai==1.6.1", "dcmqi"),
         ("torch==2.13.0", "torchvision==0.28.0", "pydicom<3", "dicomweb-client<0.60", "pynetdicom<3", "numpy<2"),
     )
     session.install("-e", ".[dev]")

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import highdicom
 import httpx2
 import nibabel as nib
 import numpy as np
@@ -23,11 +26,15 @@ from bundle.manifest import sha256
 from bundle.pack import NAME, pack
 from bundle.phantoms import write_images, write_volumes
 from bundle.predictor import Predictor
+from scripts.postprocessing import as_displayed
+from tests.hostile.dicoms import mr_dataset, written
 from tests.sessions.serving import await_answer, free_port
 
 PYTHON = os.environ.get("LABEL_PYTHON", "")
 pytestmark = [pytest.mark.session, pytest.mark.skipif(not PYTHON, reason="needs LABEL_PYTHON, see docs/ecosystem.md")]
 LONGEST_S = 600.0
+DICOMWEB_PLUGIN = [str(path) for path in Path("/usr/share/orthanc/plugins").glob("libOrthancDicomWeb.so")]
+SERIES, REFERENCES = "1.2.3.10", {"StudyInstanceUID": "1.2.3.4", "FrameOfReferenceUID": "1.2.3.5"}
 
 
 @pytest.fixture(scope="module")
@@ -45,25 +52,36 @@ def studies(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
-def lab(studies: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[httpx2.Client, Path]]:
+@contextmanager
+def label_server(place: Path, studies: str, **environment: str) -> Iterator[tuple[httpx2.Client, Path]]:
     """A client of a running server, and the bundle's folder within its app."""
-    place, port = tmp_path_factory.mktemp("lab"), free_port()
+    port = free_port()
     command = [PYTHON, "-m", "monailabel.main", "apps", "--download", "--name", "monaibundle", "--output", str(place)]
     subprocess.run(command, check=True, capture_output=True)
     folder, _ = pack(place / "monaibundle" / "model")
     command = [PYTHON, "-m", "monailabel.main", "start_server", "--app", str(place / "monaibundle")]
-    command += ["--studies", str(studies), "--host", "127.0.0.1", "--port", str(port)]
+    command += ["--studies", studies, "--host", "127.0.0.1", "--port", str(port)]
     command += ["--conf", "models", NAME, "--conf", "zoo_source", "local", "--conf", "sam2", "false"]
-    environment = {**os.environ, "MONAI_LABEL_DATASTORE_AUTO_RELOAD": "false"}
-    environment |= {"MONAI_LABEL_DATASTORE_FILE_EXT": '["*.nii.gz", "*.png"]', "OMP_NUM_THREADS": "1"}
+    path = f"{Path(PYTHON).parent}{os.pathsep}{os.environ['PATH']}"  # dcmqi's tools lie beside the interpreter
+    environment = {**os.environ, "PATH": path, "OMP_NUM_THREADS": "1", **environment}
     environment.pop("PYTHONPATH", None)
-    with (place / "log.txt").open("wb") as log:
-        server = subprocess.Popen(command, cwd=place, stdout=log, stderr=log, env=environment)
+    address = f"http://127.0.0.1:{port}"
+    with (
+        running(command, place, environment, f"{address}/info/"),
+        httpx2.Client(base_url=address, timeout=LONGEST_S) as client,
+    ):
+        yield client, folder
+
+
+@contextmanager
+def running(command: list[str], place: Path, environment: dict[str, str], ready: str) -> Iterator[None]:
+    """A process, from when an address answers until the end of the block."""
+    log = place / "log.txt"
+    with log.open("wb") as output:
+        server = subprocess.Popen(command, cwd=place, stdout=output, stderr=output, env=environment)
         try:
-            with httpx2.Client(base_url=f"http://127.0.0.1:{port}", timeout=LONGEST_S) as client:
-                await_answer(f"http://127.0.0.1:{port}/info/", server, place / "log.txt")
-                yield client, folder
+            await_answer(ready, server, log)
+            yield
         finally:
             server.terminate()
             try:
@@ -71,6 +89,14 @@ def lab(studies: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tup
             except subprocess.TimeoutExpired:
                 server.kill()
                 server.wait()
+
+
+@pytest.fixture(scope="module")
+def lab(studies: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[httpx2.Client, Path]]:
+    """A server of a folder of files."""
+    files = {"MONAI_LABEL_DATASTORE_AUTO_RELOAD": "false", "MONAI_LABEL_DATASTORE_FILE_EXT": '["*.nii.gz", "*.png"]'}
+    with label_server(tmp_path_factory.mktemp("lab"), str(studies), **files) as found:
+        yield found
 
 
 def infer(client: httpx2.Client, study: str, output: str, **wanted: Any) -> httpx2.Response:
@@ -125,3 +151,50 @@ def test_the_app_offers_strategies_of_active_learning(lab: tuple[httpx2.Client, 
     assert "random" in strategies
     answer = client.post("/activelearning/random", json={})
     assert answer.status_code == 200 and answer.json()["id"] == "picture"  # the volume is labelled
+
+
+@pytest.fixture(scope="module")
+def series(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A phantom as a DICOM series."""
+    place = tmp_path_factory.mktemp("series")
+    write_volumes(place / "brats", 1, slices=12, side=160, seed=5)
+    image = nib.load(next(place.rglob("*_flair.nii.gz")))
+    volume = as_displayed(np.asarray(image.dataobj), image.affine)
+    (place / "dicom").mkdir()
+    for index in range(volume.shape[2]):
+        plane = np.ascontiguousarray(volume[:, :, index]).astype(np.uint16)
+        changes = {**REFERENCES, "Modality": "MR", "InstanceNumber": index + 1, "PixelSpacing": [1.0, 1.0]}
+        data = written(mr_dataset(plane, position=index * 3.0, series=SERIES, **changes))
+        (place / "dicom" / f"{index}.dcm").write_bytes(data)
+    return place / "dicom"
+
+
+@pytest.fixture(scope="module")
+def archive(series: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A DICOMweb address at which the series lies."""
+    place, port = tmp_path_factory.mktemp("archive"), free_port()
+    settings = {"StorageDirectory": str(place / "storage"), "IndexDirectory": str(place / "storage")}
+    settings |= {"HttpPort": port, "DicomServerEnabled": False, "AuthenticationEnabled": False}
+    settings |= {"Plugins": list(DICOMWEB_PLUGIN), "DicomWeb": {"Enable": True, "Root": "/dicom-web/"}}
+    (place / "orthanc.json").write_text(json.dumps(settings))
+    address = f"http://127.0.0.1:{port}"
+    with running(["Orthanc", str(place / "orthanc.json")], place, dict(os.environ), f"{address}/system"):
+        for file in series.iterdir():
+            httpx2.post(f"{address}/instances", content=file.read_bytes()).raise_for_status()
+        yield f"{address}/dicom-web"
+
+
+@pytest.mark.skipif(not shutil.which("Orthanc"), reason="needs Debian's orthanc and orthanc-dicomweb")
+def test_a_series_behind_dicomweb_is_answered_by_a_dicom_seg(
+    archive: str, series: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    place, only = tmp_path_factory.mktemp("lab"), {"MONAI_LABEL_DICOMWEB_SEARCH_FILTER": '{"Modality":"MR"}'}
+    with label_server(place, archive, MONAI_LABEL_DICOMWEB_CACHE_PATH=str(place / "cache"), **only) as (client, _):
+        said = infer(client, SERIES, "json").json()
+        content = infer(client, SERIES, "dicom_seg", label_info=[{"name": "tumor"}]).content
+    expected = Predictor().predict(series)
+    assert said["tumor_probability"] == pytest.approx(expected["result"]["tumor_probability"], abs=1e-3)
+    (place / "seg.dcm").write_bytes(content)
+    found = highdicom.seg.segread(place / "seg.dcm")
+    assert found.ReferencedSeriesSequence[0].SeriesInstanceUID == SERIES
+    assert found.pixel_array.sum() == pytest.approx(float(expected["pred"].sum()), rel=1e-2)
