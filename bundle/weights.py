@@ -42,10 +42,10 @@ def report_beside(model_path: Path) -> dict[str, Any]:
 
 def headline(scores: Mapping[str, Any]) -> dict[str, Any]:
     """The scores of a report without their rows of single cases and curves."""
-    kept = {}
+    kept: dict[str, Any] = {}
     for name, value in scores.items():
         if isinstance(value, Mapping):
-            kept[name] = headline(value)
+            kept |= {name: inner} if (inner := headline(value)) else {}
         elif not isinstance(value, list) or is_interval(value):
             kept[name] = value
     return kept

@@ -47,7 +47,8 @@ class Decision:
     Args:
         image: calibration of single images.
         volume: calibration of a volume's slices.
-        display_threshold: below it (and below the operating point) the answer is "no tumour"; between, "uncertain".
+        display_threshold: below it and below the operating point the answer is "no tumour", above both "tumour";
+            between them, whichever is lower, "uncertain".
         top_slices: a volume's probability is the mean over this many of its most suspicious slices.
     """
 
@@ -78,10 +79,11 @@ class Decision:
         return probability >= self.of(kind).operating_point
 
     def state(self, probability: float, kind: Kind) -> str:
-        """Name the answer: "no_tumor", "uncertain" or "tumor"; never in conflict with `detected`."""
-        if self.detected(probability, kind):
+        """Name the answer: "no_tumor" (never of what is `detected`), "uncertain" or "tumor" (always detected)."""
+        lower, upper = sorted((self.display_threshold, self.of(kind).operating_point))
+        if probability >= upper:
             return "tumor"
-        return "uncertain" if probability >= self.display_threshold else "no_tumor"
+        return "uncertain" if probability >= lower else "no_tumor"
 
 
 def report_of(model_path: str | Path) -> dict[str, Any] | None:

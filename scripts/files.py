@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
-__all__ = ["located", "plain", "sha256_of", "write_atomic", "write_json"]
+__all__ = ["content_sha256", "located", "plain", "sha256_of", "write_atomic", "write_json"]
 
 
 def located(path: str | Path) -> Path:
@@ -66,3 +66,12 @@ def sha256_of(path: str | Path) -> str:
     """SHA-256 of a file's bytes, hexadecimal."""
     with Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def content_sha256(path: str | Path) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal; of a folder, of its files' in the order of their names."""
+    path = Path(path)
+    if not path.is_dir():
+        return sha256_of(path)
+    files = sorted(file for file in path.rglob("*") if file.is_file())
+    return hashlib.sha256("\n".join(map(sha256_of, files)).encode()).hexdigest()

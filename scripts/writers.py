@@ -18,7 +18,7 @@ from PIL import Image
 from .datalists import stem
 from .dicom import DicomError, is_dicom
 from .dicom_seg import segmentation_of
-from .files import write_atomic, write_json
+from .files import content_sha256, write_atomic, write_json
 from .readers import UnreadableImageError
 
 __all__ = ["PredictionWriter"]
@@ -63,7 +63,7 @@ class PredictionWriter:
                 raise FileExistsError(f"{path}: exists already (--overwrite replaces it)")
         for of, encoded in contents.items():
             write_atomic(files[of.partition(".")[0]], partial(_write, content=encoded))
-        write_json(files["json"], {"input": source.name, **data["result"]})
+        write_json(files["json"], {"input": source.name, "input_sha256": _hash_of(source), **data["result"]})
         return {kind: str(path) for kind, path in files.items()}
 
     @staticmethod
@@ -103,7 +103,7 @@ class PredictionWriter:
         return "nii.gz", gzip.compress(image.to_bytes(), compresslevel=6, mtime=0)
 
     def done_before(self, name: str, source: str | Path, weights_sha256: str) -> dict[str, str] | None:
-        """Files of an answer that the same weights gave before; None where one is missing, or is to be replaced."""
+        """Files of an answer that the same weights gave to the same content; None where one is missing."""
         target = self.output_dir / f"{name}.json"
         beside = [target.with_name(f"{Path(name).name}_{of}") for of in ("mask.png", "mask.nii.gz", "seg.dcm")]
         there = {path.name.partition(".")[0].rpartition("_")[2]: str(path) for path in beside if path.is_file()}
@@ -111,8 +111,9 @@ class PredictionWriter:
         if self.overwrite or not target.is_file() or not wanted <= there.keys():
             return None
         try:
-            same = json.loads(target.read_text())["model"]["sha256"] == weights_sha256
-        except (ValueError, KeyError, TypeError):
+            answer = json.loads(target.read_text())
+            same = answer["model"]["sha256"] == weights_sha256 and answer["input_sha256"] == _hash_of(source)
+        except (OSError, ValueError, KeyError, TypeError):
             same = False
         return {"json": str(target), **{kind: there[kind] for kind in sorted(wanted)}} if same else None
 
@@ -129,6 +130,11 @@ class PredictionWriter:
 def is_series(source: Path) -> bool:
     """Whether a scan is a DICOM file, or a folder of them."""
     return source.is_dir() or is_dicom(source)
+
+
+def _hash_of(source: str | Path) -> str | None:
+    """What tells one scan from another under the same name; None where it is gone."""
+    return content_sha256(source) if Path(source).exists() else None
 
 
 def _write(file: BinaryIO, content: bytes) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import ipaddress
 import logging
-from collections.abc import Iterator
+import socket
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import uvicorn
@@ -20,7 +21,19 @@ GRACE_S = 20  # for what is being worked on when the service is told to end
 
 
 class Server(uvicorn.Server):
-    """Ends with code 0 when it is told to end: it did what it was told."""
+    """Ends with code 0 when it is told to end: it did what it was told; and by itself when it can never answer.
+
+    Args:
+        config: of uvicorn.
+        failed: whether the weights turned out to be unusable.
+    """
+
+    def __init__(self, config: uvicorn.Config, failed: Callable[[], bool]) -> None:
+        super().__init__(config)
+        self.failed = failed
+
+    async def on_tick(self, counter: int) -> bool:
+        return await super().on_tick(counter) or self.failed()
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -33,17 +46,20 @@ def serve(settings: Settings) -> None:
     """Serve until told to end.
 
     Raises:
-        UserError: when there are no weights, or other machines could use the service without a token.
+        UserError: when the weights are missing or unusable, the address is taken, or other machines could use the
+            service without a token.
     """
     from .app import create_app
 
     require_safe(settings)
+    require_free(settings)
     find_weights(settings.model)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
+    logging.getLogger("bundle").setLevel(logging.INFO)  # others may tell what is in a file
     print(f"http://{settings.host}:{settings.port}  (POST /predict_multitask, GET /docs)", flush=True)
+    app = create_app(settings)
     config = uvicorn.Config(
-        create_app(settings),
+        app,
         host=settings.host,
         port=settings.port,
         http="h11",
@@ -55,7 +71,25 @@ def serve(settings: Settings) -> None:
         timeout_keep_alive=5,
         timeout_graceful_shutdown=GRACE_S,
     )
-    Server(config).run()
+    Server(config, lambda: bool(app.state.service.failed)).run()
+    if app.state.service.failed:
+        raise UserError(f"{settings.model or 'the weights'}: cannot be loaded, the log says why")
+
+
+def require_free(settings: Settings) -> None:
+    """Refuse an address that cannot be listened on.
+
+    Raises:
+        UserError: then.
+    """
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(settings.host, None, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((address[0], settings.port))
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise UserError(f"{settings.host}:{settings.port}: {reason}") from None
 
 
 def require_safe(settings: Settings) -> None:

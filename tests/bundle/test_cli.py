@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from bundle.cli import main
+from bundle.manifest import sha256
 from tests.hostile import corpus
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -104,6 +105,20 @@ def test_the_same_command_again_keeps_what_is_answered(picture: Path, model: str
     assert answer.stat().st_mtime_ns == before and (tmp_path / "index.json").read_text() == index
 
 
+def test_another_scan_of_the_same_name_does_not_get_the_first_ones_answer(
+    picture: Path, model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scans = [tmp_path / patient / "flair.png" for patient in "AB"]
+    for angle, scan in enumerate(scans):
+        scan.parent.mkdir()
+        Image.open(picture).convert("L").rotate(90 * angle).save(scan)
+    command = ["--output", str(tmp_path / "out"), "--model", model]
+    assert [main(["predict", str(scan), *command]) for scan in scans] == [0, 2]
+    assert "exists already" in capsys.readouterr().err
+    index = json.loads((tmp_path / "out" / "index.json").read_text())
+    assert "json" in index[str(scans[0])] and "error" in index[str(scans[1])]
+
+
 def test_answers_within_the_input_folder_are_no_scans(picture: Path, model: str, tmp_path: Path) -> None:
     shutil.copy(picture, tmp_path / "scan.jpg")
     command = ["predict", str(tmp_path), "--output", str(tmp_path / "answers"), "--model", model]
@@ -173,7 +188,8 @@ def test_the_files_hold_what_the_predictor_says_by_the_weights_own_thresholds(
     for scan, name in ((volume, "PHANTOM_001_flair"), (picture, picture.stem)):
         prediction = predictor.predict(scan)
         said = json.loads((tmp_path / f"{name}.json").read_text())
-        assert said == {"input": scan.name, **prediction["result"]} and said["state"] == state
+        source = {"input": scan.name, "input_sha256": sha256(scan)}
+        assert said == {**source, **prediction["result"]} and said["state"] == state
         ((mask, content),) = predictor.files(prediction).items()
         assert (tmp_path / f"{name}_{mask}").read_bytes() == content
 

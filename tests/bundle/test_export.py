@@ -14,6 +14,7 @@ from PIL import Image
 from bundle.cli import main
 from bundle.errors import UserError
 from bundle.export import TRITON, export, write_triton_model
+from bundle.manifest import sha256
 from bundle.phantoms import write_images
 from bundle.predictor import Predictor
 from bundle.runtimes import FORMATS, exported_beside, note_beside
@@ -103,7 +104,8 @@ def test_the_command_exports_and_predicts(models: Path, picture: Path, tmp_path:
     with Image.open(tmp_path / f"{picture.stem}_mask.png") as mask:
         assert mask.size == Image.open(picture).size
     said = json.loads((tmp_path / f"{picture.stem}.json").read_text())
-    assert said == {"input": picture.name, **Predictor(weights, runtime="onnx").predict(picture)["result"]}
+    source = {"input": picture.name, "input_sha256": sha256(picture)}
+    assert said == {**source, **Predictor(weights, runtime="onnx").predict(picture)["result"]}
 
 
 @pytest.mark.parametrize("state", list(OPINIONS))

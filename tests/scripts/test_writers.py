@@ -56,7 +56,7 @@ def test_a_two_dimensional_nifti_gets_a_two_dimensional_mask(tmp_path: Path) -> 
 
 def test_the_json_is_the_result_with_the_name_of_its_input(tmp_path: Path) -> None:
     written = json.loads(Path(PredictionWriter(tmp_path)(answer())["json"]).read_text())
-    assert written == {"input": "scan.nii.gz", **RESULT}
+    assert written == {"input": "scan.nii.gz", "input_sha256": None, **RESULT}
 
 
 @pytest.mark.parametrize(
@@ -141,7 +141,10 @@ def test_a_dicom_seg_is_written_of_a_series_alone_and_known_the_next_time(tmp_pa
     assert write.done_before("series", tmp_path / "series", "ab" * 32) == files
     Path(files["seg"]).unlink()
     assert write.done_before("series", tmp_path / "series", "ab" * 32) is None
-    volume = answer()
+    (tmp_path / "scan.nii.gz").write_bytes(b"one")
+    volume = answer(source=str(tmp_path / "scan.nii.gz"))
     volume["result"]["model"] = data
     assert set(write(volume)) == {"json", "mask"}
-    assert write.done_before("scan", "in/scan.nii.gz", "ab" * 32) is not None
+    assert write.done_before("scan", tmp_path / "scan.nii.gz", "ab" * 32) is not None
+    (tmp_path / "scan.nii.gz").write_bytes(b"another")
+    assert write.done_before("scan", tmp_path / "scan.nii.gz", "ab" * 32) is None

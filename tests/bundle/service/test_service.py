@@ -7,6 +7,7 @@ import base64
 import io
 import json
 import logging
+import socket
 import time
 import zipfile
 from collections.abc import Iterator
@@ -18,15 +19,19 @@ import numpy as np
 import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
+from starlette.requests import ClientDisconnect
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
 from bundle import NOTICE, Predictor
+from bundle.errors import UserError
 from bundle.intake import Limits
 from bundle.intake.limits import MIB
 from bundle.service import Settings
 from bundle.service.answers import answer_of
 from bundle.service.app import create_app
+from bundle.service.requests import unless_left
+from bundle.service.server import serve
 from tests.hostile import OK, Case, sample
 from tests.hostile.cases import head
 from tests.hostile.dicoms import dicom, mr_dataset, written
@@ -395,12 +400,53 @@ def test_nothing_personal_is_logged_answered_or_kept(
                 archive = zipfile.ZipFile(io.BytesIO(answer.content))
                 files = {name: archive.read(name) for name in archive.namelist()}
                 said += b"".join(_inflated(data) if name.endswith(".gz") else data for name, data in files.items())
-    ours = "".join(record.getMessage() for record in caplog.records if record.name.startswith("bundle"))
+    shown = [one for one in caplog.records if one.name.startswith("bundle") or one.levelno >= logging.WARNING]
+    ours = "".join(record.getMessage() for record in shown)
     assert CANARY.encode() not in said and b"19770707" not in said
     assert CANARY not in ours and "predict_multitask" in ours and CANARY not in client.get("/metrics").text
     predictor = client.app.state.service.predictor  # type: ignore[attr-defined]
     kept = [path for path in predictor.intake._scratch.folder.rglob("*") if path.is_file() and path.stat().st_size]
     assert not kept
+
+
+@pytest.mark.parametrize("leaves", [True, False])
+def test_what_nobody_waits_for_is_dropped(leaves: bool) -> None:
+    class Caller:
+        async def receive(self) -> dict[str, str]:
+            if not leaves:
+                await asyncio.sleep(60)
+            return {"type": "http.disconnect"}
+
+    async def ask() -> list[str]:
+        begun = ["begun"]
+
+        async def work() -> str:
+            await asyncio.sleep(0.05)
+            begun.append("done")
+            return "answer"
+
+        try:
+            begun.append(await unless_left(Caller(), work()))  # type: ignore[arg-type]
+        except ClientDisconnect:
+            begun.append("left")
+        await asyncio.sleep(0.1)
+        return begun
+
+    assert asyncio.run(ask()) == (["begun", "left"] if leaves else ["begun", "done", "answer"])
+
+
+def test_an_address_that_is_taken_or_weights_that_are_none_end_the_service(tmp_path: Path) -> None:
+    (tmp_path / "model.pt").write_bytes(b"no weights")
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        with pytest.raises(UserError, match="Address already in use"):
+            serve(Settings(tmp_path / "model.pt", port=taken.getsockname()[1]))
+        free = taken.getsockname()[1]
+    with pytest.raises(UserError, match="0-65535"):
+        serve(Settings(tmp_path / "model.pt", port=99999999))
+    with pytest.raises(UserError, match="cannot be loaded"):
+        serve(Settings(tmp_path / "model.pt", port=free))
 
 
 def test_metrics_count_and_documentation_is_typed(client: TestClient) -> None:
