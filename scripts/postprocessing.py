@@ -216,7 +216,7 @@ def _flags(decision: Decision, probability: float, kind: Kind, has_mask: bool, m
         flags.append("the picture has colours: it may be a photograph, a drawing or a screenshot, but hardly a scan")
     if not np.isfinite(probability):
         flags.append("no slice shows enough brain")
-    elif decision.detected(probability, kind) and not has_mask:
+    elif decision.state(probability, kind) == "tumor" and not has_mask:
         flags.append("the heads disagree: a tumour is probable, but none is outlined")
     elif decision.state(probability, kind) == "no_tumor" and has_mask:
         flags.append("the heads disagree: a region is outlined, but a tumour is improbable")

@@ -191,7 +191,8 @@ def test_the_result_is_plain_json(tmp_path: Path, answer: Answer, suffix: str) -
 )
 def test_nothing_in_the_result_contradicts_the_detection(decision: Decision, logits: list[float], mask: bool) -> None:
     result = summary(logits, mask, decision)
-    assert (result["state"] == "tumor") == bool(result["tumor_detected"])
+    assert result["tumor_detected"] or result["state"] != "tumor"
+    assert not result["tumor_detected"] or result["state"] in ("tumor", "uncertain")
     assert (result["state"] == "no_answer") == (result["tumor_probability"] is None)
     contradictory = {"tumor": not mask, "no_tumor": mask}.get(result["state"], False)
     assert bool(result["flags"]) == (contradictory or result["state"] == "no_answer")
