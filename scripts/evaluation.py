@@ -43,10 +43,8 @@ def scoring_list(
         raise ValueError("no cases to score")
     known = _known(cases, weights, {"train"} if subset == "val" else {"train", "val"})
     if known and not allow_training_cases:
-        told = "by name, content or look; a source of another name cannot be taken for it"
-        raise ValueError(
-            f"{weights}: trained on {len(known)} of the {len(cases)} cases to score, such as {known[0]} ({told})"
-        )
+        found = f"trained on {len(known)} of the {len(cases)} cases to score, such as {known[0]}"
+        raise ValueError(f"{weights}: {found} (known by name, content or look)")
     return [{"image": case["image"], "case": case["id"]} for case in cases]
 
 

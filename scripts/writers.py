@@ -112,7 +112,7 @@ class PredictionWriter:
             return None
         try:
             answer = json.loads(target.read_text())
-            same = answer["model"]["sha256"] == weights_sha256 and answer["input_sha256"] == _hash_of(source)
+            same = answer["model"]["sha256"] == weights_sha256 and answer["input_sha256"] == content_sha256(source)
         except (OSError, ValueError, KeyError, TypeError):
             same = False
         return {"json": str(target), **{kind: there[kind] for kind in sorted(wanted)}} if same else None
