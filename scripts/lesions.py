@@ -18,6 +18,7 @@ __all__ = ["RandLesionCored", "RandPasteLesiond"]
 BLUR = 1.5  # pixels: how softly a lesion's edge goes over into its new surroundings
 MARGIN = 4  # pixels around a lesion that come with it
 CORES = (-3.5, 1.5)  # brightness of a core in FLAIR, from cyst to solid tumour, in standard deviations of tissue
+LARGEST, WAVINESS = 1.2, 0.3  # a core's longest half axis, of the lesion's radius; how far its edge waves, of the axis
 LIKE_TISSUE = (-1.2, 0.6)  # brightness of healthy tissue: a core like it beside a lesion could not be told from it
 
 
@@ -132,19 +133,24 @@ class RandLesionCored(RandomizableTransform, MapTransform):
         lesion = np.argwhere(np.asarray(d[self.mask_key][0]) > 0.5) if self.mask_key in d else ()
         if not self._do_transform or not len(lesion):
             return d
+        radius, middle = np.sqrt(len(lesion) / np.pi), lesion[self.R.randint(len(lesion))]
         tissue = np.asarray(d[self.foreground_key][0]) > 0.5
-        core = self._blob(lesion[self.R.randint(len(lesion))], np.sqrt(len(lesion) / np.pi), tissue.shape) & tissue
+        reach = int(np.ceil(LARGEST * (1 + WAVINESS) * radius + 5 * BLUR))  # beyond it nothing is changed
+        box = tuple(slice(max(0, m - reach), m + reach + 1) for m in middle)
+        core = self._blob(middle - [line.start for line in box], radius, tissue[box].shape) & tissue[box]
         level = self.R.uniform(*CORES)
         if self.R.rand() < 0.5 or LIKE_TISSUE[0] < level < LIKE_TISSUE[1]:
-            core &= np.asarray(d[self.mask_key][0]) > 0.5
+            core &= np.asarray(d[self.mask_key][0][box]) > 0.5
         weight = torch.from_numpy(ndimage.gaussian_filter(core.astype(np.float32), self.R.uniform(0.5, BLUR)))[None]
         offset, strength = tuple(self.R.randint(-20, 21, size=2)), self.R.uniform(0.3, 1.0)
         for key in self.key_iterator(d):
-            plane = torch.as_tensor(d[key])
-            grain = plane - torch.nn.functional.avg_pool2d(plane, 7, 1, 3)  # texture without the brightness it lies on
-            grain = torch.roll(grain, offset, dims=(1, 2)).clamp(-1.0, 1.0) * strength
-            d[key] = plane * (1 - weight) + (level + grain) * weight
-        d[self.mask_key] = torch.maximum(torch.as_tensor(d[self.mask_key]), torch.from_numpy(core)[None].float())
+            plane = torch.as_tensor(d[key]).clone()
+            texture = torch.roll(plane, offset, dims=(1, 2))[:, *box]
+            grain = texture - torch.nn.functional.avg_pool2d(texture, 7, 1, 3)  # without the brightness it lies on
+            plane[:, *box] = plane[:, *box] * (1 - weight) + (level + grain.clamp(-1.0, 1.0) * strength) * weight
+            d[key] = plane
+        d[self.mask_key] = torch.as_tensor(d[self.mask_key]).clone()
+        d[self.mask_key][0][box] = torch.maximum(d[self.mask_key][0][box], torch.from_numpy(core).float())
         return d
 
     def _blob(self, middle: np.ndarray, radius: float, shape: tuple[int, ...]) -> np.ndarray:
@@ -152,8 +158,8 @@ class RandLesionCored(RandomizableTransform, MapTransform):
         rows, columns = np.ogrid[: shape[0], : shape[1]]
         y, x = rows - middle[0], columns - middle[1]
         turn, waves = self.R.uniform(0, np.pi), self.R.randint(2, 6)
-        long, short = radius * self.R.uniform(0.3, 1.2, size=2)
+        long, short = radius * self.R.uniform(0.3, LARGEST, size=2)
         u, v = (x * np.cos(turn) + y * np.sin(turn)) / long, (y * np.cos(turn) - x * np.sin(turn)) / short
-        edge = 1 + self.R.uniform(0, 0.3) * np.sin(waves * np.arctan2(v, u) + self.R.uniform(0, 2 * np.pi))
+        edge = 1 + self.R.uniform(0, WAVINESS) * np.sin(waves * np.arctan2(v, u) + self.R.uniform(0, 2 * np.pi))
         blob: np.ndarray = np.hypot(u, v) < edge
         return blob
