@@ -64,7 +64,7 @@ class Plan:
         variants: by name.
         reference: what the others are compared with; by its first seed it is explained and audited too.
         network: cpu, base or large.
-        name: of the experiment, "ablations" or "crossvalidation".
+        name: of the experiment: "crossvalidation", or that of the plan's file.
         command: that runs this plan, for the report.
 
     Raises:
@@ -108,7 +108,7 @@ class Plan:
 def ablation_plan(
     path: str | Path | None = None, network: str = "cpu", seeds: int | None = None, precision: str = "float32"
 ) -> Plan:
-    """The plan in `ablations.yaml`, or in another file of its form.
+    """The plan in `ablations.yaml`, or in another file of its form, after which the experiment is named.
 
     Args:
         path: the other file.
@@ -127,7 +127,7 @@ def ablation_plan(
         variants = {name: Variant(tuple(steps), seeds or n, asks) for name, (steps, n, asks) in chains.items()}
         common = {**content["common"], "precision": precision}
         folds, steps, reference = content["folds"], content["steps"], content["reference"]
-        return Plan(folds, common, steps, variants, reference, network, "ablations", command)
+        return Plan(folds, common, steps, variants, reference, network, file.stem, command)
     except (yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
         reason = f"'{error.args[0]}' is missing" if isinstance(error, KeyError) else " ".join(str(error).split())
         raise UserError(f"{file}: no plan of the form of bundle/ablations.yaml: {reason}") from None

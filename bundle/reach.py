@@ -90,7 +90,7 @@ def _dice_kept(facts: Facts) -> float | None:
 
 
 def _joint_gain(facts: Facts) -> float | None:
-    variants = (facts["ablations"] or {"variants": {}})["variants"]
+    variants = facts["comparisons"].get("ablations", {"variants": {}})["variants"]
     if "images_only" not in variants:
         return None
     differences = variants["images_only"]["against_reference"]["roc_auc"]

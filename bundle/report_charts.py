@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +23,9 @@ def draw_charts(facts: Mapping[str, Any], folder: Path) -> dict[str, Path]:
     """Draw every chart that the facts allow; return them by name."""
     folder.mkdir(parents=True, exist_ok=True)
     drawn: dict[str, Path] = {}
-    charts: dict[str, Callable[[Mapping[str, Any]], Figure | None]] = {
-        "patients": patients,
-        "curves": curves,
-        "ablations": ablations,
-    }
-    for name, draw in charts.items():
-        figure = draw(facts)
+    figures = {"patients": patients(facts), "curves": curves(facts)}
+    figures |= {name: comparison(summary) for name, summary in facts["comparisons"].items()}
+    for name, figure in figures.items():
         if figure is not None:
             drawn[name] = folder / f"evaluation_{name}.png"
             figure.savefig(drawn[name], dpi=110, metadata={"Software": None})
@@ -105,12 +101,10 @@ def matrix(axis: Axes, counts: Mapping[str, int], title: str) -> None:
     axis.set_title(title, fontsize=9)
 
 
-def ablations(facts: Mapping[str, Any]) -> Figure | None:
-    """Every variant and seed: Dice, and the AUC within each source."""
-    if not facts["ablations"]:
-        return None
-    variants = facts["ablations"]["variants"]
-    sources = list(variants[facts["ablations"]["reference"]]["seeds"][0]["classification"])
+def comparison(summary: Mapping[str, Any]) -> Figure:
+    """Every variant and seed of an experiment: Dice, and the AUC within each source."""
+    variants = summary["variants"]
+    sources = list(variants[summary["reference"]]["seeds"][0]["classification"])
     figure = Figure(figsize=(4.2 * (1 + len(sources)), 1.4 + 0.34 * len(variants)), layout="constrained")
     axes = figure.subplots(1, 1 + len(sources), sharey=True, squeeze=False)[0]
     for place, variant in enumerate(variants.values()):

@@ -1,7 +1,8 @@
 """What a report is made of: JSON collected from finished experiments, and committed.
 
 RESULTS/ablations/        summary.json, report.json, run.json, maps.json, audit_foldK.json, explanation_foldK.json
-RESULTS/crossvalidation/  the same; where it is there, the report is about it, and the ablations are a section of it
+RESULTS/NAME/             the same, of the plan NAME.yaml
+RESULTS/crossvalidation/  the same; where it is there, the report is about it, and the others are sections of it
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ from typing import Any
 from .errors import UserError
 from .manifest import read_json, write_json
 
-__all__ = ["GALLERY", "SEGMENTATION", "collect", "collect_gallery", "describe_run", "load", "mean"]
+__all__ = ["GALLERY", "SEGMENTATION", "collect", "collect_gallery", "describe_run", "finished", "load", "mean"]
 
-EXPERIMENTS = ("crossvalidation", "ablations")
+CROSS_VALIDATION = "crossvalidation"
 WORST = 12
 SEGMENTATION = {
     "dice": "Dice",
@@ -90,7 +91,7 @@ def load(results: Path) -> dict[str, Any]:
     Raises:
         UserError: when there are no results.
     """
-    found = {name: results / name for name in EXPERIMENTS if (results / name / "report.json").is_file()}
+    found = finished(results)
     if not found:
         raise UserError(f"{results}: no results here, collect them with: python -m bundle report --run OUTPUT")
     main = next(iter(found.values()))
@@ -111,7 +112,7 @@ def load(results: Path) -> dict[str, Any]:
         "images": {name: sources[name] for name, volumes in kinds.items() if not volumes},
         "segmentation_names": SEGMENTATION,
         "costs": [cost for name, content in summaries.items() for cost in costs(name, content)],
-        "ablations": summaries.get("ablations"),
+        "comparisons": {name: summary for name, summary in summaries.items() if name != CROSS_VALIDATION},
         "audits": audits,
         "audit_parts": [name for name, part in (audits[0] if audits else {}).items() if is_part(part)],
         "learned": learned_sources(audits),
@@ -119,6 +120,12 @@ def load(results: Path) -> dict[str, Any]:
         "maps": maps,
         "worst": sorted(rows, key=lambda row: -abs(row["probability"] - row["cls"]))[:WORST],
     }
+
+
+def finished(results: Path) -> dict[str, Path]:
+    """Folders of the experiments that are there, by name; the first is what the report is about."""
+    folders = {path.parent.name: path.parent for path in sorted(results.glob("*/report.json"))}
+    return {name: folders[name] for name in sorted(folders, key=lambda name: name != CROSS_VALIDATION)}
 
 
 def costs(experiment: str, summary: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -48,6 +48,17 @@ def test_a_variant_of_no_known_step_is_refused(steps: tuple[str, ...]) -> None:
         plan(wrong=(steps, 1))
 
 
+def test_the_shipped_networks_are_trained_alike() -> None:
+    """Nothing but the network differs between the steps of a stage."""
+    shipped = ablation_plan(Path("bundle/networks.yaml"))
+    assert shipped.name == "networks" and ablation_plan().name == "ablations"
+    for stage in ("segmentation", "head", "joint"):
+        for name in (name for name in shipped.steps if name.startswith(f"{stage}_")):
+            settings = shipped.steps[name]["settings"].items() - shipped.steps[stage]["settings"].items()
+            assert [key.startswith("network") for key, _ in settings] == [True], name
+            assert shipped.steps[name]["overlays"] == shipped.steps[stage]["overlays"]
+
+
 def test_the_shipped_ablations_compare_what_they_say() -> None:
     """One key differs between the recipe's joint training and each of its variants."""
     shipped = ablation_plan()
