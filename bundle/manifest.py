@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import platform
 import shutil
 import time
@@ -17,7 +18,7 @@ from . import __version__
 from .errors import UserError
 from .loading import BUNDLE_ROOT
 
-__all__ = ["Manifest", "read_json", "sha256", "versions", "write_json"]
+__all__ = ["Manifest", "machine", "read_json", "sha256", "versions", "write_json"]
 
 PACKAGES = ("monai", "torch", "pytorch-ignite", "numpy", "nibabel", "scikit-learn", "pillow", "imagehash")
 
@@ -77,8 +78,8 @@ class Manifest:
         finished = datetime.now(UTC).isoformat(timespec="seconds")
         made = {file: sha256(folder / file) for file in makes}
         seconds = round(time.monotonic() - start, 1)
-        done = {"needs": inputs, "made": made, "finished": finished, "seconds": seconds, "versions": versions()}
-        self._note(name, done)
+        cost = {"finished": finished, "seconds": seconds, "machine": machine()}
+        self._note(name, {"needs": inputs, "made": made, **cost, "versions": versions()})
 
     def _note(self, name: str, entry: Mapping[str, Any]) -> None:
         self.content["steps"][name] = dict(entry)
@@ -116,6 +117,14 @@ def versions() -> dict[str, str]:
     configs = sorted((BUNDLE_ROOT / "configs").glob("*.yaml")) + sorted((BUNDLE_ROOT / "scripts").glob("*.py"))
     found["code"] = hashlib.sha256("".join(sha256(path) for path in configs).encode()).hexdigest()
     return found
+
+
+def machine() -> str:
+    """What this is run on, in words: system, cores, and the accelerator that a training takes."""
+    import torch
+
+    accelerator = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
+    return f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores{accelerator}"
 
 
 def sha256(path: Path) -> str:

@@ -3,20 +3,19 @@
 RESULTS/ablations/        summary.json, report.json, run.json, maps.json, audit_foldK.json, explanation_foldK.json
 RESULTS/NAME/             the same, of the plan NAME.yaml
 RESULTS/crossvalidation/  the same; where it is there, the report is about it, and the others are sections of it
+RESULTS/screening.json    what was tried on which patients before the recipe was chosen, if anything was
 """
 
 from __future__ import annotations
 
 import json
-import os
-import platform
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from .errors import UserError
-from .manifest import read_json, write_json
+from .manifest import machine, read_json, write_json
 
 __all__ = ["GALLERY", "SEGMENTATION", "collect", "collect_gallery", "describe_run", "finished", "load", "mean"]
 
@@ -118,8 +117,15 @@ def load(results: Path) -> dict[str, Any]:
         "learned": learned_sources(audits),
         "baselines": baselines(audits),
         "maps": maps,
+        "screened": screened(results / "screening.json"),
         "worst": sorted(rows, key=lambda row: -abs(row["probability"] - row["cls"]))[:WORST],
     }
+
+
+def screened(path: Path) -> list[str]:
+    """Patients by whose scores the recipe was chosen."""
+    variants = read_json(path)["variants"].values() if path.is_file() else []
+    return sorted({patient for variant in variants for patient in variant["left_out"]})
 
 
 def finished(results: Path) -> dict[str, Path]:
@@ -223,7 +229,7 @@ def describe_run(output: Path, experiment: str, network: str, command: str) -> d
         "command": f"python -m bundle {command} --brats DIR --kaggle DIR --output OUTPUT",
         "hours": sum(entry["seconds"] for entry in steps) / 3600,
         "trainings": len(steps),
-        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+        "machine": " and ".join(dict.fromkeys(entry["machine"] for entry in steps if "machine" in entry)) or machine(),
         "slab_slices": slabs,
         "versions": versions,
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -38,6 +39,7 @@ def test_manifest_says_what_was_run_with_what(pipeline_run: Path) -> None:
     assert content["settings"]["seed"] == 0
     for name in ("data", "stage1", "stage2", "stage3", "calibration", "evaluation", "models"):
         assert content["steps"][name]["seconds"] >= 0 and content["steps"][name]["finished"]
+        assert f"{os.cpu_count()} cores" in content["steps"][name]["machine"]
         assert {"monai", "torch", "python", "bundle", "code"} <= set(content["steps"][name]["versions"])
 
 

@@ -128,7 +128,7 @@ def test_the_notice_and_the_worst_come_first(page: str, results: Path) -> None:
 
 def test_the_html_twin_holds_its_pictures(page: str, results: Path) -> None:
     html = (results.parent / f"{PAGE}.html").read_text()
-    assert html.count("data:image/png;base64,") == page.count("![") == 3 + len(GALLERY)
+    assert html.count("data:image/png;base64,") == page.count("![") == 2 + len(finished(results)) - 1 + len(GALLERY)
     assert 'src="images' not in html and "<table>" in html
 
 
@@ -136,7 +136,7 @@ def test_pictures_of_scans_go_into_the_html_only(results: Path, tmp_path: Path) 
     picture = results.parent / "images" / "evaluation_curves.png"
     path = write_report(results, tmp_path, {"overlays": picture})
     assert "overlays" not in path.read_text()
-    assert path.with_suffix(".html").read_text().count("data:image/png;base64,") == 4
+    assert path.with_suffix(".html").read_text().count("data:image/png;base64,") == 2 + len(finished(results))
 
 
 def test_making_it_again_changes_nothing(page: str, results: Path) -> None:
@@ -162,6 +162,17 @@ def test_the_page_is_about_the_cross_validation_where_there_is_one(results: Path
     assert "## Other networks" in write_report(tmp_path / "results", tmp_path).read_text()
     shutil.rmtree(tmp_path / "results" / "other_networks")
     assert "## Ablations" not in write_report(tmp_path / "results", tmp_path).read_text()
+
+
+def test_those_by_whom_the_recipe_was_chosen_are_named(page: str, results: Path, tmp_path: Path) -> None:
+    left_out = {"brats_2": {"dice": 0.5}, "brats_1": {"dice": 0.6}}
+    (tmp_path / "results").mkdir()
+    shutil.copytree(results / "ablations", tmp_path / "results" / "ablations")
+    assert "was chosen by the Dice of" not in write_report(tmp_path / "results", tmp_path).read_text()
+    (tmp_path / "results" / "screening.json").write_text(json.dumps({"variants": {"a": {"left_out": left_out}}}))
+    assert (
+        "was chosen by the Dice of brats_1, brats_2, each" in write_report(tmp_path / "results", tmp_path).read_text()
+    )
 
 
 def test_without_results_it_says_how_to_get_them(tmp_path: Path) -> None:
@@ -192,4 +203,9 @@ def test_no_scan_is_among_the_committed_files() -> None:
     images = COMMITTED.with_name("images")
     drawn = {path.name for path in images.glob("evaluation_*.png")}
     assert {path.name for path in images.glob("phantoms_*.png")} == {f"phantoms_{name}.png" for name in GALLERY}
-    assert drawn == {"evaluation_patients.png", "evaluation_curves.png", "evaluation_ablations.png"}
+    assert drawn == {
+        "evaluation_patients.png",
+        "evaluation_curves.png",
+        "evaluation_ablations.png",
+        "evaluation_networks.png",
+    }
