@@ -19,10 +19,11 @@ class PrepareMultiTaskBatch:
     Args:
         do_seg: let the network draw masks wherever the batch has any to learn from.
         do_cls: let the network classify.
+        empty_masks: a slice of class 0 without a mask has an empty one: where no tumour is, none is to be drawn.
     """
 
-    def __init__(self, do_seg: bool = True, do_cls: bool = True) -> None:
-        self.do_seg, self.do_cls = do_seg, do_cls
+    def __init__(self, do_seg: bool = True, do_cls: bool = True, empty_masks: bool = False) -> None:
+        self.do_seg, self.do_cls, self.empty_masks = do_seg, do_cls, empty_masks
 
     def __call__(
         self, batch: Batch | Sequence[Batch], device: Any = None, non_blocking: bool = False, **kwargs: Any
@@ -46,13 +47,20 @@ class PrepareMultiTaskBatch:
             plain = [tensor.as_tensor() if isinstance(tensor, MetaTensor) else tensor for tensor in tensors]
             return torch.cat(plain).to(device=device, non_blocking=non_blocking, **kwargs)
 
-        with_mask = [part for part in parts if "mask" in part]
+        known = [self._masks(part) for part in parts]
         targets: dict[str, Any] = {"cls": joined([part["cls"] for part in parts])}
         targets |= {key: [name for part in parts for name in part[key]] for key in ("case", "source")}
-        if with_mask:
-            targets["mask"] = joined([part["mask"] for part in with_mask])
-        rows = torch.tensor(["mask" in part for part in parts for _ in part["cls"]], device=device)
+        rows = torch.cat([rows for rows, _ in known]).to(device=device)
+        if rows.any():
+            targets["mask"] = joined([masks for _, masks in known])
         targets["mask_rows"] = rows
-        flags: dict[str, Any] = {"do_seg": self.do_seg and bool(with_mask), "do_cls": self.do_cls}
-        flags["seg_rows"] = rows if with_mask and len(with_mask) < len(parts) else None
+        flags: dict[str, Any] = {"do_seg": self.do_seg and bool(rows.any()), "do_cls": self.do_cls}
+        flags["seg_rows"] = rows if rows.any() and not rows.all() else None
         return joined([part["image"] for part in parts]), targets, (), flags
+
+    def _masks(self, part: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+        """Which rows of a part have a mask, boolean (B,), and these masks (B', 1, H, W)."""
+        if "mask" in part:
+            return torch.ones(len(part["cls"]), dtype=torch.bool), part["mask"]
+        rows = (torch.as_tensor(part["cls"]) == 0) & self.empty_masks
+        return rows, torch.zeros(int(rows.sum()), 1, *part["image"].shape[2:])

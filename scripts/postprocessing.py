@@ -17,7 +17,7 @@ from .decision import NOTICE, Decision, Kind
 from .familiarity import Familiarity
 from .transforms import tissue_of
 
-__all__ = ["DropDepthd", "SplitPackedd", "SummarizeAnswerd", "as_displayed", "slice_axis", "smoothed"]
+__all__ = ["DropDepthd", "DropSpecksd", "SplitPackedd", "SummarizeAnswerd", "as_displayed", "slice_axis", "smoothed"]
 
 PER_SLICE = {"tumor_deviation": "slice_deviations", "distance": "slice_distances"}
 PLAUSIBLE_SHARE = 0.5  # of the tissue; a mask that is larger is shown as it is, never turned around, and flagged
@@ -96,6 +96,41 @@ def smoothed(logits: np.ndarray, sigma: float) -> np.ndarray:
     total = ndimage.gaussian_filter1d(np.where(known, logits, 0.0), sigma, mode="constant")
     weight = ndimage.gaussian_filter1d(known.astype(np.float64), sigma, mode="constant")
     return np.where(known, total / np.maximum(weight, 1e-12), np.nan)
+
+
+class DropSpecksd(MapTransform):
+    """Remove from a volume's mask the parts that are too small to be believed.
+
+    Parts that touch at a corner are one. The mask of a picture stays as it is, for one slice of a lesion may be small;
+    so does that of a scan whose voxel size is not known.
+
+    Args:
+        keys: masks on the scan's own grid, MetaTensor (1, H, W, D) of 0 and 1.
+        min_ml: smallest part that stays, millilitres.
+    """
+
+    def __init__(self, keys: KeysCollection, min_ml: float = 1.0) -> None:
+        super().__init__(keys)
+        self.min_ml = min_ml
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        d = dict(data)
+        for key in self.key_iterator(d):
+            mask = d[key]
+            if min(mask.shape[1:]) > 1 and mask.meta.get("spacing_used"):
+                voxel_ml = float(np.abs(np.linalg.det(np.asarray(mask.meta["original_affine"])[:3, :3]))) / 1000.0
+                d[key] = _without_specks(mask, self.min_ml / voxel_ml)
+        return d
+
+
+def _without_specks(mask: MetaTensor, min_voxels: float) -> MetaTensor:
+    """A copy of a mask (1, H, W, D) without its smaller parts."""
+    kept, drawn = mask.clone(), np.asarray(mask[0] > 0)
+    for box in ndimage.find_objects(drawn.astype(np.uint8)):  # one box around all that is drawn, or none
+        parts, _ = ndimage.label(drawn[box], np.ones((3, 3, 3)))
+        large = np.bincount(parts.ravel()) >= min_voxels
+        kept[0][box] = torch.as_tensor((large[parts] & drawn[box]).astype(np.float32), device=mask.device)
+    return kept
 
 
 class SummarizeAnswerd(MapTransform):

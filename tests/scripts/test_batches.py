@@ -38,10 +38,10 @@ def network() -> MultiTaskUNet:
     return multi_task_unet("cpu")
 
 
-def learn(network: MultiTaskUNet, batch: Any) -> dict[str, bool]:
+def learn(network: MultiTaskUNet, batch: Any, empty_masks: bool = False) -> dict[str, bool]:
     """One backward pass; whether each part of the network got any gradient but zero."""
     loss = MultiTaskLoss(DiceCELoss(sigmoid=True, batch=True), nn.BCEWithLogitsLoss())
-    inputs, targets, arguments, flags = PrepareMultiTaskBatch()(batch)
+    inputs, targets, arguments, flags = PrepareMultiTaskBatch(empty_masks=empty_masks)(batch)
     network.train()
     loss(network(inputs, *arguments, **flags), targets).backward()
     return {
@@ -81,6 +81,19 @@ def test_mixed_batch_keeps_the_order_of_its_parts_and_marks_the_rows_with_masks(
 def test_mixed_batch_of_one_kind_is_that_kind() -> None:
     assert PrepareMultiTaskBatch()([volumes()])[3] == {"do_seg": True, "do_cls": True, "seg_rows": None}
     assert PrepareMultiTaskBatch()([images()])[3] == {"do_seg": False, "do_cls": True, "seg_rows": None}
+
+
+def test_an_image_without_a_tumour_has_an_empty_mask_where_that_is_asked_for(network: MultiTaskUNet) -> None:
+    """One of unknown class has none, and one with a tumour neither: what it shows is not known."""
+    pictures = images() | {"cls": torch.tensor([1.0, 0.0, math.nan])}
+    inputs, targets, _, flags = PrepareMultiTaskBatch(empty_masks=True)([volumes(), pictures])
+    assert flags["seg_rows"].tolist() == targets["mask_rows"].tolist() == [True, True, False, True, False]
+    assert torch.equal(targets["mask"][:2], volumes()["mask"]) and not targets["mask"][2].any()
+    assert network.eval()(inputs, **flags)["seg"].shape == targets["mask"].shape == (3, 1, SIDE, SIDE)
+    alone = PrepareMultiTaskBatch(empty_masks=True)(pictures)
+    assert alone[3]["do_seg"] and alone[3]["seg_rows"].tolist() == [False, True, False]
+    assert alone[1]["mask"].shape == (1, 1, SIDE, SIDE)
+    assert learn(network, pictures, empty_masks=True) == {"encoder": True, "decoder": True, "head": True}
 
 
 @pytest.mark.parametrize("do_seg", [True, False])

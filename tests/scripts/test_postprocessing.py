@@ -19,7 +19,15 @@ from PIL import Image
 from scripts.configs import parts
 from scripts.decision import NOTICE, Calibration, Decision
 from scripts.familiarity import Familiarity
-from scripts.postprocessing import DropDepthd, SplitPackedd, SummarizeAnswerd, as_displayed, slice_axis, smoothed
+from scripts.postprocessing import (
+    DropDepthd,
+    DropSpecksd,
+    SplitPackedd,
+    SummarizeAnswerd,
+    as_displayed,
+    slice_axis,
+    smoothed,
+)
 from scripts.transforms import BACKGROUND
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -64,7 +72,7 @@ def head_volume(height: int = 180, width: int = 160) -> np.ndarray:
     distance = np.hypot((rows - height / 2) / (height * 0.4), (columns - width / 2) / (width * 0.4))
     volume = np.zeros((height, width, 6), dtype=np.int16)
     volume[distance <= 1, 1:4] = HEAD
-    volume[height // 4 : height // 3, width // 3 : width // 2, TUMOR_SLICE] = TUMOR
+    volume[height // 4 : height // 2, width // 3 : 2 * width // 3, TUMOR_SLICE] = TUMOR
     return volume
 
 
@@ -96,6 +104,42 @@ def summary(
     pred = MetaTensor(torch.full((1, 4, 4, len(logits)), float(mask)), meta=meta)
     data = {"pred": pred, "slice_logits": np.array(logits)}
     return dict(SummarizeAnswerd("pred", decision or Decision(), {"version": "1"})(data)["result"])
+
+
+# specks ---------------------------------------------------------------------------------------------------------------
+
+
+def without_specks(mask: np.ndarray, affine: np.ndarray, known: bool = True) -> np.ndarray:
+    """What is left of a mask (H, W, D)."""
+    meta = {"spatial_shape": np.array(mask.shape), "original_affine": affine, "spacing_used": known}
+    pred = MetaTensor(torch.from_numpy(mask.astype(np.float32))[None], meta=meta)
+    kept = DropSpecksd("pred", min_ml=1.0)({"pred": pred})["pred"]
+    assert kept.dtype == pred.dtype and kept.shape == pred.shape
+    return np.asarray(kept[0] > 0)
+
+
+@pytest.mark.parametrize(("spacing", "kept"), [((1, 1, 1), False), ((1, 1, 2), True), ((-1, 1, -2), True)])
+def test_a_part_of_a_millilitre_stays(spacing: tuple[int, int, int], kept: bool) -> None:
+    mask = np.zeros((30, 30, 30), dtype=bool)
+    mask[0:10, 0:10, 0:9] = True  # 900 voxels at the volume's corner
+    assert without_specks(mask, np.diag([*spacing, 1])).any() == kept
+
+
+def test_parts_that_touch_at_a_corner_are_one() -> None:
+    mask = np.zeros((30, 30, 30), dtype=bool)
+    mask[0:10, 0:10, 0:9], mask[10:14, 10:14, 9:20], mask[20:25, 20:25, 0:5] = True, True, True
+    expected = mask.copy()
+    expected[20:25, 20:25, 0:5] = False
+    assert np.array_equal(without_specks(mask, np.eye(4)), expected)
+
+
+def test_an_empty_mask_a_picture_and_a_scan_of_unknown_size_stay() -> None:
+    nothing, small = np.zeros((20, 20, 20), dtype=bool), np.zeros((20, 20, 20), dtype=bool)
+    small[3:6, 3:6, 3:6] = True
+    assert not without_specks(nothing, np.eye(4)).any()
+    assert np.array_equal(without_specks(small, np.eye(4), known=False), small)
+    assert np.array_equal(without_specks(small[:, :, 3:4], np.eye(4)), small[:, :, 3:4])
+    assert np.array_equal(without_specks(small[3:4], np.eye(4)), small[3:4]), "whatever axis the slices lie along"
 
 
 # on the scan's own grid -----------------------------------------------------------------------------------------------
