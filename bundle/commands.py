@@ -145,9 +145,12 @@ def verify(options: argparse.Namespace) -> int:
     """Ask a packed bundle what a model zoo asks."""
     from .verify import verify as ask
 
+    folder = Path(options.folder).resolve()
+    if not folder.is_dir():
+        raise UserError(f"{options.folder}: no such folder")
     words = {True: "pass", False: "FAIL", None: "not asked"}
     verdicts = []
-    for verdict in ask(Path(options.folder).resolve(), Path(options.schema).resolve() if options.schema else None):
+    for verdict in ask(folder, Path(options.schema).resolve() if options.schema else None):
         print(f"{words[verdict.passed]:<10}{verdict.gate}{f': {verdict.reason}' if verdict.reason else ''}", flush=True)
         verdicts.append(verdict.passed)
     return BAD_INPUT if False in verdicts else 0

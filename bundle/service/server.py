@@ -52,16 +52,14 @@ def serve(settings: Settings) -> None:
     from .app import create_app
 
     require_safe(settings)
-    require_free(settings)
     find_weights(settings.model)
+    listener = listening(settings)
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("bundle").setLevel(logging.INFO)  # others may tell what is in a file
     print(f"http://{settings.host}:{settings.port}  (POST /predict_multitask, GET /docs)", flush=True)
     app = create_app(settings)
     config = uvicorn.Config(
         app,
-        host=settings.host,
-        port=settings.port,
         http="h11",
         h11_max_incomplete_event_size=HEADER_BYTES,
         access_log=False,
@@ -71,25 +69,26 @@ def serve(settings: Settings) -> None:
         timeout_keep_alive=5,
         timeout_graceful_shutdown=GRACE_S,
     )
-    Server(config, lambda: bool(app.state.service.failed)).run()
+    Server(config, lambda: bool(app.state.service.failed)).run(sockets=[listener])
     if app.state.service.failed:
         raise UserError(f"{settings.model or 'the weights'}: cannot be loaded, the log says why")
 
 
-def require_free(settings: Settings) -> None:
-    """Refuse an address that cannot be listened on.
+def listening(settings: Settings) -> socket.socket:
+    """A socket that has the address, from here on.
 
     Raises:
-        UserError: then.
+        UserError: when the address cannot be had.
     """
     try:
         family, kind, _, _, address = socket.getaddrinfo(settings.host, None, type=socket.SOCK_STREAM)[0]
-        with socket.socket(family, kind) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind((address[0], settings.port))
+        listener = socket.socket(family, kind)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((address[0], settings.port))
     except (OSError, OverflowError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise UserError(f"{settings.host}:{settings.port}: {reason}") from None
+    return listener
 
 
 def require_safe(settings: Settings) -> None:
