@@ -124,7 +124,7 @@ class ScoreCases:
             slice_logits: (D,) tumour logits from the lowest slice to the highest, NaN where there is none.
         """
         if "cls" in case:
-            self._note(case, 0, float(case["cls"]), slice_logits[0])
+            self._note(case, 0, float(case["cls"]), slice_logits[0], drawn_share=float((mask > 0).float().mean()))
         if "label" in case:
             reference = self.reader.get_data(self.reader.read(case["label"]))[0][0] > 0
             predicted = mask.as_tensor()[0].numpy() > 0

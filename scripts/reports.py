@@ -22,6 +22,7 @@ from .resampling import RESAMPLES, bootstrap
 
 __all__ = ["auc_within_folds", "make_report", "patient_scores", "pool"]
 
+CLASSES = {"none": 0.0, "tumor": 1.0}
 HARD_NEGATIVE_SLICES = 5  # a slice without tumour this near to one with is a hard negative
 COUNTS = ("id", "source", "patient", "lesions", "lesions_found", "lesions_false", "reference_ml", "predicted_ml")
 
@@ -177,14 +178,22 @@ def _source(rows: Sequence[Row], decisions: Sequence[Decision], resamples: int) 
         within = auc_within_folds(classes, probabilities, [row["fold"] for row in known])
         interval = bootstrap(groups, within, resamples).get("roc_auc")
         result["within_folds"] = {**within(np.arange(len(known))), "ci95": interval}
-    if kind == "volume":
-        result |= _of_volumes(known, classes, scores, resamples)
+    result |= _of_volumes(known, classes, scores, resamples) if kind == "volume" else _of_images(known)
     probability = [round(float(p), 6) for p in probabilities]
     result["cases"] = [
         {"case": row["case"], "slice": row["slice"], "cls": row["cls"], "logit": row["logit"], "probability": p}
         for row, p in zip(known, probability, strict=True)
     ]
     return result
+
+
+def _of_images(known: Sequence[Row]) -> dict[str, Any]:
+    """How often anything is outlined where there is no mask to compare it with, but a class."""
+    outlined = {}
+    for name, cls in CLASSES.items():
+        drawn = [row["drawn_share"] > 0 for row in known if row["cls"] == cls and row.get("drawn_share") is not None]
+        outlined[name] = {"n": len(drawn), "share": float(np.mean(drawn)) if drawn else None}
+    return {"outlined": outlined} if any(found["n"] for found in outlined.values()) else {}
 
 
 def auc_within_folds(

@@ -154,6 +154,16 @@ def test_folds_of_different_scale_are_compared_within() -> None:
     assert scores["roc_auc"] == 0.75 and scores["within_folds"]["roc_auc"] == 1.0
 
 
+def test_images_tell_how_often_anything_is_outlined() -> None:
+    rows = images((0, -1.0), (0, 1.0), (0, -2.0), (1, 2.0))
+    for row, share in zip(rows, (0.0, 0.2, 0.0, 0.01), strict=True):
+        row["drawn_share"] = share
+    outlined = report(rows)["classification"]["kaggle"]["outlined"]
+    assert outlined == {"none": {"n": 3, "share": pytest.approx(1 / 3)}, "tumor": {"n": 1, "share": 1.0}}
+    assert report(rows[:3])["classification"]["kaggle"]["outlined"]["tumor"] == {"n": 0, "share": None}
+    assert "outlined" not in report(images((0, -1.0), (1, 1.0)))["classification"]["kaggle"], "nobody measured it"
+
+
 def test_every_source_has_its_own_n_beside_its_scores() -> None:
     made = report(images((1, 1.0), (0, 0.0)) + images((1, 1.0), source="other") + slices("brats/A", [90.0], [1.0]))
     for scores in made["classification"].values():
