@@ -81,14 +81,11 @@ def listening(settings: Settings) -> socket.socket:
         UserError: when the address cannot be had.
     """
     try:
-        family, kind, _, _, address = socket.getaddrinfo(settings.host, None, type=socket.SOCK_STREAM)[0]
-        listener = socket.socket(family, kind)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((address[0], settings.port))
+        family = socket.getaddrinfo(settings.host, None, type=socket.SOCK_STREAM)[0][0]
+        return socket.create_server((settings.host, settings.port), family=family)
     except (OSError, OverflowError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise UserError(f"{settings.host}:{settings.port}: {reason}") from None
-    return listener
+        raise UserError(f"{settings.host}:{settings.port}: {reason.partition(' (while')[0]}") from None
 
 
 def require_safe(settings: Settings) -> None:

@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 import yaml
 
+from bundle import presets
 from bundle.errors import UserError
 from bundle.experiments import release_trained_on_all, run_plan
 from bundle.manifest import sha256
 from bundle.plans import Plan, Variant, ablation_plan, cross_validation_plan
+from bundle.presets import PRESETS
 
 SHORT = {"max_epochs": 1, "samples_per_epoch": 16, "batch_size": 8}
 STEPS = {
@@ -49,8 +51,10 @@ def test_a_variant_of_no_known_step_is_refused(steps: tuple[str, ...]) -> None:
 
 
 def test_the_shipped_networks_are_trained_alike() -> None:
-    """Nothing but the network differs between the steps of a stage."""
-    shipped = ablation_plan(Path("bundle/networks.yaml"))
+    """Nothing but the network differs between the steps of a stage, which are those of the released weights."""
+    shipped = ablation_plan(Path(presets.__file__).with_name("networks.yaml"))
+    own = [shipped.steps[step] for step in shipped.variants["recipe"].steps]
+    assert [step["settings"] for step in own] == list(PRESETS["baseline"].values())
     assert shipped.name == "networks" and ablation_plan().name == "ablations"
     for stage in ("segmentation", "head", "joint"):
         for name in (name for name in shipped.steps if name.startswith(f"{stage}_")):
