@@ -99,28 +99,40 @@ def smoothed(logits: np.ndarray, sigma: float) -> np.ndarray:
 
 
 class DropSpecksd(MapTransform):
-    """Remove from a volume's mask the parts that are too small to be believed.
+    """Remove from a mask the parts that are too small to be believed.
 
-    Parts that touch at a corner are one. The mask of a picture stays as it is, for one slice of a lesion may be small;
-    so does that of a scan whose voxel size is not known.
+    Parts that touch at a corner are one. A volume's are measured in millilitres, those of a single slice on the
+    network's canvas, whose pixels are of a square millimetre, in a picture without spacing nearly so. The mask of a
+    scan of several slices whose voxel size is not known stays as it is.
 
     Args:
         keys: masks on the scan's own grid, MetaTensor (1, H, W, D) of 0 and 1.
-        min_ml: smallest part that stays, millilitres.
+        image_key: what the network saw, MetaTensor (C, H, W, D) with the canvas's affine.
+        min_ml: smallest part of a volume that stays, millilitres.
+        min_mm2: smallest part of a single slice that stays, square millimetres.
     """
 
-    def __init__(self, keys: KeysCollection, min_ml: float = 1.0) -> None:
+    def __init__(
+        self, keys: KeysCollection, image_key: str = "image", min_ml: float = 1.0, min_mm2: float = 50.0
+    ) -> None:
         super().__init__(keys)
-        self.min_ml = min_ml
+        self.image_key, self.min_ml, self.min_mm2 = image_key, min_ml, min_mm2
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         d = dict(data)
         for key in self.key_iterator(d):
             mask = d[key]
-            if min(mask.shape[1:]) > 1 and mask.meta.get("spacing_used"):
-                voxel_ml = float(np.abs(np.linalg.det(np.asarray(mask.meta["original_affine"])[:3, :3]))) / 1000.0
-                d[key] = _without_specks(mask, self.min_ml / voxel_ml)
+            voxel = _volume_of(mask.meta["original_affine"])
+            if min(mask.shape[1:]) == 1:
+                d[key] = _without_specks(mask, self.min_mm2 * _volume_of(d[self.image_key].affine) / voxel)
+            elif mask.meta.get("spacing_used"):
+                d[key] = _without_specks(mask, self.min_ml * 1000.0 / voxel)
         return d
+
+
+def _volume_of(affine: Any) -> float:
+    """Volume of a voxel in the affine's units."""
+    return float(np.abs(np.linalg.det(np.asarray(affine, dtype=np.float64)[:3, :3])))
 
 
 def _without_specks(mask: MetaTensor, min_voxels: float) -> MetaTensor:

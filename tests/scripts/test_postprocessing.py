@@ -109,11 +109,12 @@ def summary(
 # specks ---------------------------------------------------------------------------------------------------------------
 
 
-def without_specks(mask: np.ndarray, affine: np.ndarray, known: bool = True) -> np.ndarray:
-    """What is left of a mask (H, W, D)."""
+def without_specks(mask: np.ndarray, affine: np.ndarray, known: bool = True, zoom: float = 1.0) -> np.ndarray:
+    """What is left of a mask (H, W, D), whose pixels are `zoom` pixels long on the canvas."""
     meta = {"spatial_shape": np.array(mask.shape), "original_affine": affine, "spacing_used": known}
     pred = MetaTensor(torch.from_numpy(mask.astype(np.float32))[None], meta=meta)
-    kept = DropSpecksd("pred", min_ml=1.0)({"pred": pred})["pred"]
+    seen = MetaTensor(torch.zeros(1, 8, 8, 1), affine=affine @ np.diag([1 / zoom, 1 / zoom, 1, 1]))
+    kept = DropSpecksd("pred", min_ml=1.0, min_mm2=50.0)({"pred": pred, "image": seen})["pred"]
     assert kept.dtype == pred.dtype and kept.shape == pred.shape
     return np.asarray(kept[0] > 0)
 
@@ -133,13 +134,20 @@ def test_parts_that_touch_at_a_corner_are_one() -> None:
     assert np.array_equal(without_specks(mask, np.eye(4)), expected)
 
 
-def test_an_empty_mask_a_picture_and_a_scan_of_unknown_size_stay() -> None:
+@pytest.mark.parametrize(("known", "zoom", "kept"), [(True, 1, True), (True, 0.5, False), (False, 0.6, False)])
+def test_a_part_of_a_slice_is_measured_on_the_canvas(known: bool, zoom: float, kept: bool) -> None:
+    mask = np.zeros((30, 30, 1), dtype=bool)
+    mask[2:12, 3:13] = True  # 100 pixels
+    assert without_specks(mask, np.diag([0.7, 0.7, 5, 1]), known, zoom).any() == kept
+    assert without_specks(mask.transpose(2, 0, 1), np.eye(4), known, zoom).any() == kept, "whatever axis it lies along"
+
+
+def test_an_empty_mask_and_a_scan_of_unknown_size_stay() -> None:
     nothing, small = np.zeros((20, 20, 20), dtype=bool), np.zeros((20, 20, 20), dtype=bool)
     small[3:6, 3:6, 3:6] = True
     assert not without_specks(nothing, np.eye(4)).any()
+    assert not without_specks(nothing[:, :, :1], np.eye(4)).any()
     assert np.array_equal(without_specks(small, np.eye(4), known=False), small)
-    assert np.array_equal(without_specks(small[:, :, 3:4], np.eye(4)), small[:, :, 3:4])
-    assert np.array_equal(without_specks(small[3:4], np.eye(4)), small[3:4]), "whatever axis the slices lie along"
 
 
 # on the scan's own grid -----------------------------------------------------------------------------------------------
