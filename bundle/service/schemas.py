@@ -39,7 +39,7 @@ class Status(BaseModel):
 class Model(BaseModel):
     """Which weights answered."""
 
-    version: str = Field(examples=["0.3.0"])
+    version: str = Field(examples=["0.4.0"])
     sha256: str | None = Field(description="of the weights")
     report: str = Field(examples=["matches these weights"])
 
