@@ -51,8 +51,8 @@ def run_plan(
     if plan.reference not in plan.variants:
         raise UserError(f"the plan's reference '{plan.reference}' is none of its variants: {', '.join(plan.variants)}")
     output = Path(output).resolve()
-    folds = {"folds": plan.folds, **({"image_folds": plan.image_folds} if plan.image_folds else {})}
-    Manifest(output, folds).step(
+    folds = {"folds": plan.folds, "image_folds": plan.image_folds}
+    Manifest(output, {**folds, "network": plan.network}).step(
         "data",
         lambda: stages.preprocess(output / "data", stages.source_folders(brats, kaggle), **folds),
         always=True,
@@ -113,7 +113,8 @@ def _settings(plan: Plan, output: Path, task: Task) -> dict[str, Any]:
 def _manifest(plan: Plan, output: Path, task: Task) -> Manifest:
     """What was run for the end of a chain: a file beside its folder, which a step that starts anew removes."""
     folder, step = output / task.folder, plan.steps[task.chain[-1]]
-    return Manifest(output, {"step": step, "common": plan.common}, folder.with_name(f"{folder.name}.json"))
+    settings = {"step": step, "common": plan.common, "network": plan.network}
+    return Manifest(output, settings, folder.with_name(f"{folder.name}.json"))
 
 
 def score(folder: Path, looked_into: bool, **settings: Any) -> None:
@@ -137,6 +138,7 @@ def summarize(plan: Plan, output: Path, folds: int) -> Path:
         name: {
             "asks": variant.asks,
             "learns": learned(output, Task(0, 0, variant.steps)),
+            "sources": plan.common.get("sources"),
             "seeds": [
                 [
                     str(output / Task(fold, seed, variant.steps).folder / "evaluation" / "answers.json")
@@ -170,14 +172,14 @@ def release_trained_on_all(plan: Plan, output: Path, models: Path) -> None:
         raise UserError(f"{output / 'report.json'}: missing, finish the run first")
     task = Task(None, 0, plan.variants[plan.reference].steps)
     trained = train_chain(plan, output, task)
-    stages.familiarize(trained / "model.pt", trained, **_settings(plan, output, task))
+    stages.familiarize(trained / "model.pt", trained / "familiarity", **_settings(plan, output, task))
     report = read_json(output / "report.json")
     decision = report.pop("decision_out_of_fold")
     scored = "out-of-fold: every case by weights of the same recipe that never saw it; the released ones saw all"
     release(trained, {**report, "decision": decision, "scored": scored}, models)
     measured = sorted(output.glob("runs/fold*_seed0/*/evaluation/distances.json"))
     left_out = [row for file in measured for row in _rows(file)]
-    release_familiarity(read_json(trained / "distances.json")["familiarity"], left_out, models)
+    release_familiarity(read_json(trained / "familiarity" / "distances.json")["familiarity"], left_out, models)
 
 
 def _rows(distances: Path) -> list[dict[str, Any]]:

@@ -40,7 +40,8 @@ class Manifest:
         self.content: dict[str, Any] = {"settings": dict(settings), "steps": {}}
         if self.path.is_file():
             self.content = read_json(self.path)
-            changed = [key for key, value in settings.items() if self.content["settings"].get(key) != value]
+            before = self.content["settings"]
+            changed = [key for key in before | dict(settings) if before.get(key) != settings.get(key)]
             if changed:
                 raise UserError(
                     f"{self.path.parent}: holds a run with other settings ({', '.join(changed)}), choose another folder"

@@ -13,7 +13,7 @@ import numpy as np
 from scipy.optimize import minimize_scalar
 from scipy.special import expit
 
-from .decision import Calibration, Decision
+from .decision import Calibration, Decision, report_of
 from .files import sha256_of, write_json
 from .resampling import RESAMPLES, bootstrap
 
@@ -114,19 +114,22 @@ def fit_decision(
     target_sensitivity: float,
     fitted_on: str,
     resamples: int = RESAMPLES,
+    sources: Sequence[str] | None = None,
 ) -> Decision:
     """Calibrate both kinds of scan.
 
     Args:
-        answers: rows with kind, group, cls (None where unknown) and logit, as `answers.json` holds them.
+        answers: rows with kind, source, group, cls (None where unknown) and logit, as `answers.json` holds them.
         decision: whose display threshold and volume rule are kept.
         target_sensitivity: see `fit_calibration`.
         fitted_on: what the answers are: "validation", "out-of-fold predictions".
         resamples: draws of the bootstrap.
+        sources: to fit on, those that the weights learned from; others stay untouched. None: all.
     """
     fitted: dict[str, Calibration] = {}
+    among = [a for a in answers if sources is None or a["source"] in sources]
     for kind in ("image", "volume"):
-        rows = [a for a in answers if a["kind"] == kind and a["cls"] is not None and a["logit"] is not None]
+        rows = [a for a in among if a["kind"] == kind and a["cls"] is not None and a["logit"] is not None]
         classes, logits = (np.array([row[key] for row in rows], dtype=np.float64) for key in ("cls", "logit"))
         groups = [row["group"] for row in rows]
         counted = "images" if kind == "image" else "slices"
@@ -150,12 +153,14 @@ def write_decision(
 
     Args:
         answers_file: `answers.json` of an evaluation of these weights.
-        model_path: the weights; `report.json` beside them is written, or replaced if it belongs to others.
+        model_path: the weights; `report.json` beside them is written anew. It keeps what these weights are and were
+            trained on; scores go, for they were of another decision.
         decision: see `fit_decision`.
         target_sensitivity: see `fit_decision`.
         fitted_on: see `fit_decision`.
     """
     content = json.loads(Path(answers_file).read_text())
     fitted = fit_decision(content["answers"], decision, target_sensitivity, fitted_on)
-    report = {"model": {"sha256": sha256_of(model_path)}, "decision": asdict(fitted)}
+    model = (report_of(model_path) or {"model": {"sha256": sha256_of(model_path)}})["model"]
+    report = {"model": model, "decision": asdict(fitted)}
     write_json(Path(model_path).with_name("report.json"), report)

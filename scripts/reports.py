@@ -202,7 +202,8 @@ def auc_within_folds(
     """Prepare the mean over folds of the ROC-AUC within each; folds with one class only leave it.
 
     Each fold has a network of its own, whose logits need not have the scale of the others': pooled, good networks can
-    look bad. Compared within a fold they cannot.
+    look bad. Compared within a fold they cannot. In a bootstrap a fold counts as often as its rows were drawn: where
+    each patient is a fold, one that was drawn twice counts twice.
 
     Args:
         classes: (N,) of 0 and 1.
@@ -213,11 +214,14 @@ def auc_within_folds(
         From row indices (M,) to {"roc_auc"}.
     """
     fold_of, positive = np.asarray(folds), classes > 0.5
+    size = {fold: int((fold_of == fold).sum()) for fold in np.unique(fold_of)}
 
     def score(rows: np.ndarray) -> dict[str, float | None]:
-        parts = (rows[fold_of[rows] == fold] for fold in np.unique(fold_of[rows]))
-        known = [auc for part in parts if not math.isnan(auc := roc_auc(positive[part], scores[part]))]
-        return {"roc_auc": float(np.mean(known)) if known else None}
+        parts = {fold: rows[fold_of[rows] == fold] for fold in np.unique(fold_of[rows])}
+        aucs = {fold: roc_auc(positive[part], scores[part]) for fold, part in parts.items()}
+        known = [fold for fold, auc in aucs.items() if not math.isnan(auc)]
+        drawn = [len(parts[fold]) / size[fold] for fold in known]
+        return {"roc_auc": float(np.average([aucs[fold] for fold in known], weights=drawn)) if known else None}
 
     return score
 

@@ -49,22 +49,28 @@ def write_split(
     Args:
         store_dir: a slice store.
         split_file: where the split lives. An existing file is kept when it was made for these very data; otherwise it
-            is an error, for a split that changes silently lets patients wander from training to test.
+            and in this way; otherwise it is an error, for a split that changes silently lets patients wander from
+            training to test, and one that stays silently is not what was asked for.
         folds: number of folds; more than there are patients means leave one patient out; 1 trains nothing, all is test.
         seed: of the shuffle.
         image_folds: number of folds of the images, if not the same: the folds beyond test volumes alone.
 
     Raises:
-        ValueError: when an existing file was made for other data.
+        ValueError: when an existing file was made for other data, or in another way.
     """
     store, split_file = SliceStore(store_dir), Path(split_file)
+    asked = {"folds": folds, "image_folds": image_folds or folds, "seed": seed}
     cases = store.cases()
     if split_file.is_file():
         split: dict[str, Any] = json.loads(split_file.read_text())
         if split["data_fingerprint"] != data_fingerprint(cases):
             raise ValueError(f"{split_file}: made for other data; remove it, or choose another folder")
+        if split.get("asked", asked) != asked:  # files of before 0.4.0 do not tell
+            made, wanted = (", ".join(f"{k} {v}" for k, v in way.items()) for way in (split["asked"], asked))
+            raise ValueError(f"{split_file}: made with {made}, not {wanted}; remove it, or choose another folder")
         return split
-    split = make_split(cases, [fingerprint_image(store, case) for case in cases], folds, seed, image_folds)
+    pictures = [fingerprint_image(store, case) for case in cases]
+    split = {"asked": asked, **make_split(cases, pictures, folds, seed, image_folds)}
     write_json(split_file, split)
     return split
 

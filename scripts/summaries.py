@@ -22,11 +22,16 @@ __all__ = ["cross_fitted", "summarize"]
 
 Content = Mapping[str, Any]
 SEGMENTATION = ("dice", "hd95_mm")
+OTHER_FOLDS, OUT_OF_FOLD = "predictions of the other folds", "out-of-fold predictions"
 CLASSIFICATION = ("roc_auc", "pr_auc", "sensitivity", "specificity", "specificity_at_95_sensitivity")
 
 
 def cross_fitted(
-    parts: Sequence[Content], decision: Decision, target_sensitivity: float, resamples: int
+    parts: Sequence[Content],
+    decision: Decision,
+    target_sensitivity: float,
+    resamples: int,
+    sources: Sequence[str] | None = None,
 ) -> dict[str, Decision]:
     """The decision for every case, fitted on the answers of the other folds.
 
@@ -35,14 +40,16 @@ def cross_fitted(
         decision: whose display threshold and volume rule are kept.
         target_sensitivity: that the operating point shall reach.
         resamples: of the bootstrap.
+        sources: to fit on, see `fit_decision`.
 
     Returns:
-        By case: no case has a part in its own threshold.
+        By case: its own answer is in no fit of its threshold. The answers that are were given by weights that learned
+        from it.
     """
     decisions: dict[str, Decision] = {}
     for fold, part in enumerate(parts):
         others = [row for number, other in enumerate(parts) if number != fold for row in other["answers"]]
-        fitted = fit_decision(others, decision, target_sensitivity, "predictions of the other folds", resamples)
+        fitted = fit_decision(others, decision, target_sensitivity, OTHER_FOLDS, resamples, sources)
         decisions |= {row["case"]: fitted for row in part["answers"]}
     return decisions
 
@@ -64,7 +71,8 @@ def summarize(
 
     Args:
         variants_file: JSON, by name: "asks", in words; "learns", of "segmentation" and "classification" what was
-            trained, the other is left out; and "seeds": for each seed the `answers.json` of every fold.
+            trained, the other is left out; "sources" that were learned from, where not all were; and "seeds": for each
+            seed the `answers.json` of every fold.
         reference: name of the variant that the others are compared with.
         decision: defaults, whose display threshold and volume rule hold.
         target_sensitivity: see `cross_fitted`.
@@ -89,9 +97,9 @@ def summarize(
     pooled = {name: [pool(folds) for folds in seeds] for name, seeds in parts.items()}
     summary: dict[str, Any] = {"reference": reference, "margin": margin, "resamples": resamples, "variants": {}}
     for name, seeds in parts.items():
-        reports = []
+        reports, learned_from = [], variants[name].get("sources")
         for number, folds in enumerate(seeds):
-            decisions = cross_fitted(folds, decision, target_sensitivity, 0)
+            decisions = cross_fitted(folds, decision, target_sensitivity, 0, learned_from)
             full = resamples if number == 0 else 0
             reports.append(make_report(pooled[name][number], decision, full, decisions, silver))
         summary["variants"][name] = {
@@ -101,7 +109,8 @@ def summarize(
             "against_reference": _compare(pooled[reference], pooled[name], margin, resamples),
         }
         if name == reference:
-            fitted = fit_decision(pooled[name][0]["answers"], decision, target_sensitivity, "out-of-fold predictions")
+            every = pooled[name][0]["answers"]
+            fitted = fit_decision(every, decision, target_sensitivity, OUT_OF_FOLD, sources=learned_from)
             write_json(Path(output_dir) / "report.json", {**reports[0], "decision_out_of_fold": asdict(fitted)})
     write_json(Path(output_dir) / "summary.json", summary)
     print(_as_text(summary))

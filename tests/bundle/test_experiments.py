@@ -138,6 +138,8 @@ def test_released_weights_saw_every_case_and_bear_the_scores_of_those_that_did_n
     assert {id: entry["subset"] for id, entry in report["model"]["trained_on"].items()} == dict.fromkeys(split, "train")
     assert report["decision"] == scored["decision_out_of_fold"] and report["segmentation"] == scored["segmentation"]
     assert report["scored"].startswith("out-of-fold") and "decision_out_of_fold" not in report
+    config = json.loads((finished / "runs" / "all_seed0" / "a+b" / "config.json").read_text())
+    assert "subset" not in config, "the settings of the training, not those of what came after"
 
 
 def test_weights_of_an_unfinished_run_are_not_released(tmp_path: Path) -> None:
@@ -150,6 +152,9 @@ def test_another_plan_in_the_same_folder_is_refused(finished: Path, twins: Path)
     changed = Plan(3, {**other.common, "batch_size": 4}, STEPS, other.variants)
     with pytest.raises(UserError, match="other settings"):
         run_plan(changed, finished, twins / "brats", [str(twins / "kaggle")])
+    wider = Plan(3, other.common, STEPS, other.variants, network="base")
+    with pytest.raises(UserError, match=r"other settings \(network\)"):
+        run_plan(wider, finished, twins / "brats", [str(twins / "kaggle")])
 
 
 def test_a_plan_file_is_read(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from bundle.errors import UserError
 from bundle.manifest import Manifest, read_json
 
 
@@ -47,3 +48,9 @@ def test_time_of_what_is_made_anew_does_not_count(tmp_path: Path) -> None:
     (tmp_path / "stage1" / "model.pt").unlink()
     Manifest(tmp_path, {}).step("stage1", lambda: finish(tmp_path), makes=["model.pt"])
     assert cost(tmp_path) < 10
+
+
+def test_a_setting_that_is_gone_is_another_setting(tmp_path: Path) -> None:
+    Manifest(tmp_path, {"folds": 3, "image_folds": 5}).step("data", lambda: None)
+    with pytest.raises(UserError, match="image_folds"):
+        Manifest(tmp_path, {"folds": 3})

@@ -14,6 +14,7 @@ from scipy.special import expit
 
 from scripts.calibration import fit_calibration, fit_decision, fit_operating_point, fit_temperature, write_decision
 from scripts.decision import Calibration, Decision, decision_of
+from scripts.files import sha256_of
 
 PROPERTY = settings(max_examples=100, deadline=None, derandomize=True)
 
@@ -110,3 +111,15 @@ def test_what_was_fitted_is_read_again_beside_the_weights_and_for_no_others(tmp_
     assert found.image.fitted_on.startswith("validation")
     weights.write_bytes(b"other weights")
     assert decision_of(weights) == Decision()
+
+
+def test_what_weights_were_trained_on_outlives_a_new_decision(tmp_path: Path) -> None:
+    weights, answers, report = (tmp_path / name for name in ("model.pt", "answers.json", "report.json"))
+    weights.write_bytes(b"weights")
+    model = {"sha256": sha256_of(weights), "network_name": "base", "trained_on": {"kaggle/1": {"subset": "train"}}}
+    report.write_text(json.dumps({"model": model, "segmentation": {"n": 1}}))
+    content = [*rows("image", *sample(2.0, 80)), *rows("volume", *sample(0.7, 80))]
+    answers.write_text(json.dumps({"answers": content}))
+    write_decision(answers, weights, Decision(), 0.9)
+    written = json.loads(report.read_text())
+    assert written["model"] == model and written.keys() == {"model", "decision"}

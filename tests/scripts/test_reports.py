@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from scripts.decision import Calibration, Decision
-from scripts.reports import make_report, patient_scores, pool
+from scripts.reports import auc_within_folds, make_report, patient_scores, pool
 
 Row = dict[str, Any]
 DICE = {"brats/A": 0.9, "brats/B": 0.5}
@@ -152,6 +152,14 @@ def test_folds_of_different_scale_are_compared_within() -> None:
     renamed = [{**row, "source": "kaggle"} for row in second["answers"]]
     scores = make_report(pool([first, content(renamed)]), Decision(), 0)["classification"]["kaggle"]
     assert scores["roc_auc"] == 0.75 and scores["within_folds"]["roc_auc"] == 1.0
+
+
+def test_a_patient_that_is_drawn_twice_counts_twice() -> None:
+    """Two patients, each a fold: one is told apart, the other is not."""
+    classes, scores, folds = np.array([1.0, 0.0, 1.0, 0.0]), np.array([0.9, 0.1, 0.1, 0.9]), [0, 0, 1, 1]
+    within = auc_within_folds(classes, scores, folds)
+    assert within(np.arange(4)) == {"roc_auc": 0.5}
+    assert within(np.array([0, 1, 0, 1, 2, 3])) == {"roc_auc": pytest.approx(2 / 3)}
 
 
 def test_images_tell_how_often_anything_is_outlined() -> None:

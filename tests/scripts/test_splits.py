@@ -267,7 +267,17 @@ def test_data_fingerprint_sees_contents_and_names_but_neither_order_nor_place(or
 
 def test_split_of_the_same_data_is_kept(store: Path, split_file: Path) -> None:
     before = split_file.read_bytes()
-    assert write_split(store, split_file, FOLDS, seed=1) == json.loads(before)
+    assert write_split(store, split_file, FOLDS, seed=0) == json.loads(before)
+    assert split_file.read_bytes() == before
+
+
+@pytest.mark.parametrize("asked", [{"folds": 1}, {"seed": 1}, {"image_folds": FOLDS + 1}])
+def test_split_that_was_made_in_another_way_is_refused_and_kept(
+    store: Path, split_file: Path, asked: dict[str, int]
+) -> None:
+    before = split_file.read_bytes()
+    with pytest.raises(ValueError, match=f"made with folds {FOLDS}.*remove it, or choose another folder"):
+        write_split(store, split_file, **{"folds": FOLDS, "seed": 0, **asked})
     assert split_file.read_bytes() == before
 
 

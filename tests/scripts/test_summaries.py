@@ -58,6 +58,18 @@ def test_the_threshold_of_a_fold_comes_from_the_other_folds() -> None:
     assert cross_fitted(changed, Decision(), 0.9, 0)["kaggle/0-3"] == decisions["kaggle/0-3"], "its own answers"
 
 
+def test_a_source_that_was_not_learned_from_moves_no_threshold() -> None:
+    parts = [fold(number) for number in range(3)]
+    other = [{**row, "source": "other", "case": f"other/{row['case']}"} for row in fold(7)["answers"]]
+    more = [{**part, "answers": part["answers"] + (other if number == 1 else [])} for number, part in enumerate(parts)]
+    learned = ["brats", "kaggle"]
+    assert (
+        cross_fitted(more, Decision(), 0.9, 0, learned)["kaggle/0-3"]
+        == (cross_fitted(parts, Decision(), 0.9, 0)["kaggle/0-3"])
+    )
+    assert cross_fitted(more, Decision(), 0.9, 0)["kaggle/0-3"] != cross_fitted(parts, Decision(), 0.9, 0)["kaggle/0-3"]
+
+
 def test_what_a_variant_did_not_learn_is_not_scored(variants: Path, tmp_path: Path) -> None:
     content = json.loads(variants.read_text())
     content["masks only"] = {**content["better"], "learns": ["segmentation"]}
