@@ -15,9 +15,12 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import os
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -129,7 +132,8 @@ def build_store(
     """Write every case that is not in the store yet, then the index.
 
     A case is written to a temporary folder and renamed, so an interruption leaves whole cases only, and running again
-    continues. A case that cannot be read is named with its reason at the end, after all others are done.
+    continues; another process may write to the same store meanwhile. A case that cannot be read is named with its
+    reason at the end, after all others are done.
 
     Args:
         cases: from `datalists`.
@@ -145,8 +149,7 @@ def build_store(
     """
     root = Path(root)
     fingerprint = _fingerprint({**settings, "min_brain_pixels": min_brain_pixels})
-    for stale in root.glob("cases/**/.writing-*"):
-        shutil.rmtree(stale, ignore_errors=True)
+    _remove_remains(root / "cases")
     jobs = (delayed(_store_case)(case, transform, root, min_brain_pixels, fingerprint) for case in cases)
     results = Parallel(n_jobs=num_workers, return_as="generator")(jobs)
     problems = [p for p in tqdm(results, total=len(cases), desc="preprocessing", unit="case") if p]
@@ -177,14 +180,46 @@ def _store_case(
     except Exception as error:
         return {"id": case["id"], "reason": _one_line(error, case)}
     folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=".writing-", dir=folder.parent))
+    temporary = Path(tempfile.mkdtemp(prefix=f".writing-{os.getpid()}-", dir=folder.parent))
     for name, array in arrays.items():
         np.save(temporary / f"{name}.npy", array)
     write_json(temporary / "case.json", {**case, **meta, "sha256": hashes, "fingerprint": fingerprint})
-    if folder.is_dir():
-        shutil.rmtree(folder)
-    temporary.replace(folder)
+    aside = temporary.with_name(f"{temporary.name}-old")
+    while _current(folder, hashes, fingerprint) is None:  # else another process was faster
+        with suppress(FileNotFoundError):
+            folder.replace(aside)
+            shutil.rmtree(aside, ignore_errors=True)
+        try:
+            temporary.replace(folder)
+            return None
+        except OSError:
+            if not folder.is_dir():
+                raise
+    shutil.rmtree(temporary, ignore_errors=True)
     return None
+
+
+def _remove_remains(folder: Path) -> None:
+    """Remove the temporary folders of processes that are gone, at any depth."""
+    for parent, names, _ in os.walk(folder):
+        for name in [name for name in names if name.startswith(".writing-")]:
+            names.remove(name)
+            if not _still_written(name):
+                shutil.rmtree(Path(parent) / name, ignore_errors=True)
+
+
+def _still_written(temporary: str) -> bool:
+    """Whether the process that a temporary folder's name tells may be alive: outside POSIX nobody is asked."""
+    number = re.match(r"\.writing-(\d+)-", temporary)
+    if number is None or os.name != "posix":
+        return number is not None
+    try:
+        os.kill(int(number[1]), 0)  # sends nothing
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # another user's process
+        pass
+    return True
 
 
 def _slices_of(data: Mapping[str, Any], min_brain_pixels: int) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
@@ -225,7 +260,10 @@ def _content_hash(paths: str | Sequence[str]) -> str:
 
 
 def _current(folder: Path, hashes: Mapping[str, str], fingerprint: str) -> dict[str, Any] | None:
-    """What was stored of a case before, if it was made of the same contents in the same way."""
+    """What was stored of a case before, if all of it is there, made of the same contents in the same way."""
+    arrays = [folder / {"image": "image.npy", "label": "mask.npy"}[key] for key in hashes]
+    if not all(array.is_file() for array in arrays):
+        return None
     try:
         written: dict[str, Any] = json.loads((folder / "case.json").read_text())
         return written if (written["sha256"], written["fingerprint"]) == (hashes, fingerprint) else None

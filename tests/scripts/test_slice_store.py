@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -172,6 +175,57 @@ def test_interrupted_case_is_done_again_and_its_remains_are_removed(data: Data) 
     assert after.keys() == before.keys()
     assert {Path(name).parent.name for name in after if after[name] != before[name]} == {"PHANTOM_001"}
     SliceStore(data.store).read("brats/PHANTOM_001", 0)
+
+
+@pytest.mark.parametrize("name", ["image.npy", "mask.npy"])
+def test_case_without_its_arrays_is_done_again(data: Data, name: str) -> None:
+    array = data.store / "cases/brats/PHANTOM_001" / name
+    content = array.read_bytes()
+    array.unlink()
+    data.build()
+    assert array.read_bytes() == content
+
+
+def test_only_processes_that_are_gone_leave_remains(data: Data) -> None:
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    folder = data.store / "cases/brats"
+    for number in (gone.pid, os.getppid()):
+        (folder / f".writing-{number}-abc").mkdir()
+    data.build()
+    assert [path.name for path in folder.glob(".writing-*")] == [f".writing-{os.getppid()}-abc"]
+
+
+def test_two_preprocessings_at_a_time_end_in_a_whole_store(data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.rmtree(data.store)
+    save: Callable[..., None] = np.save
+
+    def overtaken(file: Path, array: np.ndarray) -> None:
+        save(file, array)
+        monkeypatch.setattr(np, "save", save)
+        data.build()  # the other one begins and ends before this one has its first case
+
+    monkeypatch.setattr(np, "save", overtaken)
+    data.build()
+    for name in data.written():
+        assert (data.store / name).read_bytes() == (data.original / "store" / name).read_bytes()
+    assert {Path(name).parts[-2] for name in data.written()} == {Path(c["id"]).name for c in data.cases(data.original)}
+    assert not list(data.store.rglob(".writing-*"))
+
+
+def test_case_that_appears_at_the_last_moment_is_no_crash(data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.rmtree(data.store / "cases/brats/PHANTOM_001")
+    replace = Path.replace
+
+    def overtaken(path: Path, target: Path) -> Path:
+        if path.name.startswith(".writing-") and not target.exists():
+            shutil.copytree(data.original / "store/cases/brats/PHANTOM_001", target)
+        return replace(path, target)
+
+    monkeypatch.setattr(Path, "replace", overtaken)
+    data.build()
+    assert SliceStore(data.store).read("brats/PHANTOM_001", 0)[1] is not None
+    assert not list(data.store.rglob(".writing-*"))
 
 
 def test_interruption_leaves_whole_cases_only(data: Data) -> None:
