@@ -11,6 +11,7 @@ import json
 import zlib
 from collections.abc import Sequence
 from io import BytesIO
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from PIL import Image, ImageOps
 
 from .dicom import DicomError, is_dicom, read_dicom
 
-__all__ = ["BrainMriReader", "UnreadableImageError"]
+__all__ = ["BrainMriReader", "UnreadableImageError", "same_grid"]
 
 # Index to RAS+ millimetres of a picture as radiology displays it: rows run to posterior, columns to the patient's left.
 DISPLAY_AFFINE = np.array([[0, -1, 0, 0], [-1, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]], dtype=np.float64)
@@ -32,6 +33,7 @@ DISPLAY_AFFINE = np.array([[0, -1, 0, 0], [-1, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0,
 DECATHLON_MODALITIES = {"flair": "flair", "t1w": "t1", "t1": "t1", "t1gd": "t1ce", "t2w": "t2", "t2": "t2"}
 
 COLOURED_LEVELS = 40  # of 255, between a pixel's colours
+SAME_PLACE = 0.1  # voxels, at a grid's corners: float32 matrices, and those of four decimals, are rounded by less
 
 RASTER_MAGIC = {b"\x89PNG\r\n\x1a\n": "PNG", b"\xff\xd8\xff": "JPEG"}
 GZIP_MAGIC = b"\x1f\x8b"
@@ -79,14 +81,22 @@ class BrainMriReader(ImageReader):
         """Decode one file, or one file per modality, into (C, H, W, D) and its metadata.
 
         Raises:
-            UnreadableImageError: when a file cannot be decoded by the rules above, or the files differ in shape.
+            UnreadableImageError: when a file cannot be decoded by the rules above, the files lie on different grids, or
+                their channels are not as many as the modalities.
         """
         arrays, metas = zip(*(self._decode(path) for path in img), strict=True)
-        for path, array in zip(img, arrays, strict=True):
-            if array.shape[1:] != arrays[0].shape[1:]:
-                raise UnreadableImageError(
-                    path, f"shape {array.shape[1:]} differs from the first file's {arrays[0].shape[1:]}"
-                )
+        shape, affine = arrays[0].shape[1:], metas[0]["affine"]
+        for path, array, meta in list(zip(img, arrays, metas, strict=True))[1:]:
+            if array.shape[1:] != shape:
+                reason = f"shape {array.shape[1:]} differs from the first file's {shape}"
+                raise UnreadableImageError(path, reason, "geometry")
+            if not same_grid(affine, meta["affine"], shape):
+                reason = "lies elsewhere than the first file (their affines differ)"
+                raise UnreadableImageError(path, reason, "geometry")
+        channels, expected = sum(len(array) for array in arrays), len(self.modalities)
+        if channels != expected:
+            reason = f"number of channels is {channels}, expected are {expected}: {', '.join(self.modalities)}"
+            raise UnreadableImageError(img[0], reason, "rank")
         return np.concatenate(arrays), metas[0]
 
     def _decode(self, path: Path) -> tuple[np.ndarray, dict[str, Any]]:
@@ -100,6 +110,14 @@ class BrainMriReader(ImageReader):
         if any(head.startswith(magic) for magic in RASTER_MAGIC):
             return decode_raster(path)
         return decode_nifti(path, self.modalities)
+
+
+def same_grid(affine: np.ndarray, other: np.ndarray, shape: Sequence[int]) -> bool:
+    """Whether two affines (4, 4) put all 8 corners of a grid of 2 or 3 axes in one place, to a tenth of a voxel."""
+    sides = [(-0.5, side - 0.5) for side in (*shape, 1)[:3]]
+    corners = np.array([(*corner, 1.0) for corner in product(*sides)]).T  # (4, 8)
+    moved = np.linalg.inv(np.asarray(affine)) @ np.asarray(other) @ corners
+    return bool(np.abs(moved - corners).max() <= SAME_PLACE)
 
 
 def decode_raster(path: Path) -> tuple[np.ndarray, dict[str, Any]]:

@@ -18,6 +18,7 @@ from monai.utils import TraceKeys
 from torch.nn.functional import interpolate
 
 from .head import fill_planes, find_head, tissue_level
+from .readers import same_grid
 
 __all__ = [
     "BACKGROUND",
@@ -215,7 +216,7 @@ class RequireSameGridd(MapTransform):
         image_key: their image, whose metadata tell the grid that it was read on.
 
     Raises:
-        ValueError: when the shapes differ, or the affines by more than a hundredth of a voxel.
+        ValueError: when the shapes differ, or the places of any corner by more than a tenth of the image's voxel.
     """
 
     def __init__(self, keys: KeysCollection, image_key: str = "image", allow_missing_keys: bool = False) -> None:
@@ -230,8 +231,7 @@ class RequireSameGridd(MapTransform):
             if tuple(own["spatial_shape"]) != tuple(grid["spatial_shape"]):
                 shapes = (tuple(int(n) for n in meta["spatial_shape"]) for meta in (own, grid))
                 raise ValueError("{}: mask of shape {} on an image of shape {}".format(path, *shapes))
-            offset = np.linalg.inv(np.asarray(grid["original_affine"])) @ np.asarray(own["original_affine"])
-            if np.abs(offset - np.eye(4)).max() > 0.01:
+            if not same_grid(grid["original_affine"], own["original_affine"], grid["spatial_shape"]):
                 raise ValueError(f"{path}: the mask lies elsewhere than its image (their affines differ)")
         return d
 

@@ -302,13 +302,53 @@ def test_a_modality_that_the_decathlon_lacks_is_refused(tmp_path: Path) -> None:
 
 def test_files_of_several_modalities_become_channels_in_order(tmp_path: Path) -> None:
     first, second = save_nifti(tmp_path / "a.nii", volume()), save_nifti(tmp_path / "b.nii", volume() + 7)
-    assert np.array_equal(read(second, first), np.stack([volume() + 7, volume()]))
+    assert np.array_equal(read(second, first, modalities=("t1", "flair")), np.stack([volume() + 7, volume()]))
 
 
 def test_modalities_of_different_shape_are_refused(tmp_path: Path) -> None:
     first, second = save_nifti(tmp_path / "a.nii", volume()), save_nifti(tmp_path / "b.nii", volume((5, 6, 3)))
-    with pytest.raises(UnreadableImageError, match=r"b\.nii: shape"):
-        read(first, second)
+    with pytest.raises(UnreadableImageError, match=r"b\.nii: shape") as caught:
+        read(first, second, modalities=("flair", "t1"))
+    assert caught.value.code == "geometry"
+
+
+@pytest.mark.parametrize("change", ["mirrored", "moved", "spread"])
+def test_modalities_that_lie_elsewhere_are_refused(tmp_path: Path, change: str) -> None:
+    first, affine = save_nifti(tmp_path / "a.nii", volume()), np.diag([-1.0, -1.0, 2.0, 1.0])
+    if change == "mirrored":
+        affine[0] *= -1
+    if change == "moved":
+        affine[2, 3] = 0.5
+    if change == "spread":
+        affine[2, 2] = 2.2
+    second = save_nifti(tmp_path / "b.nii", volume(), affine)
+    with pytest.raises(UnreadableImageError, match=r"b\.nii: lies elsewhere") as caught:
+        read(first, second, modalities=("flair", "t1"))
+    assert caught.value.code == "geometry"
+
+
+def test_modalities_whose_headers_are_rounded_are_read(tmp_path: Path) -> None:
+    affine = np.array(
+        [[-0.93751, 0.01003, 0, 117.31], [0.01003, -0.93752, 0.2, 120.7], [0, 0.04, 5.1, -60], [0, 0, 0, 1]]
+    )
+    paths = [
+        save_nifti(tmp_path / f"{decimals}.nii", np.zeros((240, 240, 30), np.uint8), affine.round(decimals))
+        for decimals in (4, 9)
+    ]
+    assert read(*paths, modalities=("flair", "t1")).shape == (2, 240, 240, 30)
+
+
+@pytest.mark.parametrize("kind", ["picture", "volume", "three"])
+def test_too_few_or_too_many_channels_are_refused(tmp_path: Path, kind: str) -> None:
+    volumes = [save_nifti(tmp_path / f"{name}.nii", volume()) for name in "abc"]
+    paths = {"picture": [save(tmp_path / "a.png", grey_picture())], "volume": volumes[:1], "three": volumes}[kind]
+    with pytest.raises(UnreadableImageError) as caught:
+        read(*paths, modalities=("flair", "t1"))
+    assert str(caught.value) == f"{paths[0]}: number of channels is {len(paths)}, expected are 2: flair, t1"
+
+
+def test_a_mask_has_one_channel_whatever_the_modalities(tmp_path: Path) -> None:
+    assert read(save_nifti(tmp_path / "a.nii", volume()), modalities=("seg",)).shape == (1, 5, 6, 4)
 
 
 @pytest.mark.parametrize("tail", [1, 4, 8, 40])

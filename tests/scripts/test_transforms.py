@@ -460,6 +460,37 @@ def test_a_mask_that_lies_elsewhere_is_refused(tmp_path: Path, change: str) -> N
         RequireSameGridd("label")(data)
 
 
+def grids(own: np.ndarray) -> dict[str, MetaTensor]:
+    """An image of 240 x 240 x 155 voxels of a millimetre, and a mask with another affine."""
+    grid, data = {"spatial_shape": np.array([240, 240, 155]), "filename_or_obj": "mask.nii"}, torch.zeros(1, 2, 2, 2)
+    affines = {"image": np.diag([-1.0, -1.0, 1.0, 1.0]), "label": own}
+    return {key: MetaTensor(data, meta={**grid, "original_affine": affine}) for key, affine in affines.items()}
+
+
+@pytest.mark.parametrize("change", ["scaled", "turned"])
+def test_a_mask_is_compared_at_the_far_corner(change: str) -> None:
+    """A hundredth at the origin is two voxels there."""
+    own, angle = np.diag([-1.0, -1.0, 1.0, 1.0]), 0.009
+    if change == "scaled":
+        own[0, 0] *= 1 + angle
+    else:
+        own[:2, :2] @= [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+    with pytest.raises(ValueError, match=r"mask\.nii: the mask lies elsewhere"):
+        RequireSameGridd("label")(grids(own))
+
+
+@given(seed=st.integers(0, 10**6))
+@PROPERTY
+def test_a_mask_whose_header_is_rounded_is_accepted(seed: int) -> None:
+    image = grids(np.eye(4))
+    turn, _ = np.linalg.qr(np.random.default_rng(seed).normal(size=(3, 3)))
+    affine = np.eye(4)
+    affine[:3] = np.column_stack([turn * [0.5, 0.9, 3.0], [-117.3, 98.6, 41.9]])
+    for rounded in (affine.astype(np.float32), affine.round(4)):
+        image["image"].meta["original_affine"], image["label"].meta["original_affine"] = affine, rounded
+        assert RequireSameGridd("label")(image)["label"] is image["label"]
+
+
 def test_an_image_without_a_mask_passes(tmp_path: Path) -> None:
     data = {"image": read(save(displayed(head_volume(20, 16, 4)), tmp_path / "image.nii"))}
     assert RequireSameGridd("label", allow_missing_keys=True)(data) == data
