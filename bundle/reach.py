@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from .results import mean
+from .results import mean, negated
 
 __all__ = ["reached"]
 
 TARGETS: dict[str, dict[str, Any]] = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text())
 
 Facts = Mapping[str, Any]
+Estimate = tuple[float | None, Sequence[float] | None]  # a number and its interval, where it has one
 
 
 def reached(facts: Facts) -> list[dict[str, Any]]:
@@ -24,29 +25,42 @@ def reached(facts: Facts) -> list[dict[str, Any]]:
         facts: see `results.load`.
 
     Returns:
-        Rows with "name", "measure", "floor", "goal", "value" (None where no experiment tells) and "met": "goal",
-        "floor", "no", or "not measured".
+        Rows with "name", "measure", "floor", "goal", "value" (mean over seeds, None where no experiment tells), "ci95"
+        (of the first seed, None where there is none), "met" (by the value: "goal", "floor", "no", or "not measured")
+        and "shown": whether the whole interval keeps the floor, None where there is none.
     """
     rows = []
     for name, target in TARGETS.items():
-        value = MEASURES[name](facts)
+        value, interval = MEASURES[name](facts)
         sign = -1.0 if target.get("at_most") else 1.0
-        met = "not measured"
+        met, shown = "not measured", None
         if value is not None:
             held = [bound for bound in ("goal", "floor") if sign * value >= sign * target[bound]]
             met = held[0] if held else "no"
+        if interval is not None:
+            shown = min(sign * bound for bound in interval) >= sign * target["floor"]
         bounds = {bound: target[bound] for bound in ("floor", "goal")}
-        rows.append({"name": name, "measure": target["measure"], **bounds, "value": value, "met": met})
+        found = {"value": value, "ci95": interval, "met": met, "shown": shown}
+        rows.append({"name": name, "measure": target["measure"], **bounds, **found})
     return rows
 
 
-def _manual(name: str) -> Callable[[Facts], float | None]:
-    """A number of the patients whose masks were drawn by hand, mean over seeds."""
-    return lambda facts: mean((seed["segmentation"]["manual"] or {}).get(name) for seed in facts["recipe"]["seeds"])
+def _manual(facts: Facts) -> list[Mapping[str, Any]]:
+    """Scores of the patients whose masks were drawn by hand, of each seed."""
+    return [seed["segmentation"]["manual"] or {} for seed in facts["recipe"]["seeds"]]
+
+
+def _dice(facts: Facts) -> Estimate:
+    found = _manual(facts)
+    return mean(seed.get("dice") for seed in found), found[0].get("ci95")
+
+
+def _worst_dice(facts: Facts) -> Estimate:
+    return mean(seed.get("worst_dice") for seed in _manual(facts)), None
 
 
 def _scores(facts: Facts, volumes: bool) -> list[Mapping[str, Any]]:
-    """Scores of the volumes' slices, or of the images that were learned from; one entry a seed."""
+    """Scores of the volumes' slices, or of the images that were learned from; one entry a seed and source."""
     learned = facts["learned"]
     return [
         scores
@@ -56,61 +70,75 @@ def _scores(facts: Facts, volumes: bool) -> list[Mapping[str, Any]]:
     ]
 
 
-def _slice_auc(facts: Facts) -> float | None:
-    return mean(scores["mean_patient_roc_auc"]["value"] for scores in _scores(facts, volumes=True))
+def _seeds(facts: Facts) -> int:
+    return len(facts["recipe"]["seeds"])
 
 
-def _image_auc(facts: Facts) -> float | None:
-    return mean(scores["within_folds"]["roc_auc"] for scores in _scores(facts, volumes=False))
+def _slice_auc(facts: Facts) -> Estimate:
+    found = [scores["mean_patient_roc_auc"] for scores in _scores(facts, volumes=True)]
+    return mean(scores["value"] for scores in found), _of_one(found, "ci95", _seeds(facts))
 
 
-def _image_specificity(facts: Facts) -> float | None:
-    return mean(scores["specificity_at_95_sensitivity"] for scores in _scores(facts, volumes=False))
+def _image_auc(facts: Facts) -> Estimate:
+    found = [scores["within_folds"] for scores in _scores(facts, volumes=False)]
+    return mean(scores["roc_auc"] for scores in found), _of_one(found, "ci95", _seeds(facts))
 
 
-def _margin(left_out: bool) -> Callable[[Facts], float | None]:
+def _image_specificity(facts: Facts) -> Estimate:
+    found, name = _scores(facts, volumes=False), "specificity_at_95_sensitivity"
+    return mean(scores[name] for scores in found), _of_one([scores["ci95"] for scores in found], name, _seeds(facts))
+
+
+def _margin(left_out: bool) -> Callable[[Facts], Estimate]:
     """How far the network is above the better baseline, mean of the folds."""
 
-    def margin(facts: Facts) -> float | None:
+    def margin(facts: Facts) -> Estimate:
         learned = facts["learned"]
-        return mean(row["margin"] for row in facts["baselines"] if (row["source"] not in learned) is left_out)
+        return mean(row["margin"] for row in facts["baselines"] if (row["source"] not in learned) is left_out), None
 
     return margin
 
 
-def _left_out_auc(facts: Facts) -> float | None:
+def _left_out_auc(facts: Facts) -> Estimate:
     """Mean of the folds, of the first seed."""
     learned = facts["learned"]
-    sources = [scores for name, scores in facts["images"].items() if learned and name not in learned]
-    return mean(scores["within_folds"]["roc_auc"] for scores in sources)
+    found = [scores["within_folds"] for name, scores in facts["images"].items() if learned and name not in learned]
+    return mean(scores["roc_auc"] for scores in found), _of_one(found, "ci95")
 
 
-def _dice_kept(facts: Facts) -> float | None:
-    return mean(row["mean_difference"] for row in facts["costs"][:1])
+def _dice_kept(facts: Facts) -> Estimate:
+    found = facts["costs"][:1]
+    return mean(row["mean_difference"] for row in found), _of_one(found, "ci95")
 
 
-def _joint_gain(facts: Facts) -> float | None:
+def _joint_gain(facts: Facts) -> Estimate:
     variants = facts["comparisons"].get("ablations", {"variants": {}})["variants"]
     if "images_only" not in variants:
-        return None
+        return None, None
     differences = variants["images_only"]["against_reference"]["roc_auc"]
-    gains = (-found["difference"] for name, found in differences.items() if name in facts["images"])
-    return mean(gains)
+    found = [difference for name, difference in differences.items() if name in facts["images"]]
+    gain = mean(difference["difference"] for difference in found)
+    return (None if gain is None else -gain), negated(_of_one(found, "ci95"))
 
 
-def _map_energy(facts: Facts) -> float | None:
-    return mean(found["energy_ratio"] for found in facts["maps"].values())
+def _map_energy(facts: Facts) -> Estimate:
+    return mean(found["energy_ratio"] for found in facts["maps"].values()), None
 
 
-def _blanked_excess(facts: Facts) -> float | None:
+def _blanked_excess(facts: Facts) -> Estimate:
     """Mean of the folds whose volumes have both kinds of slices."""
-    sources = [found for audit in facts["audits"] for found in audit["blanked"]["values"]["sources"].items()]
-    return mean(found["filled_excess"]["value"] for name, found in sources if name not in facts["images"])
+    sources = [found for audit in facts["audits"].values() for found in audit["blanked"]["values"]["sources"].items()]
+    return mean(found["filled_excess"]["value"] for name, found in sources if name not in facts["images"]), None
 
 
-MEASURES: dict[str, Callable[[Facts], float | None]] = {
-    "dice": _manual("dice"),
-    "worst_dice": _manual("worst_dice"),
+def _of_one(found: Sequence[Mapping[str, Any]], name: str, seeds: int = 1) -> Sequence[float] | None:
+    """The interval of the first seed; none, where the value is a mean over several sources."""
+    return found[0][name] if len(found) == seeds else None
+
+
+MEASURES: dict[str, Callable[[Facts], Estimate]] = {
+    "dice": _dice,
+    "worst_dice": _worst_dice,
     "slice_auc": _slice_auc,
     "image_auc": _image_auc,
     "image_margin": _margin(left_out=False),

@@ -1,14 +1,15 @@
 """What a report is made of: JSON collected from finished experiments, and committed.
 
-RESULTS/ablations/        summary.json, report.json, run.json, maps.json, audit_foldK.json, explanation_foldK.json
+RESULTS/ablations/        summary.json, report.json, run.json, maps.json, audit_foldK.json, explanation_foldK.json, and
+                          splits.json: which cases, by name and hash, are in which fold
 RESULTS/NAME/             the same, of the plan NAME.yaml
 RESULTS/crossvalidation/  the same; where it is there, the report is about it, and the others are sections of it
+RESULTS/attempts/NAME/    reach.json and run.json of each earlier recipe that these cases scored, in the order of names
 RESULTS/screening.json    what was tried on which patients before the recipe was chosen, if anything was
 """
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -17,7 +18,17 @@ from typing import Any
 from .errors import UserError
 from .manifest import machine, read_json, write_json
 
-__all__ = ["GALLERY", "SEGMENTATION", "collect", "collect_gallery", "describe_run", "finished", "load", "mean"]
+__all__ = [
+    "GALLERY",
+    "SEGMENTATION",
+    "collect",
+    "collect_gallery",
+    "describe_run",
+    "finished",
+    "load",
+    "mean",
+    "negated",
+]
 
 CROSS_VALIDATION = "crossvalidation"
 WORST = 12
@@ -46,9 +57,9 @@ def collect(run: Path, results: Path) -> None:
     Raises:
         UserError: when the run is not finished.
     """
-    names = ["summary.json", "report.json", "run.json"]
+    found = {name: run / name for name in ("summary.json", "report.json", "run.json")}
+    found["splits.json"] = run / "data" / "splits.json"
     folders = sorted(run.glob("runs/fold*_seed0/*/evaluation"))
-    found = {name: run / name for name in names}
     for folder in (folder for folder in folders if (folder / "audit.json").is_file()):
         fold = folder.parent.parent.name.removesuffix("_seed0")
         found |= {f"{name}_{fold}.json": folder / f"{name}.json" for name in ("audit", "explanation")}
@@ -59,7 +70,7 @@ def collect(run: Path, results: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     for name, path in found.items():
         write_json(folder / name, read_json(path))
-    explanations = [read_json(path) for path in sorted(folder.glob("explanation_fold*.json"))]
+    explanations = [read_json(path) for path in sorted(folder.glob("explanation_fold*.json"), key=fold_of)]
     write_json(folder / "maps.json", pooled_maps(explanations))
 
 
@@ -95,7 +106,7 @@ def load(results: Path) -> dict[str, Any]:
         raise UserError(f"{results}: no results here, collect them with: python -m bundle report --run OUTPUT")
     main = next(iter(found.values()))
     summary, report, run, maps = (read_json(main / f"{name}.json") for name in ("summary", "report", "run", "maps"))
-    audits = [read_json(path) for path in sorted(main.glob("audit_fold*.json"))]
+    audits = {fold_of(path): read_json(path) for path in sorted(main.glob("audit_fold*.json"), key=fold_of)}
     sources = report["classification"]
     rows = [{**row, "source": name} for name, found in sources.items() for row in found.get("cases", ())]
     kinds = {name: "mean_patient_roc_auc" in found for name, found in sources.items()}
@@ -113,13 +124,25 @@ def load(results: Path) -> dict[str, Any]:
         "costs": [cost for name, content in summaries.items() for cost in costs(name, content)],
         "comparisons": {name: summary for name, summary in summaries.items() if name != CROSS_VALIDATION},
         "audits": audits,
-        "audit_parts": [name for name, part in (audits[0] if audits else {}).items() if is_part(part)],
-        "learned": learned_sources(audits),
+        "audit_parts": [name for name, part in next(iter(audits.values()), {}).items() if is_part(part)],
+        "learned": learned_sources(list(audits.values())),
         "baselines": baselines(audits),
         "maps": maps,
         "screened": screened(results / "screening.json"),
+        "attempts": {path.parent.name: attempt(path) for path in sorted(results.glob("attempts/*/reach.json"))},
         "worst": sorted(rows, key=lambda row: -abs(row["probability"] - row["cls"]))[:WORST],
     }
+
+
+def attempt(path: Path) -> dict[str, Any]:
+    """What an earlier recipe reached, by the name of the target, and how it was scored."""
+    rows = {row["name"]: {"value": row["value"], "met": row["met"]} for row in read_json(path)}
+    return {"reach": rows, "run": read_json(path.with_name("run.json"))}
+
+
+def fold_of(path: Path) -> int:
+    """The fold that a file's name ends in: the tenth comes after the second."""
+    return int(path.stem.rpartition("fold")[2])
 
 
 def screened(path: Path) -> list[str]:
@@ -157,10 +180,14 @@ def is_part(content: Any) -> bool:
     return isinstance(content, dict) and "verdict" in content
 
 
+def negated(bounds: Sequence[float] | None) -> list[float] | None:
+    """The interval of a difference, where it is taken the other way round."""
+    return [-bounds[1], -bounds[0]] if bounds else None
+
+
 def reversed_gain(difference: Mapping[str, Any]) -> dict[str, Any]:
     """What the recipe gains over a variant, from what the variant gains over the recipe."""
-    bounds, margin = difference["ci95"], difference["margin"]
-    turned = [-bounds[1], -bounds[0]] if bounds else None
+    turned, margin = negated(difference["ci95"]), difference["margin"]
     return {
         "n": difference["n"],
         "mean_difference": -difference["mean_difference"],
@@ -170,14 +197,15 @@ def reversed_gain(difference: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def baselines(audits: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def baselines(audits: Mapping[int, Mapping[str, Any]]) -> list[dict[str, Any]]:
     """What metadata and grey levels tell, source by source, beside the network."""
     rows = []
-    for fold, audit in enumerate(audits):
+    for fold, audit in audits.items():
         for source, found in audit["metadata"]["values"]["sources"].items():
             if "metadata" in found:
                 aucs = {name: found[name]["value"] for name in ("metadata", "histogram", "model", "margin")}
-                rows.append({"fold": fold, "source": source, **aucs})
+                learned = {"learned_from": found.get("baselines_learned_from"), "ci95": found["margin"]["ci95"]}
+                rows.append({"fold": fold, "source": source, **learned, **aucs})
     return rows
 
 
@@ -212,24 +240,27 @@ def describe_run(output: Path, experiment: str, network: str, command: str) -> d
     steps = [
         entry
         for path in sorted([output / "manifest.json", *output.glob("runs/*/*.json")])
-        for entry in json.loads(path.read_text())["steps"].values()
+        for entry in read_json(path)["steps"].values()
         if "seconds" in entry
     ]
-    versions = dict(steps[-1]["versions"])
-    del versions["platform"]
-    store = json.loads((output / "data" / "splits.json").read_text())
-    slabs = []
-    for case in store["cases"]:
-        meta = json.loads((output / "data" / "cases" / case / "case.json").read_text())
-        if "tumor_pixels" in meta and min(meta["tumor_pixels"]) > 0:
-            slabs.append(len(meta["slices"]))
+    names = [name for name in steps[-1]["versions"] if name != "platform"]
+    store = read_json(output / "data" / "splits.json")
+    cases = [read_json(output / "data" / "cases" / case / "case.json") for case in store["cases"]]
+    slabs = [len(case["slices"]) for case in cases if "tumor_pixels" in case and min(case["tumor_pixels"]) > 0]
+    pictures = sorted({case["source"] for case in cases if case["kind"] == "image"})
+    kaggle = "".join(f" --kaggle {'' if pictures == ['kaggle'] else f'{name}='}DIR" for name in pictures)
     return {
         "experiment": experiment,
         "network": network,
-        "command": f"python -m bundle {command} --brats DIR --kaggle DIR --output OUTPUT",
+        "command": f"python -m bundle {command} --brats DIR{kaggle} --output OUTPUT",
         "hours": sum(entry["seconds"] for entry in steps) / 3600,
         "trainings": len(steps),
-        "machine": " and ".join(dict.fromkeys(entry["machine"] for entry in steps if "machine" in entry)) or machine(),
+        "machine": _every(entry["machine"] for entry in steps if "machine" in entry) or machine(),
         "slab_slices": slabs,
-        "versions": versions,
+        "versions": {name: _every(entry["versions"][name] for entry in steps) for name in names},
     }
+
+
+def _every(values: Iterable[str]) -> str:
+    """What is different among values, in the order in which it came."""
+    return " and ".join(dict.fromkeys(values))

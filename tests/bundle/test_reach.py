@@ -1,0 +1,60 @@
+"""What was to be reached, what was, and whether the interval shows it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bundle.reach import TARGETS, reached
+from bundle.results import fold_of, load
+
+COMMITTED = Path(__file__).resolve().parent.parent.parent / "docs" / "results"
+
+
+@pytest.fixture
+def facts() -> dict[str, Any]:
+    """A copy of what the committed results say, to change."""
+    return dict(json.loads(json.dumps(load(COMMITTED))))
+
+
+def row(facts: dict[str, Any], name: str) -> dict[str, Any]:
+    return next(row for row in reached(facts) if row["name"] == name)
+
+
+def test_every_target_has_a_row(facts: dict[str, Any]) -> None:
+    rows = reached({**facts, "audits": {int(fold): audit for fold, audit in facts["audits"].items()}})
+    assert [found["name"] for found in rows] == list(TARGETS)
+    assert all(found["met"] in ("goal", "floor", "no", "not measured") for found in rows)
+
+
+@pytest.mark.parametrize(
+    ("dice", "interval", "met", "shown"),
+    [
+        (0.90, [0.85, 0.95], "goal", True),
+        (0.85, [0.79, 0.95], "floor", False),
+        (0.79, [0.70, 0.85], "no", False),
+        (0.85, None, "floor", None),
+    ],
+)
+def test_a_floor_is_shown_by_the_whole_interval(
+    facts: dict[str, Any], dice: float, interval: list[float] | None, met: str, shown: bool | None
+) -> None:
+    for seed in facts["recipe"]["seeds"]:
+        seed["segmentation"]["manual"] |= {"dice": dice, "ci95": interval}
+    found = row(facts, "dice")
+    assert (found["value"], found["met"], found["shown"]) == (pytest.approx(dice), met, shown)
+
+
+def test_a_gain_is_the_loss_of_the_variant_turned_round(facts: dict[str, Any]) -> None:
+    variant = facts["comparisons"]["ablations"]["variants"]["images_only"]["against_reference"]["roc_auc"]
+    variant["kaggle"] |= {"difference": -0.2, "ci95": [-0.3, 0.1]}
+    found = row(facts, "joint_gain")
+    assert (found["value"], found["ci95"], found["shown"]) == (pytest.approx(0.2), [-0.1, 0.3], False)
+
+
+def test_the_eleventh_fold_comes_after_the_tenth() -> None:
+    files = [Path(f"audit_fold{number}.json") for number in (10, 2, 0, 1)]
+    assert [fold_of(path) for path in sorted(files, key=fold_of)] == [0, 1, 2, 10]
