@@ -156,7 +156,7 @@ def test_the_page_is_about_the_cross_validation_where_there_is_one(results: Path
     summary["variants"]["recipe"]["folds"] = 9
     (crossed / "summary.json").write_text(json.dumps(summary))
     page = write_report(tmp_path / "results", tmp_path).read_text()
-    assert "| folds | 9," in page and "| images with shuffled labels |" in page
+    assert "| folds | 9;" in page and "| images with shuffled labels |" in page
     assert (
         page.count("| segmentation alone | crossvalidation |") == page.count("| segmentation alone | ablations |") == 1
     )
