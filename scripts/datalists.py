@@ -187,7 +187,7 @@ def scans(path: str | Path | Sequence[str | Path], output_dir: str | Path | None
     Args:
         path: one file or folder, or a list of them. A folder's scans keep their place in its tree; a folder that holds
             DICOM files is one scan.
-        output_dir: left out where it lies in one of the folders.
+        output_dir: left out where it lies in one of the folders, however either path is written.
 
     Returns:
         Dicts with "image" (the path) and "name": the place without suffix, or with it where two scans share a stem.
@@ -196,9 +196,10 @@ def scans(path: str | Path | Sequence[str | Path], output_dir: str | Path | None
         ValueError: when there is nothing to predict, or two files would have one answer.
     """
     found: list[tuple[Path, Path]] = []  # a scan, and its place below the output folder
+    output = None if output_dir is None else Path(output_dir).resolve()
     for root in [Path(path)] if isinstance(path, (str, Path)) else [Path(p) for p in path]:
         files = [root] if root.is_file() else list(_scans_below(root)) if root.is_dir() else []
-        inside = [f for f in files if f == root or output_dir is None or not f.is_relative_to(output_dir)]
+        inside = [f for f in files if f == root or output is None or not _real_place(f).is_relative_to(output)]
         if not inside:
             raise ValueError(f"{root}: no scan here")
         found += [(file, file.relative_to(root) if file != root else Path(_own_name(root))) for file in inside]
@@ -210,6 +211,11 @@ def scans(path: str | Path | Sequence[str | Path], output_dir: str | Path | None
             raise ValueError(f"{file}: two scans are called {place}; predict them into different folders")
     names = [place if stems[str(name).lower()] > 1 else name for (_, place), name in zip(found, short, strict=True)]
     return [{"image": str(file), "name": name.as_posix()} for (file, _), name in zip(found, names, strict=True)]
+
+
+def _real_place(path: Path) -> Path:
+    """Where a path lies, through links above it; a link itself lies where it is, not where it leads."""
+    return path.parent.resolve() / path.name
 
 
 def stem(path: str | Path) -> Path:

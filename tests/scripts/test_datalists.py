@@ -228,3 +228,20 @@ def test_scans_are_one_file_or_all_files_below_a_folder(tmp_path: Path) -> None:
     assert scans([tmp_path], tmp_path / "deep") == [first]
     with pytest.raises(ValueError, match="no scan here"):
         scans(tmp_path / "absent")
+
+
+def test_answers_are_no_scans_however_their_folder_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    touch(tmp_path / "S/a.png", tmp_path / "S/out/a_mask.png", tmp_path / "elsewhere/c.png")
+    (tmp_path / "link").symlink_to(tmp_path / "S")
+    monkeypatch.chdir(tmp_path)
+    for root in ("S", str(tmp_path / "S"), "link", "S/../S"):
+        for output in ("S/out", str(tmp_path / "S/out"), "link/out", "S/../S/out"):
+            assert [scan["name"] for scan in scans(root, output)] == ["a"], (root, output)
+
+
+def test_links_to_scans_are_read_where_they_lie(tmp_path: Path) -> None:
+    touch(tmp_path / "elsewhere/c.png", tmp_path / "S/out/a_mask.png")
+    (tmp_path / "S/b.png").symlink_to(tmp_path / "elsewhere/c.png")
+    (tmp_path / "S/out/old.png").symlink_to(tmp_path / "elsewhere/c.png")
+    (tmp_path / "S/again.png").symlink_to(tmp_path / "S/out/a_mask.png")
+    assert [scan["name"] for scan in scans(tmp_path / "S", tmp_path / "S/out")] == ["again", "b"]
