@@ -72,11 +72,13 @@ def metadata(answers: Answers, training: Pictures | None = None) -> Part:
         scores = {"model": answers.probability["served"]}
         for name, columns in tested.items():
             scores[name] = np.full(len(answers.source), np.nan)
-            if taught is not None:
+            if taught is None:
+                probabilities = out_of_fold(forest(seed), columns, answers.positive[rows], answers.group[rows], seed)
+            elif len(rows) == 0 or not readable[len(every) :].any():  # nothing to test, or to learn from
+                probabilities = None
+            else:
                 seen = {"metadata": properties[len(every) :], "histogram": taught.grey}[name][readable[len(every) :]]
                 probabilities = forest(seed).fit(seen, taught.positive[readable[len(every) :]]).predict_proba(columns)
-            else:
-                probabilities = out_of_fold(forest(seed), columns, answers.positive[rows], answers.group[rows], seed)
             if probabilities is not None and probabilities.shape[1] == 2:
                 scores[name][rows] = probabilities[:, 1]
         learned_from = "training pictures" if taught is not None else "the tested pictures, cross-validated"

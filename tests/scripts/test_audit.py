@@ -18,6 +18,7 @@ from torch.nn.functional import adaptive_avg_pool2d
 from bundle.phantoms import write_images, write_volumes
 from scripts.audit import PARTS, AuditCases, audit
 from scripts.audit_baselines import file_properties, forest, grey_levels, out_of_fold, probe
+from scripts.audit_files import Pictures, metadata
 from scripts.audit_parts import Answers, lesion_erased
 from scripts.configs import parts
 from scripts.datalists import gather_cases
@@ -468,6 +469,25 @@ def test_files_tell_size_kind_compression_and_border(tmp_path: Path) -> None:
     assert properties[0].tolist() == [20, 40, 2.0, 1, size / 800, 200]
     assert properties[1, :4].tolist() == [40, 20, 0.5, 0]
     assert file_properties([])[0].shape == (0, 6)
+
+
+@pytest.mark.parametrize("gone", ["tested", "training", "both"])
+def test_baselines_need_files_to_learn_from_and_files_to_test(tmp_path: Path, gone: str) -> None:
+    rng, positive = np.random.default_rng(0), np.arange(12) % 2 == 0
+    paths = {}
+    for role in ("tested", "training"):
+        names = [f"{role}_{number}.png" for number in range(12)]
+        for name in names if gone not in (role, "both") else []:
+            Image.fromarray(rng.integers(0, 256, (8, 9), np.uint8)).save(tmp_path / name)
+        paths[role] = np.array([str(tmp_path / name) for name in names])
+    source, group = np.full(12, "kaggle"), np.array([f"g{number}" for number in range(12)])
+    columns = {"source": source, "group": group, "image": np.ones(12, bool), "area": np.ones(12)}
+    columns |= {"probability": {"served": rng.random(12)}, "grey": rng.random((12, 32)), "features": None}
+    answers = Answers(positive=positive, path=paths["tested"], seed=0, resamples=10, **columns)
+    training = Pictures(positive, source, paths["training"], rng.random((12, 32)))
+    values, verdict, n = metadata(answers, training)
+    assert verdict == "not applicable" and n == (12 if gone == "training" else 0)
+    assert values["sources"]["kaggle"]["unreadable"] == 12 - n
 
 
 def test_grey_levels_are_shares_of_the_tissue() -> None:
