@@ -45,7 +45,8 @@ class SplitPackedd(MapTransform):
         keys: the prediction.
         image_key: the image it was made from.
         planes_key: names of the prediction's channels, where they are more than two.
-        smoothing_mm: standard deviation of the average over neighbouring slices; 0: none.
+        smoothing_mm: standard deviation of the average over neighbouring slices; 0: none. Where the file's spacing was
+            not used (see `FitHeadd`), the slices count as one millimetre apart.
     """
 
     def __init__(
@@ -63,7 +64,9 @@ class SplitPackedd(MapTransform):
         for key in self.key_iterator(d):
             packed = (d[key].as_tensor() if isinstance(d[key], MetaTensor) else d[key]).cpu()
             affine = np.asarray(d[self.image_key].affine, dtype=np.float64)
-            logits, gap_mm = packed[1, 0, 0].double().numpy().reshape(-1), float(np.linalg.norm(affine[:3, 2]))
+            spacing_used = d[self.image_key].meta.get("spacing_used", True)
+            gap_mm = float(np.linalg.norm(affine[:3, 2])) if spacing_used else 1.0
+            logits = packed[1, 0, 0].double().numpy().reshape(-1)
             d["slice_logits"] = smoothed(logits, self.smoothing_mm / max(gap_mm, 1e-3))
             tissue = tissue_of(torch.as_tensor(d[self.image_key]).movedim(-1, 0).cpu()).movedim(0, -1)  # (H, W, D)
             d["outlined_share"] = float(((packed[0] > 0) & tissue).sum() / tissue.sum().clamp_min(1))
@@ -224,7 +227,8 @@ class SummarizeAnswerd(MapTransform):
             axes = np.asarray(mask.meta["original_affine"], dtype=np.float64)[:3, :3]
             answer["volume_ml"] = round(float((mask > 0).sum()) * float(np.abs(np.linalg.det(axes))) / 1000.0, 4)
             if kind == "image":
-                area = np.linalg.norm(np.cross(axes[:, 0], axes[:, 1]))
+                first, second = np.delete(axes, slice_axis(mask.meta["original_affine"])[0], axis=1).T
+                area = np.linalg.norm(np.cross(first, second))
                 answer["area_mm2"] = round(float((mask > 0).sum()) * float(area), 4)
         return {**answer, "model": model, "notice": NOTICE}
 

@@ -183,6 +183,17 @@ def test_the_volume_is_that_of_the_mask_in_millilitres(
     assert data["result"]["volume_ml"] == pytest.approx(truth, rel=0.2)  # a resampled edge
 
 
+@pytest.mark.parametrize("axcodes", AXCODES)
+def test_the_area_is_that_of_the_slice_whatever_axis_it_lies_along(axcodes: str) -> None:
+    plane = np.zeros((20, 20, 1), dtype=np.uint8)
+    plane[:10, :10] = 1
+    image = stored(plane, axcodes, (0.8, 1.5, 5.0))
+    meta = {"spatial_shape": np.array(image.shape), "original_affine": image.affine, "spacing_used": True}
+    mask = MetaTensor(np.asarray(image.dataobj, dtype=np.float32)[None], meta=meta)
+    result = SummarizeAnswerd("pred", Decision()).summarize(mask, np.array([1.0]), 0.0)
+    assert (result["area_mm2"], result["volume_ml"]) == (pytest.approx(120.0), pytest.approx(0.6))
+
+
 def test_the_volume_of_an_oblique_scan_is_right() -> None:
     turn = np.eye(4)
     turn[:2, :2] = [[np.cos(0.3), -np.sin(0.3)], [np.sin(0.3), np.cos(0.3)]]
@@ -315,6 +326,17 @@ def test_half_precision_logits_become_full_precision_probabilities() -> None:
     image = MetaTensor(torch.zeros(1, 4, 4, 2))
     pred = SplitPackedd()({"image": image, "pred": torch.full((2, 4, 4, 2), 3.0).half()})["pred"]
     assert pred.dtype == torch.float32 and float(pred.max()) == pytest.approx(0.952574, abs=1e-6)
+
+
+@pytest.mark.parametrize("millimetres", [0.001, 1.0, 20.0])
+def test_slices_count_as_a_millimetre_apart_where_the_spacing_was_not_used(millimetres: float) -> None:
+    """A spacing that makes no head says nothing of the gap either."""
+    logits, found = torch.tensor([-6.0, -6.0, 6.0, -6.0, -6.0]), []
+    for gap, used in ((1.0, True), (millimetres, False)):
+        image = MetaTensor(torch.zeros(1, 4, 4, 5), np.diag([1.0, 1.0, gap, 1.0]), {"spacing_used": used})
+        data = SplitPackedd(smoothing_mm=3.0)({"image": image, "pred": logits.expand(2, 4, 4, 5)})
+        found.append(data["slice_logits"])
+    assert np.array_equal(*found)
 
 
 # axes -----------------------------------------------------------------------------------------------------------------
