@@ -25,7 +25,7 @@ class Predictor:
         model: plain weights; the bundle's own if absent. The network's name and modalities come from the report beside
             them, if there is one.
         network: the network's name, where no report tells.
-        device: torch device; the GPU if there is one.
+        device: torch device; the GPU if there is one. With a runtime the CPU.
         batch_size: slices a pass.
         root: the bundle's folder.
         intake: the door that scans come in by, with its limits; by default one for the user's own files.
@@ -33,7 +33,7 @@ class Predictor:
             what is familiar to it.
 
     Raises:
-        UserError: when there are no weights, or they do not fit, or are not exported.
+        UserError: when there are no weights, or they do not fit, or are not exported; when a runtime gets a device.
     """
 
     PARTS = (
@@ -63,8 +63,10 @@ class Predictor:
         overrides["model_card#follow"] = False  # the network stays as it is loaded here
         overrides |= trained_as(self.model_path, network)
         self.intake = intake or local_intake(root, tuple(overrides.get("modalities", ())))
-        if device:
-            overrides["device"] = torch_device(device)
+        if runtime and device not in (None, "cpu"):
+            raise UserError(f"device '{device}' cannot be used: exported networks ({runtime}) run on the CPU")
+        if runtime or device:
+            overrides["device"] = torch_device(device or "cpu")
         try:
             self.parts = parse("inference.yaml", self.PARTS, root, **overrides)
         except Exception as error:

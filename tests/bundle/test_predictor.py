@@ -74,7 +74,7 @@ def test_map_probability_and_deviation_lie_on_the_scans_grid(predictor: Predicto
     for name in ("probability", "map", "mask_deviation"):
         assert full[name].shape == plain["pred"].shape and full[name].isfinite().all(), name
         assert name not in plain
-    assert torch.equal(full["pred"] > 0, full["probability"] >= 0.5) and full["mask_deviation"].max() <= 0.5
+    assert (full["probability"][full["pred"] > 0] >= 0.5).all() and full["mask_deviation"].max() <= 0.5
     looked = [p is not None for p in full["result"]["slice_probabilities"]]
     assert [d is not None for d in full["result"]["slice_deviations"]] == looked
     same = {name: value for name, value in full["result"].items() if name != "slice_deviations"}
@@ -186,6 +186,24 @@ def test_a_constant_array_gets_no_answer(predictor: Predictor, picture: Path) ->
     assert predictor.predict(np.full((64, 64), 7))["result"]["state"] == "no_answer"
     with pytest.raises(UserError, match="spacing_mm is for arrays alone"):
         predictor.predict(picture, spacing_mm=(1, 1))
+
+
+def test_an_exported_network_runs_on_the_processor_also_beside_a_gpu(
+    picture: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+
+    def network(image: torch.Tensor) -> torch.Tensor:
+        seen.append(image.device.type)
+        return torch.zeros(len(image), 2, *image.shape[2:])
+
+    monkeypatch.setattr("bundle.runtimes.load_exported", lambda name, weights: network)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    for device in (None, "cpu"):
+        assert Predictor(runtime="onnx", device=device).predict(picture)["result"]["tumor_probability"] is not None
+    assert seen == ["cpu", "cpu"]
+    with pytest.raises(UserError, match=r"device 'cuda' cannot be used: exported networks \(onnx\) run on the CPU"):
+        Predictor(runtime="onnx", device="cuda")
 
 
 def test_importing_the_application_loads_neither_torch_nor_monai() -> None:
