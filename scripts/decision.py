@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sized
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -13,11 +13,20 @@ from scipy.special import expit
 
 from .files import located, sha256_of
 
-__all__ = ["NOTICE", "Calibration", "Decision", "Kind", "ModelCard", "decision_of", "report_of"]
+__all__ = ["NOTICE", "Calibration", "Decision", "Kind", "ModelCard", "decision_of", "kind_of", "report_of"]
 
 NOTICE = "Research use only. Not a medical device."
 
 Kind = Literal["image", "volume"]
+
+
+def kind_of(slice_logits: Sized) -> Kind:
+    """What a scan is decided as: a single slice as an image, whatever its file, for its own statistics normalise it.
+
+    >>> kind_of([0.3]), kind_of([0.3, 0.5])
+    ('image', 'volume')
+    """
+    return "image" if len(slice_logits) == 1 else "volume"
 
 
 @dataclass(frozen=True)

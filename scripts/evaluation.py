@@ -13,7 +13,7 @@ from monai.data import MetaTensor
 
 from .checkpoints import trained_on
 from .datalists import Case
-from .decision import Decision
+from .decision import Decision, kind_of
 from .files import plain, write_json
 from .postprocessing import as_displayed, slice_axis
 from .readers import BrainMriReader
@@ -77,8 +77,9 @@ class ScoreCases:
     """Compare every answer with its reference on the scan's own grid.
 
     The evaluator runs inference's own preprocessing, inferer and postprocessing, so what is scored is what is served.
-    At the end `answers.json` holds a row for every slice and image, and `report.json` what follows from them; the table
-    is printed.
+    A volume of one slice counts as an image, as which it is served (`kind_of`): so it is scored, and calibrated on. At
+    the end `answers.json` holds a row for every slice and image, and `report.json` what follows from them; the table is
+    printed.
 
     Args:
         cases: id, source, kind, group, and "label" (path of a mask) or "cls".
@@ -130,7 +131,7 @@ class ScoreCases:
             predicted = mask.as_tensor()[0].numpy() > 0
             affine = np.asarray(mask.meta["original_affine"], dtype=np.float64)
             self.patients.append(_volume_scores(case, predicted, reference, affine))
-            self._note_slices(case, predicted, reference, slice_logits, affine)
+            self._note_slices({**case, "kind": kind_of(slice_logits)}, predicted, reference, slice_logits, affine)
 
     def _note_slices(
         self, case: Case, predicted: np.ndarray, reference: np.ndarray, logits: np.ndarray, affine: np.ndarray
@@ -153,12 +154,18 @@ class ScoreCases:
         self.answers.append({**identity, "cls": cls, "logit": known, **measured})
 
     def finish(self, engine: Engine) -> None:
+        self.answers.sort(key=_of_one_slice)  # a source is reported as what its first answer is
         content = {"facts": self.facts, "min_tumor_pixels": self.min_tumor_pixels}
         content |= {"segmentation": self.patients, "answers": self.answers}
         write_json(self.output_dir / "answers.json", content)
         report = make_report(content, self.decision)
         write_json(self.output_dir / "report.json", report)
         print(as_text(report))
+
+
+def _of_one_slice(answer: Mapping[str, Any]) -> bool:
+    """Whether an answer is of a volume that counts as an image."""
+    return answer["kind"] == "image" and "tumor_mm2" in answer
 
 
 def _volume_scores(case: Case, predicted: np.ndarray, reference: np.ndarray, affine: np.ndarray) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from monai.data import MetaTensor
 from monai.transforms import MapTransform
 from scipy import ndimage
 
-from .decision import NOTICE, Decision, Kind
+from .decision import NOTICE, Decision, Kind, kind_of
 from .familiarity import Familiarity
 from .transforms import tissue_of
 
@@ -180,10 +180,8 @@ class SummarizeAnswerd(MapTransform):
             familiarity = self.familiarity if answer["model"].get("sha256") == self.fitted_on else None
             if familiarity is not None and "slice_distances" not in d:
                 answer["flags"].append(NOT_ASKED)
-            elif familiarity is not None:
-                kind: Kind = "image" if len(d["slice_logits"]) == 1 else "volume"
-                if familiarity.unfamiliar(d["slice_distances"], kind):
-                    answer["flags"].append(UNFAMILIAR)
+            elif familiarity is not None and familiarity.unfamiliar(d["slice_distances"], kind_of(d["slice_logits"])):
+                answer["flags"].append(UNFAMILIAR)
             d["result"] = {**d.get("result", {}), **answer}
             tumor = answer["tumor_probability"]
             d["probabilities"] = torch.tensor([0.0, 0.0] if tumor is None else [1.0 - tumor, tumor])
@@ -199,7 +197,7 @@ class SummarizeAnswerd(MapTransform):
         """Answer for one scan: probability, state, and for a volume its slices and the tumour's size."""
         model, has_mask = dict(self.model), bool((mask > 0).any())
         decision = self.decision if model.get("sha256") == self.fitted_on else self.decision.unfitted()
-        kind: Kind = "image" if len(slice_logits) == 1 else "volume"
+        kind = kind_of(slice_logits)
         slices = decision.probability(slice_logits, kind)
         probability = round(decision.volume_probability(slices), 6)  # what is written is what is decided on
         known = bool(np.isfinite(probability))

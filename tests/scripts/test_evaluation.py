@@ -16,6 +16,7 @@ from scripts.datalists import Case
 from scripts.decision import Calibration, Decision
 from scripts.evaluation import ScoreCases, provenance, scoring_list
 from scripts.files import sha256_of
+from scripts.postprocessing import SummarizeAnswerd
 from scripts.slice_store import slice_records
 
 UPRIGHT, UPSIDE_DOWN = (-1.0, -1.0, 1.0), (-1.0, -1.0, -1.0)
@@ -160,12 +161,12 @@ def test_area_of_tumor_is_in_square_millimetres(scorer: Scorer) -> None:
 
 def test_what_is_drawn_on_slices_without_tumor_counts_as_false_positive(scorer: Scorer) -> None:
     scorer.volume("A", box(0, 0, 0, 90), box(30, 0, 0, 90), [0.0] * 4, spacing=(-1.0, -2.0, 1.0))
-    scorer.volume("empty", box(0), box(20), [0.0])
+    scorer.volume("empty", box(0, 0), box(20, 0), [0.0] * 2)
     segmentation = scorer.report()["segmentation"]
     assert segmentation["empty_slices"] == {
-        "n": 4,
-        "false_positive_rate": 0.5,
-        "mean_false_positive_mm2": pytest.approx((60 + 20) / 4),
+        "n": 5,
+        "false_positive_rate": 0.4,
+        "mean_false_positive_mm2": pytest.approx((60 + 20) / 5),
     }
 
 
@@ -198,6 +199,28 @@ def test_sources_are_scored_apart(scorer: Scorer) -> None:
         "other": 0.0,
     }
     assert [scores["n"] for scores in classification.values()] == [2, 4, 4]
+
+
+def test_volume_of_one_slice_is_scored_as_it_is_served(tmp_path: Path) -> None:
+    scorer = Scorer(tmp_path, Decision(image=Calibration(4.0, 0.9), volume=Calibration(1.0, 0.5)))
+    scorer.volume("A", box(100), box(100), [2.0])
+    meta = {"spatial_shape": np.array([20, 20, 1]), "original_affine": np.diag([*UPRIGHT, 1.0])}
+    mask = MetaTensor(box(100)[None].astype(np.float32), meta=meta)
+    served = SummarizeAnswerd("pred", scorer.decision).summarize(mask, np.array([2.0]), 0.0)
+    scores = scorer.report()["classification"]["brats"]
+    assert scores["threshold"] == served["threshold"] == 0.9
+    assert scores["cases"][0]["probability"] == served["tumor_probability"] == pytest.approx(0.622459)
+
+
+def test_volume_of_one_slice_does_not_make_its_source_one_of_images(scorer: Scorer) -> None:
+    scorer.volume("A", box(100), box(100), [2.0])
+    scorer.volume("B", box(0, 100), box(0, 100), [-1.0, 2.0])
+    assert [(answer["case"], answer["kind"]) for answer in scorer.run().answers] == [
+        ("brats/B", "volume"),
+        ("brats/B", "volume"),
+        ("brats/A", "image"),
+    ]
+    assert scorer.report()["classification"]["brats"]["patients"].keys() == {"brats/A", "brats/B"}
 
 
 def test_operating_point_and_temperature_decide(tmp_path: Path) -> None:
