@@ -189,7 +189,9 @@ def predict_files(
     overwrite: bool = False,
     dicom_seg: bool = False,
 ) -> dict[str, Any]:
-    """Predict files and folders; write answers, masks and `index.json`. What these weights answered before is kept.
+    """Predict files and folders; write answers, masks and `index.json`.
+
+    What the same version answered to the same scan with these weights and this decision is kept.
 
     Args:
         predictor: the network.
@@ -215,11 +217,12 @@ def predict_files(
         reason = reason_of(error)
         raise (UserError(reason) if reason else error) from None
     scans, write = parts["dataset#data"], parts["writer"]
+    model = {**predictor.parts["model_card"], "decision": predictor.parts["decision"].digest()}
     index: dict[str, Any] = {}
     try:
         for scan in tqdm(scans, desc="predicting", unit="scan", disable=len(scans) < 2):
             try:
-                done = write.done_before(scan["name"], scan["image"], predictor.parts["model_card"]["sha256"])
+                done = write.done_before(scan["name"], scan["image"], model)
                 files = done or write(predictor.predict(scan["image"]), scan["name"])
                 index[scan["image"]] = {kind: str(Path(file).relative_to(output_dir)) for kind, file in files.items()}
             except (UserError, ValueError, OSError) as error:

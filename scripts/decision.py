@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sized
 from dataclasses import dataclass, field, replace
@@ -69,6 +70,12 @@ class Decision:
     def unfitted(self) -> Decision:
         """The same rules with nothing fitted: for other weights than those that it was fitted on."""
         return replace(self, image=Calibration(), volume=Calibration())
+
+    def digest(self) -> str:
+        """Short hash of all that decides; what it was fitted on and the evidence are no part of it."""
+        numbers = [self.image.temperature, self.image.operating_point, self.volume.temperature]
+        numbers += [self.volume.operating_point, self.display_threshold, self.top_slices]
+        return hashlib.sha256(json.dumps([float(number) for number in numbers]).encode()).hexdigest()[:16]
 
     def of(self, kind: Kind) -> Calibration:
         """The calibration of one kind of scan."""

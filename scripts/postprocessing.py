@@ -156,7 +156,8 @@ class SummarizeAnswerd(MapTransform):
     Args:
         keys: the mask on the input's own grid, (1, H, W, D) of 0 and 1.
         decision: temperature, thresholds and the volume rule, of the weights that are there now.
-        model: what to say about the weights; when their hash changes, nothing that was fitted holds any more.
+        model: what to say about the weights, beside the decision's digest; when their hash changes, nothing that was
+            fitted holds any more.
         familiarity: what training slices look like to them.
     """
 
@@ -197,6 +198,7 @@ class SummarizeAnswerd(MapTransform):
         """Answer for one scan: probability, state, and for a volume its slices and the tumour's size."""
         model, has_mask = dict(self.model), bool((mask > 0).any())
         decision = self.decision if model.get("sha256") == self.fitted_on else self.decision.unfitted()
+        model["decision"] = decision.digest()
         kind = kind_of(slice_logits)
         slices = decision.probability(slice_logits, kind)
         probability = round(decision.volume_probability(slices), 6)  # what is written is what is decided on

@@ -102,8 +102,14 @@ class PredictionWriter:
         image.header.set_xyzt_units("mm")
         return "nii.gz", gzip.compress(image.to_bytes(), compresslevel=6, mtime=0)
 
-    def done_before(self, name: str, source: str | Path, weights_sha256: str) -> dict[str, str] | None:
-        """Files of an answer that the same weights gave to the same content; None where one is missing."""
+    def done_before(self, name: str, source: str | Path, model: Mapping[str, Any]) -> dict[str, str] | None:
+        """Files of an answer to the same content, by the same version, weights and decision; None where one is missing.
+
+        Args:
+            name: see `__call__`.
+            source: the scan.
+            model: what an answer would say of what gave it, see `SummarizeAnswerd`.
+        """
         target = self.output_dir / f"{name}.json"
         beside = [target.with_name(f"{Path(name).name}_{of}") for of in ("mask.png", "mask.nii.gz", "seg.dcm")]
         there = {path.name.partition(".")[0].rpartition("_")[2]: str(path) for path in beside if path.is_file()}
@@ -112,7 +118,7 @@ class PredictionWriter:
             return None
         try:
             answer = json.loads(target.read_text())
-            same = answer["model"]["sha256"] == weights_sha256 and answer["input_sha256"] == content_sha256(source)
+            same = answer["model"] == dict(model) and answer["input_sha256"] == content_sha256(source)
         except (OSError, ValueError, KeyError, TypeError):
             same = False
         return {"json": str(target), **{kind: there[kind] for kind in sorted(wanted)}} if same else None

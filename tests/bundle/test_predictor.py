@@ -19,6 +19,7 @@ from bundle import Predictor
 from bundle.arrays import as_file
 from bundle.errors import UserError
 from bundle.intake import Intake, IntakeError
+from bundle.predictor import predict_files
 from tests.hostile import OK, Case, sample
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -204,6 +205,27 @@ def test_an_exported_network_runs_on_the_processor_also_beside_a_gpu(
     assert seen == ["cpu", "cpu"]
     with pytest.raises(UserError, match=r"device 'cuda' cannot be used: exported networks \(onnx\) run on the CPU"):
         Predictor(runtime="onnx", device="cuda")
+
+
+def test_answers_by_another_decision_are_given_anew(pipeline_run: Path, picture: Path, tmp_path: Path) -> None:
+    for name in ("model.pt", "report.json"):
+        shutil.copy(pipeline_run / "models" / name, tmp_path)
+
+    def answer(overwrite: bool = False) -> dict[str, Any]:
+        return dict(
+            predict_files(Predictor(tmp_path / "model.pt"), [picture], tmp_path / "out", overwrite)[str(picture)]
+        )
+
+    files = answer()
+    assert answer() == files, "kept"
+    report = json.loads((tmp_path / "report.json").read_text())
+    report["decision"]["image"] |= {"temperature": 7.0}  # a threshold that stays is no proof of the same rules
+    (tmp_path / "report.json").write_text(json.dumps(report))
+    before = json.loads((tmp_path / "out" / files["json"]).read_text())
+    assert "exists already" in answer()["error"]
+    assert answer(overwrite=True) == files == answer()
+    after = json.loads((tmp_path / "out" / files["json"]).read_text())
+    assert after["threshold"] == before["threshold"] and after["tumor_probability"] != before["tumor_probability"]
 
 
 def test_importing_the_application_loads_neither_torch_nor_monai() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -152,6 +152,22 @@ def test_weights_are_described_by_version_and_hash(tmp_path: Path) -> None:
     assert foreign == {**known, "report": "no report for these weights"}
     path.unlink()
     assert ModelCard(path, tmp_path / "metadata.json") == {**foreign, "sha256": None}
+
+
+def test_a_digest_tells_decisions_apart_and_not_where_they_come_from() -> None:
+    fitted = Decision(Calibration(2.0, 0.6), Calibration(1, 0.4), 0.3, 3)
+    others = [
+        Decision(replace(fitted.image, temperature=2.1), fitted.volume),
+        Decision(replace(fitted.image, operating_point=0.61), fitted.volume),
+        Decision(fitted.image, replace(fitted.volume, temperature=1.1)),
+        Decision(fitted.image, replace(fitted.volume, operating_point=0.41)),
+        Decision(fitted.volume, fitted.image),
+        replace(fitted, display_threshold=0.2),
+        replace(fitted, top_slices=4),
+    ]
+    assert len({decision.digest() for decision in [fitted, *others]}) == 8
+    same = Decision(Calibration(2.0, 0.6, "validation", {"n": 9}), Calibration(1.0, 0.4))
+    assert same.digest() == fitted.digest()
 
 
 def test_a_card_follows_its_file_unless_the_network_stays_loaded(tmp_path: Path) -> None:

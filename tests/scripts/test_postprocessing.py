@@ -242,7 +242,7 @@ def test_the_result_is_plain_json(tmp_path: Path, answer: Answer, suffix: str) -
     path = save_picture(path) if suffix == "png" else save(stored(head_volume(), "RAS"), path)
     result = answer(path, sees_the_tumor)["result"]
     assert json.loads(json.dumps(result, allow_nan=False)) == result
-    assert result["notice"] == NOTICE and set(result["model"]) == {"version", "sha256", "report"}
+    assert result["notice"] == NOTICE and set(result["model"]) == {"version", "sha256", "report", "decision"}
 
 
 # one opinion ----------------------------------------------------------------------------------------------------------
@@ -405,8 +405,10 @@ def test_what_was_fitted_on_other_weights_is_not_used() -> None:
     transform = SummarizeAnswerd("pred", decision, card)
     mask = MetaTensor(torch.zeros(1, 4, 4, 1), meta={"spatial_shape": np.array([4, 4])})
     assert transform.summarize(mask, np.array([1.0]), 0.0)["threshold"] == 0.9
+    assert transform.summarize(mask, np.array([1.0]), 0.0)["model"] == {"sha256": "a", "decision": decision.digest()}
     card["sha256"] = "b"
-    assert transform.summarize(mask, np.array([1.0]), 0.0)["threshold"] == 0.5
+    found = transform.summarize(mask, np.array([1.0]), 0.0)
+    assert found["threshold"] == 0.5 and found["model"] == {"sha256": "b", "decision": Decision().digest()}
 
 
 @pytest.mark.parametrize(

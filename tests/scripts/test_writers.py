@@ -129,7 +129,7 @@ def test_the_index_keeps_what_earlier_runs_wrote(tmp_path: Path) -> None:
 
 
 def test_a_dicom_seg_is_written_of_a_series_alone_and_known_the_next_time(tmp_path: Path) -> None:
-    data = {"version": "1.2.3", "sha256": "ab" * 32}
+    data = {"version": "1.2.3", "sha256": "ab" * 32, "decision": "cd" * 8}
     (tmp_path / "series").mkdir()
     dataset = mr_dataset(np.full((6, 5), 9, np.uint16), StudyInstanceUID="1.2.3.4", FrameOfReferenceUID="1.2.3.5")
     (tmp_path / "series" / "1").write_bytes(written(dataset))
@@ -138,13 +138,30 @@ def test_a_dicom_seg_is_written_of_a_series_alone_and_known_the_next_time(tmp_pa
     write = PredictionWriter(tmp_path / "out", dicom_seg=True)
     files = write(found)
     assert set(files) == {"json", "mask", "seg"} and Path(files["seg"]).name == "series_seg.dcm"
-    assert write.done_before("series", tmp_path / "series", "ab" * 32) == files
+    assert write.done_before("series", tmp_path / "series", data) == files
     Path(files["seg"]).unlink()
-    assert write.done_before("series", tmp_path / "series", "ab" * 32) is None
+    assert write.done_before("series", tmp_path / "series", data) is None
     (tmp_path / "scan.nii.gz").write_bytes(b"one")
     volume = answer(source=str(tmp_path / "scan.nii.gz"))
     volume["result"]["model"] = data
     assert set(write(volume)) == {"json", "mask"}
-    assert write.done_before("scan", tmp_path / "scan.nii.gz", "ab" * 32) is not None
+    assert write.done_before("scan", tmp_path / "scan.nii.gz", data) is not None
     (tmp_path / "scan.nii.gz").write_bytes(b"another")
-    assert write.done_before("scan", tmp_path / "scan.nii.gz", "ab" * 32) is None
+    assert write.done_before("scan", tmp_path / "scan.nii.gz", data) is None
+
+
+@pytest.mark.parametrize("changed", [{"version": "1.2.4"}, {"sha256": "ef" * 32}, {"decision": "ef" * 8}], ids=str)
+def test_an_answer_by_other_rules_is_not_done_before(tmp_path: Path, changed: dict[str, str]) -> None:
+    model = {"version": "1.2.3", "sha256": "ab" * 32, "report": "matches these weights", "decision": "cd" * 8}
+    (tmp_path / "scan.nii.gz").write_bytes(b"one")
+    found = answer(source=str(tmp_path / "scan.nii.gz"))
+    found["result"]["model"] = model
+    write = PredictionWriter(tmp_path / "out")
+    files = write(found)
+    assert write.done_before("scan", tmp_path / "scan.nii.gz", model) == files
+    assert write.done_before("scan", tmp_path / "scan.nii.gz", {**model, **changed}) is None
+    older = {key: value for key, value in model.items() if key != "decision"}
+    write.overwrite = True
+    write({**found, "result": {**found["result"], "model": older}})
+    write.overwrite = False
+    assert write.done_before("scan", tmp_path / "scan.nii.gz", model) is None
