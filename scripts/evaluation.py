@@ -154,18 +154,12 @@ class ScoreCases:
         self.answers.append({**identity, "cls": cls, "logit": known, **measured})
 
     def finish(self, engine: Engine) -> None:
-        self.answers.sort(key=_of_one_slice)  # a source is reported as what its first answer is
         content = {"facts": self.facts, "min_tumor_pixels": self.min_tumor_pixels}
         content |= {"segmentation": self.patients, "answers": self.answers}
         write_json(self.output_dir / "answers.json", content)
         report = make_report(content, self.decision)
         write_json(self.output_dir / "report.json", report)
         print(as_text(report))
-
-
-def _of_one_slice(answer: Mapping[str, Any]) -> bool:
-    """Whether an answer is of a volume that counts as an image."""
-    return answer["kind"] == "image" and "tumor_mm2" in answer
 
 
 def _volume_scores(case: Case, predicted: np.ndarray, reference: np.ndarray, affine: np.ndarray) -> dict[str, Any]:

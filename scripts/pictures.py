@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from monai.utils import ensure_tuple
 
 from .datalists import Case
-from .decision import Decision
+from .decision import Decision, kind_of
 from .files import write_atomic
 from .postprocessing import as_displayed
 from .readers import BrainMriReader
@@ -73,7 +73,7 @@ class DrawGallery:
             reference = as_displayed(self.mask_reader.get_data(_paths(case["label"]))[0][0] > 0, affine)
         shown = reference if reference is not None and reference.any() else drawn
         index = int(shown.sum(axis=(0, 1)).argmax())
-        probability = self.decision.probability(output["slice_logits"], case["kind"])[index]
+        probability = self.decision.probability(output["slice_logits"], kind_of(output["slice_logits"]))[index]
         truth = f"label {case['cls']}" if "cls" in case else f"slice {index}"
         return {
             "title": f"{case['id'].split('/')[-1]}  {truth}  p={probability:.2f}",

@@ -138,7 +138,7 @@ def _mean_over(scores: Mapping[str, float], resamples: int) -> tuple[float | Non
 
 def _empty_slices(answers: Sequence[Row]) -> dict[str, Any]:
     """False positives where the reference is empty: how often, and how much."""
-    drawn = [row["drawn_mm2"] for row in answers if row["kind"] == "volume" and row["cls"] == 0.0]
+    drawn = [row["drawn_mm2"] for row in answers if "drawn_mm2" in row and row["cls"] == 0.0]
     positive = [area for area in drawn if area > 0]
     return {
         "n": len(drawn),
@@ -153,11 +153,11 @@ def _source(rows: Sequence[Row], decisions: Sequence[Decision], resamples: int) 
     if not answered:
         return {"n": 0, "positives": 0, "left_out": len(rows)}
     known, deciding = [rows[i] for i in answered], [decisions[i] for i in answered]
-    kind = known[0]["kind"]
+    kinds = [row["kind"] for row in known]  # a volume of one slice is answered as an image
     classes, logits = (np.array([row[key] for row in known]) for key in ("cls", "logit"))
-    pairs = zip(deciding, logits, strict=True)
-    probabilities, raw = np.array([float(d.probability(logit, kind)) for d, logit in pairs]), expit(logits)
-    points = np.array([d.of(kind).operating_point for d in deciding])
+    triples = zip(deciding, logits, kinds, strict=True)
+    probabilities, raw = np.array([float(d.probability(logit, kind)) for d, logit, kind in triples]), expit(logits)
+    points = np.array([d.of(kind).operating_point for d, kind in zip(deciding, kinds, strict=True)])
     display_threshold = deciding[0].display_threshold
 
     def scores(chosen: np.ndarray) -> dict[str, Any]:
@@ -178,7 +178,7 @@ def _source(rows: Sequence[Row], decisions: Sequence[Decision], resamples: int) 
         within = auc_within_folds(classes, probabilities, [row["fold"] for row in known])
         interval = bootstrap(groups, within, resamples).get("roc_auc")
         result["within_folds"] = {**within(np.arange(len(known))), "ci95": interval}
-    result |= _of_volumes(known, classes, scores, resamples) if kind == "volume" else _of_images(known)
+    result |= _of_volumes(known, classes, scores, resamples) if "volume" in kinds else _of_images(known)
     probability = [round(float(p), 6) for p in probabilities]
     result["cases"] = [
         {"case": row["case"], "slice": row["slice"], "cls": row["cls"], "logit": row["logit"], "probability": p}

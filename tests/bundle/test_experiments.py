@@ -67,7 +67,7 @@ def test_the_shipped_ablations_compare_what_they_say() -> None:
     """One key differs between the recipe's joint training and each of its variants."""
     shipped = ablation_plan()
     recipe = shipped.steps["joint"]["settings"]
-    for name in ("joint_shuffled", "joint_volumes", "joint_lambda_3", "joint_alternating", "joint_no_style"):
+    for name in (name for name in shipped.steps if name.startswith("joint_")):
         settings = shipped.steps[name]["settings"]
         assert len({k for k in settings | recipe if settings.get(k) != recipe.get(k)}) == 1
         assert shipped.steps[name]["overlays"] == shipped.steps["joint"]["overlays"]
@@ -77,8 +77,7 @@ def test_the_shipped_ablations_compare_what_they_say() -> None:
         return sum(s["max_epochs"] * s["samples_per_epoch"] for s in settings)
 
     assert steps_of("longer_stage_1") == steps_of("recipe"), "as many steps as all three"
-    classifying = steps_of("recipe") - steps_of("stage_1")
-    assert steps_of("from_scratch") == steps_of("images_only") == classifying
+    assert steps_of("from_scratch") == steps_of("images_only") == steps_of("recipe")
     most = [name for name, variant in shipped.variants.items() if variant.seeds >= 3]
     assert most == ["recipe", "stage_1", "longer_stage_1"]
 

@@ -137,6 +137,22 @@ def test_each_fold_is_called_by_its_own_threshold() -> None:
     assert (scores["sensitivity"], scores["specificity"], scores["threshold"]) == (1.0, 1.0, None)
 
 
+def test_a_volume_of_one_slice_is_called_as_an_image_among_volumes() -> None:
+    alone = [{**row, "kind": "image"} for row in slices("brats/A", [0.0], [1.0], drawn=[9.0])]
+    decision = Decision(image=Calibration(1.0, 0.9), volume=Calibration(1.0, 0.5))
+    for answers in (
+        alone + slices("brats/B", [90.0, 0.0], [1.0, -1.0]),
+        slices("brats/B", [90.0, 0.0], [1.0, -1.0]) + alone,
+    ):
+        found = report(answers, decision=decision)
+        scores = found["classification"]["brats"]
+        assert (scores["sensitivity"], scores["specificity"]) == (1.0, 1.0) and set(scores["patients"]) == {
+            "brats/A",
+            "brats/B",
+        }
+        assert found["segmentation"]["empty_slices"]["n"] == 2
+
+
 def test_folds_are_put_together_once() -> None:
     first, second = content(images((1, 1.0))), content(slices("brats/A", [90.0], [1.0]), [volume("brats/A", 0.5)])
     assert len(pool([first, second])["answers"]) == 2
