@@ -216,9 +216,9 @@ def test_volume_of_one_slice_does_not_make_its_source_one_of_images(scorer: Scor
     scorer.volume("A", box(100), box(100), [2.0])
     scorer.volume("B", box(0, 100), box(0, 100), [-1.0, 2.0])
     assert [(answer["case"], answer["kind"]) for answer in scorer.run().answers] == [
-        ("brats/B", "volume"),
-        ("brats/B", "volume"),
         ("brats/A", "image"),
+        ("brats/B", "volume"),
+        ("brats/B", "volume"),
     ]
     assert scorer.report()["classification"]["brats"]["patients"].keys() == {"brats/A", "brats/B"}
 
