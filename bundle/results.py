@@ -43,6 +43,7 @@ SEGMENTATION = {
     "lesion_dice": "lesion-wise Dice (BraTS 2023)",
     "lesion_hd95_mm": "lesion-wise HD95 (mm)",
 }
+PATIENTS = {"dice": "all", "dice_manual": "masks drawn by hand"}
 GALLERY = ("overlays_brats", "overlays_kaggle", "cam_brats", "cam_kaggle")
 MEANS = ("pointing", "outside_brain", "energy_inside", "chance", "centre_energy")
 
@@ -164,8 +165,9 @@ def costs(experiment: str, summary: Mapping[str, Any]) -> list[dict[str, Any]]:
         variant = summary["variants"].get(name)
         if variant is not None:
             against = variant["against_reference"]
-            gain = reversed_gain(against["dice"])
-            found.append({"experiment": experiment, "asks": variant["asks"], "seeds": against["seeds"], **gain})
+            told = {"experiment": experiment, "asks": variant["asks"], "seeds": against["seeds"]}
+            for patients in (patients for patients in PATIENTS if patients in against):
+                found.append({**told, "patients": PATIENTS[patients], **reversed_gain(against[patients])})
     return found
 
 

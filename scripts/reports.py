@@ -20,7 +20,7 @@ from .classification_scores import area_bins, classification_scores, curves, rel
 from .decision import NOTICE, Decision
 from .resampling import RESAMPLES, bootstrap
 
-__all__ = ["auc_within_folds", "make_report", "patient_scores", "pool"]
+__all__ = ["auc_within_folds", "drawn_by_hand", "make_report", "patient_scores", "pool"]
 
 CLASSES = {"none": 0.0, "tumor": 1.0}
 HARD_NEGATIVE_SLICES = 5  # a slice without tumour this near to one with is a hard negative
@@ -103,6 +103,11 @@ def patient_scores(rows: Sequence[Row], name: str) -> dict[str, float]:
     return {patient: float(np.mean(values)) for patient, values in scores.items()}
 
 
+def drawn_by_hand(volumes: Sequence[Row], silver: Sequence[str]) -> list[Row]:
+    """The volumes whose names match no pattern of those whose masks algorithms made."""
+    return [row for row in volumes if not any(fnmatch(row["id"].rpartition("/")[2], name) for name in silver)]
+
+
 def _segmentation(volumes: Sequence[Row], resamples: int) -> dict[str, Any]:
     names = [name for name in (volumes[0] if volumes else ()) if name not in COUNTS]
     mean: dict[str, Any] = {}
@@ -119,8 +124,7 @@ def _segmentation(volumes: Sequence[Row], resamples: int) -> dict[str, Any]:
 
 def _manual(volumes: Sequence[Row], silver: Sequence[str], resamples: int) -> dict[str, Any]:
     """Dice of the patients whose masks were drawn by hand."""
-    drawn = [row for row in volumes if not any(fnmatch(row["id"].rpartition("/")[2], name) for name in silver)]
-    scores = patient_scores(drawn, "dice")
+    scores = patient_scores(drawn_by_hand(volumes, silver), "dice")
     mean, interval = _mean_over(scores, resamples)
     return {"n": len(scores), "dice": mean, "ci95": interval, "worst_dice": min(scores.values(), default=None)}
 

@@ -14,7 +14,7 @@ from scipy.special import expit
 from .calibration import fit_decision
 from .decision import Decision
 from .files import write_json
-from .reports import auc_within_folds, make_report, patient_scores, pool
+from .reports import auc_within_folds, drawn_by_hand, make_report, patient_scores, pool
 from .resampling import bootstrap, paired_difference
 from .tables import table
 
@@ -106,7 +106,7 @@ def summarize(
             "asks": variants[name]["asks"],
             "folds": len(seeds[0]),
             "seeds": [_scores_of(report) for report in reports],
-            "against_reference": _compare(pooled[reference], pooled[name], margin, resamples),
+            "against_reference": _compare(pooled[reference], pooled[name], margin, resamples, silver),
         }
         if name == reference:
             every = pooled[name][0]["answers"]
@@ -146,15 +146,23 @@ def _scores_of(report: Mapping[str, Any]) -> dict[str, Any]:
     return scores
 
 
-def _compare(reference: Sequence[Content], other: Sequence[Content], margin: float, resamples: int) -> dict[str, Any]:
+def _compare(
+    reference: Sequence[Content], other: Sequence[Content], margin: float, resamples: int, silver: Sequence[str]
+) -> dict[str, Any]:
     """Paired over patients and clusters, on the seeds that both have; scores are averaged over seeds first."""
     seeds = min(len(reference), len(other))
     sides = (reference, other) if other[0]["segmentation"] else ((), ())
-    dice = [_mean_over_seeds([patient_scores(c["segmentation"], "dice") for c in side[:seeds]]) for side in sides]
+
+    def dice(among: Sequence[str]) -> dict[str, Any]:
+        volumes = [[drawn_by_hand(content["segmentation"], among) for content in side[:seeds]] for side in sides]
+        scores = [_mean_over_seeds([patient_scores(rows, "dice") for rows in side]) for side in volumes]
+        return paired_difference(scores[0], scores[1], margin, resamples)
+
     sources = sorted({row["source"] for row in reference[0]["answers"]})
     return {
         "seeds": seeds,
-        "dice": paired_difference(dice[0], dice[1], margin, resamples),
+        "dice": dice([]),
+        **({"dice_manual": dice(silver)} if silver else {}),
         "roc_auc": {source: _auc_difference(reference[:seeds], other[:seeds], source, resamples) for source in sources},
     }
 

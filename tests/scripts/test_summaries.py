@@ -58,6 +58,13 @@ def test_the_threshold_of_a_fold_comes_from_the_other_folds() -> None:
     assert cross_fitted(changed, Decision(), 0.9, 0)["kaggle/0-3"] == decisions["kaggle/0-3"], "its own answers"
 
 
+def test_masks_drawn_by_hand_are_compared_apart(variants: Path, tmp_path: Path) -> None:
+    summary = summarize(variants, "recipe", output_dir=tmp_path, silver=["*b"], **SETTINGS)
+    against = summary["variants"]["better"]["against_reference"]
+    assert (against["dice"]["n"], against["dice_manual"]["n"]) == (6, 3)
+    assert against["dice_manual"]["mean_difference"] == pytest.approx(0.05)
+
+
 def test_a_source_that_was_not_learned_from_moves_no_threshold() -> None:
     parts = [fold(number) for number in range(3)]
     other = [{**row, "source": "other", "case": f"other/{row['case']}"} for row in fold(7)["answers"]]
