@@ -72,18 +72,27 @@ class Manifest:
         if before and not always and (before["needs"] != inputs or before.get("made", made) != made):
             shutil.rmtree(folder, ignore_errors=True)
         print(f"{name} ...", flush=True)
-        self._note(name, {"needs": inputs})
+        spent = seconds_before_interruption(folder, before)
+        self._note(name, {"needs": inputs, "began": time.time(), "spent": spent})
         start = time.monotonic()
         run()
         finished = datetime.now(UTC).isoformat(timespec="seconds")
         made = {file: sha256(folder / file) for file in makes}
-        seconds = round(time.monotonic() - start, 1)
+        seconds = round(spent + time.monotonic() - start, 1)
         cost = {"finished": finished, "seconds": seconds, "machine": machine()}
         self._note(name, {"needs": inputs, "made": made, **cost, "versions": versions()})
 
     def _note(self, name: str, entry: Mapping[str, Any]) -> None:
         self.content["steps"][name] = dict(entry)
         write_json(self.path, self.content)
+
+
+def seconds_before_interruption(folder: Path, entry: Mapping[str, Any]) -> float:
+    """How long the attempts took that a step continues; one that was killed had lived until it last wrote a file."""
+    written = [path.stat().st_mtime for path in folder.rglob("*") if path.is_file()]
+    if "began" not in entry or not written:
+        return 0.0
+    return float(entry["spent"] + max(0.0, max(written) - entry["began"]))
 
 
 def read_json(path: Path) -> Any:
