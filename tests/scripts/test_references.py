@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
-from scripts.networks import freeze
+from scripts.networks import freeze, multi_task_unet
 from scripts.references import Reference, monai_unet, smp_unet
 
 NETWORKS = [monai_unet, smp_unet]
@@ -40,3 +41,13 @@ def test_a_network_without_a_head_says_nothing_about_the_class() -> None:
 def test_modalities_are_channels() -> None:
     for make in NETWORKS:
         assert make(in_channels=4).eval()(torch.randn(1, 4, 64, 64))["seg"].shape == (1, 1, 64, 64)
+
+
+def test_the_plain_unet_costs_what_ours_does() -> None:
+    """What `bundle/networks.yaml` says of it: floating-point operations of one slice."""
+    costs = []
+    for network in (multi_task_unet("cpu"), monai_unet()):
+        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+            network.eval()(torch.zeros(1, 1, 256, 256))
+        costs.append(counter.get_total_flops())
+    assert costs[1] == pytest.approx(costs[0], rel=0.05)
