@@ -59,14 +59,14 @@ def _worst_dice(facts: Facts) -> Estimate:
     return mean(seed.get("worst_dice") for seed in _manual(facts)), None
 
 
-def _scores(facts: Facts, volumes: bool) -> list[Mapping[str, Any]]:
-    """Scores of the volumes' slices, or of the images that were learned from; one entry a seed and source."""
+def _scores(facts: Facts, volumes: bool, left_out: bool = False) -> list[Mapping[str, Any]]:
+    """Scores of the volumes' slices, or of the images that were learned from or not; one entry a seed and source."""
     learned = facts["learned"]
     return [
         scores
         for seed in facts["recipe"]["seeds"]
         for source, scores in seed["classification"].items()
-        if ("mean_patient_roc_auc" in scores) is volumes and (not learned or source in learned)
+        if ("mean_patient_roc_auc" in scores) is volumes and bool(learned and source not in learned) is left_out
     ]
 
 
@@ -79,9 +79,14 @@ def _slice_auc(facts: Facts) -> Estimate:
     return mean(scores["value"] for scores in found), _of_one(found, "ci95", _seeds(facts))
 
 
-def _image_auc(facts: Facts) -> Estimate:
-    found = [scores["within_folds"] for scores in _scores(facts, volumes=False)]
-    return mean(scores["roc_auc"] for scores in found), _of_one(found, "ci95", _seeds(facts))
+def _image_auc(left_out: bool) -> Callable[[Facts], Estimate]:
+    """Mean of the folds, and of the seeds."""
+
+    def auc(facts: Facts) -> Estimate:
+        found = [scores["within_folds"] for scores in _scores(facts, volumes=False, left_out=left_out)]
+        return mean(scores["roc_auc"] for scores in found), _of_one(found, "ci95", _seeds(facts))
+
+    return auc
 
 
 def _image_specificity(facts: Facts) -> Estimate:
@@ -90,20 +95,13 @@ def _image_specificity(facts: Facts) -> Estimate:
 
 
 def _margin(left_out: bool) -> Callable[[Facts], Estimate]:
-    """How far the network is above the better baseline, mean of the folds."""
+    """How far the network is above the better baseline, mean of the folds of the first seed, which is audited."""
 
     def margin(facts: Facts) -> Estimate:
         learned = facts["learned"]
         return mean(row["margin"] for row in facts["baselines"] if (row["source"] not in learned) is left_out), None
 
     return margin
-
-
-def _left_out_auc(facts: Facts) -> Estimate:
-    """Mean of the folds, of the first seed."""
-    learned = facts["learned"]
-    found = [scores["within_folds"] for name, scores in facts["images"].items() if learned and name not in learned]
-    return mean(scores["roc_auc"] for scores in found), _of_one(found, "ci95")
 
 
 def _dice_kept(patients: str) -> Callable[[Facts], Estimate]:
@@ -146,10 +144,10 @@ MEASURES: dict[str, Callable[[Facts], Estimate]] = {
     "dice": _dice,
     "worst_dice": _worst_dice,
     "slice_auc": _slice_auc,
-    "image_auc": _image_auc,
+    "image_auc": _image_auc(left_out=False),
     "image_margin": _margin(left_out=False),
     "image_specificity": _image_specificity,
-    "left_out_auc": _left_out_auc,
+    "left_out_auc": _image_auc(left_out=True),
     "left_out_margin": _margin(left_out=True),
     "dice_kept": _dice_kept("dice"),
     "dice_kept_manual": _dice_kept("dice_manual"),
