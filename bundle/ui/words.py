@@ -36,16 +36,14 @@ def evidence(result: Mapping[str, Any], described: Mapping[str, Any]) -> list[st
     found = calibration["evidence"]
     if not found:
         return ["No report belongs to these weights: nothing is known of how often such answers are right."]
-    sentences = [f"Thresholds: {calibration['fitted_on']}."]
-    for name, point, scores in (
-        ("operating point", calibration["operating_point"], found),
-        ("display threshold", display, found["at_display_threshold"]),
-    ):
-        sentences.append(
-            f"At the {name}, {point:.2f}: sensitivity {_share(scores['sensitivity'])}, "
-            f"specificity {_share(scores['specificity'])}, n = {found['n']}."
-        )
-    return sentences
+    points = {f"{display:.2f}": ("display threshold", found["at_display_threshold"])}
+    points |= {f"{calibration['operating_point']:.2f}": ("operating point", found)}  # alike: one sentence
+    said = [
+        f"At the {name}, {point}: sensitivity {_share(scores['sensitivity'])}, "
+        f"specificity {_share(scores['specificity'])}, n = {found['n']}."
+        for point, (name, scores) in reversed(points.items())
+    ]
+    return [f"Thresholds: {calibration['fitted_on']}.", *said]
 
 
 def _share(value: float | None) -> str:
