@@ -78,7 +78,7 @@ def test_the_shipped_ablations_compare_what_they_say() -> None:
 
     assert steps_of("longer_stage_1") == steps_of("recipe"), "as many steps as all three"
     assert steps_of("from_scratch") == steps_of("images_only") == steps_of("recipe")
-    most = [name for name, variant in shipped.variants.items() if variant.seeds >= 3]
+    most = [name for name, variant in shipped.variants.items() if variant.seeds > 1]
     assert most == ["recipe", "stage_1", "longer_stage_1"]
 
 
