@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-__all__ = ["MultiTaskLoss"]
+__all__ = ["DeepSupervision", "MultiTaskLoss"]
 
 
 class MultiTaskLoss(nn.Module):
@@ -54,3 +54,24 @@ class MultiTaskLoss(nn.Module):
             tumor = nn.functional.adaptive_max_pool2d(target["mask"], cells.shape[-2:])
             total = total + self.cells_weight * nn.functional.binary_cross_entropy_with_logits(cells, tumor)
         return total
+
+
+class DeepSupervision(nn.Module):
+    """A segmentation loss of masks that were drawn at several levels, each less important than the next finer one.
+
+    Args:
+        loss: of mask logits and masks, both (B, 1, H, W).
+        weights: of the levels, finest first; divided by their sum.
+    """
+
+    def __init__(self, loss: nn.Module, weights: Sequence[float] = (1.0, 0.5, 0.25)) -> None:
+        super().__init__()
+        self.loss = loss
+        self.weights = [weight / sum(weights) for weight in weights]
+
+    def forward(self, logits: Tensor, mask: Tensor) -> Tensor:
+        """Logits (B, levels, H, W), or (B, 1, H, W) of the finest alone, and masks (B, 1, H, W) -> a scalar."""
+        if logits.shape[1] == 1:
+            return self.loss(logits, mask)
+        levels = logits.split(1, dim=1)
+        return sum(w * self.loss(level, mask) for w, level in zip(self.weights, levels, strict=True))

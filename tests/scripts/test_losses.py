@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from scripts.configs import parts
-from scripts.losses import MultiTaskLoss
+from scripts.losses import DeepSupervision, MultiTaskLoss
 
 ROOT = Path(__file__).resolve().parents[2]
 LOG3 = math.log(3.0)  # the logit of probability 3/4
@@ -123,3 +123,19 @@ def test_masks_teach_the_cells_of_the_rows_that_have_one() -> None:
     prediction = {"cls": torch.zeros(2, 1), "cells": cells}
     assert float(configured(cells_weight=2.0)(prediction, target)) == pytest.approx(2 * CROSS_ENTROPY, abs=1e-5)
     assert float(configured(cells_weight=0.0)(prediction, target)) == 0.0
+
+
+def test_coarser_levels_weigh_less() -> None:
+    """By hand: the finest level's loss counts 4/7, the next 2/7, the coarsest 1/7."""
+    logits, mask = seg_case()
+    one = parts(ROOT, "train.yaml", ["loss"], device=torch.device("cpu"))["loss"].segmentation
+    wrong = one(-logits, mask).item()
+    found = DeepSupervision(one)(torch.cat([logits, -logits, logits], dim=1), mask).item()
+    assert found == pytest.approx((5 * seg_loss() + 2 * wrong) / 7, rel=1e-5)
+    assert DeepSupervision(one)(logits, mask).item() == pytest.approx(seg_loss(), rel=1e-5), "drawn at one level"
+
+
+def test_levels_without_a_weight_are_refused() -> None:
+    logits, mask = seg_case()
+    with pytest.raises(ValueError, match="argument"):
+        DeepSupervision(torch.nn.BCEWithLogitsLoss(), [1.0])(logits.repeat(1, 2, 1, 1), mask)
