@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Any
 
 from .errors import UserError, reason_of
@@ -182,6 +183,16 @@ class Predictor:
             raise IntakeError(getattr(error, "code", "header"), getattr(error, "reason", str(error))) from None
 
 
+def _require_writable(folder: Path) -> None:
+    """Make a folder; before the work and not after it a person hears that it takes no file."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be written to: {error.strerror}") from None
+
+
 def predict_files(
     predictor: Predictor,
     paths: Sequence[str | Path],
@@ -204,7 +215,7 @@ def predict_files(
         The index: input -> {"json", "mask", "seg"} relative to `output_dir`, or {"error": reason}.
 
     Raises:
-        UserError: when there is no file at all.
+        UserError: when there is no file at all, or the folder of the answers cannot be written to.
     """
     from tqdm import tqdm
 
@@ -216,6 +227,7 @@ def predict_files(
     except Exception as error:
         reason = reason_of(error)
         raise (UserError(reason) if reason else error) from None
+    _require_writable(output_dir)
     scans, write = parts["dataset#data"], parts["writer"]
     model = {**predictor.parts["model_card"], "decision": predictor.parts["decision"].digest()}
     index: dict[str, Any] = {}

@@ -13,11 +13,18 @@ import numpy as np
 from scipy.optimize import minimize_scalar
 from scipy.special import expit
 
-from .decision import Calibration, Decision, report_of
+from .decision import Calibration, Decision, Kind, report_of
 from .files import sha256_of, write_json
 from .resampling import RESAMPLES, bootstrap
 
-__all__ = ["fit_calibration", "fit_decision", "fit_operating_point", "fit_temperature", "write_decision"]
+__all__ = [
+    "fit_calibration",
+    "fit_decision",
+    "fit_operating_point",
+    "fit_temperature",
+    "with_evidence_of_others",
+    "write_decision",
+]
 
 TEMPERATURES = (0.05, 20.0)  # sought within
 
@@ -103,7 +110,9 @@ def fit_calibration(
     return Calibration(temperature, operating_point, fitted_on, evidence)
 
 
-def _sensitivity_and_specificity(tumor: np.ndarray, probabilities: np.ndarray, threshold: float) -> dict[str, float]:
+def _sensitivity_and_specificity(
+    tumor: np.ndarray, probabilities: np.ndarray, threshold: float | np.ndarray
+) -> dict[str, float]:
     called = probabilities >= threshold
     return {"sensitivity": float(called[tumor].mean()), "specificity": float((~called)[~tumor].mean())}
 
@@ -127,9 +136,8 @@ def fit_decision(
         sources: to fit on, those that the weights learned from; others stay untouched. None: all.
     """
     fitted: dict[str, Calibration] = {}
-    among = [a for a in answers if sources is None or a["source"] in sources]
     for kind in ("image", "volume"):
-        rows = [a for a in among if a["kind"] == kind and a["cls"] is not None and a["logit"] is not None]
+        rows = _known(answers, kind, sources)
         classes, logits = (np.array([row[key] for row in rows], dtype=np.float64) for key in ("cls", "logit"))
         groups = [row["group"] for row in rows]
         counted = "images" if kind == "image" else "slices"
@@ -140,6 +148,43 @@ def fit_decision(
             classes, logits, groups, target_sensitivity, decision.display_threshold, words, resamples
         )
     return replace(decision, image=fitted["image"], volume=fitted["volume"])
+
+
+def _known(answers: Sequence[Mapping[str, Any]], kind: Kind, sources: Sequence[str] | None) -> list[Mapping[str, Any]]:
+    """Rows of one kind of scan with a class and an answer, of these sources, or of all."""
+    among = [a for a in answers if a["kind"] == kind and (sources is None or a["source"] in sources)]
+    return [a for a in among if a["cls"] is not None and a["logit"] is not None]
+
+
+def with_evidence_of_others(
+    decision: Decision,
+    answers: Sequence[Mapping[str, Any]],
+    others: Mapping[str, Decision],
+    sources: Sequence[str] | None = None,
+) -> Decision:
+    """The same decision; its sensitivity and specificity are those of answers that had no part in their thresholds.
+
+    Args:
+        decision: fitted on all answers.
+        answers: see `fit_decision`.
+        others: by case, the decision that was fitted on the other folds, see `summaries.cross_fitted`.
+        sources: see `fit_decision`.
+    """
+    found: dict[str, Calibration] = {}
+    for kind in ("image", "volume"):
+        calibration = decision.of(kind)
+        rows = _known(answers, kind, sources)
+        tumor = np.array([row["cls"] > 0.5 for row in rows], dtype=bool)
+        if calibration.evidence:
+            judges = [others[row["case"]] for row in rows]
+            probabilities = np.array([j.probability(row["logit"], kind) for j, row in zip(judges, rows, strict=True)])
+            points = np.array([judge.of(kind).operating_point for judge in judges])
+            honest = _sensitivity_and_specificity(tumor, probabilities, points)
+            shown = _sensitivity_and_specificity(tumor, probabilities, decision.display_threshold)
+            evidence = {**calibration.evidence, **honest, "at_display_threshold": shown}
+            calibration = replace(calibration, evidence=evidence)
+        found[kind] = calibration
+    return replace(decision, image=found["image"], volume=found["volume"])
 
 
 def write_decision(

@@ -201,7 +201,8 @@ def scans(path: str | Path | Sequence[str | Path], output_dir: str | Path | None
         files = [root] if root.is_file() else list(_scans_below(root)) if root.is_dir() else []
         inside = [f for f in files if f == root or output is None or not _real_place(f).is_relative_to(output)]
         if not inside:
-            raise ValueError(f"{root}: no scan here")
+            why = "its scans lie in the folder of the answers, name another" if files else "no scan here"
+            raise ValueError(f"{root}: {why}")
         found += [(file, file.relative_to(root) if file != root else Path(_own_name(root))) for file in inside]
     places = Counter(str(place).lower() for _, place in found)
     short = [place if file.is_dir() else stem(place) for file, place in found]

@@ -14,9 +14,11 @@ from scipy.special import expit
 
 from .files import located, sha256_of
 
-__all__ = ["NOTICE", "Calibration", "Decision", "Kind", "ModelCard", "decision_of", "kind_of", "report_of"]
+__all__ = ["FOREIGN", "NOTICE", "Calibration", "Decision", "Kind", "ModelCard", "decision_of", "kind_of", "report_of"]
 
 NOTICE = "Research use only. Not a medical device."
+MATCHING, FOREIGN = "matches these weights", "of other weights, or these were changed"  # the report beside them
+NONE = "no report for these weights"
 
 Kind = Literal["image", "volume"]
 
@@ -104,12 +106,19 @@ class Decision:
 
 def report_of(model_path: str | Path) -> dict[str, Any] | None:
     """The report beside a weights file, if it was written for exactly these weights."""
-    model_path = located(model_path)
+    return _report_beside(located(model_path))[0]
+
+
+def _report_beside(model_path: Path) -> tuple[dict[str, Any] | None, str]:
+    """The report, if it is of these weights, and in words whether there is one and whose."""
+    file = model_path.with_name("report.json")
     try:
-        report = json.loads(model_path.with_name("report.json").read_text())
-        return report if report["model"]["sha256"] == sha256_of(model_path) else None
+        report = json.loads(file.read_text())
+        if report["model"]["sha256"] == sha256_of(model_path):
+            return report, MATCHING
     except (OSError, ValueError, KeyError, TypeError):
-        return None
+        pass
+    return None, FOREIGN if file.is_file() and model_path.is_file() else NONE
 
 
 def decision_of(model_path: str | Path, **defaults: Any) -> Decision:
@@ -121,7 +130,7 @@ def decision_of(model_path: str | Path, **defaults: Any) -> Decision:
 
 
 class ModelCard(Mapping[str, Any]):
-    """What every answer says about the weights: version, hash, and whether a report belongs to them.
+    """What every answer says about the weights: version, hash, and whether the report beside them is theirs.
 
     Args:
         model_path: the weights.
@@ -147,9 +156,7 @@ class ModelCard(Mapping[str, Any]):
         except OSError:
             stamp = (0, 0)
         if stamp != self._stamp:
-            report = (
-                "matches these weights" if report_of(self.model_path) is not None else "no report for these weights"
-            )
+            report = _report_beside(self.model_path)[1]
             sha256 = sha256_of(self.model_path) if stamp != (0, 0) else None
             self._stamp, self._content = stamp, {"version": self.version, "sha256": sha256, "report": report}
         return dict(self._content)

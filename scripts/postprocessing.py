@@ -13,7 +13,7 @@ from monai.data import MetaTensor
 from monai.transforms import MapTransform
 from scipy import ndimage
 
-from .decision import NOTICE, Decision, Kind, kind_of
+from .decision import FOREIGN, NOTICE, Decision, Kind, kind_of
 from .familiarity import Familiarity
 from .transforms import tissue_of
 
@@ -24,6 +24,7 @@ PLAUSIBLE_SHARE = 0.5  # of the tissue; a mask that is larger is shown as it is,
 COLOURED_SHARE = 0.05  # of a picture's pixels; of 1,416 scans from the web none had more than 0.04
 UNFAMILIAR = "the scan is unlike those that the network was trained on: it may be no head, or another kind of image"
 NOT_ASKED = "it was not asked whether the scan is like those that the network was trained on"
+OTHER_REPORT = "the report beside the weights is of others, or their file was changed: nothing is known of these"
 TOO_MUCH = "more than half of the head is outlined: this is no plausible tumour, or no head"
 
 
@@ -212,6 +213,7 @@ class SummarizeAnswerd(MapTransform):
             "flags": [
                 *_flags(decision, probability, kind, has_mask, mask.meta),
                 *([TOO_MUCH] if outlined_share > PLAUSIBLE_SHARE else []),
+                *([OTHER_REPORT] if model.get("report") == FOREIGN else []),
             ],
         }
         if len(mask.meta["spatial_shape"]) == 3:

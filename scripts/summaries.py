@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from scipy.special import expit
 
-from .calibration import fit_decision
+from .calibration import fit_decision, with_evidence_of_others
 from .decision import Decision
 from .files import write_json
 from .reports import auc_within_folds, drawn_by_hand, make_report, patient_scores, pool
@@ -111,6 +111,8 @@ def summarize(
         if name == reference:
             every = pooled[name][0]["answers"]
             fitted = fit_decision(every, decision, target_sensitivity, OUT_OF_FOLD, sources=learned_from)
+            others = cross_fitted(seeds[0], decision, target_sensitivity, 0, learned_from)
+            fitted = with_evidence_of_others(fitted, every, others, learned_from)
             write_json(Path(output_dir) / "report.json", {**reports[0], "decision_out_of_fold": asdict(fitted)})
     write_json(Path(output_dir) / "summary.json", summary)
     print(_as_text(summary))

@@ -115,7 +115,10 @@ def asked_for() -> tuple[bytes | None, int]:
         st.header("Scan")
         upload = st.file_uploader("A slice or a volume (PNG, JPEG, NIfTI, DICOM)", help="At most 32 MiB.")
         example = st.radio(
-            "or an example", ["none", *examples()], help="Synthetic phantoms.", disabled=upload is not None
+            "or an example",
+            ["none", *examples()],
+            help="Synthetic: unlike what the released weights learned from, and often called wrong.",
+            disabled=upload is not None,
         )
         samples = 8 if st.checkbox("How sure? (slower)", help="Monte-Carlo dropout over 8 networks.") else 0
         st.caption(NOTICE)

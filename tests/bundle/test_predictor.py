@@ -20,6 +20,8 @@ from bundle.arrays import as_file
 from bundle.errors import UserError
 from bundle.intake import Intake, IntakeError
 from bundle.predictor import predict_files
+from scripts.decision import FOREIGN
+from scripts.postprocessing import OTHER_REPORT
 from tests.hostile import OK, Case, sample
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -146,9 +148,11 @@ def test_without_a_report_of_these_very_weights_nothing_is_said_of_them(
     """T18: another's report lies beside them."""
     shutil.copy(attentive, tmp_path)
     shutil.copy(pipeline_run / "models" / "report.json", tmp_path)
-    described = Predictor(tmp_path / "model.pt").describe()
+    predictor = Predictor(tmp_path / "model.pt")
+    described = predictor.describe()
     assert described["scores"] == {} and described["decision"]["image"]["evidence"] == {}
-    assert described["model"]["report"] == "no report for these weights"
+    assert described["model"]["report"] == FOREIGN
+    assert OTHER_REPORT in predictor.predict(np.full((64, 64), 100, dtype=np.uint8))["result"]["flags"]
 
 
 @pytest.mark.parametrize("case", sample(40), ids=str)
@@ -252,3 +256,16 @@ def test_the_released_weights_give_no_answer_where_there_is_no_brain(asked: dict
     assert "no slice shows enough brain" in found["result"]["flags"]
     assert found["probabilities"].tolist() == [0.0, 0.0] and not found["pred"].any()
     assert ("map" in found) == bool(asked)
+
+
+def test_a_folder_that_takes_no_answers_is_named_before_the_work(attentive: Path, tmp_path: Path) -> None:
+    scan = tmp_path / "scans" / "a.png"
+    scan.parent.mkdir()
+    Image.fromarray(np.full((64, 64), 100, dtype=np.uint8)).save(scan)
+    (tmp_path / "file").write_text("kept")
+    predictor = Predictor(attentive)
+    with pytest.raises(UserError, match="file: cannot be written to: File exists"):
+        predict_files(predictor, [scan], tmp_path / "file")
+    with pytest.raises(UserError, match="its scans lie in the folder of the answers"):
+        predict_files(predictor, [scan.parent], scan.parent)
+    assert (tmp_path / "file").read_text() == "kept" and [p.name for p in scan.parent.iterdir()] == ["a.png"]

@@ -12,7 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import expit
 
-from scripts.calibration import fit_calibration, fit_decision, fit_operating_point, fit_temperature, write_decision
+from scripts.calibration import (
+    fit_calibration,
+    fit_decision,
+    fit_operating_point,
+    fit_temperature,
+    with_evidence_of_others,
+    write_decision,
+)
 from scripts.decision import Calibration, Decision, decision_of
 from scripts.files import sha256_of
 
@@ -123,3 +130,18 @@ def test_what_weights_were_trained_on_outlives_a_new_decision(tmp_path: Path) ->
     write_decision(answers, weights, Decision(), 0.9)
     written = json.loads(report.read_text())
     assert written["model"] == model and written.keys() == {"model", "decision"}
+
+
+def test_evidence_is_of_answers_that_had_no_part_in_their_thresholds() -> None:
+    """By hand: at 0.5 three of four answers are called right, at the others' 0.9 two."""
+    answers = [
+        {"case": str(i), "kind": "image", "source": "a", "group": str(i), "cls": cls, "logit": logit}
+        for i, (cls, logit) in enumerate([(1, 3.0), (1, 1.0), (0, 1.0), (0, -2.0)])
+    ]
+    fitted = Decision(image=Calibration(1.0, 0.5, "all", {"n": 4, "sensitivity": 1.0, "specificity": 0.5}))
+    judges = {str(i): Decision(image=Calibration(1.0, 0.9)) for i in range(4)}
+    found = with_evidence_of_others(fitted, answers, judges).image
+    assert (found.evidence["sensitivity"], found.evidence["specificity"], found.evidence["n"]) == (0.5, 1.0, 4)
+    assert found.evidence["at_display_threshold"] == {"sensitivity": 1.0, "specificity": 0.5}
+    assert (found.temperature, found.operating_point) == (1.0, 0.5), "what decides stays"
+    assert with_evidence_of_others(Decision(), answers, judges) == Decision(), "nothing was fitted"

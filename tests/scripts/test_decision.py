@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scripts.decision import Calibration, Decision, Kind, ModelCard, decision_of
+from scripts.decision import FOREIGN, Calibration, Decision, Kind, ModelCard, decision_of
 
 PROPERTY = settings(max_examples=200, deadline=None, derandomize=True)
 SHARE = st.floats(0, 1)
@@ -147,11 +147,14 @@ def test_weights_are_described_by_version_and_hash(tmp_path: Path) -> None:
     path, digest = release(tmp_path, report()), hashlib.sha256(WEIGHTS).hexdigest()
     known = {"version": "7.8.9", "sha256": digest, "report": "matches these weights"}
     assert ModelCard(path, tmp_path / "metadata.json") == known
+    path.write_bytes(WEIGHTS[:-1])
+    assert ModelCard(path, tmp_path / "metadata.json")["report"] == FOREIGN, "one byte is gone"
+    path.write_bytes(WEIGHTS)
     (tmp_path / "report.json").unlink()
-    foreign = ModelCard(path, tmp_path / "metadata.json")
-    assert foreign == {**known, "report": "no report for these weights"}
+    alone = ModelCard(path, tmp_path / "metadata.json")
+    assert alone == {**known, "report": "no report for these weights"}
     path.unlink()
-    assert ModelCard(path, tmp_path / "metadata.json") == {**foreign, "sha256": None}
+    assert ModelCard(path, tmp_path / "metadata.json") == {**alone, "sha256": None}
 
 
 def test_a_digest_tells_decisions_apart_and_not_where_they_come_from() -> None:
@@ -178,4 +181,4 @@ def test_a_card_follows_its_file_unless_the_network_stays_loaded(tmp_path: Path)
     assert before == dict(fixed) and before["report"] == "matches these weights"
     path.write_bytes(b"trained further")
     assert dict(fixed) == before
-    assert following["sha256"] != before["sha256"] and following["report"] == "no report for these weights"
+    assert following["sha256"] != before["sha256"] and following["report"] == FOREIGN
