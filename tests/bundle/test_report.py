@@ -23,7 +23,7 @@ from bundle.results import GALLERY, SEGMENTATION, collect, collect_gallery, fini
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 COMMITTED = ROOT / "docs" / "results"
-NUMBER = re.compile(r"(?<![\w.])-?\d+(?:\.\d+)?")
+NUMBER = re.compile(r"(?<![\w.])-?\d+(?:\.\d+)?(?!\w)")  # a hash that begins with digits is none
 
 
 def numbers_in(content: Any) -> Iterator[float]:
