@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+from monai.losses import DeepSupervisionLoss
 from torch import Tensor, nn
 
 __all__ = ["DeepSupervision", "MultiTaskLoss"]
@@ -62,16 +63,20 @@ class DeepSupervision(nn.Module):
     Args:
         loss: of mask logits and masks, both (B, 1, H, W).
         weights: of the levels, finest first; divided by their sum.
+
+    Raises:
+        ValueError: for another number of levels than weights.
     """
 
     def __init__(self, loss: nn.Module, weights: Sequence[float] = (1.0, 0.5, 0.25)) -> None:
         super().__init__()
-        self.loss = loss
-        self.weights = [weight / sum(weights) for weight in weights]
+        self.finest = loss
+        self.levels = DeepSupervisionLoss(loss, weights=[weight / sum(weights) for weight in weights])
 
     def forward(self, logits: Tensor, mask: Tensor) -> Tensor:
         """Logits (B, levels, H, W), or (B, 1, H, W) of the finest alone, and masks (B, 1, H, W) -> a scalar."""
-        if logits.shape[1] == 1:
-            return self.loss(logits, mask)
-        levels = logits.split(1, dim=1)
-        return sum(w * self.loss(level, mask) for w, level in zip(self.weights, levels, strict=True))
+        drawn = list(logits.split(1, dim=1))
+        if len(drawn) not in (1, len(self.levels.weights)):
+            raise ValueError(f"{len(drawn)} levels were drawn, weights are given for {len(self.levels.weights)}")
+        loss: Tensor = self.levels(drawn, mask) if len(drawn) > 1 else self.finest(logits, mask)
+        return loss

@@ -98,8 +98,8 @@ def summarize(
     summary: dict[str, Any] = {"reference": reference, "margin": margin, "resamples": resamples, "variants": {}}
     for name, seeds in parts.items():
         reports, learned_from = [], variants[name].get("sources")
-        for number, folds in enumerate(seeds):
-            decisions = cross_fitted(folds, decision, target_sensitivity, 0, learned_from)
+        judges = [cross_fitted(folds, decision, target_sensitivity, 0, learned_from) for folds in seeds]
+        for number, decisions in enumerate(judges):
             full = resamples if number == 0 else 0
             reports.append(make_report(pooled[name][number], decision, full, decisions, silver))
         summary["variants"][name] = {
@@ -111,8 +111,7 @@ def summarize(
         if name == reference:
             every = pooled[name][0]["answers"]
             fitted = fit_decision(every, decision, target_sensitivity, OUT_OF_FOLD, sources=learned_from)
-            others = cross_fitted(seeds[0], decision, target_sensitivity, 0, learned_from)
-            fitted = with_evidence_of_others(fitted, every, others, learned_from)
+            fitted = with_evidence_of_others(fitted, every, judges[0], learned_from)
             write_json(Path(output_dir) / "report.json", {**reports[0], "decision_out_of_fold": asdict(fitted)})
     write_json(Path(output_dir) / "summary.json", summary)
     print(_as_text(summary))

@@ -137,5 +137,5 @@ def test_coarser_levels_weigh_less() -> None:
 
 def test_levels_without_a_weight_are_refused() -> None:
     logits, mask = seg_case()
-    with pytest.raises(ValueError, match="argument"):
+    with pytest.raises(ValueError, match="2 levels were drawn, weights are given for 1"):
         DeepSupervision(torch.nn.BCEWithLogitsLoss(), [1.0])(logits.repeat(1, 2, 1, 1), mask)
