@@ -79,7 +79,7 @@ def test_the_shipped_ablations_compare_what_they_say() -> None:
     assert steps_of("longer_stage_1") == steps_of("recipe"), "as many steps as all three"
     assert steps_of("from_scratch") == steps_of("images_only") == steps_of("recipe")
     most = {name: variant.seeds for name, variant in shipped.variants.items() if variant.seeds > 1}
-    assert most == {"recipe": 2, "stage_1": 2, "longer_stage_1": 2}
+    assert most == {"recipe": 2, "stage_1": 2, "longer_stage_1": 2, "deep_supervision": 2}
 
 
 def test_cross_validation_runs_the_recipe_of_its_preset() -> None:
