@@ -35,7 +35,7 @@ install:
 	$(APP)/bin/python -m pip install --quiet --disable-pip-version-check --editable ".[app]"
 
 health:
-	$(RUN) -m bundle health --port $(PORT)
+	$(APP)/bin/python -m bundle health --port $(PORT)
 
 clean:
 	rm -rf runs dist build *.egg-info $(APP)

@@ -11,6 +11,8 @@ from .errors import reason_of
 from .presets import PRESETS
 from .runtimes import FORMATS
 
+IMAGES = "folder of yes/ and no/ images, and what to call their source (default: the folder's name); repeatable"
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a subcommand; return the exit code: 0 done, 2 bad input or usage, 130 interrupted."""
@@ -48,18 +50,18 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--overwrite", action="store_true", help="replace answers that are there")
     sub.add_argument("--dicom-seg", action="store_true", help="DICOM series: write NAME_seg.dcm as well")
     sub.add_argument("--batch-size", type=positive, default=8, help="slices a pass (default: 8)")
-    sub.add_argument("--device", help="cpu, cuda, cuda:1, ... (default: the GPU if there is one)")
+    add_device(sub)
     sub.add_argument("--runtime", choices=list(FORMATS), help="run the network as `export` wrote it")
 
     sub = command("pipeline", commands.pipeline, "Preprocess, train in three stages, evaluate.")
     sub.add_argument("--brats", metavar="DIR", required=True, help="folder of BraTS volumes")
-    sub.add_argument("--kaggle", metavar="[NAME=]DIR", action="append", required=True, help="yes/no images; repeatable")
+    sub.add_argument("--kaggle", metavar="[NAME=]DIR", action="append", required=True, help=IMAGES)
     sub.add_argument("--output", metavar="DIR", default="runs/pipeline", help="default: runs/pipeline")
     sub.add_argument("--preset", choices=list(PRESETS), default="quick", help="how long to train (default: quick)")
     add_training(sub)
-    sub.add_argument("--seed", type=int, default=0)
+    sub.add_argument("--seed", type=int, default=0, help="of all that is drawn at random (default: 0)")
     sub.add_argument("--fold", type=int, default=0, help="which fold is the test set (default: 0)")
-    sub.add_argument("--device")
+    add_device(sub)
     sub.add_argument("--tracking", choices=["mlflow"], help="also log to MLflow")
     sub.add_argument("--skip-unreadable", action="store_true", help="go on without the cases that cannot be read")
 
@@ -136,9 +138,9 @@ def parser() -> argparse.ArgumentParser:
 
     sub = command("phantoms", commands.phantoms, "Write synthetic volumes and images with known truth.")
     sub.add_argument("--output", metavar="DIR", required=True, help="gets brats/ and kaggle/")
-    sub.add_argument("--patients", type=positive, default=12)
-    sub.add_argument("--images", type=positive, default=80)
-    sub.add_argument("--seed", type=int, default=0)
+    sub.add_argument("--patients", type=positive, default=12, help="volumes (default: 12)")
+    sub.add_argument("--images", type=positive, default=80, help="default: 80")
+    sub.add_argument("--seed", type=int, default=0, help="another one, other phantoms (default: 0)")
     sub.add_argument("--shortcut", action="store_true", help="tie the images' look to their label, to test audits")
 
     sub = command("data", commands.data, "Download an open data set; its licence is printed first.")
@@ -150,7 +152,7 @@ def parser() -> argparse.ArgumentParser:
 def add_data(sub: argparse.ArgumentParser) -> None:
     """Options that name labelled data."""
     sub.add_argument("--brats", metavar="DIR", help="folder of BraTS volumes with masks")
-    sub.add_argument("--kaggle", metavar="[NAME=]DIR", action="append", default=[], help="yes/no images; repeatable")
+    sub.add_argument("--kaggle", metavar="[NAME=]DIR", action="append", default=[], help=IMAGES)
     sub.add_argument("--output", metavar="DIR", required=True, help="folder for all results")
 
 
@@ -158,14 +160,19 @@ def add_model(sub: argparse.ArgumentParser, skip: bool = True) -> None:
     """Options that name weights, and whether cases may be skipped."""
     sub.add_argument("--model", metavar="FILE", help="plain weights (default: the bundle's)")
     sub.add_argument("--network", choices=["cpu", "base", "large"], help="where no report beside the weights tells")
-    sub.add_argument("--device")
+    add_device(sub)
     if skip:
         sub.add_argument("--skip-unreadable", action="store_true", help="go on without the cases that cannot be read")
 
 
+def add_device(sub: argparse.ArgumentParser) -> None:
+    """Option that names the device."""
+    sub.add_argument("--device", help="cpu, cuda, cuda:1, ... (default: the GPU if there is one)")
+
+
 def add_training(sub: argparse.ArgumentParser) -> None:
     """Options of any training."""
-    sub.add_argument("--network", choices=["cpu", "base", "large"], default="cpu")
+    sub.add_argument("--network", choices=["cpu", "base", "large"], default="cpu", help="its size (default: cpu)")
     sub.add_argument(
         "--precision",
         choices=["float32", "bfloat16"],

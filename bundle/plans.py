@@ -120,7 +120,8 @@ def ablation_plan(
         UserError: when the file is no such plan, or a variant names no known step.
     """
     file = Path(path or Path(__file__).with_name("ablations.yaml"))
-    command = f"ablate{f' --plan {path}' if path else ''}{f' --seeds {seeds}' if seeds else ''} --precision {precision}"
+    chosen = {"plan": path, "seeds": seeds, "network": None if network == "cpu" else network, "precision": precision}
+    command = " ".join(["ablate", *(f"--{name} {value}" for name, value in chosen.items() if value)])
     try:
         content = yaml.safe_load(file.read_text())
         chains = {name: (v["steps"], v["seeds"], v["asks"]) for name, v in content["variants"].items()}
@@ -158,8 +159,9 @@ def cross_validation_plan(
         "recipe": Variant(tuple(steps), seeds, "the recipe, three stages"),
         "stage_1": Variant(tuple(steps)[:1], seeds, "segmentation alone"),
     }
-    apart = f" --image-folds {image_folds}" if image_folds else ""
-    named = "".join(f" --learn-from {source}" for source in sources)
-    command = f"crossvalidate --preset {preset} --folds {folds}{apart} --seeds {seeds} --precision {precision}{named}"
+    chosen = {"preset": preset, "folds": folds, "image-folds": image_folds, "seeds": seeds}
+    chosen |= {"network": None if network == "cpu" else network, "precision": precision}
+    words = [f"--{name} {value}" for name, value in chosen.items() if value]
+    command = " ".join(["crossvalidate", *words, *(f"--learn-from {source}" for source in sources)])
     common = {"validation": False, "num_workers": 0, "precision": precision, "sources": list(sources) or None}
     return Plan(folds, common, steps, variants, "recipe", network, "crossvalidation", command, image_folds)

@@ -8,7 +8,8 @@ from typing import Any
 
 import yaml
 
-from .results import PATIENTS, mean, negated
+from .estimates import mean, mean_of_folds, negated
+from .results import PATIENTS
 
 __all__ = ["reached"]
 
@@ -98,8 +99,9 @@ def _margin(left_out: bool) -> Callable[[Facts], Estimate]:
     """How far the network is above the better baseline, mean of the folds of the first seed, which is audited."""
 
     def margin(facts: Facts) -> Estimate:
-        learned = facts["learned"]
-        return mean(row["margin"] for row in facts["baselines"] if (row["source"] not in learned) is left_out), None
+        rows = [row for row in facts["baselines"] if (row["source"] not in facts["learned"]) is left_out]
+        found = mean_of_folds(row["margin"] for row in rows)
+        return found["value"], found["ci95"] if len({row["source"] for row in rows}) == 1 else None
 
     return margin
 
@@ -126,13 +128,14 @@ def _joint_gain(facts: Facts) -> Estimate:
 
 
 def _map_energy(facts: Facts) -> Estimate:
-    return mean(found["energy_ratio"] for found in facts["maps"].values()), None
+    found = [found for found in facts["maps"].values() if found["energy_ratio"] is not None]
+    return mean(source["energy_ratio"] for source in found), _of_one(found, "ci95")
 
 
 def _blanked_excess(facts: Facts) -> Estimate:
-    """Mean of the folds whose volumes have both kinds of slices."""
-    sources = [found for audit in facts["audits"].values() for found in audit["blanked"]["values"]["sources"].items()]
-    return mean(found["filled_excess"]["value"] for name, found in sources if name not in facts["images"]), None
+    """Mean of the folds whose volumes have both kinds of slices; the interval is of the folds."""
+    found = facts["audited_volumes"]["mean"]["filled_excess"]
+    return found["value"], found["ci95"]
 
 
 def _of_one(found: Sequence[Mapping[str, Any]], name: str, seeds: int = 1) -> Sequence[float] | None:

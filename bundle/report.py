@@ -6,9 +6,10 @@ import base64
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from .estimates import mean
 from .manifest import write_json
 from .reach import reached
-from .results import load, mean
+from .results import load
 
 __all__ = ["write_report"]
 

@@ -1,7 +1,7 @@
 """What a report is made of: JSON collected from finished experiments, and committed.
 
-RESULTS/ablations/        summary.json, report.json, run.json, maps.json, audit_foldK.json, explanation_foldK.json, and
-                          splits.json: which cases, by name and hash, are in which fold
+RESULTS/ablations/        summary.json, report.json, run.json, audit_foldK.json, explanation_foldK.json; maps.json and
+                          volumes.json: what these say together; splits.json: which case, by hash, is in which fold
 RESULTS/NAME/             the same, of the plan NAME.yaml
 RESULTS/crossvalidation/  the same; where it is there, the report is about it, and the others are sections of it
 RESULTS/attempts/NAME/    reach.json and run.json of each earlier recipe that these cases scored, in the order of names
@@ -15,7 +15,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from .audits import baselines, is_part, learned_sources, volumes_by_fold
 from .errors import UserError
+from .estimates import mean, negated, ratio_of_folds
 from .manifest import machine, read_json, write_json
 
 __all__ = [
@@ -26,8 +28,6 @@ __all__ = [
     "describe_run",
     "finished",
     "load",
-    "mean",
-    "negated",
 ]
 
 CROSS_VALIDATION = "crossvalidation"
@@ -71,8 +71,21 @@ def collect(run: Path, results: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     for name, path in found.items():
         write_json(folder / name, read_json(path))
+    write_what_folds_say_together(folder)
+
+
+def write_what_folds_say_together(folder: Path) -> None:
+    """Write `maps.json` and `volumes.json` of an experiment's collected results."""
     explanations = [read_json(path) for path in sorted(folder.glob("explanation_fold*.json"), key=fold_of)]
     write_json(folder / "maps.json", pooled_maps(explanations))
+    classified = read_json(folder / "report.json")["classification"]
+    volumes = [name for name, found in classified.items() if "mean_patient_roc_auc" in found]
+    write_json(folder / "volumes.json", volumes_by_fold(audits_in(folder), volumes))
+
+
+def audits_in(folder: Path) -> dict[int, dict[str, Any]]:
+    """The audit of each fold."""
+    return {fold_of(path): read_json(path) for path in sorted(folder.glob("audit_fold*.json"), key=fold_of)}
 
 
 def collect_gallery(demo: Path, images: Path) -> None:
@@ -107,7 +120,7 @@ def load(results: Path) -> dict[str, Any]:
         raise UserError(f"{results}: no results here, collect them with: python -m bundle report --run OUTPUT")
     main = next(iter(found.values()))
     summary, report, run, maps = (read_json(main / f"{name}.json") for name in ("summary", "report", "run", "maps"))
-    audits = {fold_of(path): read_json(path) for path in sorted(main.glob("audit_fold*.json"), key=fold_of)}
+    audits = audits_in(main)
     sources = report["classification"]
     rows = [{**row, "source": name} for name, found in sources.items() for row in found.get("cases", ())]
     kinds = {name: "mean_patient_roc_auc" in found for name, found in sources.items()}
@@ -126,13 +139,23 @@ def load(results: Path) -> dict[str, Any]:
         "comparisons": {name: summary for name, summary in summaries.items() if name != CROSS_VALIDATION},
         "audits": audits,
         "audit_parts": [name for name, part in next(iter(audits.values()), {}).items() if is_part(part)],
+        "audited_volumes": read_json(main / "volumes.json"),
         "learned": learned_sources(list(audits.values())),
         "baselines": baselines(audits),
         "maps": maps,
         "screened": screened(results / "screening.json"),
         "attempts": {path.parent.name: attempt(path) for path in sorted(results.glob("attempts/*/reach.json"))},
-        "worst": sorted(rows, key=lambda row: -abs(row["probability"] - row["cls"]))[:WORST],
+        "worst": most_wrong(rows)[:WORST],
+        "all_show_a_tumor": all(volume["reference_ml"] > 0 for volume in report["segmentation"]["patients"]),
     }
+
+
+def most_wrong(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The answer of each case that was most wrong, worst first; of a volume one slice."""
+    worst: dict[str, Mapping[str, Any]] = {}
+    for row in sorted(rows, key=lambda row: -abs(row["probability"] - row["cls"])):
+        worst.setdefault(row["case"], row)
+    return list(worst.values())
 
 
 def attempt(path: Path) -> dict[str, Any]:
@@ -171,22 +194,6 @@ def costs(experiment: str, summary: Mapping[str, Any]) -> list[dict[str, Any]]:
     return found
 
 
-def learned_sources(audits: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Names of the sources that the audited weights were trained on."""
-    named = {name for audit in audits for name in audit["leave_source_out"]["values"].get("trained_sources", ())}
-    return sorted(named)
-
-
-def is_part(content: Any) -> bool:
-    """Whether an entry of an audit is one of its parts."""
-    return isinstance(content, dict) and "verdict" in content
-
-
-def negated(bounds: Sequence[float] | None) -> list[float] | None:
-    """The interval of a difference, where it is taken the other way round."""
-    return [-bounds[1], -bounds[0]] if bounds else None
-
-
 def reversed_gain(difference: Mapping[str, Any]) -> dict[str, Any]:
     """What the recipe gains over a variant, from what the variant gains over the recipe."""
     turned, margin = negated(difference["ci95"]), difference["margin"]
@@ -199,18 +206,6 @@ def reversed_gain(difference: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def baselines(audits: Mapping[int, Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """What metadata and grey levels tell, source by source, beside the network."""
-    rows = []
-    for fold, audit in audits.items():
-        for source, found in audit["metadata"]["values"]["sources"].items():
-            if "metadata" in found:
-                aucs = {name: found[name]["value"] for name in ("metadata", "histogram", "model", "margin")}
-                learned = {"learned_from": found.get("baselines_learned_from"), "ci95": found["margin"]["ci95"]}
-                rows.append({"fold": fold, "source": source, **learned, **aucs})
-    return rows
-
-
 def pooled_maps(explanations: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
     """Scores of the maps over all folds: means over maps; what was asked of random weights, mean over folds."""
     pooled = {}
@@ -218,10 +213,10 @@ def pooled_maps(explanations: Sequence[Mapping[str, Any]]) -> dict[str, dict[str
         parts = [explanation["sources"][source] for explanation in explanations if source in explanation["sources"]]
         rows = [row for part in parts for row in part["cases"] if row["outside_brain"] is not None]  # those with a map
         means = {name: mean(row.get(name) for row in rows) for name in MEANS}
-        inside, centre, chance = (means[name] for name in ("energy_inside", "centre_energy", "chance"))
+        centre, chance = means["centre_energy"], means["chance"]
         pooled[source] = {
             "n": sum(part["n"] - part["without_map"] for part in parts),
-            "energy_ratio": inside / chance if inside is not None and chance else None,
+            **energy_ratio(parts),
             "centre_energy_ratio": centre / chance if centre is not None and chance else None,
             "randomised_energy_ratio": mean(part.get("randomised_energy_ratio") for part in parts),
             "pointing": means["pointing"],
@@ -231,10 +226,11 @@ def pooled_maps(explanations: Sequence[Mapping[str, Any]]) -> dict[str, dict[str
     return pooled
 
 
-def mean(values: Iterable[float | None]) -> float | None:
-    """Mean of what is known."""
-    known = [value for value in values if value is not None]
-    return sum(known) / len(known) if known else None
+def energy_ratio(folds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Energy of all maps of a source in the lesions over what chance puts there, and its interval over the folds."""
+    maps = [[row for row in fold["cases"] if row.get("energy_inside") is not None] for fold in folds]
+    sums = [[sum(row[name] for row in rows) for rows in maps if rows] for name in ("energy_inside", "chance")]
+    return dict(zip(("energy_ratio", "ci95"), ratio_of_folds(*sums), strict=True))
 
 
 def describe_run(output: Path, experiment: str, network: str, command: str) -> dict[str, Any]:

@@ -15,10 +15,10 @@ from typing import Any
 from .errors import reason_of
 from .loading import load_workflow, make_importable, quieten, run_workflow, trusting
 from .manifest import read_json
+from .pack import NEEDED
 
 __all__ = ["GATES", "Verdict", "verify"]
 
-NEEDED = ("LICENSE", "configs/metadata.json", "configs/inference.yaml", "docs/README.md", "docs/data_license.txt")
 SECTIONS = ("overview", "data", "training", "input", "output", "performance", "commands", "references", "license")
 EXACT_PIN = re.compile(r"\d+(\.\d+)+([a-z]+\d+)?")
 PERSONAL_PATH = re.compile(r"(/home/|/Users/|/root/|[A-Z]:\\\\Users)")

@@ -74,8 +74,9 @@ PARTS = {  # name: question, rule of the verdict
     ),
     "metadata": (
         "Do the data's files tell the label before anyone looks at the head?",
-        "shortcut, of the data, where the interval of the AUC from size, aspect, suffix, bytes a pixel and border lies "
-        f"above {files.FILES_TELL}; the model's margin is over the better of this and a histogram",
+        "shortcut, of the data, where the interval of the AUC from size, aspect, suffix, bytes a pixel and border, "
+        f"cross-validated among the tested pictures of a source, lies above {files.FILES_TELL}; the model's margin is "
+        "over the better of file metadata and a histogram, which learned where the model did",
     ),
 }
 
@@ -226,8 +227,9 @@ def callable_of(name: str) -> Callback:
 class AuditCases:
     """Audit this bundle's network; write `audit.json` and print its verdicts.
 
-    The probability is the sigmoid of the first class logit. Temperature and thresholds are left out: they are monotone,
-    and differ between pictures and volumes, so nothing that is asked here depends on them.
+    The probability is the sigmoid of each slice's first class logit, by itself: without temperature and thresholds,
+    which differ between pictures and volumes, and without the smoothing over a volume's neighbouring slices that is
+    served. So an AUC of volumes' slices is not the one of the evaluation, and falls are of raw probabilities.
 
     Args:
         dataset: slices without random transforms.

@@ -56,6 +56,8 @@ def pictures_of(dataset: SliceDataset, cases: Sequence[Case]) -> Pictures:
 def metadata(answers: Answers, training: Pictures | None = None) -> Part:
     """Compare the model with classifiers of the files' properties and of the grey levels' histogram.
 
+    Whether the files tell the label is asked among the tested pictures themselves, by cross-validation ("files").
+
     Args:
         answers: what the model said.
         training: the pictures that it was trained on. The baselines learn from those of the same source, or from all if
@@ -81,18 +83,26 @@ def metadata(answers: Answers, training: Pictures | None = None) -> Part:
                 probabilities = forest(seed).fit(seen, taught.positive[readable[len(every) :]]).predict_proba(columns)
             if probabilities is not None and probabilities.shape[1] == 2:
                 scores[name][rows] = probabilities[:, 1]
+        among = (tested["metadata"], answers.positive[rows], answers.group[rows])
+        own = out_of_fold(forest(seed), *among, seed) if len(rows) else None
+        if own is not None:
+            scores["files"] = np.full(len(answers.source), np.nan)
+            scores["files"][rows] = own[:, 1]
         learned_from = "training pictures" if taught is not None else "the tested pictures, cross-validated"
         values[source] = {"n": len(rows), "unreadable": len(every) - len(rows), "baselines_learned_from": learned_from}
         count += len(rows)
-        if np.isnan(scores["metadata"][rows]).any() or len(rows) == 0:
+        known = {name: column for name, column in scores.items() if len(rows) and not np.isnan(column[rows]).any()}
+        if known.keys() <= {"model"}:
             verdicts.append(NOT_APPLICABLE)
             continue
 
-        def compared(part: np.ndarray, scores: Mapping[str, np.ndarray] = scores) -> dict[str, float]:
-            aucs = {name: answers.auc(part, column) for name, column in scores.items()}
+        def compared(part: np.ndarray, known: Mapping[str, np.ndarray] = known) -> dict[str, float]:
+            aucs = {name: answers.auc(part, column) for name, column in known.items()}
+            if not {"metadata", "histogram"} <= known.keys():
+                return aucs
             return {**aucs, "margin": aucs["model"] - max(aucs["metadata"], aucs["histogram"])}
 
         values[source] |= answers.estimates(rows, compared)
-        bound = values[source]["metadata"]["ci95"]
+        bound = values[source]["files"]["ci95"] if "files" in known else None
         verdicts.append(unless(bound, bound is not None and bound[0] > FILES_TELL))
     return {"sources": values}, verdict_of(verdicts), count

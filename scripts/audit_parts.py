@@ -2,7 +2,7 @@
 
 Every part returns its values, its verdict and its n; the rules of the verdicts are written in `audit.PARTS`. AUCs are
 within one source, their intervals are bootstraps of patients and clusters, and a verdict needs an interval: a source
-with one class, or of one patient, gets none.
+with one class, or of one patient, gets none. Only that of the maps compares means.
 """
 
 from __future__ import annotations

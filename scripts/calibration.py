@@ -26,7 +26,7 @@ __all__ = [
     "write_decision",
 ]
 
-TEMPERATURES = (0.05, 20.0)  # sought within
+TEMPERATURES = (0.25, 20.0)  # sought within; lower ones, of separable data, would round probabilities to 1
 
 
 def fit_temperature(classes: np.ndarray, logits: np.ndarray) -> float:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from .files import sha256_of, write_atomic, write_json
 
@@ -43,18 +43,29 @@ def load_weights(network: nn.Module, path: str | Path | None) -> nn.Module:
         raise FileNotFoundError(f"{path}: no weights here; run the stage before, or name a file")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises half a dozen types for a damaged file
-        raise ValueError(f"{path}: not a file of plain weights ({type(error).__name__})") from None
-    if not isinstance(state, Mapping) or not all(isinstance(value, torch.Tensor) for value in state.values()):
+    except Exception:  # torch raises half a dozen types for a damaged file
+        raise ValueError(f"{path}: not a file of plain weights, or a damaged one") from None
+    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
         raise ValueError(f"{path}: not a plain state dict")
-    try:
-        network.load_state_dict(state, strict=True)
-    except RuntimeError as error:
-        raise ValueError(f"{path}: weights do not fit the network: {' '.join(str(error).split())[:300]}") from None
+    unfit = _unfit(network.state_dict(), state)
+    if unfit:
+        raise ValueError(f"{path}: weights do not fit the network: {unfit}")
+    network.load_state_dict(state, strict=True)
     bad = [name for name, value in network.state_dict().items() if not torch.isfinite(value).all()]
     if bad:
         raise ValueError(f"{path}: {bad[0]} is not finite")
     return network
+
+
+def _unfit(own: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> str:
+    """What keeps weights from a network, in words; empty where all fit."""
+    shared = own.keys() & found.keys()
+    kinds = {
+        "missing": own.keys() - shared,
+        "unknown": found.keys() - shared,
+        "of another shape": {name for name in shared if own[name].shape != found[name].shape},
+    }
+    return "; ".join(f"{len(names)} {kind}, such as {min(names)}" for kind, names in kinds.items() if names)
 
 
 def trained_on(weights: str | Path | None) -> dict[str, dict[str, Any]]:
@@ -64,8 +75,9 @@ def trained_on(weights: str | Path | None) -> dict[str, dict[str, Any]]:
         weights: the file; its notes are in the same name with `.json`, or in `report.json`.
 
     Returns:
-        By id, "sha256" of the content, "phash" of an image's picture, and "subset": "train" or "val". Nothing where no
-        notes belong to these very weights: their origin is unknown.
+        By id, "sha256" of the content, "phash" of an image's picture, "group" (its patient or cluster; weights of
+        before 0.5.0 do not tell), and "subset": "train" or "val". Nothing where no notes belong to these very weights:
+        their origin is unknown.
     """
     if weights is None:
         return {}

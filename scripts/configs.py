@@ -86,15 +86,18 @@ def _ids(section: Mapping[str, Any], above: str = "") -> Iterator[str]:
             yield from _ids(value, f"{above}{'#'.join(parts)}#")
 
 
-def run_identity(files: Sequence[str | Path | None]) -> str:
+def run_identity(files: Sequence[str | Path | None], store: str | Path) -> str:
     """Hash of what the running config computes: every value but the circumstances, and the contents of some files.
 
     Args:
         files: whose content matters, and not their place; None for one that is not used.
+        store: folder of the slices; what it says of how they were made matters, where it says so.
     """
     settings = {key: value for key, value in running_config().items() if key not in CIRCUMSTANCES}
     contents = [sha256_of(file) if file is not None and Path(file).is_file() else None for file in files]
-    return hashlib.sha256(json.dumps([settings, contents], sort_keys=True, default=str).encode()).hexdigest()
+    index = Path(store) / "store.json"
+    made_by = json.loads(index.read_text())["fingerprint"] if index.is_file() else None
+    return hashlib.sha256(json.dumps([settings, contents, made_by], sort_keys=True, default=str).encode()).hexdigest()
 
 
 def raw(bundle_root: str | Path, config: str, ids: Sequence[str]) -> dict[str, Any]:

@@ -78,16 +78,18 @@ def read_dicom(path: Path) -> tuple[np.ndarray, np.ndarray, bool]:
         the spacing is known.
 
     Raises:
-        DicomError: when there is no picture, more than one series, or anything that would have to be guessed.
+        DicomError: when there is no picture, more than one series, or anything that would have to be guessed; but an
+            orientation that is not told is axial.
     """
-    return _stack(read_series(path)[1])
+    return _stack(read_series(path, decoded=True)[1])
 
 
-def read_series(source: Path | bytes) -> tuple[list[Dataset], list[Frame]]:
+def read_series(source: Path | bytes, decoded: bool = False) -> tuple[list[Dataset], list[Frame]]:
     """The files of one series, and its slices in the order of the volume that `read_dicom` makes of them.
 
     Args:
         source: file, folder, or content of a file.
+        decoded: False leaves the pixels as they are, and the frames blank: who refers to a series needs its headers.
 
     Raises:
         DicomError: see `read_dicom`.
@@ -101,7 +103,7 @@ def read_series(source: Path | bytes) -> tuple[list[Dataset], list[Frame]]:
         frames = [
             frame._replace(instance=i, number=j)
             for i, dataset in enumerate(datasets)
-            for j, frame in enumerate(_frames(dataset))
+            for j, frame in enumerate(_frames(dataset, decoded))
         ]
     normal = np.cross(frames[0].right, frames[0].down)
     return datasets, sorted(frames, key=lambda frame: float(frame.position @ normal))
@@ -126,18 +128,20 @@ def _open(source: Path | bytes) -> Dataset:
     return dcmread(BytesIO(content))  # from memory: an element that lies about its length allocates nothing
 
 
-def _frames(dataset: Dataset) -> list[Frame]:
+def _frames(dataset: Dataset, decoded: bool) -> list[Frame]:
     """The frames of one file: of a single, a classic multi-frame or an enhanced object."""
-    stored = _stored_values(dataset)
+    syntax = str(getattr(dataset.file_meta, "TransferSyntaxUID", ""))
+    _require_picture(dataset, syntax)
     frames = []
-    for index, plane in enumerate(stored):
+    for index, plane in enumerate(_stored_values(dataset, syntax) if decoded else _blank(dataset)):
         slope, intercept = (
             _numbers(dataset, index, "PixelValueTransformationSequence", keyword, 1) or (default,)
             for keyword, default in (("RescaleSlope", 1.0), ("RescaleIntercept", 0.0))
         )
         if slope[0] == 0:
             raise DicomError("its RescaleSlope is zero")
-        frames.append(_placed(dataset, index, (plane * slope[0] + intercept[0]).astype(np.float32)))
+        pixels = (plane * slope[0] + intercept[0]).astype(np.float32) if decoded else plane
+        frames.append(_placed(dataset, index, pixels))
     own_positions = "PerFrameFunctionalGroupsSequence" in dataset
     return frames if own_positions or len(frames) == 1 else _spread(frames)
 
@@ -199,10 +203,8 @@ def _step(positions: np.ndarray, normal: np.ndarray) -> np.ndarray:
     return np.asarray((positions[-1] - positions[0]) / len(gaps))
 
 
-def _stored_values(dataset: Dataset) -> np.ndarray:
+def _stored_values(dataset: Dataset, syntax: str) -> np.ndarray:
     """Decoded pixels (frames, H, W), brighter where they are larger."""
-    syntax = str(getattr(dataset.file_meta, "TransferSyntaxUID", ""))
-    _require_picture(dataset, syntax)
     if syntax in UNCOMPRESSED:
         _require_all_bytes(dataset)
     for_3, for_2 = DECODERS[syntax]
@@ -215,6 +217,12 @@ def _stored_values(dataset: Dataset) -> np.ndarray:
     if dataset.PhotometricInterpretation == "MONOCHROME1":
         stored = (-1.0 if dataset.PixelRepresentation else 2.0**dataset.BitsStored - 1.0) - stored
     return stored
+
+
+def _blank(dataset: Dataset) -> np.ndarray:
+    """Frames (frames, H, W) as the header tells them, without a pixel decoded."""
+    shape = (dataset.get("NumberOfFrames") or 1, dataset.Rows, dataset.Columns)
+    return np.broadcast_to(np.float32(0.0), shape)
 
 
 def _require_picture(dataset: Dataset, syntax: str) -> None:

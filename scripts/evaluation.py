@@ -36,15 +36,15 @@ def scoring_list(
         allow_training_cases: score what the weights have seen as well; the report says so.
 
     Raises:
-        ValueError: when there is nothing to score, or when the weights have seen any of the cases, by id, by content or
-            by the picture's perceptual hash.
+        ValueError: when there is nothing to score, or when the weights have seen any of the cases: by id, by content,
+            by the patient's name or by the picture's perceptual hash.
     """
     if not cases:
         raise ValueError("no cases to score")
     known = _known(cases, weights, {"train"} if subset == "val" else {"train", "val"})
     if known and not allow_training_cases:
         found = f"trained on {len(known)} of the {len(cases)} cases to score, such as {known[0]}"
-        raise ValueError(f"{weights}: {found} (known by name, content or look)")
+        raise ValueError(f"{weights}: {found} (known by name, content, patient or look)")
     return [{"image": case["image"], "case": case["id"]} for case in cases]
 
 
@@ -52,11 +52,14 @@ def _known(cases: Sequence[Case], weights: str | Path | None, subsets: Container
     """Cases that weights have seen in any of the subsets."""
     seen = {id: entry for id, entry in trained_on(weights).items() if entry["subset"] in subsets}
     contents = {entry["sha256"] for entry in seen.values()}
-    pictures = {entry["phash"] for entry in seen.values() if entry.get("phash")}
+    pictures, groups = ({entry[key] for entry in seen.values() if entry.get(key)} for key in ("phash", "group"))
     return [
         case["id"]
         for case in cases
-        if case["id"] in seen or case["sha256"]["image"] in contents or case.get("phash") in pictures
+        if case["id"] in seen
+        or case["sha256"]["image"] in contents
+        or case.get("phash") in pictures
+        or case.get("group") in groups  # a patient, or a cluster of pictures
     ]
 
 
@@ -136,13 +139,13 @@ class ScoreCases:
     def _note_slices(
         self, case: Case, predicted: np.ndarray, reference: np.ndarray, logits: np.ndarray, affine: np.ndarray
     ) -> None:
-        """Note each slice with brain: its area of tumour, its class, and how much was drawn on it."""
+        """Note each slice with an answer or a tumour: its area, its class, and how much was drawn on it."""
         step = np.linalg.norm(affine[:3, :3], axis=0)
         pixel_mm2 = float(np.prod(np.delete(step, slice_axis(affine)[0])))
         areas, drawn = (as_displayed(v, affine).sum(axis=(0, 1)) * pixel_mm2 for v in (reference, predicted))
         areas = areas.round(3)  # a rotated grid's 50 pixels are 49.9999 mm2
         tumor = np.flatnonzero(areas > 0)
-        for index in np.flatnonzero(np.isfinite(logits)):
+        for index in np.flatnonzero(np.isfinite(logits) | (areas > 0)):
             cls = None if 0 < areas[index] < self.min_tumor_pixels else float(areas[index] > 0)
             away = int(np.abs(tumor - index).min()) if len(tumor) else None
             measured = {"tumor_mm2": float(areas[index]), "drawn_mm2": float(drawn[index]), "slices_from_tumor": away}

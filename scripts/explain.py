@@ -22,7 +22,7 @@ from .networks import MultiTaskUNet, evaluating
 from .sampling import SliceDataset
 from .transforms import tissue_of
 
-__all__ = ["ExplainCases", "cam_scores", "randomised", "randomised_head", "sanity"]
+__all__ = ["ExplainCases", "cam_scores", "randomised", "sanity"]
 
 TWINS, SAMPLE = 5, 32  # one random network's maps are an accident, so several are asked, about this many slices
 OF_MASK = ("pointing", "energy_inside", "chance", "centre_pointing", "centre_energy")
@@ -61,11 +61,6 @@ def randomised(network: MultiTaskUNet, seed: int, part: str = "") -> MultiTaskUN
             elif next(module.parameters(recurse=False), None) is not None:
                 raise ValueError(f"'{name}' ({type(module).__name__}) does not know how to draw its parameters anew")
     return twin.to(device)
-
-
-def randomised_head(network: MultiTaskUNet, seed: int) -> MultiTaskUNet:
-    """Copy a network whose classification head alone is drawn anew: what it sees is as trained, what it says is not."""
-    return randomised(network, seed, "head")
 
 
 def sanity(network: MultiTaskUNet, images: Tensor, seed: int, part: str = "", twins: int = TWINS) -> float:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
 import math
 import os
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
-__all__ = ["content_sha256", "located", "plain", "sha256_of", "write_atomic", "write_json"]
+__all__ = ["content_sha256", "inflated_sha256", "located", "plain", "sha256_of", "write_atomic", "write_json"]
 
 
 def located(path: str | Path) -> Path:
@@ -66,6 +68,21 @@ def sha256_of(path: str | Path) -> str:
     """SHA-256 of a file's bytes, hexadecimal."""
     with Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def inflated_sha256(path: str | Path) -> str:
+    """SHA-256 of what a file holds: of a gzip file what it inflates to, so that packing it anew changes nothing.
+
+    A damaged gzip file counts by its bytes: whoever decodes it will say what is wrong.
+    """
+    with Path(path).open("rb") as file:
+        if file.read(2) != b"\x1f\x8b":
+            return sha256_of(path)
+    try:
+        with gzip.open(path) as content:
+            return hashlib.file_digest(content, "sha256").hexdigest()
+    except (OSError, EOFError, zlib.error):
+        return sha256_of(path)
 
 
 def content_sha256(path: str | Path) -> str:

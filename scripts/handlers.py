@@ -38,6 +38,8 @@ class ResumableRun:
         evaluator: whose best score is part of the state.
         seed: of dropout; the loader has its own.
         identity: hash of what makes this run this run; a checkpoint of another one is refused.
+        config: of the run, every override applied; once nothing is refused it is written to `config.json` beside the
+            folder.
         keep: number of checkpoints to keep.
         resume: False never loads one: in federated learning each round begins with the server's weights.
 
@@ -53,12 +55,14 @@ class ResumableRun:
         evaluator: Engine,
         seed: int,
         identity: str,
+        config: Mapping[str, Any],
         keep: int = 2,
         resume: bool = True,
     ) -> None:
         self.may_resume = resume
         self.checkpoints, self.objects = CheckpointFolder(folder, keep), dict(objects)
         self.loader, self.evaluator, self.seed, self.identity = loader, evaluator, seed, identity
+        self.config = {key: value for key, value in config.items() if key != "_meta_"}
 
     def attach(self, engine: Engine) -> None:
         engine.add_event_handler(Events.STARTED, self.resume)
@@ -66,20 +70,23 @@ class ResumableRun:
         engine.add_event_handler(Events.EPOCH_COMPLETED, self.save)
 
     def resume(self, engine: Engine) -> None:
-        content = self.checkpoints.latest() if self.may_resume else None
+        content, folder = self.checkpoints.latest() if self.may_resume else None, self.checkpoints.folder
+        if content is not None and content["identity"] != self.identity:
+            differing = "settings, slices, split or initial weights differ"
+            raise ValueError(f"{folder}: holds another run ({differing}), remove it first")
+        self._write_config()
         if content is None:
             return
-        if content["identity"] != self.identity:
-            folder = self.checkpoints.folder
-            raise ValueError(
-                f"{folder}: holds another run (settings, split or initial weights differ), remove it first"
-            )
         for name, target in self.objects.items():
             target.load_state_dict(content[name])
         engine.state.epoch, engine.state.iteration = content["epoch"], content["iteration"]
         self.evaluator.state.best_metric = content["best_metric"]
         self.evaluator.state.best_metric_epoch = content["best_metric_epoch"]
         logger.info("continuing after epoch %d of %d", content["epoch"], engine.state.max_epochs)
+
+    @one_rank_only()
+    def _write_config(self) -> None:
+        write_json(self.checkpoints.folder.parent / "config.json", self.config)
 
     def seed_epoch(self, engine: Engine) -> None:
         torch.manual_seed(self.seed * 1_000_003 + engine.state.epoch)
@@ -122,7 +129,7 @@ class BestWeights:
         self.seen = trained_on(initial_weights)
         for subset in ("val", "train"):
             for record in datasets[subset].data:
-                entry = {**{key: record[key] for key in ("sha256", "phash")}, "subset": subset}
+                entry = {**{key: record[key] for key in ("sha256", "phash", "group")}, "subset": subset}
                 if self.seen.get(record["case"], {}).get("subset") != "train":  # once trained on, always trained on
                     self.seen[record["case"]] = entry
 

@@ -29,7 +29,7 @@ __all__ = [
     "strip_skull",
 ]
 
-BORDER_SHARE = 0.125  # of the canvas' sides: a head is fitted to three quarters of them, so this lies outside it
+BORDER_SHARE = 0.125  # of the canvas' sides: most heads are fitted within the rest
 SKULL_SHARE = 0.18  # of the radius: scalp, bone and fluid of an adult are 12 to 16 mm of some 85
 SCALP = 2.0  # standard deviations above the brain's mean, as fat is in most contrasts
 RIM_SHARE = 0.06  # of the radius: scalp alone (5 mm), where there is one, and hardly any brain

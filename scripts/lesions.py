@@ -23,7 +23,7 @@ LIKE_TISSUE = (-1.2, 0.6)  # brightness of healthy tissue: a core like it beside
 
 
 class RandPasteLesiond(RandomizableTransform, MapTransform):
-    """Put a lesion of another patient into a slice: its mask grows, its class becomes "tumour".
+    """Put a lesion of another scan into a slice: its mask grows, its class becomes "tumour".
 
     A picture without a tumour gets one that nothing but the lesion tells, neither its source nor its style. The lesion
     is turned and mirrored at random, lies with its middle anywhere in the tissue, and is cut at the tissue's edge.
@@ -33,7 +33,6 @@ class RandPasteLesiond(RandomizableTransform, MapTransform):
         donors: slices without random transforms; those that show a tumour lend theirs.
         min_tumor_pixels: a class 1 needs this many; fewer make the class unknown.
         prob: of doing so.
-        kinds: which slices get one: "volume", "image".
         mask_key: changed where there is one.
         foreground_key: where there is tissue, (1, H, W) of 0 and 1.
     """
@@ -44,21 +43,19 @@ class RandPasteLesiond(RandomizableTransform, MapTransform):
         donors: SliceDataset,
         min_tumor_pixels: int,
         prob: float = 0.2,
-        kinds: tuple[str, ...] = ("volume", "image"),
         mask_key: str = "mask",
         foreground_key: str = "foreground",
     ) -> None:
         MapTransform.__init__(self, keys)
         RandomizableTransform.__init__(self, prob)
-        self.donors, self.min_tumor_pixels, self.kinds = donors, min_tumor_pixels, tuple(kinds)
+        self.donors, self.min_tumor_pixels = donors, min_tumor_pixels
         self.mask_key, self.foreground_key = mask_key, foreground_key
         self.lenders = [i for i, record in enumerate(donors.data) if record["kind"] == "volume" and record["cls"] == 1]
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         d = dict(data)
         self.randomize(None)
-        kind = "volume" if self.mask_key in d else "image"
-        if not self._do_transform or kind not in self.kinds:
+        if not self._do_transform:
             return d
         others = [i for i in self.lenders if self.donors.data[i]["case"] != d["case"]]
         if not others:

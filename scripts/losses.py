@@ -1,4 +1,4 @@
-"""The loss of both tasks: L = L_seg + lambda * L_cls, each over what is known."""
+"""The loss of both tasks: L = L_seg + lambda * L_cls + mu * L_cells, each over what is known."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class MultiTaskLoss(nn.Module):
             Dice + BCE with the Dice taken over the whole batch, which small and empty masks need.
         classification: loss of class logits and classes, both (B,).
         cls_weight: lambda.
-        cells_weight: of the binary cross-entropy of the head's cells, where there are masks: a cell is tumour where its
-            part of the mask holds any.
+        cells_weight: mu, of the binary cross-entropy of the head's cells wherever a mask is known, be it that there is
+            none to draw: a cell is tumour where its part of the mask holds any. Lambda does not scale it.
     """
 
     def __init__(
@@ -35,7 +35,8 @@ class MultiTaskLoss(nn.Module):
         """Compute the loss of one batch.
 
         Args:
-            prediction: "seg" (B', 1, H, W), "cls" (B, 1) and "cells" (B, 1, h, w) logits, any may be absent.
+            prediction: "seg" (B', 1, H, W), or of several levels (B', levels, 1, H, W), "cls" (B, 1) and "cells"
+                (B, 1, h, w) logits, any may be absent.
             target: "mask" (B', 1, H, W) in {0, 1}; "mask_rows" boolean (B,), which B' rows have one; "cls" (B,) in
                 {0, 1, NaN}; NaN rows are not classified.
 
@@ -68,15 +69,17 @@ class DeepSupervision(nn.Module):
         ValueError: for another number of levels than weights.
     """
 
-    def __init__(self, loss: nn.Module, weights: Sequence[float] = (1.0, 0.5, 0.25)) -> None:
+    def __init__(self, loss: nn.Module, weights: Sequence[float]) -> None:
         super().__init__()
         self.finest = loss
         self.levels = DeepSupervisionLoss(loss, weights=[weight / sum(weights) for weight in weights])
 
     def forward(self, logits: Tensor, mask: Tensor) -> Tensor:
-        """Logits (B, levels, H, W), or (B, 1, H, W) of the finest alone, and masks (B, 1, H, W) -> a scalar."""
-        drawn = list(logits.split(1, dim=1))
-        if len(drawn) not in (1, len(self.levels.weights)):
-            raise ValueError(f"{len(drawn)} levels were drawn, weights are given for {len(self.levels.weights)}")
-        loss: Tensor = self.levels(drawn, mask) if len(drawn) > 1 else self.finest(logits, mask)
+        """Logits (B, levels, 1, H, W), or (B, 1, H, W) of the finest alone, and masks (B, 1, H, W) -> a scalar."""
+        if logits.ndim == mask.ndim:
+            finest: Tensor = self.finest(logits, mask)
+            return finest
+        if logits.shape[1] != len(self.levels.weights):
+            raise ValueError(f"{logits.shape[1]} levels were drawn, weights are given for {len(self.levels.weights)}")
+        loss: Tensor = self.levels(list(logits.unbind(dim=1)), mask)
         return loss

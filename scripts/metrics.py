@@ -51,13 +51,9 @@ class SourceAUC(Metric):
     """Mean over sources of the ROC-AUC within each; sources with one class only leave the mean.
 
     Takes MONAI's engine output: "pred" with "cls" logits and "label" with "cls" and "source".
-
-    Args:
-        source: only this one; None for all.
     """
 
-    def __init__(self, source: str | None = None) -> None:
-        self.source = source
+    def __init__(self) -> None:
         super().__init__(_prediction_and_target)
 
     def reset(self) -> None:
@@ -71,6 +67,6 @@ class SourceAUC(Metric):
                 self.answers.setdefault(source, []).append((cls, logit))
 
     def compute(self) -> float:
-        chosen = [pairs for source, pairs in self.answers.items() if self.source in (None, source)]
-        aucs = [roc_auc_score(*zip(*pairs, strict=True)) for pairs in chosen if len({cls for cls, _ in pairs}) == 2]
+        both = [pairs for pairs in self.answers.values() if len({cls for cls, _ in pairs}) == 2]
+        aucs = [roc_auc_score(*zip(*pairs, strict=True)) for pairs in both]
         return float(np.mean(aucs)) if aucs else 0.5

@@ -3,13 +3,13 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, Optional
 
 import torch
-from monai.networks.nets.basic_unet import Down, TwoConv, UpCat
 from torch import Tensor, nn
 
-from .transforms import BACKGROUND, TISSUE
+from .transforms import TISSUE
+from .unet import UNetDecoder, UNetEncoder
 
 __all__ = [
     "NETWORKS",
@@ -17,8 +17,6 @@ __all__ = [
     "ClassificationHead",
     "MultiTaskUNet",
     "PackedMultiTaskUNet",
-    "UNetDecoder",
-    "UNetEncoder",
     "evaluating",
     "freeze",
     "multi_task_unet",
@@ -39,55 +37,6 @@ POOLING = {
     "average_and_peak": "the features' mean and maximum, which a small lesion moves, then the perceptron",
     "cells": "the perceptron at each cell of the bottleneck, then a smooth maximum of the cells' logits",
 }
-
-
-class UNetEncoder(nn.Module):
-    """Contracting path: one block of two convolutions a level, halving the plane between levels.
-
-    Args:
-        in_channels: modalities.
-        channels: features of each level, finest first; their number is the depth.
-        stem: pixels along each side that the first level sees as one (1, or 2 for space-to-depth).
-        norm: MONAI's name of the normalisation.
-        act: MONAI's name of the activation.
-    """
-
-    def __init__(self, in_channels: int, channels: Sequence[int], stem: int, norm: Any, act: Any) -> None:
-        super().__init__()
-        self.background = BACKGROUND
-        self.stem = nn.PixelUnshuffle(stem)
-        first = TwoConv(2, in_channels * stem**2, channels[0], act, norm, bias=True)
-        rest = [Down(2, above, below, act, norm, bias=True) for above, below in pairwise(channels)]
-        self.levels = nn.ModuleList([first, *rest])
-
-    def forward(self, image: Tensor) -> List[Tensor]:
-        """(B, C, H, W) -> [x1, x2, x3, x4, bottleneck], level i of shape (B, channels[i], H/stem/2^i, W/stem/2^i)."""
-        x = self.stem(image - self.background)  # so that a convolution's zero padding is background
-        features: List[Tensor] = []
-        for level in self.levels:
-            x = level(x)
-            features.append(x)
-        return features
-
-
-class UNetDecoder(nn.Module):
-    """Expanding path with skip connections; ends in mask logits at the image's own resolution."""
-
-    def __init__(self, channels: Sequence[int], stem: int, norm: Any, act: Any, mask_channels: int = 1) -> None:
-        super().__init__()
-        pairs = list(pairwise(channels))[::-1]
-        self.levels = nn.ModuleList(
-            [UpCat(2, below, above, above, act, norm, bias=True, is_pad=False) for above, below in pairs]
-        )
-        self.final = nn.Conv2d(channels[0], mask_channels * stem**2, kernel_size=1)
-        self.to_image = nn.PixelShuffle(stem)
-
-    def forward(self, features: List[Tensor]) -> Tensor:
-        """[x1, ..., bottleneck] -> mask logits (B, mask_channels, H, W)."""
-        x = features[-1]
-        for index, level in enumerate(self.levels):
-            x = level(x, features[len(features) - 2 - index])
-        return self.to_image(self.final(x))
 
 
 class ClassificationHead(nn.Module):
@@ -134,8 +83,8 @@ class ClassificationHead(nn.Module):
         """
         weight = self.share(cells, foreground)  # (B, 1, h, w)
         logarithm = (weight / weight.sum(dim=(2, 3), keepdim=True).clamp_min(1e-6)).clamp_min(1e-6).log()
-        inside = cells.masked_fill(weight == 0, 0.0)  # what lies outside the head says nothing, not even a little
-        return torch.logsumexp((inside + logarithm).flatten(2), dim=2)
+        inside = (cells + logarithm).masked_fill(weight == 0, -1.0e4)  # outside says nothing, not even a little
+        return torch.logsumexp(inside.flatten(2), dim=2).clamp_min(-30.0)  # where nothing is inside, no more than "no"
 
     def classify(self, bottleneck: Tensor, foreground: Tensor) -> Tensor:
         """(B, F, h, w) and foreground (B, 1, H, W) -> class logits (B, classes) of the pooled features."""
@@ -206,8 +155,9 @@ class MultiTaskUNet(nn.Module):
             seg_rows: boolean (B,), rows of the batch to draw (those with a mask); None draws all.
 
         Returns:
-            "seg": mask logits (B or chosen rows, 1, H, W); "cls": class logits (B, classes); from a head that pools
-            cells "cells" as well: their class logits (B, classes, h, w).
+            "seg": mask logits (B or chosen rows, 1, H, W), while the decoder learns (.., levels, 1, H, W), as MONAI's
+            DynUNet does; "cls": class logits (B, classes); from a head that pools cells "cells" as well: their class
+            logits (B, classes, h, w).
         """
         features = self.encoder(self._checked(image))
         answer: Dict[str, Tensor] = {}
@@ -219,7 +169,9 @@ class MultiTaskUNet(nn.Module):
         if do_seg:
             if seg_rows is not None:
                 features = [level[seg_rows] for level in features]
-            answer["seg"] = self.decoder(features)
+            answer["seg"] = (
+                self.decoder.at_several_levels(features) if self.decoder.training else self.decoder(features)
+            )
         return answer
 
     def foreground(self, image: Tensor) -> Tensor:

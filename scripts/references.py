@@ -1,4 +1,4 @@
-"""Networks to compare ours with on the same splits: of other libraries behind its interface, and it with more outputs.
+"""Networks of other libraries behind our network's interface, to compare it with on the same splits.
 
 python -m monai.bundle run training --config_file configs/train.yaml \
       --network_def#_target_ scripts.references.monai_unet
@@ -6,16 +6,16 @@ python -m monai.bundle run training --config_file configs/train.yaml \
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from monai.networks.nets import UNet
 from torch import Tensor, nn
 
-from .networks import NETWORKS, MultiTaskUNet, UNetDecoder, multi_task_unet
+from .networks import NETWORKS
 
-__all__ = ["Reference", "deeply_supervised_unet", "monai_unet", "smp_unet"]
+__all__ = ["Reference", "monai_unet", "smp_unet"]
 
 
 class Reference(nn.Module):
@@ -72,45 +72,3 @@ def smp_unet(in_channels: int = 1, packed: bool = False, name: str = "resnet18")
     head = {"classes": 1, "pooling": "avg", "dropout": 0.2}
     unet = smp.Unet(encoder, encoder_weights=None, in_channels=in_channels, classes=1, aux_params=head)
     return Reference(unet, packed)
-
-
-class DeeplySupervisedDecoder(nn.Module):
-    """The decoder of ours that in training draws the mask at its coarser levels too.
-
-    Args:
-        decoder: of ours.
-        channels: features of each level, finest first.
-        coarser: levels beside the finest one that draw.
-
-    Reference:
-        Lee et al., Deeply-Supervised Nets, AISTATS 2015.
-    """
-
-    def __init__(self, decoder: UNetDecoder, channels: Sequence[int], coarser: int = 2) -> None:
-        super().__init__()
-        self.decoder = decoder
-        self.coarser = nn.ModuleList([nn.Conv2d(width, 1, kernel_size=1) for width in channels[1 : 1 + coarser]])
-
-    def forward(self, features: list[Tensor]) -> Tensor:
-        """[x1, ..., bottleneck] -> mask logits (B, 1, H, W); in training (B, 1 + coarser, H, W), finest first."""
-        drawn = [features[-1]]  # coarsest first
-        for level, skipped in zip(self.decoder.levels, reversed(features[:-1]), strict=True):
-            drawn.append(level(drawn[-1], skipped))
-        mask: Tensor = self.decoder.to_image(self.decoder.final(drawn[-1]))
-        if not self.training:
-            return mask
-        coarse = [draw(x) for draw, x in zip(self.coarser, reversed(drawn[:-1]), strict=False)]
-        return torch.cat([mask, *(nn.functional.interpolate(x, mask.shape[2:], mode="bilinear") for x in coarse)], 1)
-
-
-def deeply_supervised_unet(in_channels: int = 1, packed: bool = False, name: str = "cpu") -> MultiTaskUNet:
-    """Our network with masks at three levels of its decoder, which `losses.DeepSupervision` scores.
-
-    Args:
-        in_channels: modalities.
-        packed: answer with one packed tensor (inference) instead of a dict (training).
-        name: of the network, see `NETWORKS`.
-    """
-    network = multi_task_unet(name, packed, in_channels=in_channels)
-    network.decoder = DeeplySupervisedDecoder(network.decoder, NETWORKS[name]["channels"])  # type: ignore[assignment]
-    return network

@@ -175,6 +175,7 @@ def _source(rows: Sequence[Row], decisions: Sequence[Decision], resamples: int) 
         "ci95": bootstrap(groups, resampled_scores(classes, probabilities, points), resamples),
         "groups": len(set(groups)),
         "left_out": len(rows) - len(known),
+        "unanswered_tumor": sum(row["cls"] == 1.0 and row["logit"] is None for row in rows),
         "curves": curves(classes, probabilities),
         "reliability": reliability(classes, probabilities),
     }

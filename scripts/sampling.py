@@ -138,7 +138,8 @@ def _divide(
         parts[levels[0](records[index])].append(index)
     total = sum(shares.get(part, 1.0) for part in parts)
     for part, chosen in parts.items():
-        _divide(weights, records, chosen, levels[1:], share * shares.get(part, 1.0) / total, shares)
+        mine = shares.get(part, 1.0) / total if total else 1.0 / len(parts)  # none of the kind that is wanted
+        _divide(weights, records, chosen, levels[1:], share * mine, shares)
 
 
 def _teaches(record: Record) -> bool:
@@ -211,7 +212,7 @@ class SourceLoader:
         num_workers: processes that read and augment.
 
     Raises:
-        ValueError: for an unknown order, or a kind of which there is no slice.
+        ValueError: for an unknown order, a kind of which there is no slice, or an epoch of less than a batch.
     """
 
     def __init__(
@@ -238,6 +239,8 @@ class SourceLoader:
             sampler = BalancedSampler(
                 dataset.data, chosen, samples_per_epoch, tumor_fraction, seed, rank=rank, world_size=world
             )
+            if len(sampler) < batch_size:
+                raise ValueError(f"an epoch of {len(sampler)} slices holds no batch of {batch_size}")
             self.loaders.append(
                 DataLoader(
                     dataset,

@@ -30,14 +30,14 @@ from joblib import Parallel, delayed
 from tqdm import tqdm
 
 from .datalists import Case
-from .files import sha256_of, write_json
+from .files import inflated_sha256, sha256_of, write_json
 from .transforms import tissue_of
 
 logger = logging.getLogger(__name__)
 
 __all__ = ["SliceStore", "build_store", "slice_records"]
 
-SERVED_BY = ("readers.py", "head.py", "transforms.py", "slice_store.py")  # code whose change makes a store stale
+SERVED_BY = ("readers.py", "dicom.py", "head.py", "transforms.py", "slice_store.py")  # their change makes a store stale
 
 
 class SliceStore:
@@ -256,7 +256,7 @@ def _own_statistics(plane: torch.Tensor) -> list[list[float]]:
 
 def _content_hash(paths: str | Sequence[str]) -> str:
     files = [paths] if isinstance(paths, str) else paths
-    return hashlib.sha256("".join(sha256_of(Path(p)) for p in files).encode()).hexdigest()
+    return hashlib.sha256("".join(map(inflated_sha256, files)).encode()).hexdigest()
 
 
 def _current(folder: Path, hashes: Mapping[str, str], fingerprint: str) -> dict[str, Any] | None:

@@ -48,8 +48,8 @@ def write_split(
 
     Args:
         store_dir: a slice store.
-        split_file: where the split lives. An existing file is kept when it was made for these very data; otherwise it
-            and in this way; otherwise it is an error, for a split that changes silently lets patients wander from
+        split_file: where the split lives. An existing file is kept when it was made for these very data and in this
+            way; otherwise it is an error, for a split that changes silently lets patients wander from
             training to test, and one that stays silently is not what was asked for.
         folds: number of folds; more than there are patients means leave one patient out; 1 trains nothing, all is test.
         seed: of the shuffle.
@@ -243,8 +243,9 @@ def load_split(
     unknown = sorted(set(sources or ()) - {case["source"] for case in cases})
     if unknown:
         raise ValueError(f"{store_dir}: holds no source {', '.join(unknown)}")
-    if fold is not None and fold not in range(split["folds"]):
-        raise ValueError(f"fold is {fold}, {split_file} has folds 0 to {split['folds'] - 1}")
+    last = max(entry["fold"] for entry in split["cases"].values())  # fewer than asked for, where patients are few
+    if fold is not None and fold not in range(last + 1):
+        raise ValueError(f"fold is {fold}, {split_file} has folds 0 to {last}")
     subsets: dict[str, list[Case]] = {name: [] for name in SUBSETS}
     counts: dict[str, int] = {}  # folds of volumes and of images
     for case in cases:

@@ -46,9 +46,13 @@ class Studies:
         """Records of the studies' slices, in the store at `folder`; the log names those that cannot be read.
 
         Raises:
-            ValueError: when none can be read, with every reason.
+            ValueError: when none can be read, with every reason; when two studies have one name.
         """
         cases = [self._case(pair) for pair in pairs]
+        file_of: dict[str, str] = {}
+        for case in cases:
+            if file_of.setdefault(case["id"], case["image"]) != case["image"]:
+                raise ValueError(f"{file_of[case['id']]} and {case['image']}: two studies of one name")
         made = parts(self.root, "preprocess.yaml", ["transform", "serving"], modalities=self.modalities)
         settings = {"modalities": self.modalities, "image": raw(self.root, "inference.yaml", ["preprocessing"])}
         settings["label"] = raw(self.root, "preprocess.yaml", ["transform"])

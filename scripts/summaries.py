@@ -110,7 +110,7 @@ def summarize(
         }
         if name == reference:
             every = pooled[name][0]["answers"]
-            fitted = fit_decision(every, decision, target_sensitivity, OUT_OF_FOLD, sources=learned_from)
+            fitted = fit_decision(every, decision, target_sensitivity, OUT_OF_FOLD, resamples, learned_from)
             fitted = with_evidence_of_others(fitted, every, judges[0], learned_from)
             write_json(Path(output_dir) / "report.json", {**reports[0], "decision_out_of_fold": asdict(fitted)})
     write_json(Path(output_dir) / "summary.json", summary)
@@ -152,7 +152,7 @@ def _compare(
 ) -> dict[str, Any]:
     """Paired over patients and clusters, on the seeds that both have; scores are averaged over seeds first."""
     seeds = min(len(reference), len(other))
-    sides = (reference, other) if other[0]["segmentation"] else ((), ())
+    sides = (reference, other) if reference[0]["segmentation"] and other[0]["segmentation"] else ((), ())
 
     def dice(among: Sequence[str]) -> dict[str, Any]:
         volumes = [[drawn_by_hand(content["segmentation"], among) for content in side[:seeds]] for side in sides]

@@ -111,8 +111,8 @@ class PredictionWriter:
             model: what an answer would say of what gave it, see `SummarizeAnswerd`.
         """
         target = self.output_dir / f"{name}.json"
-        beside = [target.with_name(f"{Path(name).name}_{of}") for of in ("mask.png", "mask.nii.gz", "seg.dcm")]
-        there = {path.name.partition(".")[0].rpartition("_")[2]: str(path) for path in beside if path.is_file()}
+        beside = [(of, target.with_name(f"{Path(name).name}_{of}")) for of in ("mask.png", "mask.nii.gz", "seg.dcm")]
+        there = {of.partition(".")[0]: str(path) for of, path in beside if path.is_file()}
         wanted = {"mask", "seg"} if self.dicom_seg and is_series(Path(source)) else {"mask"}
         if self.overwrite or not target.is_file() or not wanted <= there.keys():
             return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -162,8 +163,8 @@ def test_notes_beside_the_weights_carry_on_what_the_stages_before_saw(pipeline_r
     ]
     split = json.loads((pipeline_run / "data" / "splits.json").read_text())["cases"]
     seen = {case: entry for case, entry in split.items() if entry["fold"] != 0}
-    assert {case: (note["sha256"], note["phash"]) for case, note in notes[1].items()} == {
-        case: (entry["sha256"], entry.get("phash")) for case, entry in seen.items()
+    assert {case: (note["sha256"], note["phash"], note["group"]) for case, note in notes[1].items()} == {
+        case: (entry["sha256"], entry.get("phash"), entry["group"]) for case, entry in seen.items()
     }
     assert {note["subset"] for case, note in notes[1].items() if seen[case]["fold"] == 1} == {"val"}
     assert {note["subset"] for case, note in notes[1].items() if seen[case]["fold"] != 1} == {"train"}
@@ -172,8 +173,20 @@ def test_notes_beside_the_weights_carry_on_what_the_stages_before_saw(pipeline_r
 
 def test_checkpoints_of_another_run_are_refused(uninterrupted: Path, store: Path) -> None:
     """Another fold, seed or rate must not continue from weights that saw other cases."""
+    before = (uninterrupted / "config.json").read_text()
     with pytest.raises(ValueError, match="checkpoints: holds another run"):
         training(store, uninterrupted, fold=1).run()
+    assert (uninterrupted / "config.json").read_text() == before, "what the weights there were trained with"
+
+
+def test_checkpoints_of_slices_that_were_made_otherwise_are_refused(
+    uninterrupted: Path, store: Path, tmp_path: Path
+) -> None:
+    moved = shutil.copytree(store, tmp_path / "store")
+    index = json.loads((moved / "store.json").read_text())
+    (moved / "store.json").write_text(json.dumps({**index, "fingerprint": "another"}))
+    with pytest.raises(ValueError, match="checkpoints: holds another run"):
+        training(moved, uninterrupted).run()
 
 
 def test_the_split_knows_its_folds_and_modalities(store: Path, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ class Limits:
         files: of a DICOM series.
         side_pixels: along any axis.
         voxels: of all its files together, 64 Mi.
+        slices: of a volume; each becomes a plane of 256 x 256 pixels, however small it comes.
         inflated_bytes: of a compressed file.
         inflate_ratio: inflated to compressed bytes, once more than `inflate_free_bytes` have been inflated: emptiness
             compresses well, and in small files it harms nobody.
@@ -30,6 +31,7 @@ class Limits:
     files: int = 1024
     side_pixels: int = 4096
     voxels: int = 64 * MIB
+    slices: int = 512
     inflated_bytes: int = 256 * MIB
     inflate_ratio: float = 200.0
     inflate_free_bytes: int = 32 * MIB
@@ -43,6 +45,7 @@ LOCAL = Limits(
     files=16384,
     side_pixels=16384,
     voxels=1024 * MIB,
+    slices=8192,
     inflated_bytes=8192 * MIB,
     seconds=300.0,
     memory_bytes=32768 * MIB,

@@ -108,9 +108,21 @@ def decode(paths: Sequence[Path], reader: ImageReader, limits: Limits) -> tuple[
             raise
     require_voxels(voxels, limits)
     array, meta = reader.get_data(reader.read([str(path) for path in paths]))
+    require_slices(array.shape[1:], meta["affine"], limits)
     if array.size and np.abs(array).max() > LARGEST_VALUE:
         raise IntakeError("nonfinite", f"contains values beyond {LARGEST_VALUE:g}")
     return np.ascontiguousarray(array, dtype="<f4"), meta
+
+
+def require_slices(shape: Sequence[int], affine: np.ndarray, limits: Limits) -> None:
+    """Hold the length of the axis that runs along the body against the limit."""
+    from nibabel.orientations import io_orientation
+
+    upwards = np.flatnonzero(io_orientation(np.asarray(affine, dtype=np.float64))[:, 0] == 2)
+    if len(upwards) != 1:
+        raise IntakeError("header", "none of its axes runs along the body")
+    if (slices := shape[int(upwards[0])]) > limits.slices:
+        raise IntakeError("too_large", f"{slices} slices, {limits.slices} are allowed")
 
 
 def explain(error: Exception, paths: Sequence[Path]) -> tuple[str, str, int]:

@@ -37,9 +37,9 @@ class Status(BaseModel):
 
 
 class Model(BaseModel):
-    """Which weights answered."""
+    """What answered."""
 
-    version: str = Field(examples=["0.4.0"])
+    version: str = Field(description="of the bundle", examples=["0.5.0"])
     sha256: str | None = Field(description="of the weights")
     report: str = Field(examples=["matches these weights"])
 

@@ -56,7 +56,8 @@ def serve(settings: Settings) -> None:
     listener = listening(settings)
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("bundle").setLevel(logging.INFO)  # others may tell what is in a file
-    print(f"http://{settings.host}:{settings.port}  (POST /predict_multitask, GET /docs)", flush=True)
+    described = "" if settings.token else ", GET /docs"
+    print(f"http://{settings.host}:{settings.port}  (POST /predict_multitask{described})", flush=True)
     app = create_app(settings)
     config = uvicorn.Config(
         app,

@@ -29,7 +29,6 @@ class Settings:
         keep_s: how long the answer of such a job is kept.
         batch: scans in one batch.
         samples: networks that are asked where uncertainty is wanted.
-        names: further host names by which the service is called.
     """
 
     model: Path | None = None
@@ -46,9 +45,8 @@ class Settings:
     keep_s: float = 600.0
     batch: int = 16
     samples: int = 8
-    names: tuple[str, ...] = ()
 
     @property
     def known_hosts(self) -> frozenset[str]:
-        """Names by which it may be called, in lower case, without port."""
-        return frozenset({"localhost", "127.0.0.1", "[::1]", self.host.lower(), *(name.lower() for name in self.names)})
+        """Names by which it may be called where there is no token, in lower case, without port."""
+        return frozenset({"localhost", "127.0.0.1", "[::1]", self.host.lower()})

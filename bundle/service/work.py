@@ -7,6 +7,7 @@ import secrets
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 from ..errors import UserError
 from ..intake import IntakeError
@@ -43,12 +44,12 @@ class Job:
     Args:
         id: nobody can guess it.
         future: ends with the answer, or the problem.
-        began: by the monotonic clock.
+        ended: when it did, by the monotonic clock.
     """
 
     id: str
     future: asyncio.Future[Answer]
-    began: float
+    ended: float | None = None
 
 
 class Work:
@@ -63,6 +64,7 @@ class Work:
         self.settings, self.metrics = settings, metrics
         self.decoders = ThreadPoolExecutor(settings.decoders, thread_name_prefix="decode")
         self.network = ThreadPoolExecutor(1, thread_name_prefix="network")
+        self.room = asyncio.Semaphore(settings.decoders + 1)  # what is decoded is large and waits for the network
         self.jobs: dict[str, Job] = {}
         self.waiting = 0
 
@@ -99,10 +101,12 @@ class Work:
         self.waiting += 1
         self.metrics.waiting.set(self.waiting)
         future = asyncio.ensure_future(self.work_off(predictor, wish))
-        future.add_done_callback(self._ended)
-        return Job(secrets.token_urlsafe(16), future, time.monotonic())
+        job = Job(secrets.token_urlsafe(16), future)
+        future.add_done_callback(partial(self._ended, job))
+        return job
 
-    def _ended(self, future: asyncio.Future[Answer]) -> None:
+    def _ended(self, job: Job, future: asyncio.Future[Answer]) -> None:
+        job.ended = time.monotonic()
         self.waiting -= 1
         self.metrics.waiting.set(self.waiting)
         if not future.cancelled():
@@ -112,11 +116,12 @@ class Work:
         """Decode in one thread, infer in another."""
         loop = asyncio.get_running_loop()
         try:
-            image = await loop.run_in_executor(self.decoders, predictor.read, wish.content)
-            samples = self.settings.samples if wish.include_uncertainty else 0
-            source = wish.content if wish.dicom else None
-            asked = (predictor, image, wish.include_cam, samples, source)
-            answer = await loop.run_in_executor(self.network, answer_of, *asked)
+            async with self.room:
+                image = await loop.run_in_executor(self.decoders, predictor.read, wish.content)
+                samples = self.settings.samples if wish.include_uncertainty else 0
+                source = wish.content if wish.dicom else None
+                asked = (predictor, image, wish.include_cam, samples, source)
+                answer = await loop.run_in_executor(self.network, answer_of, *asked)
         except IntakeError as error:
             self.metrics.refused.labels(error.code).inc()
             raise Problem.of(error) from None
@@ -140,4 +145,4 @@ class Work:
     def forget_old(self) -> None:
         """Drop the jobs whose answer was kept long enough."""
         oldest = time.monotonic() - self.settings.keep_s
-        self.jobs = {id: job for id, job in self.jobs.items() if job.began > oldest or not job.future.done()}
+        self.jobs = {id: job for id, job in self.jobs.items() if job.ended is None or job.ended > oldest}

@@ -19,7 +19,7 @@ def upright(plane: np.ndarray, affine: Any, axis: int | None) -> np.ndarray:
     Args:
         plane: (A, B).
         affine: of the file, index to RAS+ millimetres.
-        axis: of the file that was sliced; None for a picture, which is upright.
+        axis: of the file that was sliced; None for a picture without a place in space, which is upright.
     """
     if axis is None:
         return plane

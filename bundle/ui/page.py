@@ -24,7 +24,7 @@ from bundle.ui.words import STATES, evidence, kind_of, reasons_for_doubt, size_o
 from bundle.views import most_suspicious, slice_of
 
 SHOWN = {"no_tumor": st.info, "uncertain": st.warning, "tumor": st.error, "no_answer": st.warning}
-KEPT = 4  # answers that are remembered
+KEPT, KEPT_S = 4, 600  # answers that are remembered, and no longer than so many seconds
 
 
 @st.cache_resource(show_spinner="Loading the weights ...")
@@ -52,7 +52,7 @@ def examples() -> dict[str, bytes]:
         return {name: path.read_bytes() for name, path in picked.items()}
 
 
-@st.cache_data(show_spinner="Looking at the scan ...", max_entries=KEPT)
+@st.cache_data(show_spinner="Looking at the scan ...", max_entries=KEPT, ttl=KEPT_S)
 def predicted(content: bytes, samples: int) -> dict[str, Any]:
     """Answer and everything that is drawn, of one scan."""
     asked = predictor()
@@ -79,7 +79,10 @@ def main() -> None:
         return
     content, samples = asked_for()
     if content is None:
-        st.write("Upload a scan of a head on the left, or choose an example. Nothing is kept or sent elsewhere.")
+        st.write(
+            "Upload a scan of a head on the left, or choose an example. Nothing is written down or sent elsewhere. In "
+            f"this server's memory the scan stays until the page is closed, and of all answers the last {KEPT}."
+        )
         about_the_model()
         return
     try:
@@ -156,11 +159,8 @@ def look(found: Mapping[str, Any]) -> tuple[Any, list[str]]:
     frame, controls = st.container(), st.columns(2)
     mask_opacity = controls[0].slider("Outline: opacity of its area", 0.0, 1.0, 0.2, 0.05) if draw else 0.0
     cam_opacity = controls[1].slider("Map: opacity", 0.0, 1.0, 0.4, 0.05) if draw else 0.0
-    axis = int(result["slice_axis"]) if is_volume else None
-    turned = {
-        name: upright(slice_of(plane, result, index if is_volume else None), found["affine"], axis)
-        for name, plane in planes.items()
-    }
+    axis = None if "mask.png" in found["files"] else int(result.get("slice_axis", 2))
+    turned = {name: upright(slice_of(plane, result, index), found["affine"], axis) for name, plane in planes.items()}
     picture = overlay(turned["scan"], turned["pred"], turned["map"], mask_opacity, cam_opacity)
     where = f"slice {index}, " if is_volume else ""
     drawn = "orange: outlined as tumor; teal: where the probability comes from" if draw else "nothing is drawn"
@@ -253,10 +253,10 @@ def about_the_model() -> None:
     st.divider()
     st.subheader("These weights")
     model = described["model"]
-    st.caption(f"version {model['version']}, SHA-256 {model['sha256']}; {model['report']}")
+    st.caption(f"bundle {model['version']}, weights with SHA-256 {model['sha256']}; {model['report']}")
     scores = described["scores"]
     if not scores:
-        st.write("No report belongs to these weights, so there is nothing to say of how good they are.")
+        st.write("No scores of these weights are known, so there is nothing to say of how good they are.")
         return
     cards = st.columns(4)
     segmentation = scores["segmentation"]

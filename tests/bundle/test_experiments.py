@@ -77,9 +77,13 @@ def test_the_shipped_ablations_compare_what_they_say() -> None:
         return sum(s["max_epochs"] * s["samples_per_epoch"] for s in settings)
 
     assert steps_of("longer_stage_1") == steps_of("recipe"), "as many steps as all three"
+    for step in ("segmentation", "head", "joint"):
+        finest, ours = (shipped.steps[name]["settings"] for name in (f"finest_{step}", step))
+        assert finest == {**ours, "loss#segmentation#weights": [1.0, 0.0, 0.0]}
+    assert steps_of("finest_level") == steps_of("recipe")
     assert steps_of("from_scratch") == steps_of("images_only") == steps_of("recipe")
     most = {name: variant.seeds for name, variant in shipped.variants.items() if variant.seeds > 1}
-    assert most == {"recipe": 2, "stage_1": 2, "longer_stage_1": 2, "deep_supervision": 2}
+    assert most == {"recipe": 2, "stage_1": 2, "longer_stage_1": 2, "finest_level": 2}
 
 
 def test_cross_validation_runs_the_recipe_of_its_preset() -> None:

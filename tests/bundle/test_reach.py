@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from bundle.reach import TARGETS, reached
-from bundle.results import fold_of, load
+from bundle.results import fold_of, load, write_what_folds_say_together
 
 COMMITTED = Path(__file__).resolve().parent.parent.parent / "docs" / "results"
 
@@ -53,6 +54,14 @@ def test_a_gain_is_the_loss_of_the_variant_turned_round(facts: dict[str, Any]) -
     variant["kaggle"] |= {"difference": -0.2, "ci95": [-0.3, 0.1]}
     found = row(facts, "joint_gain")
     assert (found["value"], found["ci95"], found["shown"]) == (pytest.approx(0.2), [-0.1, 0.3], False)
+
+
+@pytest.mark.parametrize("experiment", ["ablations", "crossvalidation", "networks"])
+def test_what_folds_say_together_is_what_they_say(experiment: str, tmp_path: Path) -> None:
+    folder = shutil.copytree(COMMITTED / experiment, tmp_path / experiment)
+    write_what_folds_say_together(folder)
+    for name in ("maps.json", "volumes.json"):
+        assert json.loads((folder / name).read_text()) == json.loads((COMMITTED / experiment / name).read_text())
 
 
 def test_the_eleventh_fold_comes_after_the_tenth() -> None:

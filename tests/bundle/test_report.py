@@ -13,13 +13,14 @@ import pytest
 from PIL import Image
 
 from bundle.errors import UserError
+from bundle.estimates import mean
 from bundle.report import (
     PAGE,
     interval,
     number,
     write_report,
 )
-from bundle.results import GALLERY, SEGMENTATION, collect, collect_gallery, finished, mean
+from bundle.results import GALLERY, SEGMENTATION, collect, collect_gallery, finished, most_wrong
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 COMMITTED = ROOT / "docs" / "results"
@@ -129,6 +130,12 @@ def test_the_notice_and_the_worst_come_first(page: str, results: Path) -> None:
     report = json.loads((main_of(results) / "report.json").read_text())
     worst, best = (report["segmentation"]["patients"][i]["id"] for i in (0, -1))
     assert page.index(f"| {worst} |") < page.index(f"| {best} |")
+
+
+def test_the_worst_answers_are_of_different_cases() -> None:
+    told = [("a", 0, 0.9, 0), ("a", 1, 0.95, 0), ("b", 0, 0.1, 1), ("c", None, 0.5, 1), ("a", 2, 0.01, 1)]
+    rows = [{"case": case, "slice": index, "probability": p, "cls": cls} for case, index, p, cls in told]
+    assert [(row["case"], row["slice"]) for row in most_wrong(rows)] == [("a", 2), ("b", 0), ("c", None)]
 
 
 def test_the_html_twin_holds_its_pictures(page: str, results: Path) -> None:

@@ -113,12 +113,12 @@ def test_the_command_fails_when_a_gate_does(copy: Path, capsys: pytest.CaptureFi
     assert "FAIL      structure: missing: LICENSE" in capsys.readouterr().out
 
 
-@pytest.mark.session
 def test_a_folder_that_is_not_there_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["verify", str(tmp_path / "nothing")]) == 2
     said = capsys.readouterr()
     assert said.err == f"error: {tmp_path / 'nothing'}: no such folder\n" and not said.out
 
 
+@pytest.mark.session
 def test_it_trains_on_random_files(packed: Path) -> None:
     GATES["training on random files"](packed, None)

@@ -19,6 +19,7 @@ def cases() -> Iterator[Case]:
     yield from truncated()
     yield from headers()
     yield from declared()
+    yield from deep()
     yield from bombs()
     yield from values()
     yield from ranks()
@@ -79,6 +80,17 @@ def declared() -> Iterator[Case]:
         name = "x".join(map(str, sides))
         yield Case(f"nii {name}", "declared size", constant(data), ("declared_size",))
         yield Case(f"nii.gz {name}", "declared size", constant(zipped(data)), ("declared_size", "too_large"))
+
+
+def deep() -> Iterator[Case]:
+    """Few bytes of many thin slices, each of which would become a whole plane, whichever axis they lie along."""
+    for axis in range(3):
+        sides = [2000 if number == axis else 8 for number in range(3)]
+        order = [0, 1, 2, 3]
+        order[axis], order[2] = 2, axis
+        affine = np.eye(4)[order]
+        image = nib.Nifti1Image(np.ones(sides, np.uint8), affine)
+        yield Case(f"2000 slices along axis {axis}", "many slices", constant(image.to_bytes()), ("too_large",))
 
 
 def bombs() -> Iterator[Case]:

@@ -43,6 +43,8 @@ def test_it_holds_every_package_and_no_top_level_scripts(installed: Path) -> Non
     for folder in ("configs", "scripts", "models"):
         here = {path.name for path in (ROOT / folder).iterdir() if path.suffix in (".py", ".yaml", ".pt")}
         assert here <= {path.name for path in (installed / "bundle" / "packed" / folder).iterdir()}
+    beside = {path.name for path in (ROOT / "bundle").iterdir() if path.is_file()}
+    assert beside <= {path.name for path in (installed / "bundle").iterdir()}
     listed = configparser.ConfigParser()
     listed.read(ROOT / "setup.cfg")
     packages = set(listed["options"]["packages"].split())

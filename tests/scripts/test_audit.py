@@ -163,7 +163,7 @@ def test_report_has_nine_parts_with_questions_and_rules_and_is_plain_json(plante
     assert json.loads(json.dumps(report, allow_nan=False)) == report
 
 
-def test_network_is_audited_as_it_is_served(planted: Twins, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_audited_network_stays_as_it_was(planted: Twins, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     dataset, cases = planted.data[False]
     few = [record for record in dataset.data if record["kind"] == "image"][:6]
     few += [record for record in dataset.data if record["kind"] == "volume"][:6]
@@ -486,8 +486,31 @@ def test_baselines_need_files_to_learn_from_and_files_to_test(tmp_path: Path, go
     answers = Answers(positive=positive, path=paths["tested"], seed=0, resamples=10, **columns)
     training = Pictures(positive, source, paths["training"], rng.random((12, 32)))
     values, verdict, n = metadata(answers, training)
-    assert verdict == "not applicable" and n == (12 if gone == "training" else 0)
+    assert (verdict == "not applicable") is (gone != "training") and n == (12 if gone == "training" else 0)
+    assert "margin" not in values["sources"]["kaggle"], "there is nothing to compare the model with"
     assert values["sources"]["kaggle"]["unreadable"] == 12 - n
+
+
+def test_a_source_whose_own_files_tell_is_named_whatever_those_of_another_told(tmp_path: Path) -> None:
+    """The baselines learned from files that tell nothing; among the tested ones size alone tells all."""
+    rng, positive = np.random.default_rng(0), np.arange(40) % 2 == 0
+    paths = {}
+    for role in ("tested", "training"):
+        paths[role] = np.array([str(tmp_path / f"{role}_{number}.png") for number in range(40)])
+        for path, tumor in zip(paths[role], positive, strict=True):
+            side = 24 if role == "tested" and tumor else 12
+            Image.fromarray(rng.integers(0, 256, (side, side), np.uint8)).save(path)
+    columns = {"source": np.full(40, "web"), "group": np.array([f"g{number}" for number in range(40)])}
+    columns |= {"image": np.ones(40, bool), "area": np.ones(40), "probability": {"served": rng.random(40)}}
+    columns |= {"grey": rng.random((40, 32)), "features": None}
+    answers = Answers(positive=positive, path=paths["tested"], seed=0, resamples=50, **columns)
+    training = Pictures(rng.permutation(positive), np.full(40, "kaggle"), paths["training"], rng.random((40, 32)))
+    values, verdict, _ = metadata(answers, training)
+    found = values["sources"]["web"]
+    assert verdict == "shortcut" and found["files"]["value"] > 0.95
+    assert found["margin"]["value"] == pytest.approx(
+        found["model"]["value"] - max(found["metadata"]["value"], found["histogram"]["value"])
+    )
 
 
 def test_grey_levels_are_shares_of_the_tissue() -> None:

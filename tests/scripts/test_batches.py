@@ -9,7 +9,7 @@ from monai.losses import DiceCELoss
 from torch import nn
 
 from scripts.batches import PrepareMultiTaskBatch
-from scripts.losses import MultiTaskLoss
+from scripts.losses import DeepSupervision, MultiTaskLoss
 from scripts.networks import MultiTaskUNet, multi_task_unet
 
 SIDE = 64
@@ -40,7 +40,8 @@ def network() -> MultiTaskUNet:
 
 def learn(network: MultiTaskUNet, batch: Any, empty_masks: bool = False) -> dict[str, bool]:
     """One backward pass; whether each part of the network got any gradient but zero."""
-    loss = MultiTaskLoss(DiceCELoss(sigmoid=True, batch=True), nn.BCEWithLogitsLoss())
+    levels = DeepSupervision(DiceCELoss(sigmoid=True, batch=True), [1.0, 0.5, 0.25])
+    loss = MultiTaskLoss(levels, nn.BCEWithLogitsLoss())
     inputs, targets, arguments, flags = PrepareMultiTaskBatch(empty_masks=empty_masks)(batch)
     network.train()
     loss(network(inputs, *arguments, **flags), targets).backward()

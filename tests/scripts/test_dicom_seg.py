@@ -74,6 +74,12 @@ def test_it_refers_to_its_series_and_says_who_drew_it(tmp_path: Path) -> None:
     assert segment.SegmentationAlgorithmIdentificationSequence[0].AlgorithmVersion == "1.2.3"
 
 
+def test_no_pixel_of_the_series_is_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who refers to a series needs its headers; foreign pixels are decoded in a process of their own."""
+    monkeypatch.setattr("pydicom.Dataset.pixel_array", property(lambda _: pytest.fail("decoded")))
+    assert segmentation_of(series(tmp_path / "a"), mask(), MODEL)
+
+
 def test_the_same_answer_has_the_same_identifiers_and_another_has_others(tmp_path: Path) -> None:
     source = series(tmp_path / "a")
     first, again = (highdicom.seg.segread(BytesIO(segmentation_of(source, mask(), MODEL))) for _ in range(2))

@@ -137,6 +137,13 @@ def test_slices_between_the_classes_are_left_out_and_counted(scorer: Scorer) -> 
     assert report["classification"]["brats"]["n"] == 2 and report["classification"]["brats"]["left_out"] == 2
 
 
+def test_a_tumor_slice_without_an_answer_is_counted(scorer: Scorer) -> None:
+    """Too little brain for an answer, but a tumour: no row that vanishes."""
+    scorer.volume("A", box(0, 100, 60, 0), box(0, 100, 60, 0), [-1.0, 1.0, UNKNOWN, UNKNOWN])
+    found = scorer.report()["classification"]["brats"]
+    assert (found["n"], found["left_out"], found["unanswered_tumor"]) == (2, 1, 1)
+
+
 @pytest.mark.parametrize("pixels", [0, 1, 49, 50, 51, 400])
 def test_training_and_evaluation_call_the_same_slices_tumor(scorer: Scorer, pixels: int) -> None:
     case = {"id": "a", "source": "s", "group": "g", "kind": "volume", "slices": [0], "tumor_pixels": [pixels]}
@@ -278,14 +285,15 @@ def test_scoring_list_names_image_and_case_and_hides_the_label() -> None:
         {"brats/A": {"sha256": "other", "phash": None, "subset": "train"}},
         {"brats/renamed": {"sha256": "a", "phash": None, "subset": "val"}},
         {"brats/recompressed": {"sha256": "other", "phash": "ff00", "subset": "train"}},
+        {"brats/A-001": {"sha256": "other", "phash": None, "group": "brats/patient A", "subset": "train"}},
     ],
-    ids=["id", "content", "picture"],
+    ids=["id", "content", "picture", "patient"],
 )
 def test_weights_that_saw_a_case_are_refused(tmp_path: Path, seen: dict[str, Any]) -> None:
     (tmp_path / "model.pt").write_bytes(b"weights")
     notes = {"trained_on": seen, "sha256": sha256_of(tmp_path / "model.pt")}
     (tmp_path / "model.json").write_text(json.dumps(notes))
-    case = {"id": "brats/A", "image": "A.nii", "sha256": {"image": "a"}, "phash": "ff00"}
+    case = {"id": "brats/A", "image": "A.nii", "sha256": {"image": "a"}, "phash": "ff00", "group": "brats/patient A"}
     with pytest.raises(ValueError, match=r"model\.pt: trained on 1 of the 1 cases to score, such as brats/A"):
         scoring_list([case], tmp_path / "model.pt")
     assert len(scoring_list([case], tmp_path / "model.pt", allow_training_cases=True)) == 1
@@ -295,6 +303,6 @@ def test_weights_that_saw_a_case_are_refused(tmp_path: Path, seen: dict[str, Any
         with pytest.raises(ValueError, match="trained on 1"):
             scoring_list([case], tmp_path / "model.pt", "val")
     assert provenance([case], tmp_path / "model.pt") == "1 cases, 1 of them scored here"
-    other = {**case, "id": "brats/B", "sha256": {"image": "b"}, "phash": "0000"}
+    other = {**case, "id": "brats/B", "sha256": {"image": "b"}, "phash": "0000", "group": "brats/patient B"}
     assert provenance([other], tmp_path / "model.pt") == "1 cases, none of them scored here"
     assert len(scoring_list([other], tmp_path / "model.pt")) == 1

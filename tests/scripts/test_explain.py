@@ -21,7 +21,7 @@ from scripts.cam_metrics import Look, energy_ratio, rank_correlation, worst_firs
 from scripts.cam_pictures import draw_cams
 from scripts.checkpoints import load_weights
 from scripts.decision import NOTICE, Calibration, Decision
-from scripts.explain import ExplainCases, cam_scores, randomised, randomised_head, sanity
+from scripts.explain import ExplainCases, cam_scores, randomised, sanity
 from scripts.files import write_json
 from scripts.networks import MultiTaskUNet, multi_task_unet
 from scripts.sampling import SliceDataset
@@ -367,7 +367,7 @@ def test_randomised_forgets_every_trained_tensor() -> None:
 
 def test_randomised_head_keeps_what_the_network_sees() -> None:
     network = made_network()
-    equal = same(network, randomised_head(network, seed=0))
+    equal = same(network, randomised(network, 0, "head"))
     assert {name for name, value in equal.items() if not value} == {name for name in equal if name.startswith("head.")}
 
 

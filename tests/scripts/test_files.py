@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
 from typing import BinaryIO
 
 import pytest
 
-from scripts.files import located, sha256_of, write_atomic, write_json
+from scripts.files import inflated_sha256, located, sha256_of, write_atomic, write_json
 
 
 def test_file_is_written_into_folders_that_are_made(tmp_path: Path) -> None:
@@ -68,6 +69,17 @@ def test_sha256_is_that_of_the_standard(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"abc")
     assert sha256_of(path) == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+def test_packing_a_file_anew_does_not_change_what_it_holds(tmp_path: Path) -> None:
+    plain, fast, best, cut = (tmp_path / name for name in ("a.nii", "b.nii.gz", "c.nii.gz", "d.nii.gz"))
+    plain.write_bytes(b"voxels" * 1000)
+    fast.write_bytes(gzip.compress(plain.read_bytes(), 1))
+    best.write_bytes(gzip.compress(plain.read_bytes(), 9))
+    assert sha256_of(fast) != sha256_of(best)
+    assert inflated_sha256(fast) == inflated_sha256(best) == inflated_sha256(plain) == sha256_of(plain)
+    cut.write_bytes(best.read_bytes()[:-9])
+    assert inflated_sha256(cut) == sha256_of(cut), "whoever decodes it says what is wrong"
 
 
 def test_what_the_working_folder_lacks_is_looked_for_in_the_bundle(

@@ -128,14 +128,15 @@ def test_masks_teach_the_cells_of_the_rows_that_have_one() -> None:
 def test_coarser_levels_weigh_less() -> None:
     """By hand: the finest level's loss counts 4/7, the next 2/7, the coarsest 1/7."""
     logits, mask = seg_case()
-    one = parts(ROOT, "train.yaml", ["loss"], device=torch.device("cpu"))["loss"].segmentation
-    wrong = one(-logits, mask).item()
-    found = DeepSupervision(one)(torch.cat([logits, -logits, logits], dim=1), mask).item()
+    wrong = float(configured()({"seg": -logits}, {"mask": mask}))
+    every_level = torch.stack([logits, -logits, logits], dim=1)
+    found = float(configured()({"seg": every_level}, {"mask": mask}))
     assert found == pytest.approx((5 * seg_loss() + 2 * wrong) / 7, rel=1e-5)
-    assert DeepSupervision(one)(logits, mask).item() == pytest.approx(seg_loss(), rel=1e-5), "drawn at one level"
+    finest = configured(**{"loss#segmentation#weights": [1.0, 0.0, 0.0]})
+    assert float(finest({"seg": every_level}, {"mask": mask})) == pytest.approx(seg_loss(), rel=1e-4)
 
 
 def test_levels_without_a_weight_are_refused() -> None:
     logits, mask = seg_case()
     with pytest.raises(ValueError, match="2 levels were drawn, weights are given for 1"):
-        DeepSupervision(torch.nn.BCEWithLogitsLoss(), [1.0])(logits.repeat(1, 2, 1, 1), mask)
+        DeepSupervision(torch.nn.BCEWithLogitsLoss(), [1.0])(torch.stack([logits, logits], dim=1), mask)

@@ -41,13 +41,30 @@ def test_large_is_the_seeds_width() -> None:
 
 def test_answers_both_questions_or_one(network: MultiTaskUNet) -> None:
     image = head_image(3)
-    both = network(image)
+    both = network.eval()(image)
     assert both["seg"].shape == (3, 1, 64, 64) and both["cls"].shape == (3, 1)
     assert set(network(image, do_cls=False)) == {"seg"}
     assert set(network(image, do_seg=False)) == {"cls", "cells"}
     assert set(multi_task_unet("cpu", pooling="average")(image, do_seg=False)) == {"cls"}
     rows = torch.tensor([True, False, True])
     assert network(image, seg_rows=rows)["seg"].shape[0] == 2
+
+
+def test_the_decoder_draws_at_three_levels_while_it_learns(network: MultiTaskUNet) -> None:
+    """Each level gets a gradient of its own; the finest is what evaluation shows."""
+    image, rows = head_image(), torch.tensor([True, False])
+    assert network(image, seg_rows=rows)["seg"].shape == (1, 3, 1, 64, 64)
+    for level in range(3):
+        network.zero_grad(set_to_none=True)
+        network(image)["seg"][:, level].square().mean().backward()
+        drawn_by = [network.decoder.final, *network.decoder.coarser]
+        assert [part.weight.grad is not None and bool(part.weight.grad.any()) for part in drawn_by] == [
+            part is drawn_by[level] for part in drawn_by
+        ]
+    freeze(network, ["decoder"])
+    assert network(image)["seg"].shape == (2, 1, 64, 64), "what does not learn is not supervised"
+    features = network.eval().encoder(image)
+    assert torch.equal(network(image)["seg"], network.decoder.at_several_levels(features)[:, 0])
 
 
 @pytest.mark.parametrize("overrides", [{"norm": "instance"}, {"channels": (8, 16, 32)}, {"stem": 1}, {"hidden": ()}])
@@ -97,6 +114,14 @@ def test_answer_does_not_depend_on_the_padding(pooling: str) -> None:
     wide = torch.nn.functional.pad(image, (64, 64, 64, 64), value=BACKGROUND)
     narrow_answer, wide_answer = (torch.sigmoid(network(x, do_seg=False)["cls"]) for x in (image, wide))
     assert torch.allclose(narrow_answer, wide_answer, atol=0.01)
+
+
+def test_a_head_that_pools_cells_may_be_as_sure_as_they_are_whatever_lies_around() -> None:
+    """Cells outside the head say nothing, also where the others are very sure that there is no tumour (T11)."""
+    head, foreground = multi_task_unet("cpu").head, torch.zeros(1, 1, 96, 96)
+    foreground[..., :32, :32] = 1.0
+    assert head.pool(torch.full((1, 1, 3, 3), -14.0), foreground).item() == pytest.approx(-14.0, abs=1e-4)
+    assert head.pool(torch.full((1, 1, 3, 3), 14.0), torch.zeros(1, 1, 96, 96)).item() == -30.0, "nothing is inside"
 
 
 def test_one_pass_through_the_encoder_answers_both(network: MultiTaskUNet) -> None:

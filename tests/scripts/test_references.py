@@ -7,7 +7,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from scripts.networks import freeze, multi_task_unet
-from scripts.references import Reference, deeply_supervised_unet, monai_unet, smp_unet
+from scripts.references import Reference, monai_unet, smp_unet
 
 NETWORKS = [monai_unet, smp_unet]
 
@@ -51,22 +51,3 @@ def test_the_plain_unet_costs_what_ours_does() -> None:
             network.eval()(torch.zeros(1, 1, 256, 256))
         costs.append(counter.get_total_flops())
     assert costs[1] == pytest.approx(costs[0], rel=0.05)
-
-
-def test_a_deeply_supervised_network_draws_at_three_levels_in_training_alone() -> None:
-    network, image = deeply_supervised_unet(), torch.randn(2, 1, 64, 64)
-    assert network(image)["seg"].shape == (2, 3, 64, 64)
-    assert network(image, seg_rows=torch.tensor([True, False]))["seg"].shape == (1, 3, 64, 64)
-    assert freeze(network, ["decoder"])(image)["seg"].shape == (2, 1, 64, 64), "what does not learn is not supervised"
-
-
-def test_deep_supervision_leaves_what_is_served_as_it_was() -> None:
-    """In evaluation the mask is that of our network with the same weights."""
-    deep, ours, image = deeply_supervised_unet().eval(), multi_task_unet().eval(), torch.randn(2, 1, 64, 64)
-    own = {name.replace("decoder.decoder.", "decoder."): value for name, value in deep.state_dict().items()}
-    ours.load_state_dict({name: value for name, value in own.items() if "coarser" not in name})
-    packed = deeply_supervised_unet(packed=True).eval()
-    packed.load_state_dict(deep.state_dict())
-    with torch.no_grad():
-        assert torch.equal(deep(image)["seg"], ours(image)["seg"])
-        assert torch.equal(packed(image)[:, :1], ours(image)["seg"])

@@ -229,6 +229,16 @@ def test_unknown_order_and_missing_kind_are_refused(store: Path, records: Record
         loader(SliceDataset(records, store), "random")
     with pytest.raises(ValueError, match="no image to train on"):
         loader(SliceDataset([r for r in records if r["kind"] == "volume"], store))
+    with pytest.raises(ValueError, match="an epoch of 3 slices holds no batch of 4"):
+        SourceLoader(SliceDataset(records, store), ["volume"], batch_size=4, samples_per_epoch=3)
+
+
+@pytest.mark.parametrize("tumor_fraction", [0.0, 1.0])
+def test_patients_without_the_slices_that_are_wanted_are_seen_as_often_as_the_others(tumor_fraction: float) -> None:
+    volumes = [record for record in made_records() if record["kind"] == "volume"]
+    weights = balanced_weights(volumes, tumor_fraction)
+    by_patient = {n: sum(w for w, r in zip(weights, volumes, strict=True) if r["group"] == f"p{n}") for n in range(4)}
+    assert list(by_patient.values()) == pytest.approx([0.25] * 4)
 
 
 def test_volume_without_a_mask_does_not_stop_training(store: Path, records: Records, tmp_path: Path) -> None:

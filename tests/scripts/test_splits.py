@@ -298,6 +298,15 @@ def test_without_a_fold_every_case_trains(store: Path, split_file: Path) -> None
     assert subsets["val"] == subsets["test"] == []
 
 
+def test_a_fold_that_was_asked_for_and_not_made_is_refused(store: Path, split_file: Path, tmp_path: Path) -> None:
+    """More folds than patients leave one out; those beyond would test nothing."""
+    split = json.loads(split_file.read_text())
+    made = 1 + max(entry["fold"] for entry in split["cases"].values())
+    (tmp_path / "splits.json").write_text(json.dumps({**split, "folds": 100}))
+    with pytest.raises(ValueError, match=rf"fold is {made}, \S+ has folds 0 to {made - 1}"):
+        load_split(tmp_path / "splits.json", store, made)
+
+
 def test_missing_split_is_said(store: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no split here"):
         load_split(tmp_path / "absent.json", store)

@@ -54,6 +54,12 @@ def test_every_slice_of_a_study_gets_mask_and_class(pairs: list[dict[str, str]],
         assert record["kind"] == "volume"  # it has a mask
 
 
+def test_two_studies_of_one_name_are_refused(pairs: list[dict[str, str]], tmp_path: Path) -> None:
+    other = {**pairs[1], "image": str(tmp_path / "elsewhere" / "picture.png")}
+    with pytest.raises(ValueError, match=r"/picture\.png and \S+/elsewhere/picture\.png: two studies of one name"):
+        studies(tmp_path / "store").records([*pairs, other])
+
+
 def test_an_epoch_of_studies_is_no_longer_than_they_are(
     pairs: list[dict[str, str]], store: Path, tmp_path: Path
 ) -> None:

@@ -89,6 +89,8 @@ def test_what_a_variant_did_not_learn_is_not_scored(variants: Path, tmp_path: Pa
     assert masks["against_reference"]["roc_auc"]["kaggle"] == {"difference": None, "ci95": None, "n": 0}
     assert classes["seeds"][0]["segmentation"]["dice"] is None
     assert classes["against_reference"]["dice"]["n"] == 0
+    turned = summarize(variants, "classes only", output_dir=tmp_path, **SETTINGS)["variants"]["better"]
+    assert turned["against_reference"]["dice"]["n"] == 0, "nor is there anything to compare with"
     assert classes["seeds"][0]["classification"] == found["better"]["seeds"][0]["classification"]
 
 

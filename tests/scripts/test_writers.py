@@ -150,6 +150,18 @@ def test_a_dicom_seg_is_written_of_a_series_alone_and_known_the_next_time(tmp_pa
     assert write.done_before("scan", tmp_path / "scan.nii.gz", data) is None
 
 
+@pytest.mark.parametrize("name", ["scan.v1.2", "1.2.840.113619", "deep/mr.1"])
+def test_a_name_with_dots_is_done_before_as_well(tmp_path: Path, name: str) -> None:
+    source, model = tmp_path / "in.nii.gz", {"version": "1.2.3", "sha256": "ab" * 32}
+    source.write_bytes(b"one")
+    found = answer(source=str(source))
+    found["result"]["model"] = model
+    write = PredictionWriter(tmp_path / "out")
+    assert write.done_before(name, source, model) is None
+    files = write(found, name)
+    assert write.done_before(name, source, model) == files
+
+
 @pytest.mark.parametrize("changed", [{"version": "1.2.4"}, {"sha256": "ef" * 32}, {"decision": "ef" * 8}], ids=str)
 def test_an_answer_by_other_rules_is_not_done_before(tmp_path: Path, changed: dict[str, str]) -> None:
     model = {"version": "1.2.3", "sha256": "ab" * 32, "report": "matches these weights", "decision": "cd" * 8}

@@ -8,11 +8,13 @@ import io
 import json
 import logging
 import socket
+import threading
 import time
 import zipfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -28,10 +30,13 @@ from bundle.errors import UserError
 from bundle.intake import Limits
 from bundle.intake.limits import MIB
 from bundle.service import Settings
-from bundle.service.answers import answer_of
+from bundle.service.answers import Answer, answer_of
 from bundle.service.app import create_app
+from bundle.service.metrics import Metrics
+from bundle.service.problems import Problem
 from bundle.service.requests import unless_left
 from bundle.service.server import serve
+from bundle.service.work import Wish, Work
 from tests.hostile import OK, Case, sample
 from tests.hostile.cases import head
 from tests.hostile.dicoms import dicom, mr_dataset, written
@@ -237,6 +242,74 @@ def test_what_takes_long_is_a_job_with_an_address(settings: Settings, picture: b
         assert client.get("/predict_multitask/jobs/guessed").json()["code"] == "no_job"
 
 
+class Scans:
+    """Stands in for the predictor: counts the scans that are decoded and not yet answered."""
+
+    def __init__(self) -> None:
+        self.held, self.most, self.lock = 0, 0, threading.Lock()
+
+    def read(self, _: bytes) -> str:
+        with self.lock:
+            self.held += 1
+            self.most = max(self.most, self.held)
+        return "image"
+
+    def answer(self, *_: Any) -> Answer:
+        time.sleep(0.02)
+        with self.lock:
+            self.held -= 1
+        return Answer({"state": "tumor"})
+
+
+def test_no_more_scans_are_decoded_than_there_is_room_for(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    scans = Scans()
+    monkeypatch.setattr("bundle.service.work.answer_of", scans.answer)
+
+    async def asked() -> None:
+        work = Work(replace(settings, decoders=2), Metrics())
+        jobs = [work.begin(scans, Wish(b"")) for _ in range(12)]  # type: ignore[arg-type]
+        assert work.waiting == 12
+        await asyncio.gather(*(job.future for job in jobs))
+        await asyncio.sleep(0)
+        assert work.waiting == 0
+        work.close()
+
+    asyncio.run(asked())
+    assert scans.held == 0 and 1 < scans.most <= 3
+
+
+def test_an_answer_is_kept_from_when_it_is_there(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long it waited before."""
+    now = [1000.0]
+    monkeypatch.setattr("bundle.service.work.time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr("bundle.service.work.answer_of", Scans().answer)
+
+    async def asked() -> None:
+        work = Work(replace(settings, keep_s=600.0), Metrics())
+        job = work.begin(Scans(), Wish(b""))  # type: ignore[arg-type]
+        work.jobs[job.id] = job
+        now[0] += 5000.0
+        assert work.job(job.id) is job, "not done yet"
+        await job.future
+        await asyncio.sleep(0)
+        now[0] += 599.0
+        assert work.job(job.id) is job
+        now[0] += 2.0
+        with pytest.raises(Problem):
+            work.job(job.id)
+        work.close()
+
+    asyncio.run(asked())
+
+
+def test_any_name_is_good_where_a_token_is_asked_for(settings: Settings) -> None:
+    """Behind a proxy, in a container or on a network it is called by names that nobody here can know."""
+    for client in client_of(replace(settings, token="s3cret")):
+        there = {"Host": "scanner.hospital.example", "Authorization": "Bearer s3cret"}
+        assert client.get("/model/info", headers=there).status_code == 200
+        assert client.get("/model/info", headers={"Host": there["Host"]}).status_code == 401
+
+
 def test_a_full_queue_says_come_back(settings: Settings, picture: bytes) -> None:
     for client in client_of(replace(settings, queue=0)):
         answer = client.post("/predict_multitask", content=picture)
@@ -335,16 +408,7 @@ def test_every_route_but_health_asks_for_the_token(settings: Settings) -> None:
         }, "docs are off where there is a token"
         for route in routes:
             for method in route.methods or ():
-                for words in (
-                    None,
-                    "",
-                    "Bearer",
-                    "Bearer wrong",
-                    "Bearer s3cre",
-                    "Bearer s3cretx",
-                    "s3cret",
-                    "bearer s3cret",
-                ):
+                for words in WRONG:
                     headers = {} if words is None else {"Authorization": words}
                     status = client.request(method, route.path, headers=headers).status_code
                     assert (status == 401) is (route.path not in OPEN), (route.path, words)

@@ -25,6 +25,7 @@ from bundle.ui.launch import OPTIONS, launch
 from bundle.ui.paper import sheet
 from bundle.ui.words import STATES, evidence, kind_of, reasons_for_doubt, size_of
 from tests.hostile import sample
+from tests.hostile.cases import head
 
 PAGE = Path(__file__).resolve().parents[3] / "bundle" / "ui" / "page.py"
 FOUND = {
@@ -219,7 +220,7 @@ def test_without_a_report_of_these_weights_there_are_no_cards(
     shutil.copy(pipeline_run / "models" / "report.json", tmp_path)
     with opened(tmp_path / "model.pt") as found:
         assert not found.page.metric
-        assert any("No report belongs to these weights" in text.value for text in found.page.markdown)
+        assert any("No scores of these weights are known" in text.value for text in found.page.markdown)
 
 
 def test_the_map_that_is_drawn_is_the_predictors_and_the_encoder_was_passed_once(
@@ -233,6 +234,18 @@ def test_the_map_that_is_drawn_is_the_predictors_and_the_encoder_was_passed_once
     expected = np.asarray(Predictor(attentive).predict(picture, with_map=True)["map"][0, ..., 0])
     assert expected.any() and len(found.drawn) == 2
     assert all(np.array_equal(cam, expected) for _, _, cam, _, _ in found.drawn)
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_a_volume_of_one_slice_is_shown_upright(attentive: Path, axis: int) -> None:
+    """However its axes lie: rows to posterior, columns to the left."""
+    shown, order = head(120, 100).astype(np.float32), [0, 1]
+    order.insert(axis, 2)
+    affine = np.diag([-1.0, -1.0, 1.0, 1.0])[:, [*order, 3]]
+    with opened(attentive) as found:
+        upload(found.page, nib.Nifti1Image(np.expand_dims(shown.T, axis), affine).to_bytes())
+    ((image, mask, _, _, _),) = found.drawn
+    assert np.array_equal(image, shown) and mask.shape == shown.shape
 
 
 def test_an_upload_that_is_too_large_or_hostile_gets_a_reason_and_the_page_goes_on(

@@ -1,0 +1,65 @@
+"""What the audits of all folds say together: their parts, the baselines, and volumes fold by fold."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from .estimates import mean_of_folds
+
+__all__ = ["baselines", "is_part", "learned_sources", "volumes_by_fold"]
+
+BLANKED = ("model", "area", "filled", "filled_excess", "rim", "rim_excess")
+ERASED = ("before", "after", "mean_fall", "share_that_falls")
+
+
+def learned_sources(audits: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Names of the sources that the audited weights were trained on."""
+    named = {name for audit in audits for name in audit["leave_source_out"]["values"].get("trained_sources", ())}
+    return sorted(named)
+
+
+def is_part(content: Any) -> bool:
+    """Whether an entry of an audit is one of its parts."""
+    return isinstance(content, dict) and "verdict" in content
+
+
+def baselines(audits: Mapping[int, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """What metadata and grey levels tell, source by source, beside the network."""
+    rows = []
+    for fold, audit in audits.items():
+        for source, found in audit["metadata"]["values"]["sources"].items():
+            if "metadata" in found:
+                aucs = {name: found[name]["value"] for name in ("metadata", "histogram", "model", "margin")}
+                aucs["files"] = found.get("files", {}).get("value")
+                learned = {"learned_from": found.get("baselines_learned_from"), "ci95": found["margin"]["ci95"]}
+                rows.append({"fold": fold, "source": source, **learned, **aucs})
+    return rows
+
+
+def volumes_by_fold(audits: Mapping[int, Mapping[str, Any]], sources: Sequence[str]) -> dict[str, Any]:
+    """What was asked of volumes: with the brain filled, with the lesion erased, and where the maps point.
+
+    Where each fold tests one patient none has an interval of its own; over the folds there is one.
+
+    Args:
+        audits: by fold.
+        sources: names of those that are volumes.
+
+    Returns:
+        "folds": one row a fold and source, None where it could not be asked (ROC-AUC without both kinds of slices);
+        "mean": of each column over the rows that have it, with "ci95" over the folds, see `mean_of_folds`; but of the
+        maps' energy, which is pooled over all maps.
+    """
+    rows = []
+    for fold, audit in audits.items():
+        blanked, erased = (audit[part]["values"].get("sources", {}) for part in ("blanked", "lesion_erased"))
+        for source in (source for source in sources if source in blanked):
+            asked = {name: blanked[source][name]["value"] for name in BLANKED}
+            found = erased.get(source)
+            asked |= {name: found[name]["value"] if found else None for name in ERASED}
+            asked["without"] = found["mean_without_tumor"] if found else None
+            asked["energy_ratio"] = audit["cam"]["values"].get("sources", {}).get(source, {}).get("energy_ratio")
+            rows.append({"fold": fold, "source": source, **asked})
+    columns = [*BLANKED, *ERASED, "without"]
+    return {"folds": rows, "mean": {name: mean_of_folds([row[name] for row in rows]) for name in columns}}
