@@ -4,6 +4,7 @@ OUTPUT/data/                            slice store and split
 OUTPUT/runs/fold0_seed0/a+b+c/          model.pt of step c, trained from that of a+b; evaluation/ at a chain's end
 OUTPUT/runs/fold0_seed0/a+b+c.json      what was run there with which settings and versions, and how long it took
 OUTPUT/summary.json, report.json        every variant's scores over all folds and seeds; the reference's whole report
+OUTPUT/report_seed1.json                the same of its second repetition, and so on
 OUTPUT/run.json                         time, machine and versions
 """
 

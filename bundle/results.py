@@ -1,7 +1,8 @@
 """What a report is made of: JSON collected from finished experiments, and committed.
 
 RESULTS/ablations/        summary.json, report.json, run.json, audit_foldK.json, explanation_foldK.json; maps.json and
-                          volumes.json: what these say together; splits.json: which case, by hash, is in which fold
+                          volumes.json: what these say together; splits.json: which case, by hash, is in which fold;
+                          report_seedN.json: every answer of further repetitions
 RESULTS/NAME/             the same, of the plan NAME.yaml
 RESULTS/crossvalidation/  the same; where it is there, the report is about it, and the others are sections of it
 RESULTS/attempts/NAME/    reach.json and run.json of each earlier recipe that these cases scored, in the order of names
@@ -60,6 +61,9 @@ def collect(run: Path, results: Path) -> None:
     """
     found = {name: run / name for name in ("summary.json", "report.json", "run.json")}
     found["splits.json"] = run / "data" / "splits.json"
+    if found["summary.json"].is_file():
+        repetitions = range(1, len(recipe_of(read_json(found["summary.json"]))["seeds"]))
+        found |= {f"report_seed{number}.json": run / f"report_seed{number}.json" for number in repetitions}
     folders = sorted(run.glob("runs/fold*_seed0/*/evaluation"))
     for folder in (folder for folder in folders if (folder / "audit.json").is_file()):
         fold = folder.parent.parent.name.removesuffix("_seed0")
@@ -131,7 +135,7 @@ def load(results: Path) -> dict[str, Any]:
         "report": report,
         "run": run,
         "runs": {name: read_json(folder / "run.json") for name, folder in found.items()},
-        "recipe": summary["variants"][summary["reference"]],
+        "recipe": recipe_of(summary),
         "brats": next((sources[name] for name, volumes in kinds.items() if volumes), {}),
         "images": {name: sources[name] for name, volumes in kinds.items() if not volumes},
         "segmentation_names": SEGMENTATION,
@@ -148,6 +152,11 @@ def load(results: Path) -> dict[str, Any]:
         "worst": most_wrong(rows)[:WORST],
         "all_show_a_tumor": all(volume["reference_ml"] > 0 for volume in report["segmentation"]["patients"]),
     }
+
+
+def recipe_of(summary: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Scores of the variant that the others are compared with."""
+    return summary["variants"][summary["reference"]]
 
 
 def most_wrong(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:

@@ -19,6 +19,7 @@ from .postprocessing import as_displayed, slice_axis
 from .readers import BrainMriReader
 from .reports import make_report
 from .segmentation_scores import segmentation_scores
+from .splits import same_picture
 from .tables import as_text
 
 __all__ = ["ScoreCases", "provenance", "scoring_list", "trained_sources"]
@@ -37,7 +38,8 @@ def scoring_list(
 
     Raises:
         ValueError: when there is nothing to score, or when the weights have seen any of the cases: by id, by content,
-            by the patient's name or by the picture's perceptual hash.
+            by the patient's name or by the picture's perceptual hash, which copies of other size or quality share
+            but for a few bits.
     """
     if not cases:
         raise ValueError("no cases to score")
@@ -58,7 +60,7 @@ def _known(cases: Sequence[Case], weights: str | Path | None, subsets: Container
         for case in cases
         if case["id"] in seen
         or case["sha256"]["image"] in contents
-        or case.get("phash") in pictures
+        or (case.get("phash") and any(same_picture(case["phash"], picture) for picture in pictures))
         or case.get("group") in groups  # a patient, or a cluster of pictures
     ]
 

@@ -33,11 +33,13 @@ __all__ = [
     "load_split",
     "make_split",
     "near_duplicates",
+    "same_picture",
     "write_split",
 ]
 
 SUBSETS = ("train", "val", "test")
-HASH_DISTANCE, HASH_CORRELATION = 8, 0.90  # alike by perceptual hash (bits of 64) and by thumbnail
+SAME_HASH = 2  # alike by perceptual hash alone (bits of 64): such pairs of real pictures all correlate to 0.93
+HASH_DISTANCE, HASH_CORRELATION = 8, 0.90  # alike by perceptual hash and by thumbnail
 CORRELATION = 0.95  # alike by thumbnail alone
 
 
@@ -178,8 +180,8 @@ def _stratum(case: Case) -> str:
 def near_duplicates(pictures: Sequence[Image.Image]) -> list[str]:
     """Cluster pictures that show the same scan at another size, quality or crop.
 
-    Two are alike when their 64-bit perceptual hashes are equal, when these differ by at most 8 bits and the thumbnails
-    correlate to 0.90, or when the thumbnails correlate to 0.95; chains of such pairs are one cluster.
+    Two are alike when their 64-bit perceptual hashes differ by at most 2 bits, when these differ by at most 8 and the
+    thumbnails correlate to 0.90, or when the thumbnails correlate to 0.95; chains of such pairs are one cluster.
 
     Returns:
         A name for each picture's cluster, the perceptual hash of one of its members.
@@ -193,11 +195,16 @@ def near_duplicates(pictures: Sequence[Image.Image]) -> list[str]:
         correlation = np.nan_to_num(np.atleast_2d(np.corrcoef(thumbnails)))
     distance = np.array([(bits != row).sum(axis=1) for row in bits])
     near = (distance <= HASH_DISTANCE) & (correlation >= HASH_CORRELATION)
-    _, labels = connected_components((distance == 0) | near | (correlation >= CORRELATION), directed=False)
+    _, labels = connected_components((distance <= SAME_HASH) | near | (correlation >= CORRELATION), directed=False)
     names: dict[int, str] = {}
     for label, value in zip(labels, hashes, strict=True):
         names[label] = min(str(value), names.get(label, str(value)))
     return [names[label] for label in labels]
+
+
+def same_picture(one: str, other: str) -> bool:
+    """Whether two 64-bit perceptual hashes, in hexadecimal, are so near that they alone tell the same scan."""
+    return (int(one, 16) ^ int(other, 16)).bit_count() <= SAME_HASH
 
 
 def data_fingerprint(cases: Iterable[Case]) -> str:

@@ -67,7 +67,8 @@ def summarize(
     """Write `summary.json`: every variant's scores over all folds and seeds, and each against the reference.
 
     Every case is scored by weights that saw neither it nor its patient or cluster; temperature and operating point come
-    from the other folds. The reference's out-of-fold report goes to `report.json` (its first seed).
+    from the other folds. The reference's out-of-fold report goes to `report.json` (its first seed, with intervals) and,
+    of further seeds, to `report_seed1.json` and so on.
 
     Args:
         variants_file: JSON, by name: "asks", in words; "learns", of "segmentation" and "classification" what was
@@ -113,6 +114,8 @@ def summarize(
             fitted = fit_decision(every, decision, target_sensitivity, OUT_OF_FOLD, resamples, learned_from)
             fitted = with_evidence_of_others(fitted, every, judges[0], learned_from)
             write_json(Path(output_dir) / "report.json", {**reports[0], "decision_out_of_fold": asdict(fitted)})
+            for number, report in enumerate(reports[1:], start=1):
+                write_json(Path(output_dir) / f"report_seed{number}.json", report)
     write_json(Path(output_dir) / "summary.json", summary)
     print(_as_text(summary))
     return summary

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from bundle.experiments import release_trained_on_all, run_plan
 from bundle.manifest import sha256
 from bundle.plans import Plan, Variant, ablation_plan, cross_validation_plan
 from bundle.presets import PRESETS
+from bundle.results import collect
 
 SHORT = {"max_epochs": 1, "samples_per_epoch": 16, "batch_size": 8}
 STEPS = {
@@ -143,6 +145,22 @@ def test_released_weights_saw_every_case_and_bear_the_scores_of_those_that_did_n
     assert report["scored"].startswith("out-of-fold") and "decision_out_of_fold" not in report
     config = json.loads((finished / "runs" / "all_seed0" / "a+b" / "config.json").read_text())
     assert "subset" not in config, "the settings of the training, not those of what came after"
+
+
+def test_every_repetition_is_collected(finished: Path, tmp_path: Path) -> None:
+    run, results = tmp_path / "run", tmp_path / "results"
+    shutil.copytree(finished, run, ignore=shutil.ignore_patterns("*.pt", "tensorboard"))
+    collect(run, results)
+    folder = results / "ablations"
+    assert not list(folder.glob("report_seed*.json")), "there was one repetition"
+    summary = json.loads((run / "summary.json").read_text())
+    summary["variants"]["recipe"]["seeds"] *= 2
+    (run / "summary.json").write_text(json.dumps(summary))
+    with pytest.raises(UserError, match=r"report_seed1\.json: missing, finish the run first"):
+        collect(run, results)
+    shutil.copy(run / "report.json", run / "report_seed1.json")
+    collect(run, results)
+    assert (folder / "report_seed1.json").read_text() == (folder / "report.json").read_text()
 
 
 def test_weights_of_an_unfinished_run_are_not_released(tmp_path: Path) -> None:

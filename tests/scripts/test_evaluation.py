@@ -285,9 +285,10 @@ def test_scoring_list_names_image_and_case_and_hides_the_label() -> None:
         {"brats/A": {"sha256": "other", "phash": None, "subset": "train"}},
         {"brats/renamed": {"sha256": "a", "phash": None, "subset": "val"}},
         {"brats/recompressed": {"sha256": "other", "phash": "ff00", "subset": "train"}},
+        {"brats/smaller": {"sha256": "other", "phash": "ff03", "subset": "train"}},
         {"brats/A-001": {"sha256": "other", "phash": None, "group": "brats/patient A", "subset": "train"}},
     ],
-    ids=["id", "content", "picture", "patient"],
+    ids=["id", "content", "picture", "picture of another size", "patient"],
 )
 def test_weights_that_saw_a_case_are_refused(tmp_path: Path, seen: dict[str, Any]) -> None:
     (tmp_path / "model.pt").write_bytes(b"weights")
@@ -303,6 +304,6 @@ def test_weights_that_saw_a_case_are_refused(tmp_path: Path, seen: dict[str, Any
         with pytest.raises(ValueError, match="trained on 1"):
             scoring_list([case], tmp_path / "model.pt", "val")
     assert provenance([case], tmp_path / "model.pt") == "1 cases, 1 of them scored here"
-    other = {**case, "id": "brats/B", "sha256": {"image": "b"}, "phash": "0000", "group": "brats/patient B"}
+    other = {**case, "id": "brats/B", "sha256": {"image": "b"}, "phash": "ff3f", "group": "brats/patient B"}
     assert provenance([other], tmp_path / "model.pt") == "1 cases, none of them scored here"
     assert len(scoring_list([other], tmp_path / "model.pt")) == 1

@@ -18,7 +18,15 @@ from bundle.phantoms import write_images, write_volumes
 from scripts.configs import parts
 from scripts.datalists import Case, gather_cases
 from scripts.slice_store import SliceStore, build_store
-from scripts.splits import assert_disjoint, data_fingerprint, load_split, make_split, near_duplicates, write_split
+from scripts.splits import (
+    assert_disjoint,
+    data_fingerprint,
+    load_split,
+    make_split,
+    near_duplicates,
+    same_picture,
+    write_split,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDS = 5
@@ -131,6 +139,12 @@ def test_near_duplicates_finds_the_copy_and_nothing_else(
 ) -> None:
     clusters = near_duplicates([*pictures, shown_otherwise(pictures[index], scale, quality)])
     assert clusters[-1] == clusters[index] and len(set(clusters)) == len(pictures)
+
+
+def test_hashes_alone_tell_the_same_picture_up_to_two_bits() -> None:
+    assert same_picture("8000000000000001", "8000000000000001")
+    assert same_picture("8000000000000001", "0000000000000000")
+    assert not same_picture("8000000000000001", "0000000000000002")
 
 
 @settings(deadline=None, max_examples=20)

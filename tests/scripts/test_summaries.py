@@ -114,6 +114,14 @@ def test_the_report_is_out_of_fold_and_of_every_case(variants: Path, tmp_path: P
     assert json.loads((tmp_path / "summary.json").read_text())["variants"].keys() == {"recipe", "better"}
 
 
+def test_every_repetition_of_the_reference_has_its_report(variants: Path, tmp_path: Path) -> None:
+    summary = summarize(variants, "recipe", output_dir=tmp_path, **SETTINGS)
+    assert sorted(path.name for path in tmp_path.glob("report*.json")) == ["report.json", "report_seed1.json"]
+    second = json.loads((tmp_path / "report_seed1.json").read_text())
+    assert len(second["classification"]["kaggle"]["cases"]) == 60
+    assert second["segmentation"]["mean"]["dice"] == summary["variants"]["recipe"]["seeds"][1]["segmentation"]["dice"]
+
+
 def test_a_missing_reference_is_named(variants: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no variant 'other'"):
         summarize(variants, "other", output_dir=tmp_path, **SETTINGS)
