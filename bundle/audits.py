@@ -11,6 +11,7 @@ __all__ = ["baselines", "is_part", "learned_sources", "volumes_by_fold"]
 
 BLANKED = ("model", "area", "filled", "filled_excess", "rim", "rim_excess")
 ERASED = ("before", "after", "mean_fall", "share_that_falls")
+LIMITS = {"filled_excess": (-0.5, 0.5), "rim_excess": (-0.5, 0.5), "mean_fall": (-1.0, 1.0)}  # others: 0 and 1
 
 
 def learned_sources(audits: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -62,4 +63,5 @@ def volumes_by_fold(audits: Mapping[int, Mapping[str, Any]], sources: Sequence[s
             asked["energy_ratio"] = audit["cam"]["values"].get("sources", {}).get(source, {}).get("energy_ratio")
             rows.append({"fold": fold, "source": source, **asked})
     columns = [*BLANKED, *ERASED, "without"]
-    return {"folds": rows, "mean": {name: mean_of_folds([row[name] for row in rows]) for name in columns}}
+    means = {name: mean_of_folds([row[name] for row in rows], LIMITS.get(name, (0.0, 1.0))) for name in columns}
+    return {"folds": rows, "mean": means}

@@ -7,8 +7,6 @@ from typing import Any
 
 __all__ = ["mean", "mean_of_folds", "negated", "ratio_of_folds"]
 
-RESAMPLES = 2000
-
 
 def mean(values: Iterable[float | None]) -> float | None:
     """Mean of what is known."""
@@ -16,19 +14,28 @@ def mean(values: Iterable[float | None]) -> float | None:
     return sum(known) / len(known) if known else None
 
 
-def mean_of_folds(values: Iterable[float | None]) -> dict[str, Any]:
+def mean_of_folds(values: Iterable[float | None], limits: tuple[float, float] | None = None) -> dict[str, Any]:
     """Mean of what is known, and its interval over the folds, see `ratio_of_folds`.
+
+    Args:
+        values: of each fold.
+        limits: between which every value lies; the interval ends there.
 
     Returns:
         "value", None where nothing is known; "ci95", None below two folds; "n" folds.
     """
     known = [value for value in values if value is not None]
     value, bounds = ratio_of_folds(known, [1.0] * len(known))
+    if limits is not None and bounds is not None:
+        bounds = [min(max(bound, limits[0]), limits[1]) for bound in bounds]
     return {"value": value, "ci95": bounds, "n": len(known)}
 
 
 def ratio_of_folds(above: Sequence[float], below: Sequence[float]) -> tuple[float | None, list[float] | None]:
-    """Ratio of two sums over folds, and its 95 % percentile interval by a bootstrap of the folds.
+    """Ratio of two sums over folds, and its 95 % interval by Student's t and the jackknife over folds.
+
+    A handful of folds is too few for a bootstrap, whose intervals come out too narrow; of a mean this is the usual t
+    interval.
 
     Args:
         above: of each fold.
@@ -38,17 +45,23 @@ def ratio_of_folds(above: Sequence[float], below: Sequence[float]) -> tuple[floa
         The ratio, None without folds; the interval, None below two.
 
     Reference:
-        Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13.
+        Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 11.
     """
     import numpy as np
+    from scipy.stats import t
 
-    if not above:
+    count = len(above)
+    if not count:
         return None, None
-    folds, rng = np.array([above, below], dtype=np.float64), np.random.default_rng(0)
-    drawn = folds[:, rng.integers(len(above), size=(RESAMPLES, len(above)))].sum(axis=2)  # (2, RESAMPLES)
-    bounds = np.percentile(drawn[0] / drawn[1], [2.5, 97.5]) if len(above) > 1 else ()
-    ratio = folds[0].sum() / folds[1].sum()
-    return float(ratio), [float(bound) for bound in bounds] or None
+    folds = np.array([above, below], dtype=np.float64)
+    total = folds.sum(axis=1, keepdims=True)
+    ratio = float(total[0, 0] / total[1, 0])
+    if count < 2:
+        return ratio, None
+    without = np.divide(*(total - folds))  # the ratio without each fold
+    error = np.sqrt((count - 1) / count * ((without - without.mean()) ** 2).sum())
+    margin = float(t.ppf(0.975, count - 1) * error)
+    return ratio, [ratio - margin, ratio + margin]
 
 
 def negated(bounds: Sequence[float] | None) -> list[float] | None:

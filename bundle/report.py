@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -51,11 +52,16 @@ def write_report(results: Path, docs: Path, pictures: Mapping[str, Path] | None 
         autoescape=False,  # noqa: S701 - the page is Markdown, and every value is our own number or name
     )
     environment.filters |= {"number": number, "interval": interval, "mean": mean}
-    page = environment.get_template("report.md.j2").render(**facts, picture=picture, gallery=gallery)
+    page = tidied(environment.get_template("report.md.j2").render(**facts, picture=picture, gallery=gallery))
     docs.mkdir(parents=True, exist_ok=True)
     (docs / f"{PAGE}.md").write_text(page)
     (docs / f"{PAGE}.html").write_text(as_html(page, docs, pictures or {}))
     return docs / f"{PAGE}.md"
+
+
+def tidied(page: str) -> str:
+    """A page without blanks at the ends of lines and without two empty lines in a row."""
+    return re.sub(r"\n{3,}", "\n\n", re.sub(r" +$", "", page, flags=re.MULTILINE))
 
 
 def number(value: float | int | None) -> str:

@@ -125,6 +125,7 @@ def load(results: Path) -> dict[str, Any]:
     main = next(iter(found.values()))
     summary, report, run, maps = (read_json(main / f"{name}.json") for name in ("summary", "report", "run", "maps"))
     audits = audits_in(main)
+    learned = learned_sources(list(audits.values()))
     sources = report["classification"]
     rows = [{**row, "source": name} for name, found in sources.items() for row in found.get("cases", ())]
     kinds = {name: "mean_patient_roc_auc" in found for name, found in sources.items()}
@@ -144,7 +145,9 @@ def load(results: Path) -> dict[str, Any]:
         "audits": audits,
         "audit_parts": [name for name, part in next(iter(audits.values()), {}).items() if is_part(part)],
         "audited_volumes": read_json(main / "volumes.json"),
-        "learned": learned_sources(list(audits.values())),
+        "other_audits": {name: audits_in(folder) for name, folder in found.items() if folder != main},
+        "learned": learned,
+        "twins": twins(read_json(main / "splits.json")["cases"].values(), learned),
         "baselines": baselines(audits),
         "maps": maps,
         "screened": screened(results / "screening.json"),
@@ -152,6 +155,13 @@ def load(results: Path) -> dict[str, Any]:
         "worst": most_wrong(rows)[:WORST],
         "all_show_a_tumor": all(volume["reference_ml"] > 0 for volume in report["segmentation"]["patients"]),
     }
+
+
+def twins(cases: Iterable[Mapping[str, Any]], learned: Sequence[str]) -> int:
+    """Number of images, of sources that nothing was learned from, that are near-duplicates of images that were."""
+    cases = [case for case in cases if "phash" in case]
+    taught = {case["group"] for case in cases if case["source"] in learned}
+    return sum(case["source"] not in learned and case["group"] in taught for case in cases)
 
 
 def recipe_of(summary: Mapping[str, Any]) -> Mapping[str, Any]:
