@@ -207,7 +207,7 @@ def multi_task_unet(name: str = "cpu", packed: bool = False, **overrides: Any) -
     """Make a network by its name in `NETWORKS`; any argument of `MultiTaskUNet` may be overridden.
 
     Args:
-        name: cpu, base or large (the seed's 64..1024).
+        name: cpu, base or large, which is U-Net's own width of 64 to 1024 channels.
         packed: answer with one packed tensor (inference) instead of a dict (training).
         overrides: arguments of `MultiTaskUNet`.
 
