@@ -139,6 +139,15 @@ def test_a_mask_on_another_grid_is_refused_by_name(
     assert f"{path}: mask of shape" in capsys.readouterr().err
 
 
+def test_training_cases_are_not_audited(
+    twins: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["audit", "--kaggle", str(twins / "kaggle"), "--output", str(tmp_path), "--model", str(model)]
+    assert main(options) == 2
+    assert "model.pt: trained on" in capsys.readouterr().err and not (tmp_path / "audit.json").exists()
+    assert main([*options, "--predict", "classifiers:brightest"]) == 0, "of another classifier nothing is known"
+
+
 def test_the_audit_takes_the_network_or_any_function(unseen: Path, model: Path, tmp_path: Path) -> None:
     options = ["audit", "--kaggle", str(unseen / "kaggle"), "--output", str(tmp_path), "--model", str(model)]
     assert main(options) == 0
