@@ -149,7 +149,8 @@ def test_training_cases_are_not_audited(
 
 
 def test_the_audit_takes_the_network_or_any_function(unseen: Path, model: Path, tmp_path: Path) -> None:
-    options = ["audit", "--kaggle", str(unseen / "kaggle"), "--output", str(tmp_path), "--model", str(model)]
+    folder = f"other={unseen / 'kaggle'}"  # its pictures bear names of training ones
+    options = ["audit", "--kaggle", folder, "--output", str(tmp_path), "--model", str(model)]
     assert main(options) == 0
     own = json.loads((tmp_path / "audit.json").read_text())
     assert main([*options, "--predict", "classifiers:brightest"]) == 0
