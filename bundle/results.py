@@ -148,7 +148,7 @@ def load(results: Path) -> dict[str, Any]:
         "audited_volumes": read_json(main / "volumes.json"),
         "other_audits": {name: audits_in(folder) for name, folder in found.items() if folder != main},
         "learned": learned,
-        "twins": twins(read_json(main / "splits.json")["cases"].values(), learned),
+        "near_duplicates": near_duplicates(read_json(main / "splits.json")["cases"].values(), learned),
         "baselines": baselines(audits),
         "maps": maps,
         "screened": screened(results / "screening.json"),
@@ -158,7 +158,7 @@ def load(results: Path) -> dict[str, Any]:
     }
 
 
-def twins(cases: Iterable[Mapping[str, Any]], learned: Sequence[str]) -> int:
+def near_duplicates(cases: Iterable[Mapping[str, Any]], learned: Sequence[str]) -> int:
     """Number of images, of sources that nothing was learned from, that are near-duplicates of images that were."""
     cases = [case for case in cases if "phash" in case]
     taught = {case["group"] for case in cases if case["source"] in learned}

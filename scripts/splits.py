@@ -38,7 +38,7 @@ __all__ = [
 ]
 
 SUBSETS = ("train", "val", "test")
-SAME_HASH = 2  # alike by perceptual hash alone (bits of 64): such pairs of real pictures all correlate to 0.93
+SAME_HASH = 2  # alike by perceptual hash alone (bits of 64)
 HASH_DISTANCE, HASH_CORRELATION = 8, 0.90  # alike by perceptual hash and by thumbnail
 CORRELATION = 0.95  # alike by thumbnail alone
 
