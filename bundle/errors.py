@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["UserError", "reason_of"]
+__all__ = ["UserError", "reason_of", "root_cause"]
 
 # what bad input raises, by whatever component met it; anything else is a bug and keeps its traceback
 INPUT_ERRORS = (ValueError, OSError)

@@ -49,6 +49,15 @@ def trusting() -> Iterator[None]:
         yield
 
 
+def literal(value: Any) -> Any:
+    """An override as MONAI takes it by the letter: in a path `#` would be the sign of a nested id."""
+    if isinstance(value, (list, tuple)):
+        return [literal(part) for part in value]
+    if isinstance(value, str) and "#" in value and not value.startswith("$"):
+        return "$" + ascii(value).replace("#", r"\x23").replace("@", r"\x40")
+    return value
+
+
 def load_workflow(configs: Sequence[str], root: Path = BUNDLE_ROOT, **overrides: Any) -> ConfigWorkflow:
     """A MONAI workflow from config files of the bundle.
 
@@ -67,8 +76,8 @@ def load_workflow(configs: Sequence[str], root: Path = BUNDLE_ROOT, **overrides:
             config_file=files if len(files) > 1 else files[0],
             meta_file=str(root / "configs" / "metadata.json"),
             logging_file=False,
-            bundle_root=str(root),
-            **overrides,
+            bundle_root=literal(str(root)),
+            **{id: literal(value) for id, value in overrides.items()},
         )
 
 

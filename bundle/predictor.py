@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Any
 
-from .errors import UserError, reason_of
+from .errors import UserError, reason_of, root_cause
 from .intake import Intake, IntakeError, local_intake
 from .loading import BUNDLE_ROOT, parse, torch_device
 from .weights import find_weights, headline, report_beside, trained_as
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from monai.data import MetaTensor
 
 __all__ = ["Predictor", "predict_files"]
+
+logger = logging.getLogger(__name__)
 
 
 class Predictor:
@@ -183,6 +186,11 @@ class Predictor:
             raise IntakeError(getattr(error, "code", "header"), getattr(error, "reason", str(error))) from None
 
 
+def no_code(path: str | Path) -> str:
+    """A path that a config takes for one: a relative name may begin with a sign that makes code of it there."""
+    return f"./{path}" if str(path)[:1] in ("$", "@", "%") else str(path)
+
+
 def _require_writable(folder: Path) -> None:
     """Make a folder; before the work and not after it a person hears that it takes no file."""
     try:
@@ -220,7 +228,7 @@ def predict_files(
     from tqdm import tqdm
 
     output_dir = Path(output_dir)
-    settings: dict[str, Any] = {"dataset_dir": [str(path) for path in paths], "output_dir": str(output_dir)}
+    settings: dict[str, Any] = {"dataset_dir": [no_code(path) for path in paths], "output_dir": no_code(output_dir)}
     settings |= {"overwrite": overwrite, "dicom_seg": dicom_seg}
     try:
         parts = parse("inference.yaml", ["dataset#data", "writer"], predictor.root, **settings)
@@ -237,8 +245,11 @@ def predict_files(
                 done = write.done_before(scan["name"], scan["image"], model)
                 files = done or write(predictor.predict(scan["image"]), scan["name"])
                 index[scan["image"]] = {kind: str(Path(file).relative_to(output_dir)) for kind, file in files.items()}
-            except (UserError, ValueError, OSError) as error:
-                index[scan["image"]] = {"error": str(error)}
+            except Exception as error:  # the others are still to be answered
+                if (reason := reason_of(error)) is None:
+                    logger.exception("%s: not answered", scan["image"])
+                    reason = f"{scan['image']}: internal error ({type(root_cause(error)).__name__})"
+                index[scan["image"]] = {"error": reason}
     finally:
         write.update_index(index)
     return index

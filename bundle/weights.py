@@ -105,7 +105,7 @@ def release(trained: Path, report: Mapping[str, Any], models: Path) -> None:
         "sha256": sha256(models / "model.pt"),
         "network_name": config["network_name"],
         "modalities": config["modalities"],
-        "trained_on": notes["trained_on"],
+        **{name: notes[name] for name in ("began_unknown", "trained_on") if name in notes},
     }
     write_json(models / "report.json", {**report, "model": model})
     metadata = models.resolve().parent / "configs" / "metadata.json"

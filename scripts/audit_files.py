@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from .audit_baselines import file_properties, forest, grey_levels, out_of_fold
-from .audit_parts import NOT_APPLICABLE, Answers, Part, unless, verdict_of
+from .audit_parts import NOT_APPLICABLE, Answers, Part, alarm_verdict, verdict_of
 from .datalists import Case
 from .sampling import SliceDataset
 
@@ -104,5 +104,5 @@ def metadata(answers: Answers, training: Pictures | None = None) -> Part:
 
         values[source] |= answers.estimates(rows, compared)
         bound = values[source]["files"]["ci95"] if "files" in known else None
-        verdicts.append(unless(bound, bound is not None and bound[0] > FILES_TELL))
+        verdicts.append(alarm_verdict(bound, bound is not None and bound[0] > FILES_TELL))
     return {"sources": values}, verdict_of(verdicts), count

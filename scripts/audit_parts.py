@@ -23,6 +23,7 @@ __all__ = [
     "SMALLEST_FALL",
     "Answers",
     "Part",
+    "alarm_verdict",
     "blanked",
     "cam",
     "leave_source_out",
@@ -30,7 +31,6 @@ __all__ = [
     "source_only",
     "source_probe",
     "style_swap",
-    "unless",
     "verdict_of",
     "within_source",
 ]
@@ -111,17 +111,22 @@ def source_probe(answers: Answers) -> Part:
     """Tell each source from the others by a linear classifier of the bottleneck's features."""
     if answers.features is None:
         return {"reason": "no features were given"}, NOT_APPLICABLE, 0
-    seed, n = answers.seed, len(answers.source)
-    probabilities = out_of_fold(probe(seed), answers.features, answers.source, answers.group, seed)
+    groups = {source: len(set(answers.group[rows])) for source, rows in answers.sources()}
+    single = [source for source, count in groups.items() if count < 2]  # in no fold but its own
+    asked = np.flatnonzero(~np.isin(answers.source, single))
+    told = {"left_out": single} if single else {}
+    seed, source = answers.seed, answers.source[asked]
+    probabilities = out_of_fold(probe(seed), answers.features[asked], source, answers.group[asked], seed)
     if probabilities is None:
-        return {"reason": "fewer than two sources, or one of a single patient"}, NOT_APPLICABLE, n
-    names = sorted(set(answers.source.tolist()))
-    columns = dict(zip(names, probabilities.T, strict=True))
+        reason = "fewer than two sources of more than one patient or cluster"
+        return {"reason": reason, **told}, NOT_APPLICABLE, len(asked)
+    columns = dict(zip(sorted(set(source.tolist())), probabilities.T, strict=True))
 
     def one_against_the_rest(rows: np.ndarray) -> dict[str, float]:
-        return {name: roc_auc(answers.source[rows] == name, scores[rows]) for name, scores in columns.items()}
+        return {name: roc_auc(source[rows] == name, scores[rows]) for name, scores in columns.items()}
 
-    return {"sources": answers.estimates(np.arange(n), one_against_the_rest)}, NOTE, n
+    found = estimates(answers.group[asked], one_against_the_rest, seed, answers.resamples)
+    return {"sources": found, **told}, NOTE, len(asked)
 
 
 def within_source(answers: Answers, chosen: Sequence[str] | None = None) -> Part:
@@ -162,7 +167,7 @@ def blanked(answers: Answers) -> Part:
 
         values[source] = {"n": len(rows), **answers.estimates(rows, distances)}
         bounds = [values[source][f"{name}_excess"]["ci95"] for name in BLANKED]
-        verdicts += [unless(bound, bound is not None and bound[0] > EXCESS) for bound in bounds]
+        verdicts += [alarm_verdict(bound, bound is not None and bound[0] > EXCESS) for bound in bounds]
     return {"sources": values}, verdict_of(verdicts), len(answers.source)
 
 
@@ -185,7 +190,7 @@ def style_swap(answers: Answers) -> Part:
             values.setdefault(source, {"n": len(rows)})[name] = found
             before_ci, fall_ci = found["before"]["ci95"], found["fall"]["ci95"]
             alarm = before_ci and before_ci[0] > 0.5 and found["fall"]["value"] > LARGEST_FALL and fall_ci[0] > 0
-            verdicts.append(unless(fall_ci, bool(alarm)))
+            verdicts.append(alarm_verdict(fall_ci, bool(alarm)))
         count += len(rows)
     return {"sources": values}, verdict_of(verdicts), count
 
@@ -240,7 +245,7 @@ def cam(explanation: Mapping[str, Any] | None) -> Part:
     return {"sources": values}, verdict_of(verdicts), count
 
 
-def unless(interval: Sequence[float] | None, alarm: bool) -> str:
+def alarm_verdict(interval: Sequence[float] | None, alarm: bool) -> str:
     """A shortcut where there is alarm, not applicable where there is no interval."""
     return NOT_APPLICABLE if interval is None else SHORTCUT if alarm else PASS
 

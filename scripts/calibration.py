@@ -15,6 +15,7 @@ from scipy.special import expit
 
 from .decision import Calibration, Decision, Kind, report_of
 from .files import sha256_of, write_json
+from .reports import is_answered
 from .resampling import RESAMPLES, bootstrap
 
 __all__ = [
@@ -153,7 +154,7 @@ def fit_decision(
 def _known(answers: Sequence[Mapping[str, Any]], kind: Kind, sources: Sequence[str] | None) -> list[Mapping[str, Any]]:
     """Rows of one kind of scan with a class and an answer, of these sources, or of all."""
     among = [a for a in answers if a["kind"] == kind and (sources is None or a["source"] in sources)]
-    return [a for a in among if a["cls"] is not None and a["logit"] is not None]
+    return [a for a in among if is_answered(a)]
 
 
 def with_evidence_of_others(
@@ -192,7 +193,6 @@ def write_decision(
     model_path: str | Path,
     decision: Decision,
     target_sensitivity: float,
-    fitted_on: str = "validation",
 ) -> None:
     """Fit on an evaluation's answers, and put the result into the report beside the weights.
 
@@ -202,10 +202,15 @@ def write_decision(
             trained on; scores go, for they were of another decision.
         decision: see `fit_decision`.
         target_sensitivity: see `fit_decision`.
-        fitted_on: see `fit_decision`.
+
+    Raises:
+        ValueError: when the answers are not of the validation cases: what a decision was fitted on tests nothing.
     """
     content = json.loads(Path(answers_file).read_text())
-    fitted = fit_decision(content["answers"], decision, target_sensitivity, fitted_on)
+    subset = content["facts"]["subset"]
+    if subset != "val":
+        raise ValueError(f"{answers_file}: answers of subset '{subset}', calibrate with --subset val")
+    fitted = fit_decision(content["answers"], decision, target_sensitivity, "validation")
     model = (report_of(model_path) or {"model": {"sha256": sha256_of(model_path)}})["model"]
     report = {"model": model, "decision": asdict(fitted)}
     write_json(Path(model_path).with_name("report.json"), report)

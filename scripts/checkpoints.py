@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from .files import sha256_of, write_atomic, write_json
 
-__all__ = ["CheckpointFolder", "load_weights", "save_weights", "trained_on"]
+__all__ = ["CheckpointFolder", "began_unknown", "load_weights", "save_weights", "trained_on"]
 
 logger = logging.getLogger(__name__)
 
@@ -79,15 +79,26 @@ def trained_on(weights: str | Path | None) -> dict[str, dict[str, Any]]:
         before 0.5.0 do not tell), and "subset": "train" or "val". Nothing where no notes belong to these very weights:
         their origin is unknown.
     """
+    return dict(_notes(weights).get("trained_on", {}))
+
+
+def began_unknown(weights: str | Path | None) -> bool:
+    """Whether weights began from others that are not known to have seen nothing more than is noted."""
+    notes = _notes(weights)
+    return weights is not None and bool(notes.get("began_unknown", "trained_on" not in notes))
+
+
+def _notes(weights: str | Path | None) -> dict[str, Any]:
+    """What lies beside weights about these very weights; empty where nothing does."""
     if weights is None:
         return {}
     for notes in (Path(weights).with_suffix(".json"), Path(weights).with_name("report.json")):
         try:
             content = json.loads(notes.read_text())
             content = content.get("model", content)
-            if content["sha256"] == sha256_of(weights):
-                return dict(content["trained_on"])
-        except (OSError, ValueError, KeyError, TypeError):
+            if content["sha256"] == sha256_of(weights) and "trained_on" in content:
+                return dict(content)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
             continue
     return {}
 

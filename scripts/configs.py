@@ -49,8 +49,15 @@ def parts(bundle_root: str | Path, config: str, ids: Sequence[str], **overrides:
     for key, value in {"bundle_root": str(bundle_root), **overrides}.items():
         if key not in parser:
             raise UnknownKeyError(f"{config} has no key '{key}'")
-        parser[key] = value
+        parser[key] = _literal(value)
     return {id: parser.get_parsed_content(id) for id in ids}
+
+
+def _literal(value: Any) -> Any:
+    """A value as MONAI takes it by the letter: in a path `#` would be the sign of a nested id."""
+    if isinstance(value, str) and "#" in value:
+        return "$" + ascii(value).replace("#", r"\x23").replace("@", r"\x40")
+    return value
 
 
 def begin(bundle_root: str | Path, configs: Sequence[str], output_dir: str | Path | None = None) -> None:

@@ -16,7 +16,7 @@ import numpy as np
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-__all__ = ["DicomError", "is_dicom", "read_dicom", "read_series"]
+__all__ = ["DicomError", "Stack", "is_dicom", "read_dicom", "read_series"]
 
 DICOMDIR = "1.2.840.10008.1.3.10"
 # Transfer syntaxes and who decodes them: (pydicom 3, pydicom 2). GDCM, where it is installed, is never asked.
@@ -56,6 +56,15 @@ class Frame(NamedTuple):
     number: int = 0  # which frame of that file it is
 
 
+class Stack(NamedTuple):
+    """The slices of one series as a volume."""
+
+    voxels: np.ndarray  # (H, W, D), float32, rows and columns as stored
+    affine: np.ndarray  # (4, 4), from indices to RAS+ millimetres
+    spacing_known: bool  # along rows and columns; 1 mm where it is not
+    thickness_known: bool  # from slice to slice, or of the one slice; 1 mm where it is not
+
+
 def is_dicom(path: Path) -> bool:
     """Whether a file's content says that it is DICOM."""
     try:
@@ -65,17 +74,13 @@ def is_dicom(path: Path) -> bool:
         return False
 
 
-def read_dicom(path: Path) -> tuple[np.ndarray, np.ndarray, bool]:
+def read_dicom(path: Path) -> Stack:
     """Read a file, or the one series in a folder, sorted along the normal of its slices.
 
     Rescale slope and intercept are applied, MONOCHROME1 is turned around; what is no picture in a folder is left out.
 
     Args:
         path: file or folder.
-
-    Returns:
-        Volume (H, W, D), float32, rows and columns as stored; affine (4, 4) from indices to RAS+ millimetres; whether
-        the spacing is known.
 
     Raises:
         DicomError: when there is no picture, more than one series, or anything that would have to be guessed; but an
@@ -172,7 +177,7 @@ def _spread(frames: Sequence[Frame]) -> list[Frame]:
     return [frame._replace(position=frame.position + i * gap * normal) for i, frame in enumerate(frames)]
 
 
-def _stack(frames: Sequence[Frame]) -> tuple[np.ndarray, np.ndarray, bool]:
+def _stack(frames: Sequence[Frame]) -> Stack:
     """Stack parallel frames, sorted along their normal, into a volume with an affine."""
     first = frames[0]
     normal = np.cross(first.right, first.down)
@@ -190,7 +195,8 @@ def _stack(frames: Sequence[Frame]) -> tuple[np.ndarray, np.ndarray, bool]:
     rows, columns = first.spacing or (1.0, 1.0)
     affine = np.eye(4)
     affine[:3] = np.column_stack([first.down * rows, first.right * columns, step, frames[0].position])
-    return np.stack([frame.pixels for frame in frames], axis=-1), LPS_TO_RAS @ affine, first.spacing is not None
+    voxels = np.stack([frame.pixels for frame in frames], axis=-1)
+    return Stack(voxels, LPS_TO_RAS @ affine, first.spacing is not None, len(frames) > 1 or first.gap is not None)
 
 
 def _step(positions: np.ndarray, normal: np.ndarray) -> np.ndarray:

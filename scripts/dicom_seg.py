@@ -19,7 +19,7 @@ from .dicom import DicomError, Frame, read_series
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-__all__ = ["MAKER", "PRODUCT", "identifier", "referable", "segmentation_of"]
+__all__ = ["MAKER", "PRODUCT", "identifier", "make_referable", "segmentation_of"]
 
 MAKER, PRODUCT = "Research use only", "Brain MRI tumor segmentation and classification"
 REFERRED = ("FrameOfReferenceUID", "StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID")
@@ -52,7 +52,7 @@ def segmentation_of(source: Path | bytes, mask: np.ndarray, model: Mapping[str, 
     datasets, frames = read_series(source)
     sources, planes = _in_order_of_the_files(datasets, frames, mask)
     for dataset in sources:
-        referable(dataset)
+        make_referable(dataset)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of values in the file
         made = highdicom.seg.Segmentation(
@@ -92,7 +92,7 @@ def _in_order_of_the_files(
     return datasets, planes[np.argsort([frame.number for frame in frames])]
 
 
-def referable(dataset: Dataset) -> None:
+def make_referable(dataset: Dataset) -> None:
     """Refuse a file that cannot be referred to; add empty what may be empty.
 
     Raises:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .dicom import DicomError, read_series
-from .dicom_seg import MAKER, PRODUCT, identifier, referable
+from .dicom_seg import MAKER, PRODUCT, identifier, make_referable
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -50,7 +50,7 @@ def report_of(source: Path, segmentation: bytes, result: Mapping[str, Any]) -> b
         raise DicomError("a DICOM SR needs the package highdicom", "unsupported") from None
     sources = read_series(source)[0]
     for dataset in sources:
-        referable(dataset)
+        make_referable(dataset)
     model, said = result["model"], json.dumps(result, sort_keys=True).encode()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of values in the file

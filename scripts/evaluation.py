@@ -11,11 +11,11 @@ import numpy as np
 from ignite.engine import Engine, Events
 from monai.data import MetaTensor
 
-from .checkpoints import trained_on
+from .checkpoints import began_unknown, trained_on
 from .datalists import Case
 from .decision import Decision, kind_of
 from .files import plain, write_json
-from .postprocessing import as_displayed, slice_axis
+from .postprocessing import as_displayed, pixel_mm2, voxel_mm3
 from .readers import BrainMriReader
 from .reports import make_report
 from .segmentation_scores import segmentation_scores
@@ -37,17 +37,23 @@ def scoring_list(
         allow_training_cases: score what the weights have seen as well; the report says so.
 
     Raises:
-        ValueError: when there is nothing to score, or when the weights have seen any of the cases: by id, by content,
-            by the patient's name or by the picture's perceptual hash, which copies of other size or quality share
-            but for a few bits.
+        ValueError: when there is nothing to score or to compare with, or when the weights have seen any of the cases:
+            by id, by content, by the patient's name or by the picture's perceptual hash, which copies of other size or
+            quality share but for a few bits; other crops and edits pass.
     """
     if not cases:
         raise ValueError("no cases to score")
+    if all(_lacks_reference(case) for case in cases):
+        raise ValueError(f"{cases[0]['image']}: no mask and no class to compare with, nor in any other of {len(cases)}")
     known = _known(cases, weights, {"train"} if subset == "val" else {"train", "val"})
     if known and not allow_training_cases:
         found = f"trained on {len(known)} of the {len(cases)} cases to score, such as {known[0]}"
         raise ValueError(f"{weights}: {found} (known by name, content, patient or look)")
     return [{"image": case["image"], "case": case["id"]} for case in cases]
+
+
+def _lacks_reference(case: Case) -> bool:
+    return "label" not in case and "cls" not in case
 
 
 def _known(cases: Sequence[Case], weights: str | Path | None, subsets: Container[str]) -> list[str]:
@@ -70,7 +76,8 @@ def provenance(cases: Sequence[Case], weights: str | Path | None) -> str:
     count, scored = len(trained_on(weights)), len(_known(cases, weights, {"train", "val"}))
     if not count:
         return "unknown: they may hold cases that are scored here"
-    return f"{count} cases, {scored or 'none'} of them scored here"
+    words = f"{count} cases, {scored or 'none'} of them scored here"
+    return f"{words}; they began from weights that may have seen others" if began_unknown(weights) else words
 
 
 def trained_sources(weights: str | Path | None) -> list[str] | None:
@@ -119,15 +126,17 @@ class ScoreCases:
 
     def score_batch(self, engine: Engine) -> None:
         for batch, output in zip(engine.state.batch, engine.state.output, strict=True):
-            self.score(self.cases[batch["case"]], output["pred"], output["slice_logits"])
+            self.score(self.cases[batch["case"]], output["pred"], output["slice_logits"], output["image"].affine)
 
-    def score(self, case: Case, mask: MetaTensor, slice_logits: np.ndarray) -> None:
+    def score(self, case: Case, mask: MetaTensor, slice_logits: np.ndarray, canvas: np.ndarray) -> None:
         """Score one case.
 
         Args:
             case: see the class.
             mask: (1, H, W, D) of 0 and 1 on the scan's grid.
             slice_logits: (D,) tumour logits from the lowest slice to the highest, NaN where there is none.
+            canvas: affine (4, 4) of what the network saw, where a "pixel of 1 mm2" is one of its pixels when the file's
+                spacing was not used.
         """
         if "cls" in case:
             self._note(case, 0, float(case["cls"]), slice_logits[0], drawn_share=float((mask > 0).float().mean()))
@@ -136,15 +145,13 @@ class ScoreCases:
             predicted = mask.as_tensor()[0].numpy() > 0
             affine = np.asarray(mask.meta["original_affine"], dtype=np.float64)
             self.patients.append(_volume_scores(case, predicted, reference, affine))
-            self._note_slices({**case, "kind": kind_of(slice_logits)}, predicted, reference, slice_logits, affine)
+            used = mask.meta.get("spacing_used", True)
+            pixel = pixel_mm2(affine) if used else voxel_mm3(affine) / voxel_mm3(canvas)
+            areas, drawn = (as_displayed(v, affine).sum(axis=(0, 1)) * pixel for v in (reference, predicted))
+            self._note_slices({**case, "kind": kind_of(slice_logits)}, areas, drawn, slice_logits)
 
-    def _note_slices(
-        self, case: Case, predicted: np.ndarray, reference: np.ndarray, logits: np.ndarray, affine: np.ndarray
-    ) -> None:
-        """Note each slice with an answer or a tumour: its area, its class, and how much was drawn on it."""
-        step = np.linalg.norm(affine[:3, :3], axis=0)
-        pixel_mm2 = float(np.prod(np.delete(step, slice_axis(affine)[0])))
-        areas, drawn = (as_displayed(v, affine).sum(axis=(0, 1)) * pixel_mm2 for v in (reference, predicted))
+    def _note_slices(self, case: Case, areas: np.ndarray, drawn: np.ndarray, logits: np.ndarray) -> None:
+        """Note each slice with an answer or a tumour: its area, its class, and how much was drawn on it, all (D,)."""
         areas = areas.round(3)  # a rotated grid's 50 pixels are 49.9999 mm2
         tumor = np.flatnonzero(areas > 0)
         for index in np.flatnonzero(np.isfinite(logits) | (areas > 0)):
@@ -159,7 +166,9 @@ class ScoreCases:
         self.answers.append({**identity, "cls": cls, "logit": known, **measured})
 
     def finish(self, engine: Engine) -> None:
-        content = {"facts": self.facts, "min_tumor_pixels": self.min_tumor_pixels}
+        missing = sum(_lacks_reference(case) for case in self.cases.values())
+        facts = {**self.facts, "without_reference": missing}
+        content: dict[str, Any] = {"facts": facts, "min_tumor_pixels": self.min_tumor_pixels}
         content |= {"segmentation": self.patients, "answers": self.answers}
         write_json(self.output_dir / "answers.json", content)
         report = make_report(content, self.decision)
@@ -169,7 +178,7 @@ class ScoreCases:
 
 def _volume_scores(case: Case, predicted: np.ndarray, reference: np.ndarray, affine: np.ndarray) -> dict[str, Any]:
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
-    millilitres = float(np.prod(spacing)) / 1000.0
+    millilitres = voxel_mm3(affine) / 1000.0
     scores = segmentation_scores(predicted, reference, spacing.tolist())
     volumes = {
         "reference_ml": float(reference.sum()) * millilitres,

@@ -28,6 +28,7 @@ TWINS, SAMPLE = 5, 32  # one random network's maps are an accident, so several a
 OF_MASK = ("pointing", "energy_inside", "chance", "centre_pointing", "centre_energy")
 RULES = {
     "slices": "volumes: those with a tumour; images: all; means are over slices, those without a map left out",
+    "probability": "of the slice alone, calibrated by what it comes from; a volume's answer averages neighbours",
     "order": "worst first: by error of the probability or map outside the head, whichever is larger",
     "without_map": "slices where nothing speaks for a tumour: the map is zero and its scores are undefined",
     "energy_ratio": "mean energy_inside / mean chance: 1 is no better than a map spread evenly over the head",

@@ -15,8 +15,8 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
 
-from .checkpoints import CheckpointFolder, save_weights, trained_on
-from .files import write_json
+from .checkpoints import CheckpointFolder, began_unknown, save_weights, trained_on
+from .files import plain, write_json
 from .sampling import SliceDataset, SourceLoader
 
 __all__ = ["AverageWeights", "BestWeights", "ClipGradients", "Progress", "ResumableRun", "WriteAnswers"]
@@ -105,15 +105,16 @@ class ResumableRun:
 class BestWeights:
     """Write the weights of the best validation so far, and the score that made them best.
 
-    Where nothing was validated (MONAI Label with an empty validation list) the final weights of a finished run are
-    written; a run that fails writes nothing. Comes after the ValidationHandler in the list of handlers.
+    Where nothing was validated (MONAI Label with an empty validation list, validation cases without a tumour) the final
+    weights of a finished run are written, and the log says so; a run that fails writes nothing. Comes after the
+    ValidationHandler in the list of handlers.
 
     Args:
         path: the weights file; its score goes to the same name with `.json`.
         network: what is validated.
         evaluator: which validates it.
         datasets: "train" and "val", what the weights are trained and chosen on; noted beside them, with what their
-            forerunners saw.
+            forerunners saw, or that this is unknown.
         initial_weights: the forerunners' file, or None.
     """
 
@@ -127,6 +128,7 @@ class BestWeights:
     ) -> None:
         self.path, self.network, self.evaluator = Path(path), network, evaluator
         self.seen = trained_on(initial_weights)
+        self.origin = {"began_unknown": True} if began_unknown(initial_weights) else {}
         for subset in ("val", "train"):
             for record in datasets[subset].data:
                 entry = {**{key: record[key] for key in ("sha256", "phash", "group")}, "subset": subset}
@@ -143,14 +145,19 @@ class BestWeights:
 
     def keep_last(self, engine: Engine) -> None:
         if self.evaluator.state.best_metric_epoch == -1:
+            logger.warning("no validation case could be scored: the last weights are kept")
             self._write(engine)
 
     @one_rank_only()
     def _write(self, engine: Engine) -> None:
         state = self.evaluator.state
-        score = {"key_metric": state.key_metric_name, "epoch": engine.state.epoch, "metrics": dict(state.metrics)}
+        score = {
+            "key_metric": state.key_metric_name,
+            "epoch": engine.state.epoch,
+            "metrics": plain(dict(state.metrics)),
+        }
         sha256 = save_weights(self.network, self.path)
-        write_json(self.path.with_suffix(".json"), {**score, "sha256": sha256, "trained_on": self.seen})
+        write_json(self.path.with_suffix(".json"), {**score, "sha256": sha256, **self.origin, "trained_on": self.seen})
 
 
 class AverageWeights:

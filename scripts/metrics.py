@@ -1,4 +1,7 @@
-"""Metrics of MONAI's engines, by which a training watches itself; what is reported comes from `evaluation`."""
+"""Metrics of MONAI's engines, by which a training watches itself; what is reported comes from `evaluation`.
+
+A metric that nothing could be measured by is NaN, which no engine takes for its best: then the last weights are kept.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ import torch
 from ignite.metrics import Metric
 from sklearn.metrics import roc_auc_score
 
-__all__ = ["PatientDice", "SourceAUC"]
+__all__ = ["CaseDice", "SourceAUC"]
 
 
 def _prediction_and_target(output: Mapping[str, Any]) -> tuple[Any, Any]:
@@ -19,11 +22,11 @@ def _prediction_and_target(output: Mapping[str, Any]) -> tuple[Any, Any]:
     return output["pred"], output["label"]
 
 
-class PatientDice(Metric):
+class CaseDice(Metric):
     """Mean over cases of the volumetric Dice, their slices put together again: no matter how they were batched.
 
     Takes MONAI's engine output: "pred" with "seg" logits and "label" with "mask" and "case". A case without tumour in
-    its slices leaves the mean; with no case at all the result is 0.
+    its slices leaves the mean; with no case at all the result is NaN.
     """
 
     def __init__(self) -> None:
@@ -44,11 +47,11 @@ class PatientDice(Metric):
 
     def compute(self) -> float:
         dice = [2 * shared / (p + r) for shared, p, r in self.counts.values() if r > 0]
-        return float(np.mean(dice)) if dice else 0.0
+        return float(np.mean(dice)) if dice else math.nan
 
 
 class SourceAUC(Metric):
-    """Mean over sources of the ROC-AUC within each; sources with one class only leave the mean.
+    """Mean over sources of the ROC-AUC within each; sources with one class only leave it, with no other it is NaN.
 
     Takes MONAI's engine output: "pred" with "cls" logits and "label" with "cls" and "source".
     """
@@ -69,4 +72,4 @@ class SourceAUC(Metric):
     def compute(self) -> float:
         both = [pairs for pairs in self.answers.values() if len({cls for cls, _ in pairs}) == 2]
         aucs = [roc_auc_score(*zip(*pairs, strict=True)) for pairs in both]
-        return float(np.mean(aucs)) if aucs else 0.5
+        return float(np.mean(aucs)) if aucs else math.nan

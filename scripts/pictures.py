@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,7 @@ class DrawGallery:
         decision: for the probability.
         modalities: channels of the images; the first is shown.
         output_dir: gets `overlays_SOURCE.png`.
-        most: tiles in a picture.
+        most: tiles in a picture; of more cases some are shown, evenly over their names.
     """
 
     def __init__(
@@ -46,7 +47,12 @@ class DrawGallery:
         most: int = 24,
     ) -> None:
         self.cases = {case["id"]: case for case in cases}
-        self.decision, self.output_dir, self.most = decision, Path(output_dir), most
+        self.decision, self.output_dir = decision, Path(output_dir)
+        self.shown: dict[str, list[str]] = {}  # of each source
+        self.count = Counter(case["source"] for case in cases)
+        for source, count in self.count.items():
+            names = [case["id"] for case in cases if case["source"] == source]
+            self.shown[source] = [names[i * count // most] for i in range(most)] if count > most else names
         self.image_reader, self.mask_reader = BrainMriReader(modalities), BrainMriReader(["seg"])
 
     def attach(self, engine: Engine) -> None:
@@ -60,9 +66,8 @@ class DrawGallery:
     def draw_batch(self, engine: Engine) -> None:
         for batch, output in zip(engine.state.batch, engine.state.output, strict=True):
             case = self.cases[batch["case"]]
-            tiles = self.tiles.setdefault(case["source"], [])
-            if len(tiles) < self.most:
-                tiles.append(self._tile(case, output))
+            if case["id"] in self.shown[case["source"]]:
+                self.tiles.setdefault(case["source"], []).append(self._tile(case, output))
 
     def _tile(self, case: Case, output: Mapping[str, Any]) -> dict[str, Any]:
         affine = output["pred"].meta["original_affine"]
@@ -84,19 +89,20 @@ class DrawGallery:
 
     def finish(self, engine: Engine) -> None:
         for source, tiles in self.tiles.items():
-            draw_tiles(tiles, self.output_dir / f"overlays_{source}.png")
+            draw_tiles(tiles, self.output_dir / f"overlays_{source}.png", f"{len(tiles)} of {self.count[source]}")
 
 
 def _paths(paths: str | Sequence[str]) -> tuple[Path, ...]:
     return tuple(Path(path) for path in ensure_tuple(paths))
 
 
-def draw_tiles(tiles: Sequence[Mapping[str, Any]], path: str | Path, columns: int = 6) -> None:
+def draw_tiles(tiles: Sequence[Mapping[str, Any]], path: str | Path, which: str, columns: int = 6) -> None:
     """Draw tiles with outlines into one PNG.
 
     Args:
         tiles: "title", "image" (H, W), "predicted" boolean (H, W), "reference" boolean (H, W) or None.
         path: the picture.
+        which: of how many cases these are, in words.
         columns: tiles in a row.
     """
     columns = min(columns, len(tiles))
@@ -111,5 +117,6 @@ def draw_tiles(tiles: Sequence[Mapping[str, Any]], path: str | Path, columns: in
             if mask is not None and mask.any():
                 axis.contour(mask, levels=[0.5], colors=colour, linewidths=width)
         axis.set_title(tile["title"], color="white", fontsize=7)
-    figure.supxlabel("orange: drawn by the network    teal: reference    research use only", color="white", fontsize=8)
+    legend = f"{which}    orange: drawn by the network    teal: reference    research use only"
+    figure.supxlabel(legend, color="white", fontsize=8)
     write_atomic(path, lambda file: figure.savefig(file, format="png", dpi=110, facecolor="black"))

@@ -126,17 +126,23 @@ class DropSpecksd(MapTransform):
         d = dict(data)
         for key in self.key_iterator(d):
             mask = d[key]
-            voxel = _volume_of(mask.meta["original_affine"])
+            voxel = voxel_mm3(mask.meta["original_affine"])
             if min(mask.shape[1:]) == 1:
-                d[key] = _without_specks(mask, self.min_mm2 * _volume_of(d[self.image_key].affine) / voxel)
+                d[key] = _without_specks(mask, self.min_mm2 * voxel_mm3(d[self.image_key].affine) / voxel)
             elif mask.meta.get("spacing_used"):
                 d[key] = _without_specks(mask, self.min_ml * 1000.0 / voxel)
         return d
 
 
-def _volume_of(affine: Any) -> float:
-    """Volume of a voxel in the affine's units."""
+def voxel_mm3(affine: Any) -> float:
+    """Volume of a voxel of a grid (4, 4)."""
     return float(np.abs(np.linalg.det(np.asarray(affine, dtype=np.float64)[:3, :3])))
+
+
+def pixel_mm2(affine: Any) -> float:
+    """Area of a pixel of the slices of a grid (4, 4), see `slice_axis`."""
+    first, second = np.delete(np.asarray(affine, dtype=np.float64)[:3, :3], slice_axis(affine)[0], axis=1).T
+    return float(np.linalg.norm(np.cross(first, second)))
 
 
 def _without_specks(mask: MetaTensor, min_voxels: float) -> MetaTensor:
@@ -226,12 +232,11 @@ class SummarizeAnswerd(MapTransform):
         elif slice_deviations is not None:
             answer["tumor_deviation"] = _rounded(slice_deviations[0])
         if mask.meta.get("spacing_used"):
-            axes = np.asarray(mask.meta["original_affine"], dtype=np.float64)[:3, :3]
-            answer["volume_ml"] = round(float((mask > 0).sum()) * float(np.abs(np.linalg.det(axes))) / 1000.0, 4)
+            affine, drawn = mask.meta["original_affine"], float((mask > 0).sum())
+            if mask.meta.get("thickness_known", True):
+                answer["volume_ml"] = round(drawn * voxel_mm3(affine) / 1000.0, 4)
             if kind == "image":
-                first, second = np.delete(axes, slice_axis(mask.meta["original_affine"])[0], axis=1).T
-                area = np.linalg.norm(np.cross(first, second))
-                answer["area_mm2"] = round(float((mask > 0).sum()) * float(area), 4)
+                answer["area_mm2"] = round(drawn * pixel_mm2(affine), 4)
         return {**answer, "model": model, "notice": NOTICE}
 
 

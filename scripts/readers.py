@@ -182,23 +182,25 @@ def decode_nifti(path: Path, modalities: Sequence[str]) -> tuple[np.ndarray, dic
         array = array.reshape(1, *array.shape[:2], -1)
     else:
         raise UnreadableImageError(path, f"has {array.ndim} dimensions, 2 to 4 are expected", "rank")
+    flat = len(shape) == 2  # without a third axis the header tells no thickness
     affine = image.affine
     if affine is None or not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
         raise UnreadableImageError(path, "its affine is not invertible", "header")
-    return array, _meta(affine, shape[:2] if len(shape) == 2 else array.shape[1:], spacing_known=True)
+    return array, _meta(affine, shape if flat else array.shape[1:], spacing_known=True, thickness_known=not flat)
 
 
 def decode_dicom(path: Path) -> tuple[np.ndarray, dict[str, Any]]:
     """Decode a DICOM file, or a folder with one series, into float32 (1, H, W, D), rows and columns as stored."""
     try:
-        volume, affine, spacing_known = read_dicom(path)
+        volume, affine, spacing_known, thickness_known = read_dicom(path)
     except DicomError as error:
         raise UnreadableImageError(path, str(error), error.code) from None
     except Exception as error:  # pydicom and Pillow raise a dozen types for a damaged file
         raise UnreadableImageError(path, f"damaged DICOM ({type(error).__name__})", _code(error)) from None
     if not np.isfinite(volume).all():
         raise UnreadableImageError(path, "contains NaN or infinite voxels", "nonfinite")
-    return volume[None], _meta(affine, volume.shape if spacing_known else volume.shape[:2], spacing_known)
+    shape = volume.shape if spacing_known else volume.shape[:2]
+    return volume[None], _meta(affine, shape, spacing_known, spacing_known and thickness_known)
 
 
 def _code(error: Exception) -> str:
@@ -245,7 +247,9 @@ def decathlon_channels(path: Path) -> list[str]:
         return []
 
 
-def _meta(affine: np.ndarray, shape: Sequence[int], spacing_known: bool) -> dict[str, Any]:
+def _meta(
+    affine: np.ndarray, shape: Sequence[int], spacing_known: bool, thickness_known: bool = False
+) -> dict[str, Any]:
     return {
         "affine": np.asarray(affine, dtype=np.float64),
         "original_affine": np.asarray(affine, dtype=np.float64),
@@ -253,4 +257,5 @@ def _meta(affine: np.ndarray, shape: Sequence[int], spacing_known: bool) -> dict
         "original_channel_dim": 0,
         "space": "RAS",
         "spacing_known": spacing_known,
+        "thickness_known": thickness_known,
     }

@@ -18,9 +18,9 @@ from scipy.special import expit
 
 from .classification_scores import area_bins, classification_scores, curves, reliability, resampled_scores, roc_auc
 from .decision import NOTICE, Decision
-from .resampling import RESAMPLES, bootstrap
+from .resampling import RESAMPLES, bootstrap, interval_of_mean
 
-__all__ = ["auc_within_folds", "drawn_by_hand", "make_report", "patient_scores", "pool"]
+__all__ = ["auc_within_folds", "drawn_by_hand", "is_answered", "make_report", "patient_scores", "pool"]
 
 CLASSES = {"none": 0.0, "tumor": 1.0}
 HARD_NEGATIVE_SLICES = 5  # a slice without tumour this near to one with is a hard negative
@@ -79,12 +79,12 @@ def make_report(
             "tumor_slice": f"at least {content['min_tumor_pixels']} pixels of 1 mm2; fewer, but not 0: left out",
             "region": "whole tumour, the one region that FLAIR supports",
             "empty": "no Dice where the reference is empty; what is drawn there counts as false positive",
-            "interval": f"95 %, {resamples} bootstrap resamples of patients or clusters",
+            "interval": _interval_rule(resamples),
             "hard_negative": f"a slice without tumour, at most {HARD_NEGATIVE_SLICES} slices from one with",
         },
         "segmentation": {
-            **_segmentation(content["segmentation"], resamples),
-            **({"manual": _manual(content["segmentation"], silver, resamples)} if silver else {}),
+            **_segmentation(content["segmentation"]),
+            **({"manual": _manual(content["segmentation"], silver)} if silver else {}),
             "empty_slices": _empty_slices(content["answers"]),
         },
         "classification": {
@@ -92,6 +92,11 @@ def make_report(
             for name, rows in sorted(sources.items())
         },
     }
+
+
+def is_answered(row: Row) -> bool:
+    """Whether an answer can be scored: its class is known, and there is one."""
+    return row["cls"] is not None and row["logit"] is not None
 
 
 def patient_scores(rows: Sequence[Row], name: str) -> dict[str, float]:
@@ -108,12 +113,20 @@ def drawn_by_hand(volumes: Sequence[Row], silver: Sequence[str]) -> list[Row]:
     return [row for row in volumes if not any(fnmatch(row["id"].rpartition("/")[2], name) for name in silver)]
 
 
-def _segmentation(volumes: Sequence[Row], resamples: int) -> dict[str, Any]:
+def _interval_rule(resamples: int) -> str:
+    of_means = "95 %, of a mean over patients by Student's t"
+    return (
+        f"{of_means}, of others by {resamples} bootstrap resamples of patients or clusters" if resamples else of_means
+    )
+
+
+def _segmentation(volumes: Sequence[Row]) -> dict[str, Any]:
     names = [name for name in (volumes[0] if volumes else ()) if name not in COUNTS]
     mean: dict[str, Any] = {}
     intervals: dict[str, Any] = {}
     for name in names:
-        mean[name], intervals[name] = _mean_over(patient_scores(volumes, name), resamples)
+        highest = math.inf if name.endswith("_mm") else 1.0
+        mean[name], intervals[name] = _mean_over(patient_scores(volumes, name), highest)
     return {
         "n": len(volumes),
         "patients_n": len({row["patient"] for row in volumes}),
@@ -122,22 +135,17 @@ def _segmentation(volumes: Sequence[Row], resamples: int) -> dict[str, Any]:
     }
 
 
-def _manual(volumes: Sequence[Row], silver: Sequence[str], resamples: int) -> dict[str, Any]:
+def _manual(volumes: Sequence[Row], silver: Sequence[str]) -> dict[str, Any]:
     """Dice of the patients whose masks were drawn by hand."""
     scores = patient_scores(drawn_by_hand(volumes, silver), "dice")
-    mean, interval = _mean_over(scores, resamples)
+    mean, interval = _mean_over(scores)
     return {"n": len(scores), "dice": mean, "ci95": interval, "worst_dice": min(scores.values(), default=None)}
 
 
-def _mean_over(scores: Mapping[str, float], resamples: int) -> tuple[float | None, list[float] | None]:
-    """Mean of the patients' scores, and its interval."""
-    values = np.array(list(scores.values()))
-
-    def mean(rows: np.ndarray) -> dict[str, float | None]:
-        return {"mean": float(values[rows].mean())}
-
-    interval = bootstrap(list(scores), mean, resamples).get("mean")
-    return (float(values.mean()) if len(values) else None), interval
+def _mean_over(scores: Mapping[str, float], highest: float = 1.0) -> tuple[float | None, list[float] | None]:
+    """Mean of the patients' scores, which are not below 0, and its interval."""
+    values = list(scores.values())
+    return (float(np.mean(values)) if values else None), interval_of_mean(values, (0.0, highest))
 
 
 def _empty_slices(answers: Sequence[Row]) -> dict[str, Any]:
@@ -153,7 +161,7 @@ def _empty_slices(answers: Sequence[Row]) -> dict[str, Any]:
 
 def _source(rows: Sequence[Row], decisions: Sequence[Decision], resamples: int) -> dict[str, Any]:
     """Scores within one source; only rows with a class and an answer count."""
-    answered = [i for i, row in enumerate(rows) if row["cls"] is not None and row["logit"] is not None]
+    answered = [i for i, row in enumerate(rows) if is_answered(row)]
     if not answered:
         return {"n": 0, "positives": 0, "left_out": len(rows)}
     known, deciding = [rows[i] for i in answered], [decisions[i] for i in answered]
@@ -183,7 +191,7 @@ def _source(rows: Sequence[Row], decisions: Sequence[Decision], resamples: int) 
         within = auc_within_folds(classes, probabilities, [row["fold"] for row in known])
         interval = bootstrap(groups, within, resamples).get("roc_auc")
         result["within_folds"] = {**within(np.arange(len(known))), "ci95": interval}
-    result |= _of_volumes(known, classes, scores, resamples) if "volume" in kinds else _of_images(known)
+    result |= _of_volumes(known, classes, scores) if "volume" in kinds else _of_images(known)
     probability = [round(float(p), 6) for p in probabilities]
     result["cases"] = [
         {"case": row["case"], "slice": row["slice"], "cls": row["cls"], "logit": row["logit"], "probability": p}
@@ -231,7 +239,7 @@ def auc_within_folds(
     return score
 
 
-def _of_volumes(known: Sequence[Row], classes: np.ndarray, scores: Any, resamples: int) -> dict[str, Any]:
+def _of_volumes(known: Sequence[Row], classes: np.ndarray, scores: Any) -> dict[str, Any]:
     """What only slices of volumes can tell: each patient alone, small and large tumours, hard negatives."""
     keys = ("n", "positives", "roc_auc", "sensitivity", "specificity")
     patients = {}
@@ -239,7 +247,7 @@ def _of_volumes(known: Sequence[Row], classes: np.ndarray, scores: Any, resample
         found = scores(np.array([i for i, row in enumerate(known) if row["group"] == patient]))
         patients[patient] = {key: found[key] for key in keys}
     aucs = {patient: found["roc_auc"] for patient, found in patients.items() if found["roc_auc"] is not None}
-    value, interval = _mean_over(aucs, resamples)
+    value, interval = _mean_over(aucs)
     negative = classes == 0.0
     away = np.array([np.inf if row["slices_from_tumor"] is None else row["slices_from_tumor"] for row in known])
     hard = scores(np.flatnonzero(~negative | (away <= HARD_NEGATIVE_SLICES)))

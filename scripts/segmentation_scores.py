@@ -35,6 +35,8 @@ DILATIONS = 3
 def segmentation_scores(prediction: np.ndarray, reference: np.ndarray, spacing_mm: Sequence[float]) -> dict[str, float]:
     """Score one case in every way.
 
+    A volume of one slice is scored as the picture that it is: in three dimensions all of it would be surface.
+
     Args:
         prediction: mask (H, W) or (H, W, D) of any number type, tumour above 0.
         reference: mask of the same shape.
@@ -47,11 +49,16 @@ def segmentation_scores(prediction: np.ndarray, reference: np.ndarray, spacing_m
     Raises:
         ValueError: when the shapes differ, or the spacing is not one size above 0 for each axis.
     """
-    prediction, reference = _crop(*_masks(prediction, reference))  # each measure crops again, but what is small
+    prediction, reference = _masks(prediction, reference)
     # a rotated grid's 1 mm may be 1.0000001 mm, and a step of one voxel is within a tolerance of 1 mm all the same
     spacing_mm = [round(float(size), 6) for size in spacing_mm]
     if len(spacing_mm) != reference.ndim or not all(math.isfinite(size) and size > 0 for size in spacing_mm):
         raise ValueError(f"spacing_mm must be {reference.ndim} sizes above 0, not {spacing_mm}")
+    if reference.ndim == 3 and 1 in reference.shape:
+        thin = reference.shape.index(1)
+        prediction, reference = prediction.squeeze(thin), reference.squeeze(thin)
+        spacing_mm = [size for axis, size in enumerate(spacing_mm) if axis != thin]
+    prediction, reference = _crop(prediction, reference)  # each measure crops again, but what is small
     scores = {**overlap_scores(prediction, reference), "hd95_mm": hd95_mm(prediction, reference, spacing_mm)}
     for name, measure in (("surface_dice", surface_dice), ("boundary_f", boundary_f)):
         for tolerance in TOLERANCES_MM:

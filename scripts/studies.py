@@ -42,6 +42,11 @@ class Studies:
         """Where weights go: a labelling tool looks in the bundle's `models/`, everybody else in the output folder."""
         return str((self.root / "models" if of_studies else Path(output_dir)) / "model.pt")
 
+    def forerunner(self, of_studies: bool, initial_weights: str | Path | None) -> str | Path | None:
+        """The file that weights begin from: a labelling tool loads the bundle's own, if there are any, by itself."""
+        own = self.root / "models" / "model.pt"
+        return own if of_studies and initial_weights is None and own.is_file() else initial_weights
+
     def records(self, pairs: Sequence[Pair]) -> list[dict[str, Any]]:
         """Records of the studies' slices, in the store at `folder`; the log names those that cannot be read.
 

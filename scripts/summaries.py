@@ -14,7 +14,7 @@ from scipy.special import expit
 from .calibration import fit_decision, with_evidence_of_others
 from .decision import Decision
 from .files import write_json
-from .reports import auc_within_folds, drawn_by_hand, make_report, patient_scores, pool
+from .reports import auc_within_folds, drawn_by_hand, is_answered, make_report, patient_scores, pool
 from .resampling import bootstrap, paired_difference
 from .tables import table
 
@@ -83,9 +83,13 @@ def summarize(
         silver: see `make_report`.
 
     Raises:
-        ValueError: when the reference is not among the variants.
+        ValueError: when the reference is not among the variants, a variant lacks something, or two were not scored on
+            the same cases.
     """
     variants = json.loads(Path(variants_file).read_text())
+    for name, variant in variants.items():
+        if absent := {"asks", "learns", "seeds"} - variant.keys():
+            raise ValueError(f"{variants_file}: variant '{name}' lacks '{min(absent)}'")
     if reference not in variants:
         raise ValueError(f"no variant '{reference}' to compare with, there are {', '.join(variants)}")
     parts = {
@@ -160,7 +164,7 @@ def _compare(
     def dice(among: Sequence[str]) -> dict[str, Any]:
         volumes = [[drawn_by_hand(content["segmentation"], among) for content in side[:seeds]] for side in sides]
         scores = [_mean_over_seeds([patient_scores(rows, "dice") for rows in side]) for side in volumes]
-        return paired_difference(scores[0], scores[1], margin, resamples)
+        return paired_difference(scores[0], scores[1], margin)
 
     sources = sorted({row["source"] for row in reference[0]["answers"]})
     return {
@@ -178,9 +182,16 @@ def _mean_over_seeds(scores: Sequence[Mapping[str, float]]) -> dict[str, float]:
 def _auc_difference(
     reference: Sequence[Content], other: Sequence[Content], source: str, resamples: int
 ) -> dict[str, Any]:
-    """Difference of the ROC-AUC within source and fold, on the same slices or images, with its interval over groups."""
+    """Difference of the ROC-AUC within source and fold, on the same slices or images, with its interval over groups.
+
+    Raises:
+        ValueError: when the two, or two seeds, were not scored on the same.
+    """
     sides = [[_classified(content, source) for content in side] for side in (reference, other)]
     rows = sides[0][0] if sides[1][0] else []
+    for seed in (seed for side in sides for seed in side if rows):
+        if different := {_place(row) for row in seed} ^ {_place(row) for row in rows}:
+            raise ValueError(f"scored on different slices or images, such as {min(different)[0]}")
     classes, groups, folds = (np.array([row[key] for row in rows]) for key in ("cls", "group", "fold"))
     within = [
         [auc_within_folds(classes, expit(np.array([row["logit"] for row in seed])), folds) for seed in side]
@@ -196,13 +207,13 @@ def _auc_difference(
     return {"difference": found, "ci95": interval, "n": len(rows)}
 
 
+def _place(row: Mapping[str, Any]) -> tuple[str, int]:
+    return row["case"], row["slice"]
+
+
 def _classified(content: Content, source: str) -> list[Mapping[str, Any]]:
-    rows = [
-        row
-        for row in content["answers"]
-        if row["source"] == source and row["cls"] is not None and row["logit"] is not None
-    ]
-    return sorted(rows, key=lambda row: (row["case"], row["slice"]))
+    rows = [row for row in content["answers"] if row["source"] == source and is_answered(row)]
+    return sorted(rows, key=_place)
 
 
 def _as_text(summary: Mapping[str, Any]) -> str:

@@ -19,7 +19,7 @@ def as_text(report: Mapping[str, Any]) -> str:
     patients.append([f"mean of {segmentation['patients_n']} patients", *means, None])
     columns = ["n", "positives", "roc_auc", "pr_auc", "prevalence", "threshold", "sensitivity", "specificity"]
     sources = [[source, *(scores.get(c) for c in columns)] for source, scores in classification.items()]
-    empty = segmentation["empty_slices"]
+    empty, missing = segmentation["empty_slices"], report.get("without_reference", 0)
     lines = [
         "",
         f"Segmentation: {report['rules']['region']}; volumetric, per case",
@@ -29,6 +29,7 @@ def as_text(report: Mapping[str, Any]) -> str:
         "",
         f"Classification, within each source; tumour slice of a volume: {report['rules']['tumor_slice']}",
         table(["source", *columns], sources),
+        *([f"{missing} of the cases have neither a mask nor a class: they are in no score"] if missing else []),
         "",
         report["notice"],
     ]

@@ -1,4 +1,7 @@
-"""Every command in the README runs, in its order, in a copy of the bundle."""
+"""Every command in the README runs, in its order, in a copy of the bundle, and so does its Python.
+
+Of commands that take hours, never end or need weights that are elsewhere the options alone are looked at.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,7 @@ from bundle.cli import main, parser
 ROOT = Path(__file__).resolve().parent.parent
 MAKE_TARGETS = {"setup", "demo", "test"}
 FENCED = re.findall(r"^```(\w*)\n(.*?)^```", (ROOT / "README.md").read_text(), re.DOTALL | re.MULTILINE)
+PYTHON = [body for language, body in FENCED if language == "python"]
 BLOCKS = [body for language, body in FENCED if not language]  # of the shell
 COMMANDS = [line.split("  #")[0].strip() for block in BLOCKS for line in block.replace("\\\n", " ").splitlines()]
 INLINE = re.findall(r"`((?:python|make) [^`]*)`", (ROOT / "README.md").read_text())
@@ -79,6 +83,17 @@ def test_a_command_of_the_readme_runs(command: str, place: Path, monkeypatch: py
         assert words[:3] == ["python", "-m", "bundle"]
         shutil.rmtree("ANSWERS", ignore_errors=True)  # of other weights
         assert main(words[3:]) == 0
+
+
+@pytest.mark.parametrize("block", PYTHON)
+def test_the_readmes_python_runs(block: str, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(place)
+    shutil.copy(next(Path("SCANS").iterdir()), "scan.nii.gz")
+    *statements, answer = block.strip().splitlines()
+    found: dict[str, Any] = {}
+    exec("\n".join([*statements, f"shown = {answer}"]), found)  # the README's own
+    probability, mask, heat = found["shown"]
+    assert 0.0 <= probability <= 1.0 and mask.shape == heat.shape and mask.ndim == 4
 
 
 @pytest.mark.parametrize("command", INLINE)

@@ -364,6 +364,21 @@ def test_source_alone_and_source_probe_say_what_the_source_tells() -> None:
     assert report["source_probe"]["values"]["sources"]["kaggle"]["value"] == 1.0
 
 
+def test_a_source_of_one_patient_is_left_out_of_the_probe_and_named() -> None:
+    def sides(images: np.ndarray) -> np.ndarray:
+        return (images == BACKGROUND).mean(axis=(1, 2, 3))[:, None]
+
+    pictures = [slice_of(n, float(n % 2), "image") for n in range(20)]
+    others = [slice_of(n, float(n % 2), "image", source="other") for n in range(20)]
+    alone = [slice_of(n, float(n % 2), groups=1) for n in range(6)]
+    without = examine(pictures + others, features=sides)["source_probe"]
+    with_it = examine(pictures + others + alone, features=sides)["source_probe"]
+    assert with_it["values"] == {**without["values"], "left_out": ["brats"]}
+    assert with_it["verdict"] == "note" and with_it["n"] == without["n"] == 40
+    lone = examine(pictures + alone, features=sides)["source_probe"]
+    assert lone["verdict"] == "not applicable" and lone["values"]["left_out"] == ["brats"]
+
+
 def test_sources_that_were_not_trained_on_are_measured_alone() -> None:
     items = slices(9) + slices(9, kind="image") + slices(12, kind="image", source="other")
     unknown = examine(items)["leave_source_out"]

@@ -111,7 +111,7 @@ def test_what_was_fitted_is_read_again_beside_the_weights_and_for_no_others(tmp_
     weights, answers = tmp_path / "model.pt", tmp_path / "answers.json"
     weights.write_bytes(b"weights")
     content = [*rows("image", *sample(2.0, 80)), *rows("volume", *sample(0.7, 80))]
-    answers.write_text(json.dumps({"answers": content}))
+    answers.write_text(json.dumps({"facts": {"subset": "val"}, "answers": content}))
     write_decision(answers, weights, Decision(), 0.9)
     found = decision_of(weights)
     assert found.image.temperature > 1.2 and found.image.evidence["target_sensitivity"] == 0.9
@@ -126,10 +126,19 @@ def test_what_weights_were_trained_on_outlives_a_new_decision(tmp_path: Path) ->
     model = {"sha256": sha256_of(weights), "network_name": "base", "trained_on": {"kaggle/1": {"subset": "train"}}}
     report.write_text(json.dumps({"model": model, "segmentation": {"n": 1}}))
     content = [*rows("image", *sample(2.0, 80)), *rows("volume", *sample(0.7, 80))]
-    answers.write_text(json.dumps({"answers": content}))
+    answers.write_text(json.dumps({"facts": {"subset": "val"}, "answers": content}))
     write_decision(answers, weights, Decision(), 0.9)
     written = json.loads(report.read_text())
     assert written["model"] == model and written.keys() == {"model", "decision"}
+
+
+def test_nothing_is_fitted_on_what_tests(tmp_path: Path) -> None:
+    weights, answers = tmp_path / "model.pt", tmp_path / "answers.json"
+    weights.write_bytes(b"weights")
+    answers.write_text(json.dumps({"facts": {"subset": "test"}, "answers": rows("image", *sample(2.0, 80))}))
+    with pytest.raises(ValueError, match=r"answers\.json: answers of subset 'test', calibrate with --subset val"):
+        write_decision(answers, weights, Decision(), 0.9)
+    assert not (tmp_path / "report.json").exists()
 
 
 def test_evidence_is_of_answers_that_had_no_part_in_their_thresholds() -> None:

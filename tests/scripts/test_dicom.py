@@ -46,13 +46,13 @@ def reason(path: Path) -> str:
 
 
 def test_one_file_is_a_volume_of_one_slice(tmp_path: Path) -> None:
-    volume, affine, spacing_known = read_dicom(save(tmp_path / "a", dicom(GREY)))
+    volume, affine, spacing_known, thickness_known = read_dicom(save(tmp_path / "a", dicom(GREY)))
     assert volume.dtype == np.float32 and np.array_equal(volume[..., 0], GREY)
-    assert np.allclose(affine, AXIAL) and spacing_known
+    assert np.allclose(affine, AXIAL) and spacing_known and thickness_known
 
 
 def test_a_series_is_sorted_along_its_normal(tmp_path: Path) -> None:
-    volume, affine, _ = read_dicom(series(tmp_path / "mr", stack()))
+    volume, affine, *_ = read_dicom(series(tmp_path / "mr", stack()))
     assert np.array_equal(volume, np.moveaxis(stack(), 0, -1)) and np.allclose(affine, AXIAL)
 
 
@@ -63,7 +63,7 @@ def test_an_enhanced_object_is_read_as_the_series_it_replaces(tmp_path: Path) ->
 
 
 def test_classic_frames_lie_one_behind_the_other(tmp_path: Path) -> None:
-    volume, affine, _ = read_dicom(save(tmp_path / "a", dicom(stack(), SpacingBetweenSlices=4.0)))
+    volume, affine, *_ = read_dicom(save(tmp_path / "a", dicom(stack(), SpacingBetweenSlices=4.0)))
     assert np.array_equal(volume, np.moveaxis(stack(), 0, -1)) and affine[2, 2] == pytest.approx(4.0)
 
 
@@ -84,7 +84,7 @@ def test_the_affine_says_where_rows_columns_and_slices_run(tmp_path: Path, orien
     for index in range(3):
         changes = {"ImageOrientationPatient": orientation, "ImagePositionPatient": list(index * 2.0 * normal)}
         save(tmp_path / "mr" / str(index), dicom(GREY, **changes))
-    volume, affine, _ = read_dicom(tmp_path / "mr")
+    volume, affine, *_ = read_dicom(tmp_path / "mr")
     assert "".join(nib.aff2axcodes(affine)) == codes
     assert np.allclose(np.linalg.norm(affine[:3, :3], axis=0), [1.5, 1.25, 2.0])
     assert as_displayed(volume, affine).size == volume.size
@@ -115,6 +115,14 @@ def test_every_uncompressed_syntax_gives_the_same(tmp_path: Path, syntax: str) -
 @pytest.mark.parametrize(("name", "tolerance"), [("RLE", 0), ("JPEG 2000", 0), ("JPEG", 3)])
 def test_what_pydicom_or_pillow_decompress_is_read(tmp_path: Path, name: str, tolerance: int) -> None:
     assert np.abs(read_dicom(save(tmp_path / "a", packed()[name]))[0][..., 0] - GREY).mean() <= tolerance
+
+
+@pytest.mark.parametrize(("thickness", "known"), [(3.0, True), (None, False), (0.0, False)])
+def test_a_lone_slice_without_thickness_says_so(tmp_path: Path, thickness: float | None, known: bool) -> None:
+    reader = BrainMriReader()
+    file = save(tmp_path / "a", dicom(GREY, SliceThickness=thickness))
+    meta = reader.get_data(reader.read(str(file)))[1]
+    assert meta["spacing_known"] and meta["thickness_known"] is known
 
 
 def test_a_picture_without_spacing_says_so(tmp_path: Path) -> None:

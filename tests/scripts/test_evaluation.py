@@ -17,6 +17,7 @@ from scripts.decision import Calibration, Decision
 from scripts.evaluation import ScoreCases, provenance, scoring_list
 from scripts.files import sha256_of
 from scripts.postprocessing import SummarizeAnswerd
+from scripts.segmentation_scores import segmentation_scores
 from scripts.slice_store import slice_records
 
 UPRIGHT, UPSIDE_DOWN = (-1.0, -1.0, 1.0), (-1.0, -1.0, -1.0)
@@ -28,7 +29,7 @@ class Scorer:
 
     def __init__(self, folder: Path, decision: Decision | None = None, **facts: Any) -> None:
         self.folder, self.decision, self.facts = folder, decision or Decision(), facts
-        self.scored: list[tuple[Case, MetaTensor, np.ndarray]] = []
+        self.scored: list[tuple[Case, MetaTensor, np.ndarray, np.ndarray]] = []
 
     def volume(
         self,
@@ -38,19 +39,25 @@ class Scorer:
         logits: Sequence[float],
         spacing: Sequence[float] = UPRIGHT,
         affine: np.ndarray | None = None,
+        canvas: np.ndarray | None = None,
     ) -> None:
-        """Add a volume; masks are on the file's axes, logits run from the lowest slice to the highest."""
+        """Add a volume; masks are on the file's axes, logits run from the lowest slice to the highest.
+
+        Where a canvas is given, the file's spacing was not used.
+        """
         affine = np.diag([*spacing, 1.0]) if affine is None else affine
         label = self.folder / f"{name}_seg.nii.gz"
         nib.save(nib.Nifti1Image(reference.astype(np.uint8), affine), label)  # type: ignore[no-untyped-call]
         case = {"id": f"brats/{name}", "source": "brats", "group": f"brats/{name}", "kind": "volume"}
-        mask = MetaTensor(predicted[None].astype(np.float32), meta={"original_affine": affine})
-        self.scored.append(({**case, "label": str(label)}, mask, np.array(logits)))
+        meta = {"original_affine": affine, "spacing_used": canvas is None}
+        mask = MetaTensor(predicted[None].astype(np.float32), meta=meta)
+        canvas = np.eye(4) if canvas is None else canvas
+        self.scored.append(({**case, "label": str(label)}, mask, np.array(logits), canvas))
 
     def image(self, name: str, cls: int, logit: float, source: str = "kaggle") -> None:
         case = {"id": f"{source}/{name}", "source": source, "group": f"cluster/{name}", "kind": "image", "cls": cls}
         mask = MetaTensor(np.zeros((1, 4, 4, 1), np.float32), meta={"original_affine": np.eye(4)})
-        self.scored.append((case, mask, np.array([logit])))
+        self.scored.append((case, mask, np.array([logit]), np.eye(4)))
 
     def run(self) -> ScoreCases:
         cases = [case for case, *_ in self.scored]
@@ -135,6 +142,25 @@ def test_slices_between_the_classes_are_left_out_and_counted(scorer: Scorer) -> 
     report = scorer.report()
     assert slices_of(report) == {0: 0.0, 3: 1.0}
     assert report["classification"]["brats"]["n"] == 2 and report["classification"]["brats"]["left_out"] == 2
+
+
+def test_a_tumor_slice_is_one_of_the_canvas_where_the_files_spacing_was_not_used(scorer: Scorer) -> None:
+    """Pixels of 0.1 mm that were not believed: each became one of the canvas, as in training."""
+    canvas = np.diag([0.1, 0.1, 1.0, 1.0])
+    scorer.volume("A", box(0, 49, 50), box(0, 0, 0), [0.0] * 3, spacing=(-0.1, -0.1, 1.0), canvas=canvas)
+    scorer.volume("B", box(0, 49, 50), box(0, 0, 0), [0.0] * 3, spacing=(-0.1, -0.1, 1.0))
+    report = scorer.report()
+    classes = {(row["case"], row["slice"]): row["cls"] for row in report["classification"]["brats"]["cases"]}
+    assert classes == {("brats/A", 0): 0.0, ("brats/A", 2): 1.0, ("brats/B", 0): 0.0}
+
+
+def test_an_oblique_grid_is_measured_by_its_area(scorer: Scorer) -> None:
+    """Rows that lean: a pixel of two sides of 1 mm is smaller than 1 mm2."""
+    affine = np.array([[-1.0, -0.6, 0, 0], [0, -0.8, 0, 0], [0, 0, 2.0, 0], [0, 0, 0, 1.0]])
+    scorer.volume("A", box(0, 60, 70), box(0, 60, 0), [0.0] * 3, affine=affine)
+    report = scorer.report()
+    assert slices_of(report) == {0: 0.0, 2: 1.0}, "60 pixels of 0.8 mm2 are neither"
+    assert report["segmentation"]["patients"][0]["predicted_ml"] == pytest.approx(60 * 0.8 * 2 / 1000)
 
 
 def test_a_tumor_slice_without_an_answer_is_counted(scorer: Scorer) -> None:
@@ -272,6 +298,30 @@ def test_images_alone_make_a_report_too(scorer: Scorer, capsys: pytest.CaptureFi
     assert "kaggle" in capsys.readouterr().out  # the table is printed
 
 
+def test_a_volume_of_one_slice_is_measured_along_its_outline(scorer: Scorer) -> None:
+    """A disc and one with a spur: few of its pixels are away from the disc, many of its outline."""
+    y, x = np.mgrid[:64, :64]
+    disc = ((y - 32) ** 2 + (x - 32) ** 2 <= 15**2)[..., None]
+    spurred = disc | ((abs(y - 32) <= 2) & (x >= 32) & (x < 60))[..., None]
+    scorer.volume("A", disc, spurred, [0.0])
+    (row,) = scorer.report()["segmentation"]["patients"]
+    plane = segmentation_scores(spurred[..., 0], disc[..., 0], (1.0, 1.0))
+    assert row["hd95_mm"] == pytest.approx(plane["hd95_mm"]) and row["hd95_mm"] > 5.0
+    assert row["surface_dice_1mm"] == pytest.approx(plane["surface_dice_1mm"]) and row["surface_dice_1mm"] < 0.9
+
+
+def test_cases_without_mask_and_class_are_counted_and_alone_refused(
+    scorer: Scorer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scorer.image("1", 1, 2.0)
+    unlabelled = {"id": "brats/B", "source": "brats", "group": "brats/B", "kind": "volume", "image": "B_flair.nii.gz"}
+    scorer.scored.append((unlabelled, scorer.scored[0][1], np.array([1.0]), np.eye(4)))
+    assert scorer.report()["without_reference"] == 1
+    assert "1 of the cases have neither a mask nor a class" in capsys.readouterr().out
+    with pytest.raises(ValueError, match=r"B_flair\.nii\.gz: no mask and no class to compare with"):
+        scoring_list([unlabelled], None)
+
+
 def test_scoring_list_names_image_and_case_and_hides_the_label() -> None:
     case = {"id": "brats/A", "image": "A.nii", "label": "A_seg.nii", "cls": 1, "sha256": {"image": "a"}}
     assert scoring_list([case], None) == [{"image": "A.nii", "case": "brats/A"}]
@@ -294,7 +344,8 @@ def test_weights_that_saw_a_case_are_refused(tmp_path: Path, seen: dict[str, Any
     (tmp_path / "model.pt").write_bytes(b"weights")
     notes = {"trained_on": seen, "sha256": sha256_of(tmp_path / "model.pt")}
     (tmp_path / "model.json").write_text(json.dumps(notes))
-    case = {"id": "brats/A", "image": "A.nii", "sha256": {"image": "a"}, "phash": "ff00", "group": "brats/patient A"}
+    case = {"id": "brats/A", "image": "A.nii", "label": "A_seg.nii", "sha256": {"image": "a"}}
+    case |= {"phash": "ff00", "group": "brats/patient A"}
     with pytest.raises(ValueError, match=r"model\.pt: trained on 1 of the 1 cases to score, such as brats/A"):
         scoring_list([case], tmp_path / "model.pt")
     assert len(scoring_list([case], tmp_path / "model.pt", allow_training_cases=True)) == 1
@@ -307,3 +358,15 @@ def test_weights_that_saw_a_case_are_refused(tmp_path: Path, seen: dict[str, Any
     other = {**case, "id": "brats/B", "sha256": {"image": "b"}, "phash": "ff3f", "group": "brats/patient B"}
     assert provenance([other], tmp_path / "model.pt") == "1 cases, none of them scored here"
     assert len(scoring_list([other], tmp_path / "model.pt")) == 1
+
+
+def test_weights_that_began_from_unknown_ones_do_not_claim_to_have_seen_no_more(tmp_path: Path) -> None:
+    weights = tmp_path / "model.pt"
+    weights.write_bytes(b"weights")
+    notes = {"trained_on": {"studies/A": {"sha256": "a", "subset": "train"}}, "sha256": sha256_of(weights)}
+    (tmp_path / "model.json").write_text(json.dumps({**notes, "began_unknown": True}))
+    case = {"id": "brats/B", "image": "B.nii", "label": "B_seg.nii", "sha256": {"image": "b"}}
+    expected = "1 cases, none of them scored here; they began from weights that may have seen others"
+    assert provenance([case], weights) == expected
+    (tmp_path / "model.json").unlink()
+    assert provenance([case], weights) == "unknown: they may hold cases that are scored here"

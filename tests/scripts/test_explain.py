@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from scipy import ndimage
 from torch import Tensor, nn
 
+import scripts.explain
 from scripts.cam import explain
 from scripts.cam_metrics import Look, energy_ratio, rank_correlation, worst_first
 from scripts.cam_pictures import draw_cams
@@ -478,6 +480,36 @@ def test_means_are_those_of_the_rows(explained: tuple[Path, dict[str, Any]]) -> 
             assert source["centre_energy_ratio"] == pytest.approx(source["centre_energy"] / source["chance"])
             assert source["sample_energy_ratio"] == pytest.approx(source["energy_ratio"]), "the sample is all there is"
             assert source["randomised_energy_ratio"] >= 0
+
+
+def test_random_networks_are_asked_about_a_sample_and_the_trained_one_is_compared_there(
+    small_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("scripts.explain.SAMPLE", 3)
+    dataset, asked = dataset_of(small_store), []
+
+    def keep(network: Any, images: Tensor, *_: Any) -> np.ndarray:
+        asked.append(images)
+        return maps_of(network, images)
+
+    maps_of = scripts.explain._maps
+    monkeypatch.setattr("scripts.explain._maps", keep)
+    report = ExplainCases(dataset, made_network(), Decision(), tmp_path).run()["sources"]["brats"]
+    assert report["sample"] == 3 and report["n"] == 6
+    ratios = {}
+    for chosen in combinations(report["cases"], 3):
+        rows = [row for row in chosen if row["chance"] is not None]
+        ratios[tuple((r["case"], r["index"]) for r in chosen)] = sum(r["energy_inside"] for r in rows) / sum(
+            r["chance"] for r in rows
+        )
+    fits = [places for places, ratio in ratios.items() if ratio == pytest.approx(report["sample_energy_ratio"])]
+    assert len(fits) == 1 and report["sample_energy_ratio"] != pytest.approx(report["energy_ratio"])
+    worst = tuple((row["case"], row["index"]) for row in report["cases"][:3])
+    assert fits[0] != worst, "drawn, not the worst"
+    numbers = [i for i, r in enumerate(dataset.data) if (r["case"], r["index"]) in fits[0]]
+    images = {dataset[i]["image"].numpy().tobytes() for i in numbers}
+    first = asked[:6]  # the network and its twins, of this source
+    assert all({image.numpy().tobytes() for image in batch} == images for batch in first)
 
 
 def test_sources_without_masks_have_no_scores_of_masks(explained: tuple[Path, dict[str, Any]]) -> None:

@@ -211,6 +211,7 @@ def test_a_two_dimensional_nifti_has_no_slices(tmp_path: Path, answer: Answer) -
     plane = nib.Nifti1Image(head_volume()[..., TUMOR_SLICE], np.diag([-1.0, -1.0, 1.0, 1.0]))
     result = answer(save(plane, tmp_path / "a.nii"), sees_the_tumor)["result"]
     assert result["state"] == "tumor" and not {"slice_axis", "slice_probabilities"} & set(result)
+    assert result["area_mm2"] > 0 and "volume_ml" not in result, "nobody told how thick it is"
 
 
 @pytest.mark.parametrize("suffix", ["png", "nii"])

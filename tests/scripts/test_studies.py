@@ -13,6 +13,7 @@ from PIL import Image
 
 from bundle.loading import load_workflow, trusting
 from bundle.phantoms import write_volumes
+from scripts.checkpoints import trained_on
 from scripts.files import sha256_of
 from scripts.sampling import SliceDataset
 from scripts.studies import Studies
@@ -88,7 +89,7 @@ def test_a_labelling_tools_run_rewrites_the_bundles_weights(pairs: list[dict[str
     root = tmp_path / "bundle"
     for name in ("configs", "scripts", "models"):
         shutil.copytree(ROOT / name, root / name)
-    before = sha256_of(root / "models" / "model.pt")
+    before, known = sha256_of(root / "models" / "model.pt"), trained_on(root / "models" / "model.pt")
     overrides: dict[str, Any] = {"train#dataset#data": pairs[:1], "validate#dataset#data": [], "samples_per_epoch": 8}
     overrides |= {"train#trainer#max_epochs": 1, "num_workers": 0}
     made = []
@@ -100,3 +101,5 @@ def test_a_labelling_tools_run_rewrites_the_bundles_weights(pairs: list[dict[str
         made.append((sha256_of(root / "models" / "model.pt"), (root / "models" / "model.pt").stat().st_mtime_ns))
     (first, at), (second, later) = made
     assert first != before and first == second and at < later  # the second began anew, and learned the same
+    seen = trained_on(root / "models" / "model.pt")  # the tool begins with the weights that are there
+    assert known and seen.keys() == known.keys() | {"studies/PHANTOM_001_flair"}

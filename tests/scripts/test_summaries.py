@@ -16,16 +16,16 @@ from scripts.summaries import cross_fitted, summarize
 SETTINGS = {"decision": Decision(), "target_sensitivity": 0.9, "margin": 0.01, "resamples": 60}
 
 
-def fold(number: int, gain: float = 0.0, noise: float = 1.0) -> dict[str, Any]:
+def fold(number: int, gain: float = 0.0, noise: float = 1.0, seed: int = 0) -> dict[str, Any]:
     """Answers of two patients and twenty images."""
-    rng = np.random.default_rng(number)
+    rng = np.random.default_rng(number + 100 * seed)
     answers, segmentation = [], []
     for i in range(20):
         identity = {"case": f"kaggle/{number}-{i}", "source": "kaggle", "kind": "image", "group": f"c{number}-{i}"}
         answers.append({**identity, "slice": 0, "cls": float(i % 2), "logit": float(i % 2 + noise * rng.normal())})
     for name in "ab":
         case = f"brats/{number}{name}"
-        scores = {"dice": 0.5 + 0.1 * number + gain, "iou": 0.4 + gain, "hd95_mm": 9.0}
+        scores = {"dice": 0.5 + 0.1 * number + gain + 0.02 * seed, "iou": 0.4 + gain, "hd95_mm": 9.0}
         segmentation.append({"id": case, "source": "brats", "patient": case, **scores})
         for i in range(10):
             identity = {"case": case, "source": "brats", "kind": "volume", "group": case, "slice": i}
@@ -43,7 +43,7 @@ def variants(tmp_path: Path) -> Path:
         for seed in range(seeds):
             files = [tmp_path / f"{name}{seed}{number}.json" for number in range(3)]
             for number, file in enumerate(files):
-                file.write_text(json.dumps(fold(number, gain, noise)))
+                file.write_text(json.dumps(fold(number, gain, noise, seed)))
             found[name]["seeds"].append([str(file) for file in files])
     (tmp_path / "variants.json").write_text(json.dumps(found))
     return tmp_path / "variants.json"
@@ -119,7 +119,50 @@ def test_every_repetition_of_the_reference_has_its_report(variants: Path, tmp_pa
     assert sorted(path.name for path in tmp_path.glob("report*.json")) == ["report.json", "report_seed1.json"]
     second = json.loads((tmp_path / "report_seed1.json").read_text())
     assert len(second["classification"]["kaggle"]["cases"]) == 60
-    assert second["segmentation"]["mean"]["dice"] == summary["variants"]["recipe"]["seeds"][1]["segmentation"]["dice"]
+    first = json.loads((tmp_path / "report.json").read_text())
+    dice = [seed["segmentation"]["dice"] for seed in summary["variants"]["recipe"]["seeds"]]
+    assert [made["segmentation"]["mean"]["dice"] for made in (first, second)] == dice
+    assert dice == pytest.approx([0.6, 0.62])
+    logits = [[row["logit"] for row in made["classification"]["kaggle"]["cases"]] for made in (first, second)]
+    assert logits[0] != logits[1]
+    assert "bootstrap" in first["rules"]["interval"] and "bootstrap" not in second["rules"]["interval"]
+
+
+def test_a_comparison_is_of_the_mean_over_repetitions(variants: Path, tmp_path: Path) -> None:
+    content = json.loads(variants.read_text())
+    for seed, gain in enumerate((0.05, 0.15)):  # not the same in both
+        for number in range(3):
+            (tmp_path / f"other{seed}{number}.json").write_text(json.dumps(fold(number, gain, 0.1, seed)))
+    files = [[str(tmp_path / f"other{seed}{number}.json") for number in range(3)] for seed in range(2)]
+    content["other"] = {**content["better"], "seeds": files}
+    variants.write_text(json.dumps(content))
+    found = summarize(variants, "recipe", output_dir=tmp_path, **SETTINGS)["variants"]
+    against = found["other"]["against_reference"]
+    assert against["seeds"] == 2 and against["dice"]["mean_difference"] == pytest.approx(0.1)
+    aucs = [
+        [seed["classification"]["kaggle"]["within_folds"]["roc_auc"] for seed in found[name]["seeds"]]
+        for name in ("other", "recipe")
+    ]
+    assert against["roc_auc"]["kaggle"]["difference"] == pytest.approx(np.mean(aucs[0]) - np.mean(aucs[1]))
+    assert aucs[0][0] - aucs[1][0] != pytest.approx(aucs[0][1] - aucs[1][1])
+
+
+def test_repetitions_of_other_cases_are_not_compared(variants: Path, tmp_path: Path) -> None:
+    content = json.loads(variants.read_text())
+    path = Path(content["better"]["seeds"][0][1])
+    scored = json.loads(path.read_text())
+    lost = scored["answers"].pop(3)
+    path.write_text(json.dumps(scored))
+    with pytest.raises(ValueError, match=f"scored on different slices or images, such as {lost['case']}"):
+        summarize(variants, "recipe", output_dir=tmp_path, **SETTINGS)
+
+
+def test_a_variant_that_lacks_something_is_named(variants: Path, tmp_path: Path) -> None:
+    content = json.loads(variants.read_text())
+    del content["better"]["learns"]
+    variants.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=r"variants\.json: variant 'better' lacks 'learns'"):
+        summarize(variants, "recipe", output_dir=tmp_path, **SETTINGS)
 
 
 def test_a_missing_reference_is_named(variants: Path, tmp_path: Path) -> None:
