@@ -38,4 +38,4 @@ health:
 	$(APP)/bin/python -m bundle health --port $(PORT)
 
 clean:
-	rm -rf runs dist build *.egg-info $(APP)
+	rm -rf dist build *.egg-info $(APP)  # runs/ stays: it holds what was trained

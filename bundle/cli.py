@@ -11,17 +11,24 @@ from .errors import reason_of
 from .presets import PRESETS
 from .runtimes import FORMATS
 
+NETWORKS = ["cpu", "base", "large"]
 IMAGES = "folder of yes/ and no/ images, and what to call their source (default: the folder's name); repeatable"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a subcommand; return the exit code: 0 done, 2 bad input or usage, 130 interrupted."""
+    """Run a subcommand; return the exit code: 0 done, 1 not ready (health), 2 bad input or usage, 130 interrupted."""
     options = parser().parse_args(arguments)
     try:
         return int(options.run(options) or 0)
     except KeyboardInterrupt:
         print("interrupted" + options.on_interrupt, file=sys.stderr)
         return 130
+    except ImportError as error:
+        package = (error.name or "").partition(".")[0]
+        if package in ("", "bundle", "scripts"):
+            raise
+        print(f"error: {options.command} needs the package {package}: see setup.cfg for the extra", file=sys.stderr)
+        return commands.BAD_INPUT
     except Exception as error:
         reason = reason_of(error)
         if reason is None:
@@ -39,14 +46,14 @@ def parser() -> argparse.ArgumentParser:
     def command(name: str, run: object, text: str) -> argparse.ArgumentParser:
         sub = subcommands.add_parser(name, help=text, description=text)
         continues = name in ("predict", "pipeline", "demo", "ablate", "crossvalidate")
-        sub.set_defaults(run=run, on_interrupt="; the same command continues" if continues else "")
+        sub.set_defaults(run=run, command=name, on_interrupt="; the same command continues" if continues else "")
         return sub
 
     sub = command("predict", commands.predict, "Answer for scans: probability, state, mask on the scan's own grid.")
     sub.add_argument("paths", nargs="+", metavar="PATH", help="PNG, JPEG, NIfTI or DICOM file, or a folder of them")
     sub.add_argument("--output", required=True, help="folder for NAME.json, NAME_mask.png / .nii.gz and index.json")
     sub.add_argument("--model", help="plain weights (default: the bundle's)")
-    sub.add_argument("--network", choices=["cpu", "base", "large"], help="where no report beside the weights tells")
+    sub.add_argument("--network", choices=NETWORKS, help="where no report beside the weights tells")
     sub.add_argument("--overwrite", action="store_true", help="replace answers that are there")
     sub.add_argument("--dicom-seg", action="store_true", help="DICOM series: write NAME_seg.dcm as well")
     sub.add_argument("--batch-size", type=positive, default=8, help="slices a pass (default: 8)")
@@ -108,7 +115,7 @@ def parser() -> argparse.ArgumentParser:
     sub = command("export", commands.export, "The network in another format, checked against the original.")
     sub.add_argument("--format", choices=list(FORMATS), required=True)
     sub.add_argument("--model", metavar="FILE", help="plain weights, which it is put beside (default: the bundle's)")
-    sub.add_argument("--network", choices=["cpu", "base", "large"], help="where no report beside the weights tells")
+    sub.add_argument("--network", choices=NETWORKS, help="where no report beside the weights tells")
     sub.add_argument("--triton", metavar="DIR", help="also lay it out in this model repository of Triton")
 
     sub = command("pack", commands.pack, "The bundle as a folder and a zip, for other tools.")
@@ -159,7 +166,7 @@ def add_data(sub: argparse.ArgumentParser) -> None:
 def add_model(sub: argparse.ArgumentParser, skip: bool = True) -> None:
     """Options that name weights, and whether cases may be skipped."""
     sub.add_argument("--model", metavar="FILE", help="plain weights (default: the bundle's)")
-    sub.add_argument("--network", choices=["cpu", "base", "large"], help="where no report beside the weights tells")
+    sub.add_argument("--network", choices=NETWORKS, help="where no report beside the weights tells")
     add_device(sub)
     if skip:
         sub.add_argument("--skip-unreadable", action="store_true", help="go on without the cases that cannot be read")
@@ -172,7 +179,7 @@ def add_device(sub: argparse.ArgumentParser) -> None:
 
 def add_training(sub: argparse.ArgumentParser) -> None:
     """Options of any training."""
-    sub.add_argument("--network", choices=["cpu", "base", "large"], default="cpu", help="its size (default: cpu)")
+    sub.add_argument("--network", choices=NETWORKS, default="cpu", help="its size (default: cpu)")
     sub.add_argument(
         "--precision",
         choices=["float32", "bfloat16"],

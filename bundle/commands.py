@@ -111,8 +111,7 @@ def report(options: argparse.Namespace) -> int:
         collect_gallery(Path(options.gallery), docs / "images")
     if options.finished:
         collect(Path(options.finished), docs / "results")
-    pictures = {Path(file).stem.replace("_", " "): Path(file) for file in options.picture}
-    page = write_report(docs / "results", docs, pictures)
+    page = write_report(docs / "results", docs, [Path(file) for file in options.picture])
     print(f"report: {page}\n        {page.with_suffix('.html')}")
     return 0
 
@@ -208,6 +207,8 @@ def phantoms(options: argparse.Namespace) -> int:
     from .phantoms import write_images, write_volumes
 
     root = Path(options.output)
+    if root.is_dir() and any(root.iterdir()):
+        raise UserError(f"{root}: holds something already, choose another folder")
     write_volumes(root / "brats", options.patients, seed=options.seed)
     write_images(root / "kaggle", options.images, seed=options.seed, shortcut=options.shortcut)
     print(f"{options.patients} volumes in {root / 'brats'}, {options.images} images in {root / 'kaggle'}")

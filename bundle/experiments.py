@@ -21,12 +21,14 @@ from typing import Any
 from . import stages
 from .errors import UserError
 from .loading import run_workflow
-from .manifest import Manifest, read_json, write_json
+from .manifest import Manifest, alone_in, read_json, write_json
 from .plans import Plan, Task
 from .results import describe_run
 from .weights import release, release_familiarity
 
 __all__ = ["release_trained_on_all", "run_plan"]
+
+STORE, SPLIT = "data/store.json", "data/splits.json"  # in the folder of all results
 
 
 def run_plan(
@@ -45,26 +47,27 @@ def run_plan(
         `summary.json`.
 
     Raises:
-        UserError: when the plan's reference is none of its variants.
+        UserError: when the plan's reference is none of its variants, or another run is at work in the folder.
     """
     from joblib import Parallel, delayed
 
     if plan.reference not in plan.variants:
         raise UserError(f"the plan's reference '{plan.reference}' is none of its variants: {', '.join(plan.variants)}")
     output = Path(output).resolve()
-    folds = {"folds": plan.folds, "image_folds": plan.image_folds}
-    Manifest(output, {**folds, "network": plan.network}).step(
-        "data",
-        lambda: stages.preprocess(output / "data", stages.source_folders(brats, kaggle), **folds),
-        always=True,
-    )
-    count = number_of_folds(output / "data" / "splits.json")
-    os.environ["OMP_NUM_THREADS"] = "1"  # of the processes that are started from here on
-    for tasks in plan.rounds(count):
-        jobs = (delayed(run_task)(plan, output, task, os.getpid()) for task in tasks)
-        for folder in Parallel(n_jobs=processes, return_as="generator_unordered")(jobs):
-            print(f"done: {folder}", flush=True)
-    return summarize(plan, output, count)
+    with alone_in(output):
+        folds = {"folds": plan.folds, "image_folds": plan.image_folds}
+        Manifest(output, {**folds, "network": plan.network}).step(
+            "data",
+            lambda: stages.preprocess(output / "data", stages.source_folders(brats, kaggle), **folds),
+            always=True,
+        )
+        count = number_of_folds(output / SPLIT)
+        os.environ["OMP_NUM_THREADS"] = "1"  # of the processes that are started from here on
+        for tasks in plan.rounds(count):
+            jobs = (delayed(run_task)(plan, output, task, os.getpid()) for task in tasks)
+            for folder in Parallel(n_jobs=processes, return_as="generator_unordered")(jobs):
+                print(f"done: {folder}", flush=True)
+        return summarize(plan, output, count)
 
 
 def number_of_folds(split_file: Path) -> int:
@@ -85,7 +88,7 @@ def run_task(plan: Plan, output: Path, task: Task, parent: int) -> str:
     looked_into = task.seed == 0 and task.chain == plan.variants[plan.reference].steps
     further = ["explanation.json", "audit.json", "distances.json"] if looked_into else []
     answers = ["answers.json", "report.json", *further]
-    needs = [output / "data" / "store.json", output / "data" / "splits.json", folder / "model.pt"]
+    needs = [output / STORE, output / SPLIT, folder / "model.pt"]
     run = _manifest(plan, output, task)
     run.step(f"{task.folder}/evaluation", partial(score, folder, looked_into, **settings), needs, answers)
     return task.folder
@@ -93,7 +96,7 @@ def run_task(plan: Plan, output: Path, task: Task, parent: int) -> str:
 
 def train_chain(plan: Plan, output: Path, task: Task) -> Path:
     """Train what is not trained yet of a chain; return the folder of its end's weights."""
-    needs = [output / "data" / "store.json", output / "data" / "splits.json"]
+    needs = [output / STORE, output / SPLIT]
     for start in task.starts():
         step, folder = plan.steps[start.chain[-1]], output / start.folder
         before = {"initial_weights": str(needs[-1])} if len(start.chain) > 1 else {}
@@ -106,9 +109,8 @@ def train_chain(plan: Plan, output: Path, task: Task) -> Path:
 
 def _settings(plan: Plan, output: Path, task: Task) -> dict[str, Any]:
     """What training and scoring share."""
-    named = {"network_name": plan.network, "validation": plan.common["validation"]}
-    named |= {name: plan.common[name] for name in ("sources",) if name in plan.common}
-    return {"dataset_dir": str(output / "data"), "fold": task.fold, **named}
+    shared = {name: plan.common[name] for name in ("validation", "sources") if name in plan.common}
+    return {"dataset_dir": str(output / "data"), "fold": task.fold, "network_name": plan.network, **shared}
 
 
 def _manifest(plan: Plan, output: Path, task: Task) -> Manifest:
@@ -178,8 +180,8 @@ def release_trained_on_all(plan: Plan, output: Path, models: Path) -> None:
     decision = report.pop("decision_out_of_fold")
     scored = "out-of-fold: every case by weights of the same recipe that never saw it; the released ones saw all"
     release(trained, {**report, "decision": decision, "scored": scored}, models)
-    measured = sorted(output.glob("runs/fold*_seed0/*/evaluation/distances.json"))
-    left_out = [row for file in measured for row in _rows(file)]
+    folders = [output / Task(fold, 0, task.chain).folder for fold in range(number_of_folds(output / SPLIT))]
+    left_out = [row for folder in folders for row in _rows(folder / "evaluation" / "distances.json")]
     release_familiarity(read_json(trained / "familiarity" / "distances.json")["familiarity"], left_out, models)
 
 

@@ -13,7 +13,7 @@ from .errors import UserError
 from .loading import BUNDLE_ROOT, parse, trusting
 from .manifest import read_json, sha256, write_json
 from .pack import NAME
-from .runtimes import FORMATS, exported_beside, note_beside, open_exported
+from .runtimes import FORMATS, exported_beside, files_of, note_beside, open_exported
 from .weights import find_weights, trained_as
 
 if TYPE_CHECKING:
@@ -55,13 +55,13 @@ def export(name: str, model: str | Path | None = None, network: str | None = Non
     except ImportError as error:
         raise UserError(f"exporting to {FORMATS[name]} needs the package {error.name}") from None
     difference = largest_difference(original, open_exported(name, target), image)
-    if difference > TOLERANCE:
-        for path in (target, target.with_suffix(".bin")):
+    if not difference <= TOLERANCE:  # NaN is no answer either
+        for path in files_of(target):
             path.unlink(missing_ok=True)
         raise UserError(f"{target}: not kept, its logits differ by {difference:.2g} from the network's")
     note = {
         "format": FORMATS[name],
-        "sha256": sha256(target),
+        "sha256": {path.name: sha256(path) for path in files_of(target)},
         "weights_sha256": sha256(weights),
         "largest_difference": difference,
         "versions": {package: version(package) for package in sorted({"torch", PACKAGES[name]})},
@@ -86,7 +86,7 @@ def largest_difference(original: nn.Module, exported: Callable[[Tensor], Tensor]
     import torch
 
     with torch.inference_mode():
-        return max(float((original(part) - exported(part)).abs().max()) for part in (image, image[:1]))
+        return float(torch.stack([(original(part) - exported(part)).abs().max() for part in (image, image[:1])]).max())
 
 
 def write_triton_model(name: str, exported: Path, repository: Path, root: Path = BUNDLE_ROOT) -> Path:
@@ -109,8 +109,8 @@ def write_triton_model(name: str, exported: Path, repository: Path, root: Path =
     folder = repository / NAME
     (folder / "1").mkdir(parents=True, exist_ok=True)
     shutil.copyfile(exported, folder / "1" / file)
-    if exported.with_suffix(".bin").is_file() and name == "openvino":
-        shutil.copyfile(exported.with_suffix(".bin"), folder / "1" / "model.bin")
+    for further in files_of(exported)[1:]:
+        shutil.copyfile(further, folder / "1" / further.name)
     formats = read_json(root / "configs" / "metadata.json")["network_data_format"]
     image, packed = formats["inputs"]["image"], formats["outputs"]["pred"]
     names = ("INPUT__0", "OUTPUT__0") if name == "ts" else ("image", "packed")

@@ -8,7 +8,8 @@ import os
 import platform
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -18,7 +19,7 @@ from . import __version__
 from .errors import UserError
 from .loading import BUNDLE_ROOT
 
-__all__ = ["Manifest", "machine", "read_json", "sha256", "versions", "write_json"]
+__all__ = ["Manifest", "alone_in", "machine", "read_json", "sha256", "versions", "write_json"]
 
 PACKAGES = ("monai", "torch", "pytorch-ignite", "numpy", "nibabel", "scikit-learn", "pillow", "imagehash")
 
@@ -108,12 +109,30 @@ def read_json(path: Path) -> Any:
         raise UserError(f"{path}: damaged, remove it") from None
 
 
-def write_json(path: Path, content: Any) -> None:
+def write_json(path: Path, content: Any, indent: int = 1) -> None:
     """Write JSON whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(content, indent=1) + "\n")
+    temporary = path.with_suffix(f".{os.getpid()}.tmp")
+    temporary.write_text(json.dumps(content, indent=indent) + "\n")
     temporary.replace(path)
+
+
+@contextmanager
+def alone_in(output: Path) -> Iterator[None]:
+    """Keep a second run out of a folder of results; the lock goes with the process, however that ends.
+
+    Raises:
+        UserError: when another run is at work there.
+    """
+    from fcntl import LOCK_EX, LOCK_NB, flock
+
+    output.mkdir(parents=True, exist_ok=True)
+    with (output / ".lock").open("w") as file:
+        try:
+            flock(file, LOCK_EX | LOCK_NB)
+        except BlockingIOError:
+            raise UserError(f"{output}: another run is at work here, wait for it or choose another folder") from None
+        yield
 
 
 def versions() -> dict[str, str]:

@@ -9,6 +9,7 @@ import zipfile
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import yaml
@@ -17,6 +18,7 @@ from . import __version__
 from .errors import UserError
 from .loading import BUNDLE_ROOT
 from .manifest import read_json, sha256
+from .weights import pins_of
 
 __all__ = ["NAME", "pack"]
 
@@ -44,7 +46,8 @@ def pack(output: Path, weights_url: str | None = None, root: Path = BUNDLE_ROOT)
         The folder and the zip.
 
     Raises:
-        UserError: when weights or papers are missing, or the weights are not those that the metadata name.
+        UserError: when weights or papers are missing, the weights are not those that the metadata name, or the folder
+            is the bundle itself.
     """
     missing = [name for name in (*NEEDED, WEIGHTS) if not (root / name).is_file()]
     if missing:
@@ -52,20 +55,25 @@ def pack(output: Path, weights_url: str | None = None, root: Path = BUNDLE_ROOT)
     metadata, hash_value = read_json(root / "configs" / "metadata.json"), sha256(root / WEIGHTS)
     if metadata.get("weights_sha256", {}).get(WEIGHTS) != hash_value:
         raise UserError(f"{root / WEIGHTS}: not the weights that configs/metadata.json names; release them first")
-    folder = output / NAME
-    shutil.rmtree(folder, ignore_errors=True)
-    for path in files_of(root):
-        target = folder / path.relative_to(root)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(path, target)
-    if weights_url is None:
-        shutil.copyfile(root / WEIGHTS, folder / WEIGHTS)
-    else:
-        entry = {"path": WEIGHTS, "url": weights_url, "hash_type": "sha256", "hash_val": hash_value}
-        (folder / "large_files.yml").write_text(yaml.safe_dump({"large_files": [entry]}, sort_keys=False))
-    (folder / "sbom.cdx.json").write_text(bill_of_materials(metadata))
-    archive = output / f"{NAME}_v{metadata['version']}.zip"
-    zip_folder(folder, archive)
+    folder, archive = output / NAME, output / f"{NAME}_v{metadata['version']}.zip"
+    if root.resolve().is_relative_to(folder.resolve()):
+        raise UserError(f"{folder}: would replace the bundle that is packed, choose another folder")
+    output.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=".packing-", dir=output) as place:  # what was there stays until all is made
+        made = Path(place) / NAME
+        for path in files_of(root):
+            target = made / path.relative_to(root)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, target)
+        if weights_url is None:
+            shutil.copyfile(root / WEIGHTS, made / WEIGHTS)
+        else:
+            entry = {"path": WEIGHTS, "url": weights_url, "hash_type": "sha256", "hash_val": hash_value}
+            (made / "large_files.yml").write_text(yaml.safe_dump({"large_files": [entry]}, sort_keys=False))
+        (made / "sbom.cdx.json").write_text(bill_of_materials(metadata))
+        zip_folder(made, archive)
+        shutil.rmtree(folder, ignore_errors=True)
+        made.replace(folder)
     return folder, archive
 
 
@@ -94,8 +102,7 @@ def bill_of_materials(metadata: dict[str, Any]) -> str:
     from cyclonedx.schema import OutputFormat, SchemaVersion
     from packageurl import PackageURL
 
-    named = {"monai": "monai_version", "torch": "pytorch_version", "numpy": "numpy_version"}
-    pins = {name: metadata[key] for name, key in named.items()} | metadata["required_packages_version"]
+    pins = pins_of(metadata)
     seed = uuid.uuid5(uuid.NAMESPACE_URL, json.dumps([NAME, __version__, sorted(pins.items())]))
     parts = [
         Component(

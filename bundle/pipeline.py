@@ -17,7 +17,7 @@ from typing import Any
 
 from . import stages
 from .loading import torch_device
-from .manifest import Manifest, read_json
+from .manifest import Manifest, alone_in, read_json
 from .presets import PRESETS
 from .weights import release
 
@@ -56,7 +56,7 @@ def run_pipeline(
         The folder with the released weights and their report.
 
     Raises:
-        UserError: when a folder is missing, or `output` holds a run with other settings.
+        UserError: when a folder is missing, or `output` holds a run with other settings or one that is at work.
     """
     output = Path(output).resolve()
     folders = stages.source_folders(brats, kaggle)
@@ -64,39 +64,40 @@ def run_pipeline(
     if device:
         shared["device"] = torch_device(device)
     settings = {"preset": preset, "network": network, "precision": precision, "seed": seed, "fold": fold}
-    run = Manifest(output, settings)
+    with alone_in(output):
+        run = Manifest(output, settings)
 
-    def preprocess() -> None:
-        stages.preprocess(output / "data", folders, seed=seed, skip_unreadable=skip_unreadable)
+        def preprocess() -> None:
+            stages.preprocess(output / "data", folders, seed=seed, skip_unreadable=skip_unreadable)
 
-    def train(stage: str) -> None:
-        own = {"seed": seed, "precision": precision, "tracking": tracking}
-        stages.train(stages.OVERLAYS[stage], output / stage, **shared, **own, **PRESETS[preset][stage])
+        def train(stage: str) -> None:
+            own = {"seed": seed, "precision": precision, "tracking": tracking}
+            stages.train(stages.OVERLAYS[stage], output / stage, **shared, **own, **PRESETS[preset][stage])
 
-    def calibrate() -> None:
-        stages.calibrate(weights["stage3"], output / "calibration", **shared)
+        def calibrate() -> None:
+            stages.calibrate(weights["stage3"], output / "calibration", **shared)
 
-    def evaluate(stage: str, folder: str) -> None:
-        stages.evaluate(weights[stage], output / folder, explain=stage == "stage3", **shared)
+        def evaluate(stage: str, folder: str) -> None:
+            stages.evaluate(weights[stage], output / folder, explain=stage == "stage3", **shared)
 
-    weights = {stage: output / stage / "model.pt" for stage in stages.OVERLAYS}
-    store = [output / "data" / "store.json", output / "data" / "splits.json"]
-    run.step("data", preprocess, always=True)
-    run.step("stage1", lambda: train("stage1"), needs=store, makes=["model.pt"])
-    run.step("stage2", lambda: train("stage2"), needs=[*store, weights["stage1"]], makes=["model.pt"])
-    run.step("stage3", lambda: train("stage3"), needs=[*store, weights["stage2"]], makes=["model.pt"])
-    decision = output / "stage3" / "report.json"  # beside the weights, where inference looks for it
-    fitted = ["answers.json", "../stage3/report.json"]
-    run.step("calibration", calibrate, needs=[*store, weights["stage3"]], makes=fitted)
-    scored = ["answers.json", "report.json"]
-    before, after = partial(evaluate, "stage1", "evaluation_stage1"), partial(evaluate, "stage3", "evaluation")
-    run.step("evaluation_stage1", before, needs=[*store, weights["stage1"]], makes=scored)
-    run.step("evaluation", after, needs=[*store, weights["stage3"], decision], makes=scored)
-    report = output / "evaluation" / "report.json"
-    made = ["model.pt", "report.json"]
+        weights = {stage: output / stage / "model.pt" for stage in stages.OVERLAYS}
+        store = [output / "data" / "store.json", output / "data" / "splits.json"]
+        run.step("data", preprocess, always=True)
+        run.step("stage1", lambda: train("stage1"), needs=store, makes=["model.pt"])
+        run.step("stage2", lambda: train("stage2"), needs=[*store, weights["stage1"]], makes=["model.pt"])
+        run.step("stage3", lambda: train("stage3"), needs=[*store, weights["stage2"]], makes=["model.pt"])
+        decision = output / "stage3" / "report.json"  # beside the weights, where inference looks for it
+        fitted = ["answers.json", "../stage3/report.json"]
+        run.step("calibration", calibrate, needs=[*store, weights["stage3"]], makes=fitted)
+        scored = ["answers.json", "report.json"]
+        before, after = partial(evaluate, "stage1", "evaluation_stage1"), partial(evaluate, "stage3", "evaluation")
+        run.step("evaluation_stage1", before, needs=[*store, weights["stage1"]], makes=scored)
+        run.step("evaluation", after, needs=[*store, weights["stage3"], decision], makes=scored)
+        report = output / "evaluation" / "report.json"
+        made = ["model.pt", "report.json"]
 
-    def finish() -> None:
-        release(output / "stage3", read_json(report), output / "models")
+        def finish() -> None:
+            release(output / "stage3", read_json(report), output / "models")
 
-    run.step("models", finish, needs=[report, weights["stage3"]], makes=made)
-    return output / "models"
+        run.step("models", finish, needs=[report, weights["stage3"]], makes=made)
+        return output / "models"

@@ -27,8 +27,8 @@ class Predictor:
 
     Args:
         model: plain weights; the bundle's own if absent. The network's name and modalities come from the report beside
-            them, if there is one.
-        network: the network's name, where no report tells.
+            them or, where it does not tell, from the settings of the training that left them there.
+        network: the network's name, where neither tells.
         device: torch device; the GPU if there is one. With a runtime the CPU.
         batch_size: slices a pass.
         root: the bundle's folder.
@@ -49,6 +49,7 @@ class Predictor:
         "decision",
         "device",
         "model_card",
+        "modalities",
         "writer",
     )
 
@@ -147,7 +148,7 @@ class Predictor:
         scores = {name: report[name] for name in ("segmentation", "classification") if name in report}
         return {
             "model": dict(self.parts["model_card"]),
-            "modalities": report.get("model", {}).get("modalities", ["flair"]),
+            "modalities": list(self.parts["modalities"]),
             "decision": asdict(self.parts["decision"]),
             "scored": report.get("scored"),
             "scores": {name: headline(found) for name, found in scores.items()},
@@ -191,6 +192,31 @@ def no_code(path: str | Path) -> str:
     return f"./{path}" if str(path)[:1] in ("$", "@", "%") else str(path)
 
 
+def _scans(
+    root: Path, paths: Sequence[str | Path], settings: Mapping[str, Any]
+) -> tuple[list[dict[str, str]], dict[str, Any]]:
+    """The scans at all paths, and the errors of those without any; see `predict_files`."""
+
+    def found(among: Sequence[str | Path]) -> list[dict[str, str]]:
+        told = {**settings, "dataset_dir": [no_code(path) for path in among]}
+        return list(parse("inference.yaml", ["dataset#data"], root, **told)["dataset#data"])
+
+    try:
+        return found(paths), {}
+    except Exception:
+        errors: dict[str, Any] = {}
+        for path in paths if len(paths) > 1 else ():
+            try:
+                found([path])
+            except Exception as error:
+                if (reason := reason_of(error)) is None:
+                    raise
+                errors[str(path)] = {"error": reason}
+        if not 0 < len(errors) < len(paths):
+            raise
+        return found([path for path in paths if str(path) not in errors]), errors
+
+
 def _require_writable(folder: Path) -> None:
     """Make a folder; before the work and not after it a person hears that it takes no file."""
     try:
@@ -228,17 +254,15 @@ def predict_files(
     from tqdm import tqdm
 
     output_dir = Path(output_dir)
-    settings: dict[str, Any] = {"dataset_dir": [no_code(path) for path in paths], "output_dir": no_code(output_dir)}
-    settings |= {"overwrite": overwrite, "dicom_seg": dicom_seg}
+    settings: dict[str, Any] = {"output_dir": no_code(output_dir), "overwrite": overwrite, "dicom_seg": dicom_seg}
     try:
-        parts = parse("inference.yaml", ["dataset#data", "writer"], predictor.root, **settings)
+        write = parse("inference.yaml", ["writer"], predictor.root, **settings)["writer"]
+        scans, index = _scans(predictor.root, paths, settings)
     except Exception as error:
         reason = reason_of(error)
         raise (UserError(reason) if reason else error) from None
     _require_writable(output_dir)
-    scans, write = parts["dataset#data"], parts["writer"]
     model = {**predictor.parts["model_card"], "decision": predictor.parts["decision"].digest()}
-    index: dict[str, Any] = {}
     try:
         for scan in tqdm(scans, desc="predicting", unit="scan", disable=len(scans) < 2):
             try:

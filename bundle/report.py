@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import base64
+import html
+import mimetypes
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
+from .errors import UserError
 from .estimates import mean
 from .manifest import write_json
 from .reach import reached
@@ -17,22 +20,25 @@ __all__ = ["write_report"]
 PAGE = "MULTITASK_EVALUATION_REPORT"
 
 
-def write_report(results: Path, docs: Path, pictures: Mapping[str, Path] | None = None) -> Path:
+def write_report(results: Path, docs: Path, pictures: Sequence[Path] = ()) -> Path:
     """Write the page, its HTML twin and its charts.
 
     Args:
         results: folder of JSON files, see `collect`.
         docs: gets MULTITASK_EVALUATION_REPORT.md and .html, and images/.
-        pictures: further ones, by caption, for the HTML twin alone: what shows scans does not belong into a repository.
+        pictures: further ones for the HTML twin alone: what shows scans does not belong into a repository.
 
     Returns:
         The page.
 
     Raises:
-        UserError: when there are no results.
+        UserError: when there are no results, or no such picture.
     """
     import jinja2
 
+    for path in pictures:
+        if not path.is_file():
+            raise UserError(f"{path}: no such picture")
     from .report_charts import draw_charts
 
     facts = load(results)
@@ -55,8 +61,14 @@ def write_report(results: Path, docs: Path, pictures: Mapping[str, Path] | None 
     page = tidied(environment.get_template("report.md.j2").render(**facts, picture=picture, gallery=gallery))
     docs.mkdir(parents=True, exist_ok=True)
     (docs / f"{PAGE}.md").write_text(page)
-    (docs / f"{PAGE}.html").write_text(as_html(page, docs, pictures or {}))
+    (docs / f"{PAGE}.html").write_text(as_html(page, docs, pictures))
     return docs / f"{PAGE}.md"
+
+
+def inlined(picture: Path) -> str:
+    """A picture as an address that holds it."""
+    kind = mimetypes.guess_type(picture.name)[0] or "image/png"
+    return f"data:{kind};base64,{base64.b64encode(picture.read_bytes()).decode()}"
 
 
 def tidied(page: str) -> str:
@@ -82,16 +94,16 @@ def interval(bounds: Sequence[float] | None) -> str:
     return "(no interval)" if not bounds else f"({digits(bounds[0])} to {digits(bounds[1])})"
 
 
-def as_html(page: str, docs: Path, pictures: Mapping[str, Path]) -> str:
-    """The page as one HTML file that holds its pictures."""
+def as_html(page: str, docs: Path, pictures: Sequence[Path]) -> str:
+    """The page as one HTML file that holds its pictures, and further ones."""
     import markdown
 
-    for caption, path in pictures.items():
-        page += f"\n\n## {caption}\n\n![{caption}]({path.resolve()})\n"
     body = markdown.markdown(page, extensions=["tables", "fenced_code"])
     for source in {part.split('"')[0] for part in body.split('src="')[1:]}:
-        data = base64.b64encode((docs / source).read_bytes()).decode()
-        body = body.replace(f'src="{source}"', f'src="data:image/png;base64,{data}"')
+        body = body.replace(f'src="{source}"', f'src="{inlined(docs / source)}"')
+    for path in pictures:
+        caption = html.escape(path.stem.replace("_", " "))
+        body += f'\n<h2>{caption}</h2>\n<p><img alt="{caption}" src="{inlined(path)}"></p>'
     style = (Path(__file__).parent / "report.css").read_text()
     head = '<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>Evaluation</title>'
     return f'<!doctype html>\n<html lang="en"><head>{head}<style>{style}</style></head>\n<body>{body}</body></html>\n'

@@ -60,22 +60,24 @@ def collect(run: Path, results: Path) -> None:
     Raises:
         UserError: when the run is not finished.
     """
-    found = {name: run / name for name in ("summary.json", "report.json", "run.json")}
-    found["splits.json"] = run / "data" / "splits.json"
-    if found["summary.json"].is_file():
-        repetitions = range(1, len(recipe_of(read_json(found["summary.json"]))["seeds"]))
-        found |= {f"report_seed{number}.json": run / f"report_seed{number}.json" for number in repetitions}
+    found = {name: run / f"{name}.json" for name in ("summary", "report", "run")}
+    found["splits"] = run / "data" / "splits.json"
+    if found["summary"].is_file():
+        repetitions = range(1, len(recipe_of(read_json(found["summary"]))["seeds"]))
+        found |= {f"report_seed{number}": run / f"report_seed{number}.json" for number in repetitions}
     folders = sorted(run.glob("runs/fold*_seed0/*/evaluation"))
     for folder in (folder for folder in folders if (folder / "audit.json").is_file()):
         fold = folder.parent.parent.name.removesuffix("_seed0")
-        found |= {f"{name}_{fold}.json": folder / f"{name}.json" for name in ("audit", "explanation")}
+        if f"audit_{fold}" in found:
+            raise UserError(f"{folder.parent}: a second audit of {fold}, remove the one that is of no interest")
+        found |= {f"{name}_{fold}": folder / f"{name}.json" for name in ("audit", "explanation")}
     for path in found.values():
         if not path.is_file():
             raise UserError(f"{path}: missing, finish the run first")
     folder = results / read_json(run / "run.json")["experiment"]
     shutil.rmtree(folder, ignore_errors=True)
     for name, path in found.items():
-        write_json(folder / name, read_json(path))
+        write_json(folder / f"{name}.json", read_json(path))
     write_what_folds_say_together(folder)
 
 
@@ -209,7 +211,7 @@ def costs(experiment: str, summary: Mapping[str, Any]) -> list[dict[str, Any]]:
         if variant is not None:
             against = variant["against_reference"]
             told = {"experiment": experiment, "asks": variant["asks"], "seeds": against["seeds"]}
-            for patients in (patients for patients in PATIENTS if patients in against):
+            for patients in (patients for patients in PATIENTS if against.get(patients, {}).get("n")):
                 found.append({**told, "patients": PATIENTS[patients], **reversed_gain(against[patients])})
     return found
 
@@ -254,7 +256,7 @@ def energy_ratio(folds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def describe_run(output: Path, experiment: str, network: str, command: str) -> dict[str, Any]:
-    """How long a run of experiments took, on what, with which versions; from the manifests of its trainings."""
+    """How long a run of experiments took, on what, with which versions; by the manifests of all that was done in it."""
     steps = [
         entry
         for path in sorted([output / "manifest.json", *output.glob("runs/*/*.json")])
@@ -272,7 +274,7 @@ def describe_run(output: Path, experiment: str, network: str, command: str) -> d
         "network": network,
         "command": f"python -m bundle {command} --brats DIR{kaggle} --output OUTPUT",
         "hours": sum(entry["seconds"] for entry in steps) / 3600,
-        "trainings": len(steps),
+        "steps": len(steps),
         "machine": _every(entry["machine"] for entry in steps if "machine" in entry) or machine(),
         "slab_slices": slabs,
         "versions": {name: _every(entry["versions"][name] for entry in steps) for name in names},

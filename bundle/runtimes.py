@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     Network = Callable[[Tensor], Tensor]
 
-__all__ = ["FORMATS", "exported_beside", "load_exported", "note_beside"]
+__all__ = ["FORMATS", "exported_beside", "files_of", "load_exported", "note_beside"]
 
 FORMATS = {"ts": "TorchScript", "pt2": "torch.export", "onnx": "ONNX Runtime", "openvino": "OpenVINO"}
 SUFFIXES = {"ts": ".ts", "pt2": ".pt2", "onnx": ".onnx", "openvino": ".xml"}
@@ -23,6 +23,11 @@ SUFFIXES = {"ts": ".ts", "pt2": ".pt2", "onnx": ".onnx", "openvino": ".xml"}
 def exported_beside(weights: Path, name: str) -> Path:
     """Where the network of these weights lies in a format."""
     return weights.with_suffix(SUFFIXES[name])
+
+
+def files_of(exported: Path) -> list[Path]:
+    """What an exported network consists of: the file, and with OpenVINO's another that holds the weights."""
+    return [exported, exported.with_suffix(".bin")] if exported.suffix == SUFFIXES["openvino"] else [exported]
 
 
 def note_beside(exported: Path) -> Path:
@@ -41,10 +46,11 @@ def load_exported(name: str, weights: Path) -> Network:
         UserError: when it is not there, or was made from other weights, or what runs it is missing.
     """
     path = exported_beside(weights, name)
-    if not path.is_file() or not note_beside(path).is_file():
+    if not all(file.is_file() for file in (*files_of(path), note_beside(path))):
         raise UserError(f"{path}: not there; make it first (python -m bundle export --format {name})")
     note = read_json(note_beside(path))
-    if note.get("weights_sha256") != sha256(weights) or note.get("sha256") != sha256(path):
+    found = {file.name: sha256(file) for file in files_of(path)}
+    if note.get("weights_sha256") != sha256(weights) or note.get("sha256") != found:
         raise UserError(f"{path}: made from other weights than {weights.name}; export it again")
     return open_exported(name, path)
 

@@ -25,23 +25,24 @@ def source_folders(brats: str | Path | None, kaggle: Sequence[str]) -> dict[str,
     Raises:
         UserError: when one does not exist, or none is named.
     """
-    images = [_resolved(folder) for folder in kaggle]
-    volumes = str(Path(brats).resolve()) if brats is not None else None
-    named = [folder.partition("=")[2] or folder for folder in images] + ([volumes] if volumes else [])
-    for folder in named:
-        if not Path(folder).is_dir():
+    images = [_named(folder) for folder in kaggle]
+    volumes = Path(brats).resolve() if brats is not None else None
+    folders = [folder for _, folder in images] + ([volumes] if volumes else [])
+    for folder in folders:
+        if not folder.is_dir():
             raise UserError(f"{folder}: no such folder")
-    if not named:
+    if not folders:
         raise UserError("name at least one folder of volumes or images")
-    return {"brats_dir": volumes, "kaggle_dir": images or None}
+    named = [f"{name}={folder}" if name else str(folder) for name, folder in images]
+    return {"brats_dir": str(volumes) if volumes else None, "kaggle_dir": named or None}
 
 
-def _resolved(folder: str) -> str:
-    """[NAME=]DIR with an absolute path; a link is not followed, for the source has its name."""
+def _named(folder: str) -> tuple[str, Path]:
+    """Name and absolute path of [NAME=]DIR; a link is not followed, for the source has its name."""
     name, separator, path = str(folder).partition("=")
-    if not separator or Path(folder).is_dir():
-        return str(Path(folder).absolute())
-    return f"{name}={Path(path).absolute()}"
+    if not separator or Path(folder).is_dir():  # a path may hold the sign as well
+        return "", Path(folder).absolute()
+    return name, Path(path).absolute()
 
 
 def preprocess(store: Path, folders: Mapping[str, Any], **settings: Any) -> None:

@@ -13,7 +13,7 @@ from .errors import UserError
 from .loading import BUNDLE_ROOT
 from .manifest import read_json, sha256, write_json
 
-__all__ = ["find_weights", "headline", "release", "report_beside", "trained_as"]
+__all__ = ["find_weights", "headline", "pins_of", "release", "report_beside", "trained_as"]
 
 PINNED = {"monai": "monai", "pytorch": "torch", "numpy": "numpy"}  # by the metadata's own names
 FAMILIAR = 0.99  # of the scans of one kind that were left out: so many are called familiar
@@ -60,15 +60,31 @@ def trained_as(model_path: Path, network: str | None = None) -> dict[str, Any]:
     """Overrides of the inference config that fit the weights.
 
     Args:
-        model_path: the weights; the report beside them tells the network's name and modalities.
+        model_path: the weights; the report beside them tells the network's name and modalities, or else `config.json`,
+            the settings that a training leaves beside its weights.
         network: comes first.
     """
-    named = {"network_name": network} if network else {}
+    told = {**_told(model_path.with_name("config.json")), **_told(model_path.with_name("report.json"), "model")}
+    return {**told, **({"network_name": network} if network else {})}
+
+
+def _told(file: Path, *within: str) -> dict[str, Any]:
+    """What a file tells of network and modalities, in plain words: anything else could be code to a config."""
     try:
-        model = json.loads(model_path.with_name("report.json").read_text())["model"]
-        return {**{key: model[key] for key in ("network_name", "modalities") if key in model}, **named}
-    except (OSError, ValueError, KeyError, TypeError):
-        return named
+        content = json.loads(file.read_text())
+        for key in within:
+            content = content[key]
+        name, modalities = content.get("network_name"), content.get("modalities")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {}
+    told: dict[str, Any] = {"network_name": name} if _is_word(name) else {}
+    if isinstance(modalities, list) and modalities and all(_is_word(one) for one in modalities):
+        told["modalities"] = modalities
+    return told
+
+
+def _is_word(value: Any) -> bool:
+    return isinstance(value, str) and value.isidentifier()
 
 
 def release_familiarity(learned: Mapping[str, Any], left_out: Sequence[Mapping[str, Any]], models: Path) -> None:
@@ -79,11 +95,13 @@ def release_familiarity(learned: Mapping[str, Any], left_out: Sequence[Mapping[s
         left_out: "kind" and "distance" of each scan.
         models: holds model.pt; gets familiarity.json.
     """
+    import numpy as np
+
     kinds = sorted({row["kind"] for row in left_out})
-    by_kind = {kind: sorted(row["distance"] for row in left_out if row["kind"] == kind) for kind in kinds}
-    limits = {kind: rows[min(len(rows) - 1, int(FAMILIAR * len(rows)))] for kind, rows in by_kind.items()}
+    by_kind = {kind: [row["distance"] for row in left_out if row["kind"] == kind] for kind in kinds}
+    limits = {kind: float(np.quantile(rows, FAMILIAR, method="inverted_cdf")) for kind, rows in by_kind.items()}
     counts = ", ".join(f"{len(rows)} {kind}s" for kind, rows in by_kind.items())
-    fitted_on = f"limits: {FAMILIAR:.0%} of {counts} that were left out are nearer"
+    fitted_on = f"limits: at least {FAMILIAR:.0%} of {counts} that were left out are no farther"
     content = {**learned, "limits": limits, "fitted_on": fitted_on, "weights_sha256": sha256(models / "model.pt")}
     write_json(models / "familiarity.json", content)
 
@@ -95,11 +113,17 @@ def release(trained: Path, report: Mapping[str, Any], models: Path) -> None:
         trained: folder of a finished training.
         report: what is known of the weights: scores, decision.
         models: gets model.pt and report.json; a bundle's own folder has its metadata beside, which get the hash.
+
+    Raises:
+        UserError: when the bundle's own configs serve another network: everybody but `Predictor` would fail on them.
     """
+    config, notes = read_json(trained / "config.json"), read_json(trained / "model.json")
+    metadata = models.resolve().parent / "configs" / "metadata.json"
+    if metadata.is_file():
+        require_served(config, metadata.with_name("inference.yaml"))
     models.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(trained / "model.pt", models / ".model.pt.tmp")
     (models / ".model.pt.tmp").replace(models / "model.pt")
-    config, notes = read_json(trained / "config.json"), read_json(trained / "model.json")
     model = {
         "version": __version__,
         "sha256": sha256(models / "model.pt"),
@@ -108,10 +132,25 @@ def release(trained: Path, report: Mapping[str, Any], models: Path) -> None:
         **{name: notes[name] for name in ("began_unknown", "trained_on") if name in notes},
     }
     write_json(models / "report.json", {**report, "model": model})
-    metadata = models.resolve().parent / "configs" / "metadata.json"
     if metadata.is_file():
         noted = {**read_json(metadata), "weights_sha256": {"models/model.pt": model["sha256"]}}
-        metadata.write_text(json.dumps(with_installed_versions(noted), indent=4) + "\n")
+        write_json(metadata, with_installed_versions(noted), indent=4)
+
+
+def require_served(config: Mapping[str, Any], inference: Path) -> None:
+    """Refuse weights of another network, or other modalities, than a bundle's config serves."""
+    import yaml
+
+    served = yaml.safe_load(inference.read_text())
+    for name in ("network_name", "modalities"):
+        if config[name] != served[name]:
+            raise UserError(f"{inference}: serves {name} {served[name]}, not {config[name]}; change it there first")
+
+
+def pins_of(metadata: Mapping[str, Any]) -> dict[str, str]:
+    """The version of every package that a bundle's metadata name."""
+    fixed = {package: metadata[f"{name}_version"] for name, package in PINNED.items()}
+    return fixed | metadata["required_packages_version"]
 
 
 def with_installed_versions(metadata: Mapping[str, Any]) -> dict[str, Any]:

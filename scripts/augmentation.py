@@ -20,9 +20,11 @@ SCALPS = (0.0, 4.0)  # brightness of the scalp in the brain's standard deviation
 
 
 class RandOwnStatisticsd(RandomizableTransform, MapTransform):
-    """Normalise a slice of a volume by its own statistics, as it would be, came it alone.
+    """Normalise a slice of a volume by its own statistics, nearly as it would be, came it alone.
 
-    Volumes are served by the volume's statistics and pictures by their own; the network has to read both.
+    Volumes are served by the volume's statistics and pictures by their own; the network has to read both. Dark places
+    within the head (fluid, necrosis) count here, while the statistics that a lone picture is served by leave them out,
+    see `transforms.foreground_statistics`.
 
     Args:
         keys: slices (C, H, W).

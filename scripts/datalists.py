@@ -49,7 +49,7 @@ def gather_cases(
         kwargs: for `brats_cases`.
 
     Raises:
-        ValueError: when there is nothing to read, or two sources bear one name.
+        ValueError: when there is nothing to read, two sources bear one name, or a file's name is not UTF-8.
     """
     cases = brats_cases(Path(brats_dir), **kwargs) if brats_dir else []
     names = ["brats"] if brats_dir else []
@@ -60,6 +60,11 @@ def gather_cases(
         cases += image_cases(folder, name)
     if not cases:
         raise ValueError("no data: give brats_dir, kaggle_dir, or both")
+    for case in cases:
+        try:
+            case["id"].encode()
+        except UnicodeEncodeError:
+            raise ValueError(f"{case['id']!a}: its name is not UTF-8, rename it") from None
     return cases
 
 

@@ -144,7 +144,9 @@ def jpeg(image: np.ndarray, quality: int = 30) -> np.ndarray:
 
 
 def standardize(image: np.ndarray) -> np.ndarray:
-    """Give the tissue mean 0 and standard deviation 1 again, channel by channel, as a picture of its own would have.
+    """Give the tissue mean 0 and standard deviation 1 again, channel by channel, nearly as a picture of its own has.
+
+    Dark places within the head count here, in preprocessing they do not.
 
     Args:
         image: (C, H, W); a channel without contrast is only shifted.

@@ -13,8 +13,9 @@ import torch
 import yaml
 from ignite.engine import Events
 
-from bundle.errors import root_cause
+from bundle.errors import UserError, root_cause
 from bundle.loading import BUNDLE_ROOT, load_workflow, run_workflow, trusting
+from bundle.stages import source_folders
 from scripts.checkpoints import load_weights
 from scripts.files import sha256_of
 from scripts.networks import multi_task_unet
@@ -187,6 +188,16 @@ def test_checkpoints_of_slices_that_were_made_otherwise_are_refused(
     (moved / "store.json").write_text(json.dumps({**index, "fingerprint": "another"}))
     with pytest.raises(ValueError, match="checkpoints: holds another run"):
         training(moved, uninterrupted).run()
+
+
+def test_folders_may_hold_an_equals_sign(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "run=3" / "lr=0.1").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "run=3")
+    inside = tmp_path / "run=3" / "lr=0.1"
+    found = source_folders(None, ["lr=0.1", str(inside), f"mine={inside}", "mine=lr=0.1"])
+    assert found == {"brats_dir": None, "kaggle_dir": [str(inside), str(inside), f"mine={inside}", f"mine={inside}"]}
+    with pytest.raises(UserError, match=r"lr=0\.2: no such folder"):
+        source_folders(None, ["mine=lr=0.2"])
 
 
 def test_the_split_knows_its_folds_and_modalities(store: Path, tmp_path: Path) -> None:

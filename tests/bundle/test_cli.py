@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -15,6 +16,7 @@ from PIL import Image
 
 from bundle.cli import main
 from bundle.manifest import sha256
+from bundle.predictor import Predictor
 from tests.hostile import corpus
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -70,6 +72,55 @@ def test_a_bad_input_is_named_and_the_others_are_done(
     ]
     assert (output / f"{picture.stem}.json").is_file()
     assert "error" in json.loads((output / "index.json").read_text())[str(bad)]
+
+
+def test_a_folder_without_scans_is_named_and_the_others_are_done(
+    picture: Path, model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "empty").mkdir()
+    output = tmp_path / "answers"
+    assert main(["predict", str(tmp_path / "empty"), str(picture), "--output", str(output), "--model", model]) == 2
+    assert f"error: {tmp_path / 'empty'}: no scan here" in capsys.readouterr().err.splitlines()
+    assert (output / f"{picture.stem}.json").is_file()
+
+
+def test_a_fault_of_ours_costs_one_scan_and_not_the_others(
+    picture: Path, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = shutil.copy(picture, tmp_path / "a.jpg")
+    predict = Predictor.predict
+
+    def fail(self: Predictor, scan: Path) -> dict[str, Any]:
+        if str(scan) == str(first):
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+        return predict(self, scan)
+
+    monkeypatch.setattr(Predictor, "predict", fail)
+    output = tmp_path / "answers"
+    assert main(["predict", str(first), str(picture), "--output", str(output), "--model", model]) == 2
+    assert f"error: {first}: internal error (RuntimeError)" in capsys.readouterr().err.splitlines()
+    assert (output / f"{picture.stem}.json").is_file()
+
+
+@pytest.mark.parametrize("name", ["P#1.png", '$open("BAD", "w").png', "@output_dir.png", "%x.png"])
+def test_a_name_is_no_code(
+    name: str, picture: Path, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Configs read signs in strings: of a nested id, an expression, a reference, a macro."""
+    monkeypatch.chdir(tmp_path)
+    Image.open(picture).convert("L").save(tmp_path / "plain.png")
+    (tmp_path / "plain.png").rename(name)
+    assert main(["predict", name, "--output", f"{name[0]}answers#1", "--model", model]) == 0
+    assert (tmp_path / f"{name[0]}answers#1" / f"{Path(name).stem}.json").is_file()
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([name, f"{name[0]}answers#1"])
+
+
+def test_a_missing_package_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    for name in [name for name in sys.modules if name.startswith("bundle.service.server")]:
+        monkeypatch.delitem(sys.modules, name)
+    assert main(["serve"]) == 2
+    assert capsys.readouterr().err == "error: serve needs the package uvicorn: see setup.cfg for the extra\n"
 
 
 def test_two_inputs_with_one_stem_keep_their_extensions(picture: Path, model: str, tmp_path: Path) -> None:
@@ -226,5 +277,7 @@ def test_usage_errors_exit_with_two(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_phantoms_are_written(tmp_path: Path) -> None:
-    assert main(["phantoms", "--output", str(tmp_path), "--patients", "1", "--images", "6"]) == 0
+    command = ["phantoms", "--output", str(tmp_path), "--patients", "1", "--images", "6"]
+    assert main(command) == 0
+    assert main([*command, "--seed", "1"]) == 2, "two sets would lie mixed in one folder"
     assert len(list(tmp_path.glob("brats/*/*_flair.nii.gz"))) == 1 and len(list(tmp_path.glob("kaggle/*/*"))) == 6

@@ -11,12 +11,14 @@ import yaml
 
 from bundle import presets
 from bundle.errors import UserError
-from bundle.experiments import release_trained_on_all, run_plan
+from bundle.experiments import _settings, release_trained_on_all, run_plan
 from bundle.manifest import sha256
-from bundle.plans import Plan, Variant, ablation_plan, cross_validation_plan
+from bundle.plans import Plan, Task, Variant, ablation_plan, cross_validation_plan
 from bundle.presets import PRESETS
 from bundle.results import collect
+from bundle.weights import release
 
+ROOT = Path(__file__).resolve().parents[2]
 SHORT = {"max_epochs": 1, "samples_per_epoch": 16, "batch_size": 8}
 STEPS = {
     "a": {"overlays": [], "settings": SHORT},
@@ -161,6 +163,30 @@ def test_every_repetition_is_collected(finished: Path, tmp_path: Path) -> None:
     shutil.copy(run / "report.json", run / "report_seed1.json")
     collect(run, results)
     assert (folder / "report_seed1.json").read_text() == (folder / "report.json").read_text()
+
+
+def test_audits_of_two_chains_in_one_fold_are_not_mixed(finished: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(finished, run, ignore=shutil.ignore_patterns("*.pt", "tensorboard"))
+    first = run / "runs/fold1_seed0/a+b/evaluation/audit.json"
+    shutil.copy(first, run / "runs/fold1_seed0/a/evaluation/audit.json")
+    with pytest.raises(UserError, match="a second audit of fold1"):
+        collect(run, tmp_path / "results")
+
+
+def test_a_plan_need_not_say_what_the_config_says(tmp_path: Path) -> None:
+    settings = _settings(Plan(3, {}, STEPS, {"recipe": Variant(("a",), 1, "")}), tmp_path, Task(0, 0, ("a",)))
+    assert settings == {"dataset_dir": str(tmp_path / "data"), "fold": 0, "network_name": "cpu"}
+
+
+def test_weights_that_the_bundles_configs_do_not_serve_are_not_released(finished: Path, tmp_path: Path) -> None:
+    """Everything but `Predictor` reads the network's name from the config."""
+    shutil.copytree(ROOT / "configs", tmp_path / "configs")
+    inference = tmp_path / "configs" / "inference.yaml"
+    inference.write_text(inference.read_text().replace("network_name: cpu", "network_name: base"))
+    with pytest.raises(UserError, match=r"inference\.yaml: serves network_name base, not cpu; change it there first"):
+        release(finished / "runs/fold0_seed0/a+b", {}, tmp_path / "models")
+    assert not (tmp_path / "models").exists()
 
 
 def test_weights_of_an_unfinished_run_are_not_released(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from bundle.export import TRITON, export, write_triton_model
 from bundle.manifest import sha256
 from bundle.phantoms import write_images
 from bundle.predictor import Predictor
-from bundle.runtimes import FORMATS, exported_beside, note_beside
+from bundle.runtimes import FORMATS, exported_beside, files_of, load_exported, note_beside
 from tests.conftest import OPINIONS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -76,6 +76,38 @@ def test_an_export_that_differs_is_not_kept(models: Path, tmp_path: Path, monkey
     with pytest.raises(UserError, match="not kept, its logits differ by"):
         export("ts", tmp_path / "models" / "model.pt")
     assert not (tmp_path / "models" / "model.ts").exists()
+
+
+def test_an_export_that_answers_nonsense_is_not_kept_and_costs_no_other(
+    models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No comparison with NaN is true; OpenVINO's weights lie under a name without a format."""
+    shutil.copytree(models, tmp_path / "models")
+    (tmp_path / "models" / "model.bin").write_bytes(b"of OpenVINO")
+
+    def nonsense(image: torch.Tensor) -> torch.Tensor:
+        answer = torch.zeros(len(image), 2, *image.shape[2:])
+        return answer if len(image) > 1 else answer * torch.nan
+
+    monkeypatch.setattr("bundle.export.open_exported", lambda name, path: nonsense)
+    monkeypatch.setattr("bundle.export.TOLERANCE", 1e9)
+    with pytest.raises(UserError, match="not kept, its logits differ by nan"):
+        export("ts", tmp_path / "models" / "model.pt")
+    assert not (tmp_path / "models" / "model.ts").exists()
+    assert (tmp_path / "models" / "model.bin").read_bytes() == b"of OpenVINO"
+
+
+def test_every_file_of_an_export_is_known_by_its_hash(tmp_path: Path) -> None:
+    weights = tmp_path / "model.pt"
+    for path in (weights, *files_of(exported_beside(weights, "openvino"))):
+        path.write_bytes(path.suffix.encode())
+    hashes = {path.name: sha256(path) for path in files_of(exported_beside(weights, "openvino"))}
+    assert hashes.keys() == {"model.xml", "model.bin"}
+    note = note_beside(exported_beside(weights, "openvino"))
+    note.write_text(json.dumps({"weights_sha256": sha256(weights), "sha256": hashes}))
+    (tmp_path / "model.bin").write_bytes(b"other weights")
+    with pytest.raises(UserError, match="made from other weights"):
+        load_exported("openvino", weights)
 
 
 @pytest.mark.session

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bundle.errors import UserError
-from bundle.manifest import Manifest, read_json
+from bundle.manifest import Manifest, alone_in, read_json
 
 
 def work_until_killed(output: Path, seconds: float) -> None:
@@ -33,6 +33,16 @@ def cost(output: Path) -> float:
 def finish(output: Path) -> None:
     (output / "stage1").mkdir(exist_ok=True)
     (output / "stage1" / "model.pt").write_bytes(b"weights")
+
+
+def test_a_second_run_in_one_folder_is_refused_while_the_first_is_at_work(tmp_path: Path) -> None:
+    with alone_in(tmp_path):
+        with pytest.raises(UserError, match="another run is at work here"), alone_in(tmp_path):
+            pass
+        with alone_in(tmp_path / "other"):
+            pass
+    with alone_in(tmp_path):
+        pass
 
 
 def test_time_of_killed_attempts_counts(tmp_path: Path) -> None:

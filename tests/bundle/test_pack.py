@@ -54,6 +54,26 @@ def packed(root: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, 
     return pack(tmp_path_factory.mktemp("dist"), root=root)
 
 
+def test_the_bundle_itself_is_never_replaced(root: Path, tmp_path: Path) -> None:
+    """A checkout may have the very name that its pack gets."""
+    shutil.copytree(root, tmp_path / NAME)
+    with pytest.raises(UserError, match=f"{NAME}: would replace the bundle that is packed, choose another folder"):
+        pack(tmp_path, root=tmp_path / NAME)
+    assert (tmp_path / NAME / WEIGHTS).is_file()
+
+
+def test_an_earlier_pack_stays_until_the_next_is_made(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, archive = pack(tmp_path, root=root)
+    before = sha256(archive)
+    monkeypatch.setitem(sys.modules, "cyclonedx.model.bom", None)
+    with pytest.raises(ImportError):
+        pack(tmp_path, root=root)
+    assert (folder / WEIGHTS).is_file() and sha256(archive) == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([folder.name, archive.name])
+
+
 def test_two_packs_are_the_same_bytes(packed: tuple[Path, Path], root: Path, tmp_path: Path) -> None:
     assert sha256(pack(tmp_path, root=root)[1]) == sha256(packed[1])
 

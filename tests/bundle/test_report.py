@@ -146,9 +146,33 @@ def test_the_html_twin_holds_its_pictures(page: str, results: Path) -> None:
 
 def test_pictures_of_scans_go_into_the_html_only(results: Path, tmp_path: Path) -> None:
     picture = results.parent / "images" / "evaluation_curves.png"
-    path = write_report(results, tmp_path, {"overlays": picture})
-    assert "overlays" not in path.read_text()
-    assert path.with_suffix(".html").read_text().count("data:image/png;base64,") == 2 + len(finished(results))
+    scans = [tmp_path / "A" / "overlays.png", tmp_path / "B & C" / "overlays & more.jpg"]
+    for scan in scans:
+        scan.parent.mkdir()
+        shutil.copy(picture, scan)
+    path = write_report(results, tmp_path, [scans[0], *scans])
+    html = path.with_suffix(".html").read_text()
+    assert "overlays & more" not in path.read_text() and "<h2>overlays &amp; more</h2>" in html
+    assert html.count("data:image/png;base64,") == 3 + len(finished(results))
+    assert html.count("data:image/jpeg;base64,") == 1 and html.endswith("</html>\n")
+    with pytest.raises(UserError, match=r"gone\.png: no such picture"):
+        write_report(results, tmp_path, [tmp_path / "gone.png"])
+
+
+def test_a_volume_without_a_tumour_has_no_dice_and_the_page_none_of_it(results: Path, tmp_path: Path) -> None:
+    """Nor is anything compared over masks drawn by hand where there are none."""
+    other = tmp_path / "results"
+    shutil.copytree(results, other)
+    path = main_of(other) / "summary.json"
+    summary = json.loads(path.read_text())
+    for variant in summary["variants"].values():
+        for seed in variant["seeds"]:
+            seed["segmentation"]["patients"]["brats/empty"] = None
+        nothing = {"n": 0, "mean_difference": None, "ci95": None, "better": 0, "worse": 0, "non_inferior": None}
+        variant["against_reference"]["dice_manual"] = {**nothing, "margin": 0.01}
+    path.write_text(json.dumps(summary))
+    page = write_report(other, tmp_path).read_text()
+    assert "masks drawn by hand | 0 |" not in page and "## " in page
 
 
 def test_making_it_again_changes_nothing(page: str, results: Path) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -203,6 +204,14 @@ def test_a_linked_folder_has_the_name_of_the_link(tmp_path: Path, monkeypatch: p
 def test_folder_with_an_equals_sign_in_its_path_is_one_folder(tmp_path: Path) -> None:
     folder = make_images(tmp_path / "date=2024" / "k")
     assert {case["source"] for case in gather_cases(None, str(folder))} == {"k"}
+
+
+def test_a_name_that_is_no_text_is_refused_before_the_work(tmp_path: Path) -> None:
+    images = make_images(tmp_path / "k")
+    one = next(path for path in images.rglob("*") if path.is_file())
+    one.rename(one.with_name(os.fsdecode(b"Y\xff.jpg")))
+    with pytest.raises(ValueError, match=r"Y\\udcff\.jpg': its name is not UTF-8, rename it"):
+        gather_cases(None, str(images))
 
 
 def test_what_is_missing_is_said_in_one_line(tmp_path: Path) -> None:
