@@ -53,7 +53,7 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("paths", nargs="+", metavar="PATH", help="PNG, JPEG, NIfTI or DICOM file, or a folder of them")
     sub.add_argument("--output", required=True, help="folder for NAME.json, NAME_mask.png / .nii.gz and index.json")
     sub.add_argument("--model", help="plain weights (default: the bundle's)")
-    sub.add_argument("--network", choices=NETWORKS, help="where no report beside the weights tells")
+    sub.add_argument("--network", choices=NETWORKS, help="where nothing beside the weights tells")
     sub.add_argument("--overwrite", action="store_true", help="replace answers that are there")
     sub.add_argument("--dicom-seg", action="store_true", help="DICOM series: write NAME_seg.dcm as well")
     sub.add_argument("--batch-size", type=positive, default=8, help="slices a pass (default: 8)")
@@ -115,7 +115,7 @@ def parser() -> argparse.ArgumentParser:
     sub = command("export", commands.export, "The network in another format, checked against the original.")
     sub.add_argument("--format", choices=list(FORMATS), required=True)
     sub.add_argument("--model", metavar="FILE", help="plain weights, which it is put beside (default: the bundle's)")
-    sub.add_argument("--network", choices=NETWORKS, help="where no report beside the weights tells")
+    sub.add_argument("--network", choices=NETWORKS, help="where nothing beside the weights tells")
     sub.add_argument("--triton", metavar="DIR", help="also lay it out in this model repository of Triton")
 
     sub = command("pack", commands.pack, "The bundle as a folder and a zip, for other tools.")
@@ -166,7 +166,7 @@ def add_data(sub: argparse.ArgumentParser) -> None:
 def add_model(sub: argparse.ArgumentParser, skip: bool = True) -> None:
     """Options that name weights, and whether cases may be skipped."""
     sub.add_argument("--model", metavar="FILE", help="plain weights (default: the bundle's)")
-    sub.add_argument("--network", choices=NETWORKS, help="where no report beside the weights tells")
+    sub.add_argument("--network", choices=NETWORKS, help="where nothing beside the weights tells")
     add_device(sub)
     if skip:
         sub.add_argument("--skip-unreadable", action="store_true", help="go on without the cases that cannot be read")

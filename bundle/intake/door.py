@@ -76,6 +76,8 @@ class Intake:
             IntakeError: when it is refused; the message names the file as the caller did, and the reason.
         """
         sources = [source] if isinstance(source, (str, Path, bytes)) else list(source)
+        if not sources:
+            raise IntakeError("missing", "no file was given")
         names = [None if isinstance(item, bytes) else str(item) for item in sources]
         try:
             with self._scratch.request() as folder:

@@ -90,24 +90,25 @@ class Sandbox:
                         job.sendall(json.dumps(request).encode() + b"\n")
                         if begun := stream.readline(LONGEST_HEAD_BYTES):
                             job.settimeout(limits.seconds + LONGEST_END_S)
-                            return self._receive(stream, limits, float(begun))
+                            return self._receive(stream, limits, begun, len(paths))
                     except OSError:
                         continue
             raise IntakeError("worker_died", "the decoding process does not start")
 
-    def _receive(self, stream: Any, limits: Limits, begun: float) -> Decoded:
+    def _receive(self, stream: Any, limits: Limits, begun: bytes, files: int) -> Decoded:
         """The answer, which is trusted no further than the process that decodes foreign bytes."""
         import numpy as np
 
         try:
             head = json.loads(stream.readline(LONGEST_HEAD_BYTES) or b"null")
             if head is None:  # the kernel ended it
-                late = time.monotonic() - begun > 0.9 * limits.seconds
+                late = time.monotonic() - float(begun) > 0.9 * limits.seconds
                 reason = f"was not decoded within {limits.seconds:g} s" if late else DIED
                 raise IntakeError("time_limit" if late else "worker_died", reason)
             if "code" in head:
                 code = head["code"] if head["code"] in STATUS else "damaged"
-                raise IntakeError(code, " ".join(str(head["reason"]).split())[:200], file=int(head["file"]))
+                file = range(files)[head["file"]]
+                raise IntakeError(code, " ".join(str(head["reason"]).split())[:200], file=file)
             shape = [int(side) for side in head["shape"]]
             if len(shape) != 4 or min(shape) < 1 or math.prod(shape) > limits.voxels:
                 raise IntakeError("worker_died", DIED)
@@ -115,7 +116,10 @@ class Sandbox:
             if stream.readinto(array.data.cast("B")) != array.nbytes:
                 raise IntakeError("worker_died", DIED)
             meta = {key: np.asarray(value) if isinstance(value, list) else value for key, value in head["meta"].items()}
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            meta["affine"] = np.asarray(meta["affine"], dtype=np.float64).reshape(4, 4)
+        except IntakeError:
+            raise
+        except Exception:  # whatever it sends instead of an answer
             raise IntakeError("worker_died", DIED) from None
         return Decoded(array, meta)
 
@@ -140,7 +144,7 @@ class Sandbox:
             self._control, theirs = socket.socketpair()
             module = [sys.executable, "-P", "-m", "bundle.intake.worker"]
             path = os.pathsep.join(filter(None, [str(PACKAGES), os.environ.get("PYTHONPATH")]))
-            with theirs:
+            with theirs:  # its stderr is ours: what does not start says why, and the children that meet files have none
                 self._process = subprocess.Popen(  # noqa: S603 - our own module
                     [*module, str(theirs.fileno()), str(self.root), json.dumps(self.settings)],
                     pass_fds=[theirs.fileno()],
@@ -148,7 +152,6 @@ class Sandbox:
                     start_new_session=True,  # its own group: Ctrl-C is for the application, and its end for all of them
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
-                    stderr=subprocess.DEVNULL,
                 )
         return self._control
 

@@ -16,7 +16,6 @@ from starlette.exceptions import HTTPException
 
 from .. import NOTICE, __version__
 from ..errors import reason_of
-from ..intake import Intake
 from ..intake.kinds import HEAD_BYTES, kind_of
 from ..predictor import Predictor
 from . import schemas
@@ -57,10 +56,7 @@ class Service:
             self.failed = True
 
     def _load(self) -> None:
-        settings = self.settings
-        intake = Intake(settings.limits, settings.decoders)
-        intake.start()
-        self.predictor = Predictor(settings.model, settings.network, settings.device, intake=intake)
+        self.predictor = self.settings.predictor()
         self.ready = warm_up(self.predictor)
 
     def close(self) -> None:
@@ -266,6 +262,8 @@ def _entry(request: Request, found: Answer | Job | BaseException) -> dict[str, A
     if isinstance(found, Job):
         address = request.app.url_path_for("predict_job", job=found.id)
         return {"status": "working", "job": found.id, "address": str(address)}
-    if isinstance(found, Problem):
-        return found.content(request.scope["request_id"])
-    raise found
+    number = request.scope["request_id"]
+    if not isinstance(found, Problem):
+        LOG.error("%s failed: %s", number, type(found).__name__)  # its words may be of the file
+        found = Problem.internal()
+    return found.content(number)

@@ -32,6 +32,11 @@ class Problem(Exception):
         self.status, self.code, self.title, self.headers = status, code, title, dict(headers or {})
 
     @classmethod
+    def internal(cls) -> Problem:
+        """What is said of a fault of ours."""
+        return cls(500, "internal", "the service failed, by its own fault")
+
+    @classmethod
     def of(cls, error: IntakeError) -> Problem:
         """What the intake says about a file; its name was the stranger's and is left out."""
         headers = {"Retry-After": "1"} if error.status == HTTPStatus.SERVICE_UNAVAILABLE else {}
@@ -45,6 +50,6 @@ class Problem(Exception):
 
 def problem_response(request: Request, error: Exception) -> JSONResponse:
     """The answer to a request that is refused."""
-    problem = error if isinstance(error, Problem) else Problem(500, "internal", "the service failed, by its own fault")
+    problem = error if isinstance(error, Problem) else Problem.internal()
     content = problem.content(request.scope.get("request_id", ""))
     return JSONResponse(content, problem.status, problem.headers, media_type=PROBLEM)

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable
 from typing import TypeVar
 
+from python_multipart.multipart import parse_options_header
 from starlette.datastructures import UploadFile
 from starlette.requests import ClientDisconnect, Request
 
@@ -43,14 +44,34 @@ def flag(fields: dict[str, str], name: str, default: bool) -> bool:
 
 
 def wanted_kind(accept: str) -> str:
-    """What kind of answer a client would rather have."""
-    kinds = [kind.partition(";")[0].strip().lower() for kind in accept.split(",")]
-    for kind in kinds:
-        if kind in (JSON, ZIP, DICOM):
-            return kind
-        if kind in ("*/*", "application/*", ""):
-            return JSON
-    raise Problem(406, "accept", f"answers are {JSON}, {ZIP} or, of DICOM files, {DICOM}")
+    """What kind of answer a client would rather have: by the weights, then by the order of its header.
+
+    Reference: RFC 9110, 12.5.1.
+    """
+    ranges: dict[str, tuple[float, int]] = {}
+    for place, words in enumerate(accept.split(",")):
+        name, options = parse_options_header(words)
+        ranges.setdefault(name.decode("latin-1") or "*/*", (_weight(options), -place))
+
+    def liked(kind: str) -> tuple[float, int]:
+        """By the range that names it most closely."""
+        return next((ranges[name] for name in (kind, "application/*", "*/*") if name in ranges), (0.0, 0))
+
+    best = max((JSON, ZIP, DICOM), key=liked)
+    if not liked(best)[0]:
+        raise Problem(406, "accept", f"answers are {JSON}, {ZIP} or, of DICOM files, {DICOM}")
+    return best
+
+
+def _weight(options: dict[bytes, bytes]) -> float:
+    """Of a kind in the header, in [0, 1]."""
+    try:
+        weight = float(options.get(b"q", b"1"))
+    except ValueError:
+        weight = -1.0
+    if not 0 <= weight <= 1:
+        raise Problem(400, "parameter", "'accept' cannot be read")
+    return weight
 
 
 async def unless_left(request: Request, answering: Awaitable[T]) -> T:

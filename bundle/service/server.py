@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 import socket
 from collections.abc import Callable, Iterator
@@ -13,7 +12,7 @@ import uvicorn
 from ..errors import UserError
 from ..weights import find_weights
 from .door import HEADER_BYTES
-from .settings import Settings
+from .settings import Settings, require_safe
 
 __all__ = ["serve"]
 
@@ -87,19 +86,3 @@ def listening(settings: Settings) -> socket.socket:
     except (OSError, OverflowError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise UserError(f"{settings.host}:{settings.port}: {reason.partition(' (while')[0]}") from None
-
-
-def require_safe(settings: Settings) -> None:
-    """Refuse to be reached by other machines without a token.
-
-    Raises:
-        UserError: when that could be.
-    """
-    try:
-        local = ipaddress.ip_address(settings.host).is_loopback
-    except ValueError:
-        local = settings.host == "localhost"
-    if not local and not settings.token:
-        raise UserError(
-            f"{settings.host}: other machines could use this service; set BUNDLE_TOKEN, or listen on 127.0.0.1"
-        )

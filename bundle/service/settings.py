@@ -1,13 +1,17 @@
-"""Everything that whoever runs the service may choose."""
+"""Everything that whoever runs the service or the page may choose. Needs no package of either."""
 
 from __future__ import annotations
 
+import ipaddress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..intake import Limits
+from ..errors import UserError
+from ..intake import Intake, Limits
+from ..predictor import Predictor
+from ..weights import find_weights, trained_as
 
-__all__ = ["Settings"]
+__all__ = ["Settings", "require_safe"]
 
 
 @dataclass(frozen=True)
@@ -16,7 +20,7 @@ class Settings:
 
     Args:
         model: plain weights; the bundle's own if absent.
-        network: the network's name, where no report beside the weights tells.
+        network: the network's name, where nothing beside the weights tells.
         device: torch device; the GPU if there is one.
         host: address to listen on; any but this machine's own needs a token.
         port: to listen on.
@@ -50,3 +54,29 @@ class Settings:
     def known_hosts(self) -> frozenset[str]:
         """Names by which it may be called where there is no token, in lower case, without port."""
         return frozenset({"localhost", "127.0.0.1", "[::1]", self.host.lower()})
+
+    def predictor(self) -> Predictor:
+        """Load the weights, behind a door for strangers' files that takes the modalities of these weights.
+
+        Raises:
+            UserError: when there are no weights, or they do not fit.
+        """
+        intake = Intake(self.limits, self.decoders, **trained_as(find_weights(self.model)))
+        intake.start()
+        return Predictor(self.model, self.network, self.device, intake=intake)
+
+
+def require_safe(settings: Settings) -> None:
+    """Refuse to be reached by other machines without a token.
+
+    Raises:
+        UserError: when that could be.
+    """
+    try:
+        local = ipaddress.ip_address(settings.host).is_loopback
+    except ValueError:
+        local = settings.host == "localhost"
+    if not local and not settings.token:
+        raise UserError(
+            f"{settings.host}: other machines could use this service; set BUNDLE_TOKEN, or listen on 127.0.0.1"
+        )

@@ -10,18 +10,21 @@ SIDE, RADIUS = 128, 50
 
 
 def warm_up(predictor: Predictor) -> bool:
-    """Ask about a grey disc with a bright spot, twice, through the whole way of a stranger's file.
+    """Ask about a grey disc with a bright spot in every modality, twice, through the whole way of a stranger's files.
 
     Raises:
         RuntimeError: when the answers differ.
     """
     import numpy as np
 
+    from ..arrays import as_file
+
     rows, columns = np.mgrid[:SIDE, :SIDE] - SIDE / 2
     distance = np.hypot(rows, columns)
     disc = np.where(distance < RADIUS, 90 + 20 * np.cos(distance / 4), 0)
     disc[np.hypot(rows - 15, columns + 20) < 9] = 220
-    first, second = (predictor.predict(disc)["result"] for _ in range(2))
+    files = [as_file(disc)] * len(predictor.parts["modalities"])
+    first, second = (predictor.predict(files)["result"] for _ in range(2))
     if first != second:
         raise RuntimeError("the weights answer the same picture differently")
     return True

@@ -7,8 +7,7 @@ import os
 from pathlib import Path
 
 from ..errors import UserError
-from ..service.server import require_safe
-from ..service.settings import Settings
+from ..service.settings import Settings, require_safe
 from ..weights import find_weights
 
 __all__ = ["OPTIONS", "launch", "settings"]

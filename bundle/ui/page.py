@@ -16,7 +16,7 @@ import streamlit as st
 
 from bundle import NOTICE, Predictor
 from bundle.errors import UserError
-from bundle.intake import Intake
+from bundle.intake.limits import MIB
 from bundle.ui.drawing import outside_head, overlay, upright
 from bundle.ui.launch import settings
 from bundle.ui.paper import sheet
@@ -30,10 +30,7 @@ KEPT, KEPT_S = 4, 600  # answers that are remembered, and no longer than so many
 @st.cache_resource(show_spinner="Loading the weights ...")
 def predictor() -> Predictor:
     """The weights, loaded once for everybody."""
-    chosen = settings()
-    intake = Intake(chosen.limits)
-    intake.start()
-    return Predictor(chosen.model, chosen.network, chosen.device, intake=intake)
+    return settings().predictor()
 
 
 @st.cache_resource(show_spinner="Making examples ...")
@@ -80,8 +77,9 @@ def main() -> None:
     content, samples = asked_for()
     if content is None:
         st.write(
-            "Upload a scan of a head on the left, or choose an example. Nothing is written down or sent elsewhere. In "
-            f"this server's memory the scan stays until the page is closed, and of all answers the last {KEPT}."
+            "Upload a scan of a head on the left, or choose an example. Nothing is sent elsewhere. While the scan is "
+            "decoded it lies in a temporary file on this server, which is then removed; in its memory the scan stays "
+            f"until the page is closed, and of all answers the last {KEPT}."
         )
         about_the_model()
         return
@@ -114,16 +112,19 @@ def admitted() -> bool:
 
 def asked_for() -> tuple[bytes | None, int]:
     """The scan, and how many networks to ask; all on the left."""
+    chosen = settings()
     with st.sidebar:
         st.header("Scan")
-        upload = st.file_uploader("A slice or a volume (PNG, JPEG, NIfTI, DICOM)", help="At most 32 MiB.")
+        allowed = f"At most {chosen.limits.request_bytes / MIB:g} MiB."
+        upload = st.file_uploader("A slice or a volume (PNG, JPEG, NIfTI, DICOM)", help=allowed)
         example = st.radio(
             "or an example",
             ["none", *examples()],
             help="Synthetic: unlike what the released weights learned from, and often called wrong.",
             disabled=upload is not None,
         )
-        samples = 8 if st.checkbox("How sure? (slower)", help="Monte-Carlo dropout over 8 networks.") else 0
+        asked = f"Monte-Carlo dropout over {chosen.samples} networks."
+        samples = chosen.samples if st.checkbox("How sure? (slower)", help=asked) else 0
         st.caption(NOTICE)
     if upload is not None:
         return upload.getvalue(), samples

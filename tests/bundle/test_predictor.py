@@ -20,11 +20,14 @@ from bundle.arrays import as_file
 from bundle.errors import UserError
 from bundle.intake import Intake, IntakeError
 from bundle.predictor import predict_files
+from bundle.weights import trained_as
 from scripts.decision import FOREIGN
+from scripts.networks import multi_task_unet
 from scripts.postprocessing import OTHER_REPORT
-from tests.hostile import OK, Case, sample
+from tests.hostile import OK, Case, head, sample
 
 ROOT = Path(__file__).resolve().parents[2]
+FOUR = ["flair", "t1", "t1ce", "t2"]
 
 
 @pytest.fixture(scope="module")
@@ -153,6 +156,50 @@ def test_without_a_report_of_these_very_weights_nothing_is_said_of_them(
     assert described["scores"] == {} and described["decision"]["image"]["evidence"] == {}
     assert described["model"]["report"] == FOREIGN
     assert OTHER_REPORT in predictor.predict(np.full((64, 64), 100, dtype=np.uint8))["result"]["flags"]
+
+
+@pytest.fixture
+def four_channels(tmp_path: Path) -> Path:
+    """Weights of four modalities, as a training that was run step by step leaves them."""
+    torch.save(multi_task_unet("cpu", in_channels=4).state_dict(), tmp_path / "model.pt")
+    (tmp_path / "config.json").write_text(json.dumps({"network_name": "cpu", "modalities": FOUR}))
+    return tmp_path / "model.pt"
+
+
+def test_a_trainings_own_settings_tell_what_its_weights_take(four_channels: Path) -> None:
+    predictor = Predictor(four_channels)
+    assert predictor.describe()["modalities"] == FOUR
+    assert predictor.predict([as_file(head(160, 160))] * 4)["result"]["tumor_probability"] is not None
+
+
+def test_the_modalities_that_are_told_are_those_that_the_network_takes_whosever_report_says_so(
+    four_channels: Path,
+) -> None:
+    report = {"model": {"sha256": "0" * 64, "modalities": FOUR[::-1]}}
+    four_channels.with_name("report.json").write_text(json.dumps(report))
+    described = Predictor(four_channels).describe()
+    assert described["modalities"] == FOUR[::-1] and described["model"]["report"] == FOREIGN
+
+
+@pytest.mark.parametrize(
+    ("report", "config", "told"),
+    [
+        ({"network_name": "base", "modalities": ["t1"]}, {"network_name": "cpu", "modalities": FOUR}, ("base", ["t1"])),
+        ({"network_name": "base"}, {"network_name": "cpu", "modalities": FOUR}, ("base", FOUR)),
+        ({}, {"network_name": "large", "modalities": FOUR}, ("large", FOUR)),
+        ({"network_name": "$print()", "modalities": {"_target_": "print"}}, {}, (None, None)),
+        ({"network_name": "@device", "modalities": ["$print()"]}, {"network_name": "cpu"}, ("cpu", None)),
+        ([], "no settings", (None, None)),
+    ],
+)
+def test_the_report_comes_before_the_trainings_settings_and_neither_is_code(
+    report: Any, config: Any, told: tuple[Any, Any], tmp_path: Path
+) -> None:
+    (tmp_path / "report.json").write_text(json.dumps({"model": report}))
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    found = trained_as(tmp_path / "model.pt")
+    assert (found.get("network_name"), found.get("modalities")) == told
+    assert trained_as(tmp_path / "model.pt", "named") == {**found, "network_name": "named"}
 
 
 @pytest.mark.parametrize("case", sample(40), ids=str)

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from starlette.requests import ClientDisconnect
@@ -34,9 +35,10 @@ from bundle.service.answers import Answer, answer_of
 from bundle.service.app import create_app
 from bundle.service.metrics import Metrics
 from bundle.service.problems import Problem
-from bundle.service.requests import unless_left
+from bundle.service.requests import unless_left, wanted_kind
 from bundle.service.server import serve
 from bundle.service.work import Wish, Work
+from scripts.networks import multi_task_unet
 from tests.hostile import OK, Case, sample
 from tests.hostile.cases import head
 from tests.hostile.dicoms import dicom, mr_dataset, written
@@ -227,6 +229,55 @@ def test_a_batch_keeps_order_and_gives_reasons(client: TestClient, picture: byte
     assert client.post("/predict_multitask/batch", files=many).status_code == 400
 
 
+def test_one_fault_of_ours_in_a_batch_leaves_the_others_their_answers(
+    client: TestClient, picture: bytes, volume: bytes, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail_on_volumes(predictor: Predictor, image: Any, *asked: Any) -> Answer:
+        if image.shape[-1] > 1:
+            raise RuntimeError("a secret of this machine")
+        return answer_of(predictor, image, *asked)
+
+    monkeypatch.setattr("bundle.service.work.answer_of", fail_on_volumes)
+    files = [("files", ("a", picture)), ("files", ("b", volume)), ("files", ("c", picture))]
+    with caplog.at_level(logging.INFO, "bundle.service"):
+        answer = client.post("/predict_multitask/batch", files=files)
+    first, failed, last = answer.json()["answers"]
+    assert answer.status_code == 200 and first == last and first["state"]
+    assert (failed["status"], failed["code"]) == (500, "internal")
+    assert f"{failed['request_id']} failed: RuntimeError" in caplog.text
+    assert "secret" not in answer.text + caplog.text
+
+
+def test_weights_of_four_modalities_answer_a_file_of_four_channels(tmp_path: Path) -> None:
+    import nibabel as nib
+
+    modalities = ["flair", "t1", "t1ce", "t2"]
+    torch.save(multi_task_unet("cpu", in_channels=4).state_dict(), tmp_path / "model.pt")
+    (tmp_path / "report.json").write_text(json.dumps({"model": {"modalities": modalities}}))
+    plane = head(160, 160).astype(np.float32)[..., None]
+    one, four = (nib.Nifti1Image(np.stack([plane] * count, axis=3), np.eye(4)).to_bytes() for count in (1, 4))
+    for client in client_of(Settings(tmp_path / "model.pt", limits=Limits(seconds=60), patience_s=60.0)):
+        assert client.get("/model/info").json()["modalities"] == modalities
+        assert client.post("/predict_multitask", content=four).json()["tumor_probability"] is not None
+        assert "expected are 4" in client.post("/predict_multitask", content=one).json()["title"]
+
+
+@pytest.mark.parametrize(
+    ("accept", "kind"),
+    [
+        ("application/zip;q=0.1, application/json", "json"),
+        ("application/json; q=0.2, application/zip ;q=0.9, application/dicom;Q=0.3", "zip"),
+        ("application/zip, application/json", "zip"),
+        ("text/html, application/xml;q=0.9, */*;q=0.8", "json"),
+        ("application/json;q=0, */*", "zip"),
+        ("application/dicom, application/*;q=0.5", "dicom"),
+        ("", "json"),
+    ],
+)
+def test_the_kind_of_an_answer_is_the_one_that_the_client_likes_best(accept: str, kind: str) -> None:
+    assert wanted_kind(accept) == f"application/{kind}"
+
+
 def test_what_takes_long_is_a_job_with_an_address(settings: Settings, picture: bytes) -> None:
     for client in client_of(replace(settings, patience_s=0.0)):
         answer = client.post("/predict_multitask", content=picture)
@@ -325,6 +376,8 @@ def test_a_full_queue_says_come_back(settings: Settings, picture: bytes) -> None
         ({"files": [("file", b"a"), ("file", b"b")]}, 400, "http"),
         ({"content": b"hello"}, 415, "unsupported"),
         ({"content": b"x", "headers": {"Accept": "text/html"}}, 406, "accept"),
+        ({"content": b"x", "headers": {"Accept": "application/json;q=0"}}, 406, "accept"),
+        ({"content": b"x", "headers": {"Accept": "application/json;q=high"}}, 400, "parameter"),
         ({"content": b"x", "params": {"include_cam": "maybe"}}, 400, "parameter"),
         ({"files": {"file": b"x"}, "data": {"include_cam": "maybe"}}, 400, "parameter"),
         ({"content": b"x", "headers": {"Host": "evil.example"}}, 400, "host"),
@@ -372,9 +425,8 @@ def test_a_body_of_untold_length_is_read_to_the_limit_and_no_further() -> None:
     assert said[0]["status"] == 413 and sum(taken) == 33 * MIB
 
 
-@pytest.mark.parametrize("route", ["/predict_multitask", "/predict_multitask/batch"])
 def test_what_goes_wrong_inside_is_not_told(
-    client: TestClient, picture: bytes, route: str, monkeypatch: pytest.MonkeyPatch
+    client: TestClient, picture: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """T22."""
 
@@ -382,7 +434,7 @@ def test_what_goes_wrong_inside_is_not_told(
         raise RuntimeError("a secret of this machine")
 
     monkeypatch.setattr("bundle.service.work.answer_of", fail)
-    answer = client.post(route, files={"files": picture})
+    answer = client.post("/predict_multitask", content=picture)
     assert answer.status_code == 500 and answer.json()["code"] == "internal" and "secret" not in answer.text
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,16 +16,20 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
 from bundle import NOTICE, Predictor
+from bundle.intake import Limits
+from bundle.intake.limits import MIB
 from bundle.service import Settings
 from bundle.ui.drawing import MAP, OUTLINE, outside_head, overlay, upright
 from bundle.ui.launch import OPTIONS, launch
 from bundle.ui.paper import sheet
 from bundle.ui.words import STATES, evidence, kind_of, reasons_for_doubt, size_of
+from scripts.networks import multi_task_unet
 from tests.hostile import sample
 from tests.hostile.cases import head
 
@@ -262,6 +268,62 @@ def test_an_upload_that_is_too_large_or_hostile_gets_a_reason_and_the_page_goes_
             assert "This file cannot be answered" in said and str(PAGE.parents[2]) not in said
         found.page.file_uploader[0].clear()
         assert "Tumor pattern" in upload(found.page, picture)
+
+
+def test_weights_of_four_modalities_answer_a_file_of_four_channels(tmp_path: Path) -> None:
+    torch.save(multi_task_unet("cpu", in_channels=4).state_dict(), tmp_path / "model.pt")
+    settings = {"network_name": "cpu", "modalities": ["flair", "t1", "t1ce", "t2"]}
+    (tmp_path / "config.json").write_text(json.dumps(settings))
+    scan = np.stack([head(160, 160).astype(np.float32)[..., None]] * 4, axis=3)
+    with opened(tmp_path / "model.pt") as found:
+        said = upload(found.page, nib.Nifti1Image(scan, np.eye(4)).to_bytes())
+    assert "cannot be answered" not in said and sum(title in said for title, _ in STATES.values()) == 1
+
+
+def test_the_page_says_and_asks_what_the_settings_say(
+    attentive: Path, picture: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+    answer = Predictor.answer
+
+    def noted(self: Predictor, image: Any, with_map: bool, samples: int) -> dict[str, Any]:
+        asked.append(samples)
+        return answer(self, image, with_map, samples)
+
+    chosen = Settings(attentive, limits=Limits(request_bytes=5 * MIB), samples=3)
+    monkeypatch.setattr("bundle.ui.launch.settings", lambda: chosen)
+    monkeypatch.setattr(Predictor, "answer", noted)
+    with opened(attentive) as found:
+        sure = found.page.sidebar.checkbox[0]
+        assert found.page.file_uploader[0].help == "At most 5 MiB."
+        assert sure.help == "Monte-Carlo dropout over 3 networks."
+        assert any("in a temporary file" in text.value for text in found.page.markdown)
+        sure.check()
+        upload(found.page, picture)
+    assert asked == [3]
+
+
+def test_a_plain_installation_is_told_what_the_page_needs() -> None:
+    """Without any package of service or page."""
+    code = """
+import sys
+from importlib.abc import MetaPathFinder
+
+APP = {"fastapi", "prometheus_client", "python_multipart", "starlette", "streamlit", "uvicorn"}
+
+class Absent(MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in APP:
+            raise ModuleNotFoundError(name, name=name)
+
+sys.meta_path.insert(0, Absent())
+from bundle.cli import main
+sys.exit(main(["ui"]))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=PAGE.parents[2], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (2, "error: the page needs Streamlit: pip install '.[app]'\n")
 
 
 def test_streamlit_takes_no_more_than_the_limit_and_tells_nothing_of_faults(
