@@ -11,9 +11,17 @@ import yaml
 from .estimates import mean, mean_of_folds, negated
 from .results import PATIENTS
 
-__all__ = ["reached"]
+__all__ = ["reached", "tried"]
 
-TARGETS: dict[str, dict[str, Any]] = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text())
+DECLARED = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text())
+TARGETS: dict[str, dict[str, Any]] = DECLARED["targets"]
+TRIED: dict[str, dict[str, list[str]]] = DECLARED["tried"]
+SCORES = {
+    "dice": "Dice",
+    "volumes": "ROC-AUC of volumes' slices",
+    "images": "ROC-AUC of images",
+    "left_out": "ROC-AUC of images of a source that nothing was learned from",
+}
 
 Facts = Mapping[str, Any]
 Estimate = tuple[float | None, Sequence[float] | None]  # a number and its interval, where it has one
@@ -44,6 +52,39 @@ def reached(facts: Facts) -> list[dict[str, Any]]:
         found = {"value": value, "ci95": interval, "met": met, "shown": shown}
         rows.append({"name": name, "measure": target["measure"], **bounds, **found})
     return rows
+
+
+def tried(facts: Facts, rows: Sequence[Mapping[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """What was tried where a goal is not reached, from the experiments that the report compares.
+
+    Args:
+        facts: see `results.load`.
+        rows: see `reached`.
+
+    Returns:
+        By score, in words: variants that were to raise it, "asks" and "gain" over the recipe of their time.
+    """
+    missed = {TARGETS[row["name"]].get("score") for row in rows if row["met"] in ("floor", "no")}
+    found = {SCORES[score]: _gains(facts, score) for score in TRIED if score in missed}
+    return {words: gains for words, gains in found.items() if gains}
+
+
+def _gains(facts: Facts, score: str) -> list[dict[str, Any]]:
+    gains = []
+    for experiment, names in TRIED[score].items():
+        compared = facts["comparisons"].get(experiment, {"variants": {}})["variants"]
+        for variant in (compared[name] for name in names if name in compared):
+            against = variant["against_reference"]
+            gain = against["dice"]["mean_difference"] if score == "dice" else _auc_gain(facts, against, score)
+            gains += [] if gain is None else [{"asks": variant["asks"], "gain": gain}]
+    return gains
+
+
+def _auc_gain(facts: Facts, against: Mapping[str, Any], score: str) -> float | None:
+    """In the sources of one kind."""
+    kinds = {name: "images" if name in facts["learned"] else "left_out" for name in facts["images"]}
+    found = against["roc_auc"].items()
+    return mean(difference["difference"] for name, difference in found if kinds.get(name, "volumes") == score)
 
 
 def _manual(facts: Facts) -> list[Mapping[str, Any]]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from .errors import UserError
 from .estimates import mean
 from .manifest import write_json
-from .reach import reached
+from .reach import reached, tried
 from .results import load
 
 __all__ = ["write_report"]
@@ -43,6 +43,7 @@ def write_report(results: Path, docs: Path, pictures: Sequence[Path] = ()) -> Pa
 
     facts = load(results)
     facts["reach"] = reached(facts)
+    facts["tried"] = tried(facts, facts["reach"])
     write_json(results / "reach.json", facts["reach"])
     gallery = {path.stem: path for path in sorted((docs / "images").glob("phantoms_*.png"))}
     charts = {**draw_charts(facts, docs / "images"), **gallery}

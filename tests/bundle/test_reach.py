@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
-from bundle.reach import TARGETS, reached
+from bundle import reach
+from bundle.plans import ablation_plan
+from bundle.reach import TARGETS, TRIED, reached, tried
 from bundle.results import fold_of, load, write_what_folds_say_together
 
 COMMITTED = Path(__file__).resolve().parent.parent.parent / "docs" / "results"
@@ -54,6 +56,29 @@ def test_a_gain_is_the_loss_of_the_variant_turned_round(facts: dict[str, Any]) -
     variant["kaggle"] |= {"difference": -0.2, "ci95": [-0.3, 0.1]}
     found = row(facts, "joint_gain")
     assert (found["value"], found["ci95"], found["shown"]) == (pytest.approx(0.2), [-0.1, 0.3], False)
+
+
+def test_what_was_tried_stands_beside_goals_that_are_not_reached(facts: dict[str, Any]) -> None:
+    rows = reached(facts)
+    assert {TARGETS[row["name"]].get("score") for row in rows} - {None} == set(TRIED)
+    found = tried(facts, rows)
+    ablations, networks = (facts["comparisons"][name]["variants"] for name in ("ablations", "networks"))
+    gains = {variant["asks"]: variant["gain"] for variant in found["Dice"]}
+    assert gains["Tversky loss for masks"] == ablations["tversky"]["against_reference"]["dice"]["mean_difference"]
+    left_out = found["ROC-AUC of images of a source that nothing was learned from"]
+    expected = networks["base"]["against_reference"]["roc_auc"]["extra"]["difference"]
+    assert left_out[0] == {"asks": networks["base"]["asks"], "gain": expected}
+    slices = {variant["asks"]: variant["gain"] for variant in found["ROC-AUC of volumes' slices"]}
+    expected = ablations["lambda_3"]["against_reference"]["roc_auc"]["brats"]["difference"]
+    assert slices["a heavy classification loss"] == expected
+    assert not tried(facts, [{**row, "met": "goal"} for row in rows])
+
+
+def test_what_is_named_as_tried_is_in_the_plans() -> None:
+    for experiments in TRIED.values():
+        for plan, names in experiments.items():
+            path = Path(reach.__file__).with_name(f"{plan}.yaml")
+            assert set(names) <= ablation_plan(path).variants.keys() | {"deep_supervision"}, "an ablation of 0.4.0"
 
 
 @pytest.mark.parametrize("experiment", ["ablations", "crossvalidation", "networks"])
