@@ -23,11 +23,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted" + options.on_interrupt, file=sys.stderr)
         return 130
-    except ImportError as error:
+    except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
         if package in ("", "bundle", "scripts"):
             raise
-        print(f"error: {options.command} needs the package {package}: see setup.cfg for the extra", file=sys.stderr)
+        print(f"error: {options.command} needs the package {package}, which is not installed", file=sys.stderr)
         return commands.BAD_INPUT
     except Exception as error:
         reason = reason_of(error)

@@ -79,10 +79,13 @@ def crossvalidate(options: argparse.Namespace) -> int:
     """Train and score in every fold."""
     from .experiments import release_trained_on_all, run_plan
     from .plans import cross_validation_plan
+    from .weights import require_served
 
     named = ("preset", "folds", "seeds", "network", "precision", "image_folds")
     chosen = {name: getattr(options, name) for name in named}
     plan = cross_validation_plan(**chosen, sources=options.learn_from or ())
+    if options.release:  # before the hours of work
+        require_served({"network_name": plan.network}, Path(options.release))
     summary = run_plan(plan, options.output, options.brats, options.kaggle, options.processes)
     print(f"\nsummary: {summary}\nreport:  {summary.with_name('report.json')}")
     if options.release:

@@ -169,13 +169,14 @@ def release_trained_on_all(plan: Plan, output: Path, models: Path) -> None:
     """Train the reference on every case; its weights go with the out-of-fold scores and decision of the same recipe.
 
     Raises:
-        UserError: when the plan has not been run to its end.
+        UserError: when the plan has not been run to its end, or another run is at work in the folder.
     """
     if not (output / "report.json").is_file():
         raise UserError(f"{output / 'report.json'}: missing, finish the run first")
     task = Task(None, 0, plan.variants[plan.reference].steps)
-    trained = train_chain(plan, output, task)
-    stages.familiarize(trained / "model.pt", trained / "familiarity", **_settings(plan, output, task))
+    with alone_in(output):
+        trained = train_chain(plan, output, task)
+        stages.familiarize(trained / "model.pt", trained / "familiarity", **_settings(plan, output, task))
     report = read_json(output / "report.json")
     decision = report.pop("decision_out_of_fold")
     scored = "out-of-fold: every case by weights of the same recipe that never saw it; the released ones saw all"

@@ -108,9 +108,9 @@ def write_triton_model(name: str, exported: Path, repository: Path, root: Path =
     backend, file = TRITON[name]
     folder = repository / NAME
     (folder / "1").mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(exported, folder / "1" / file)
-    for further in files_of(exported)[1:]:
-        shutil.copyfile(further, folder / "1" / further.name)
+    for part in files_of(exported):
+        place = folder / "1" / file
+        shutil.copyfile(part, place if part == exported else place.with_suffix(part.suffix))
     formats = read_json(root / "configs" / "metadata.json")["network_data_format"]
     image, packed = formats["inputs"]["image"], formats["outputs"]["pred"]
     names = ("INPUT__0", "OUTPUT__0") if name == "ts" else ("image", "packed")

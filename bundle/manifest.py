@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -113,25 +114,32 @@ def write_json(path: Path, content: Any, indent: int = 1) -> None:
     """Write JSON whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(f".{os.getpid()}.tmp")
-    temporary.write_text(json.dumps(content, indent=indent) + "\n")
-    temporary.replace(path)
+    try:
+        temporary.write_text(json.dumps(content, indent=indent) + "\n")
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 @contextmanager
 def alone_in(output: Path) -> Iterator[None]:
-    """Keep a second run out of a folder of results; the lock goes with the process, however that ends.
+    """Keep another process' run out of a folder of results; the lock goes with the process, however that ends.
+
+    A file system without locks keeps nobody out.
 
     Raises:
         UserError: when another run is at work there.
     """
-    from fcntl import LOCK_EX, LOCK_NB, flock
+    from fcntl import LOCK_EX, LOCK_NB, lockf
 
     output.mkdir(parents=True, exist_ok=True)
     with (output / ".lock").open("w") as file:
         try:
-            flock(file, LOCK_EX | LOCK_NB)
-        except BlockingIOError:
-            raise UserError(f"{output}: another run is at work here, wait for it or choose another folder") from None
+            lockf(file, LOCK_EX | LOCK_NB)  # not `flock`, which a process that was forked from this one would hold
+        except OSError as error:
+            if error.errno in (errno.EACCES, errno.EAGAIN):
+                reason = "another run is at work here, wait for it or choose another folder"
+                raise UserError(f"{output}: {reason}") from None
         yield
 
 

@@ -205,7 +205,7 @@ def _scans(
         return found(paths), {}
     except Exception:
         errors: dict[str, Any] = {}
-        for path in paths if len(paths) > 1 else ():
+        for path in (path for path in paths if Path(path).is_dir()):
             try:
                 found([path])
             except Exception as error:

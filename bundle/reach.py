@@ -82,7 +82,8 @@ def _gains(facts: Facts, score: str) -> list[dict[str, Any]]:
 
 def _auc_gain(facts: Facts, against: Mapping[str, Any], score: str) -> float | None:
     """In the sources of one kind."""
-    kinds = {name: "images" if name in facts["learned"] else "left_out" for name in facts["images"]}
+    learned = facts["learned"] or facts["images"]
+    kinds = {name: "images" if name in learned else "left_out" for name in facts["images"]}
     found = against["roc_auc"].items()
     return mean(difference["difference"] for name, difference in found if kinds.get(name, "volumes") == score)
 

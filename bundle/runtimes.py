@@ -50,8 +50,10 @@ def load_exported(name: str, weights: Path) -> Network:
         raise UserError(f"{path}: not there; make it first (python -m bundle export --format {name})")
     note = read_json(note_beside(path))
     found = {file.name: sha256(file) for file in files_of(path)}
-    if note.get("weights_sha256") != sha256(weights) or note.get("sha256") != found:
+    if note.get("weights_sha256") != sha256(weights):
         raise UserError(f"{path}: made from other weights than {weights.name}; export it again")
+    if note.get("sha256") != found:
+        raise UserError(f"{path}: changed since it was exported; export it again")
     return open_exported(name, path)
 
 

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from . import stages
+from .errors import UserError
 from .loading import torch_device
+from .manifest import read_json
 from .weights import find_weights, trained_as
 
 __all__ = ["on_folders"]
@@ -40,7 +42,7 @@ def on_folders(
             network is served, to probabilities (N,).
 
     Raises:
-        UserError: when a folder or the weights are missing.
+        UserError: when a folder or the weights are missing, or no case has a mask or a class.
         ValueError: when the weights were trained on any of the cases, or a case cannot be read.
     """
     weights, output = find_weights(model).resolve(), Path(output).resolve()
@@ -48,6 +50,15 @@ def on_folders(
     modalities = {"modalities": known["modalities"]} if "modalities" in known else {}
     folders = stages.source_folders(brats, kaggle)
     stages.preprocess(output / "data", folders, folds=1, skip_unreadable=skip_unreadable, **modalities)
+    require_references(output / "data")
     if device:
         settings["device"] = torch_device(device)
     job(weights, output, dataset_dir=str(output / "data"), **known, **settings)
+
+
+def require_references(store: Path) -> None:
+    """Refuse cases none of which can be compared with anything."""
+    cases = [read_json(store / "cases" / id / "case.json") for id in read_json(store / "splits.json")["cases"]]
+    if not any("label" in case or "cls" in case for case in cases):
+        named = ", ".join(case["id"] for case in cases[:3])
+        raise UserError(f"{named}: no mask and no class to compare with, nor in any other of {len(cases)} cases")

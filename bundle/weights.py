@@ -13,7 +13,7 @@ from .errors import UserError
 from .loading import BUNDLE_ROOT
 from .manifest import read_json, sha256, write_json
 
-__all__ = ["find_weights", "headline", "pins_of", "release", "report_beside", "trained_as"]
+__all__ = ["find_weights", "headline", "pins_of", "release", "report_beside", "require_served", "trained_as"]
 
 PINNED = {"monai": "monai", "pytorch": "torch", "numpy": "numpy"}  # by the metadata's own names
 FAMILIAR = 0.99  # of the scans of one kind that were left out: so many are called familiar
@@ -28,7 +28,7 @@ def find_weights(model: str | Path | None, root: Path = BUNDLE_ROOT) -> Path:
     path = Path(model) if model else root / "models" / "model.pt"
     if not path.is_file():
         raise UserError(f"{path}: no weights here; train some (python -m bundle pipeline) or name a file")
-    return path
+    return path.absolute()  # a relative name may begin with a sign that makes code of it in a config
 
 
 def report_beside(model_path: Path) -> dict[str, Any]:
@@ -118,9 +118,7 @@ def release(trained: Path, report: Mapping[str, Any], models: Path) -> None:
         UserError: when the bundle's own configs serve another network: everybody but `Predictor` would fail on them.
     """
     config, notes = read_json(trained / "config.json"), read_json(trained / "model.json")
-    metadata = models.resolve().parent / "configs" / "metadata.json"
-    if metadata.is_file():
-        require_served(config, metadata.with_name("inference.yaml"))
+    require_served(config, models)
     models.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(trained / "model.pt", models / ".model.pt.tmp")
     (models / ".model.pt.tmp").replace(models / "model.pt")
@@ -132,17 +130,27 @@ def release(trained: Path, report: Mapping[str, Any], models: Path) -> None:
         **{name: notes[name] for name in ("began_unknown", "trained_on") if name in notes},
     }
     write_json(models / "report.json", {**report, "model": model})
+    metadata = models.resolve().parent / "configs" / "metadata.json"
     if metadata.is_file():
         noted = {**read_json(metadata), "weights_sha256": {"models/model.pt": model["sha256"]}}
         write_json(metadata, with_installed_versions(noted), indent=4)
 
 
-def require_served(config: Mapping[str, Any], inference: Path) -> None:
-    """Refuse weights of another network, or other modalities, than a bundle's config serves."""
+def require_served(config: Mapping[str, Any], models: Path) -> None:
+    """Refuse weights for a bundle whose own config serves another network, or other modalities.
+
+    Args:
+        config: "network_name" and "modalities" of the weights, as far as they are known.
+        models: where they would be released.
+
+    Raises:
+        UserError: naming the config and the key.
+    """
     import yaml
 
-    served = yaml.safe_load(inference.read_text())
-    for name in ("network_name", "modalities"):
+    inference = models.resolve().parent / "configs" / "inference.yaml"
+    served = yaml.safe_load(inference.read_text()) if inference.is_file() else {}
+    for name in {"network_name", "modalities"} & served.keys() & config.keys():
         if config[name] != served[name]:
             raise UserError(f"{inference}: serves {name} {served[name]}, not {config[name]}; change it there first")
 

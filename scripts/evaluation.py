@@ -15,7 +15,7 @@ from .checkpoints import began_unknown, trained_on
 from .datalists import Case
 from .decision import Decision, kind_of
 from .files import plain, write_json
-from .postprocessing import as_displayed, pixel_mm2, voxel_mm3
+from .postprocessing import as_displayed, voxel_mm3
 from .readers import BrainMriReader
 from .reports import make_report
 from .segmentation_scores import segmentation_scores
@@ -37,23 +37,17 @@ def scoring_list(
         allow_training_cases: score what the weights have seen as well; the report says so.
 
     Raises:
-        ValueError: when there is nothing to score or to compare with, or when the weights have seen any of the cases:
-            by id, by content, by the patient's name or by the picture's perceptual hash, which copies of other size or
-            quality share but for a few bits; other crops and edits pass.
+        ValueError: when there is nothing to score, or when the weights have seen any of the cases: by id, by content,
+            by the patient's name or by the picture's perceptual hash, which copies of other size or quality share but
+            for a few bits; other crops and edits pass.
     """
     if not cases:
         raise ValueError("no cases to score")
-    if all(_lacks_reference(case) for case in cases):
-        raise ValueError(f"{cases[0]['image']}: no mask and no class to compare with, nor in any other of {len(cases)}")
     known = _known(cases, weights, {"train"} if subset == "val" else {"train", "val"})
     if known and not allow_training_cases:
         found = f"trained on {len(known)} of the {len(cases)} cases to score, such as {known[0]}"
         raise ValueError(f"{weights}: {found} (known by name, content, patient or look)")
     return [{"image": case["image"], "case": case["id"]} for case in cases]
-
-
-def _lacks_reference(case: Case) -> bool:
-    return "label" not in case and "cls" not in case
 
 
 def _known(cases: Sequence[Case], weights: str | Path | None, subsets: Container[str]) -> list[str]:
@@ -135,8 +129,8 @@ class ScoreCases:
             case: see the class.
             mask: (1, H, W, D) of 0 and 1 on the scan's grid.
             slice_logits: (D,) tumour logits from the lowest slice to the highest, NaN where there is none.
-            canvas: affine (4, 4) of what the network saw, where a "pixel of 1 mm2" is one of its pixels when the file's
-                spacing was not used.
+            canvas: affine (4, 4) of what the network saw, whose pixels areas are counted in, as in training: they are
+                1 mm2 where the file's spacing was used.
         """
         if "cls" in case:
             self._note(case, 0, float(case["cls"]), slice_logits[0], drawn_share=float((mask > 0).float().mean()))
@@ -145,8 +139,7 @@ class ScoreCases:
             predicted = mask.as_tensor()[0].numpy() > 0
             affine = np.asarray(mask.meta["original_affine"], dtype=np.float64)
             self.patients.append(_volume_scores(case, predicted, reference, affine))
-            used = mask.meta.get("spacing_used", True)
-            pixel = pixel_mm2(affine) if used else voxel_mm3(affine) / voxel_mm3(canvas)
+            pixel = voxel_mm3(affine) / voxel_mm3(canvas)
             areas, drawn = (as_displayed(v, affine).sum(axis=(0, 1)) * pixel for v in (reference, predicted))
             self._note_slices({**case, "kind": kind_of(slice_logits)}, areas, drawn, slice_logits)
 
@@ -166,7 +159,7 @@ class ScoreCases:
         self.answers.append({**identity, "cls": cls, "logit": known, **measured})
 
     def finish(self, engine: Engine) -> None:
-        missing = sum(_lacks_reference(case) for case in self.cases.values())
+        missing = sum("label" not in case and "cls" not in case for case in self.cases.values())
         facts = {**self.facts, "without_reference": missing}
         content: dict[str, Any] = {"facts": facts, "min_tumor_pixels": self.min_tumor_pixels}
         content |= {"segmentation": self.patients, "answers": self.answers}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -127,6 +128,7 @@ class BestWeights:
         initial_weights: str | Path | None = None,
     ) -> None:
         self.path, self.network, self.evaluator = Path(path), network, evaluator
+        self.validates = len(datasets["val"].data) > 0
         self.seen = trained_on(initial_weights)
         self.origin = {"began_unknown": True} if began_unknown(initial_weights) else {}
         for subset in ("val", "train"):
@@ -140,13 +142,20 @@ class BestWeights:
         engine.add_event_handler(Events.COMPLETED, self.keep_last)
 
     def keep_best(self, engine: Engine) -> None:
-        if self.evaluator.state.best_metric_epoch == engine.state.epoch:
+        if self._is_scored() and self.evaluator.state.best_metric_epoch == engine.state.epoch:
             self._write(engine)
 
     def keep_last(self, engine: Engine) -> None:
-        if self.evaluator.state.best_metric_epoch == -1:
+        if self._is_scored():
+            return
+        if self.validates:
             logger.warning("no validation case could be scored: the last weights are kept")
-            self._write(engine)
+        self._write(engine)
+
+    def _is_scored(self) -> bool:
+        """Whether a validation gave a number; of NaN MONAI takes the first for its best."""
+        state = self.evaluator.state
+        return bool(state.best_metric_epoch != -1 and math.isfinite(state.best_metric))
 
     @one_rank_only()
     def _write(self, engine: Engine) -> None:

@@ -1,20 +1,20 @@
 """Metrics of MONAI's engines, by which a training watches itself; what is reported comes from `evaluation`.
 
-A metric that nothing could be measured by is NaN, which no engine takes for its best: then the last weights are kept.
+A metric that nothing could be measured by is NaN; `handlers.BestWeights` keeps the last weights then.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
-from ignite.metrics import Metric
+from ignite.metrics import Metric, MetricsLambda
 from sklearn.metrics import roc_auc_score
 
-__all__ = ["CaseDice", "SourceAUC"]
+__all__ = ["CaseDice", "MeanMetric", "SourceAUC"]
 
 
 def _prediction_and_target(output: Mapping[str, Any]) -> tuple[Any, Any]:
@@ -73,3 +73,15 @@ class SourceAUC(Metric):
         both = [pairs for pairs in self.answers.values() if len({cls for cls, _ in pairs}) == 2]
         aucs = [roc_auc_score(*zip(*pairs, strict=True)) for pairs in both]
         return float(np.mean(aucs)) if aucs else math.nan
+
+
+class MeanMetric(MetricsLambda):
+    """Mean of other metrics; one that is NaN leaves it, with no other the result is NaN."""
+
+    def __init__(self, metrics: Sequence[Metric]) -> None:
+        super().__init__(_mean_of_known, *metrics)
+
+
+def _mean_of_known(*values: float) -> float:
+    known = [value for value in values if not math.isnan(value)]
+    return float(np.mean(known)) if known else math.nan

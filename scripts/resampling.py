@@ -1,7 +1,7 @@
 """How sure a number is, over patients and clusters, never over slices.
 
 Of a mean over patients, of whom there are a handful, the interval is Student's: a percentile bootstrap of so few comes
-out too narrow. Everything else is bootstrapped.
+out too narrow. AUCs, shares and what else is no such mean are bootstrapped.
 """
 
 from __future__ import annotations

@@ -102,7 +102,8 @@ class BundleOperator(Operator):
         parser = ConfigParser()
         parser.read_meta(str(self.root / "configs" / "metadata.json"))
         parser.read_config(str(self.root / "configs" / "inference.yaml"))
-        parser["bundle_root"] = str(self.root)
+        # in a config's string `#` would be the sign of a nested id
+        parser["bundle_root"] = "$" + ascii(str(self.root)).replace("#", r"\x23").replace("@", r"\x40")
         names = PARTS if self.model.suffix == ".ts" else (*PARTS, "loaded")
         return {name: parser.get_parsed_content(name) for name in names}
 

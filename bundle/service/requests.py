@@ -49,9 +49,9 @@ def wanted_kind(accept: str) -> str:
     Reference: RFC 9110, 12.5.1.
     """
     ranges: dict[str, tuple[float, int]] = {}
-    for place, words in enumerate(accept.split(",")):
+    for place, words in enumerate(filter(str.strip, (accept.strip() or "*/*").split(","))):
         name, options = parse_options_header(words)
-        ranges.setdefault(name.decode("latin-1") or "*/*", (_weight(options), -place))
+        ranges.setdefault(name.decode("latin-1"), (_weight(options), -place))
 
     def liked(kind: str) -> tuple[float, int]:
         """By the range that names it most closely."""

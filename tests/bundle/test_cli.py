@@ -120,7 +120,7 @@ def test_a_missing_package_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: 
     for name in [name for name in sys.modules if name.startswith("bundle.service.server")]:
         monkeypatch.delitem(sys.modules, name)
     assert main(["serve"]) == 2
-    assert capsys.readouterr().err == "error: serve needs the package uvicorn: see setup.cfg for the extra\n"
+    assert capsys.readouterr().err == "error: serve needs the package uvicorn, which is not installed\n"
 
 
 def test_two_inputs_with_one_stem_keep_their_extensions(picture: Path, model: str, tmp_path: Path) -> None:

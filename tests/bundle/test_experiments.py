@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from bundle import presets
+from bundle.cli import main
 from bundle.errors import UserError
 from bundle.experiments import _settings, release_trained_on_all, run_plan
 from bundle.manifest import sha256
@@ -187,6 +188,9 @@ def test_weights_that_the_bundles_configs_do_not_serve_are_not_released(finished
     with pytest.raises(UserError, match=r"inference\.yaml: serves network_name base, not cpu; change it there first"):
         release(finished / "runs/fold0_seed0/a+b", {}, tmp_path / "models")
     assert not (tmp_path / "models").exists()
+    command = ["crossvalidate", "--kaggle", "nowhere", "--output", str(tmp_path / "out"), "--release"]
+    assert main([*command, str(tmp_path / "models")]) == 2, "before anything is trained"
+    assert not (tmp_path / "out").exists()
 
 
 def test_weights_of_an_unfinished_run_are_not_released(tmp_path: Path) -> None:

@@ -106,7 +106,7 @@ def test_every_file_of_an_export_is_known_by_its_hash(tmp_path: Path) -> None:
     note = note_beside(exported_beside(weights, "openvino"))
     note.write_text(json.dumps({"weights_sha256": sha256(weights), "sha256": hashes}))
     (tmp_path / "model.bin").write_bytes(b"other weights")
-    with pytest.raises(UserError, match="made from other weights"):
+    with pytest.raises(UserError, match=r"model\.xml: changed since it was exported; export it again"):
         load_exported("openvino", weights)
 
 
@@ -122,6 +122,16 @@ def test_triton_reads_its_model_repository(name: str, models: Path, tmp_path: Pa
     assert list(config.output[0].dims) == [2, 256, 256]
     assert (folder / "1" / TRITON[name][1]).stat().st_size > 0
     assert (folder / "1" / "model.bin").is_file() == (name == "openvino")
+
+
+def test_triton_finds_weights_of_any_name_under_its_own(tmp_path: Path) -> None:
+    """OpenVINO looks for the weights beside the network, under one name."""
+    exported = exported_beside(tmp_path / "best.pt", "openvino")
+    for path in files_of(exported):
+        path.write_bytes(path.suffix.encode())
+    folder = write_triton_model("openvino", exported, tmp_path / "repository")
+    found = {path.name: path.read_bytes() for path in (folder / "1").iterdir()}
+    assert found == {"model.xml": b".xml", "model.bin": b".bin"}
 
 
 def test_a_format_without_a_backend_in_triton_is_refused(tmp_path: Path) -> None:

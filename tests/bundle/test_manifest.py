@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import subprocess
+import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from bundle.errors import UserError
-from bundle.manifest import Manifest, alone_in, read_json
+from bundle.experiments import release_trained_on_all, run_plan
+from bundle.manifest import Manifest, alone_in, read_json, write_json
+from bundle.pipeline import run_pipeline
+from bundle.plans import Plan, Variant
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def work_until_killed(output: Path, seconds: float) -> None:
@@ -35,14 +45,57 @@ def finish(output: Path) -> None:
     (output / "stage1" / "model.pt").write_bytes(b"weights")
 
 
+@contextmanager
+def another_run(output: Path) -> Iterator[subprocess.Popen[str]]:
+    """Another process that holds a folder of results."""
+    code = f"import pathlib, sys; from bundle.manifest import alone_in\nwith alone_in(pathlib.Path({str(output)!r})):"
+    code += " print('here', flush=True); sys.stdin.read()"
+    pipe = subprocess.PIPE
+    with subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, text=True, stdin=pipe, stdout=pipe) as other:
+        assert other.stdout is not None and other.stdout.readline() == "here\n"
+        try:
+            yield other
+        finally:
+            other.kill()
+
+
 def test_a_second_run_in_one_folder_is_refused_while_the_first_is_at_work(tmp_path: Path) -> None:
-    with alone_in(tmp_path):
-        with pytest.raises(UserError, match="another run is at work here"), alone_in(tmp_path):
+    output, images = tmp_path / "out", tmp_path / "images"
+    images.mkdir()
+    plan = Plan(3, {}, {"a": {"overlays": [], "settings": {}}}, {"recipe": Variant(("a",), 1, "")})
+    (output / "report.json").parent.mkdir()
+    (output / "report.json").write_text("{}")
+    runs: list[Callable[[], object]] = [
+        lambda: run_plan(plan, output, None, [str(images)]),
+        lambda: release_trained_on_all(plan, output, tmp_path / "models"),
+        lambda: run_pipeline(output, images, [str(images)]),
+    ]
+    with another_run(output) as other:
+        for run in runs:
+            with pytest.raises(UserError, match=r"out: another run is at work here, wait for it or choose another"):
+                run()
+        with alone_in(tmp_path / "elsewhere"):
             pass
-        with alone_in(tmp_path / "other"):
+        other.kill()
+        other.wait()
+        with alone_in(output):
             pass
+
+
+def test_a_file_system_without_locks_keeps_nobody_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.lockf", refuse)
     with alone_in(tmp_path):
         pass
+
+
+def test_a_file_that_cannot_be_written_leaves_nothing_beside_the_old_one(tmp_path: Path) -> None:
+    write_json(tmp_path / "a.json", {"old": 1})
+    with pytest.raises(TypeError):
+        write_json(tmp_path / "a.json", {"new": object()})
+    assert [path.name for path in tmp_path.iterdir()] == ["a.json"] and read_json(tmp_path / "a.json") == {"old": 1}
 
 
 def test_time_of_killed_attempts_counts(tmp_path: Path) -> None:

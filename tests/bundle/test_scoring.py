@@ -93,19 +93,22 @@ def test_a_renamed_and_recompressed_training_image_is_recognised(
     assert "other/yes/renamed.png" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("case", ["no labels", "no folder", "nothing"])
+@pytest.mark.parametrize("case", ["no labels", "no masks", "no folder", "nothing"])
 def test_folders_without_labels_are_refused(
     case: str, unseen: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shutil.copytree(unseen / "kaggle" / "yes", tmp_path / "pictures")
+    shutil.copytree(unseen / "brats", tmp_path / "brats", ignore=shutil.ignore_patterns("*_seg.nii.gz"))
     options = {
         "no labels": ["--kaggle", str(tmp_path / "pictures")],
+        "no masks": ["--brats", str(tmp_path / "brats")],
         "no folder": ["--brats", str(tmp_path / "absent")],
         "nothing": [],
     }[case]
     assert evaluate(tmp_path / "out", model, *options) == 2
     message = capsys.readouterr().err.strip().splitlines()[-1]
-    assert {"no labels": "pictures", "no folder": "no such folder", "nothing": "name at least one"}[case] in message
+    told = {"no labels": "pictures", "no masks": "no mask and no class to compare with"}
+    assert {**told, "no folder": "no such folder", "nothing": "name at least one"}[case] in message
 
 
 def test_one_class_only_is_undefined_and_said(unseen: Path, model: Path, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from scripts.datalists import Case
 from scripts.decision import Calibration, Decision
 from scripts.evaluation import ScoreCases, provenance, scoring_list
 from scripts.files import sha256_of
-from scripts.postprocessing import SummarizeAnswerd
+from scripts.postprocessing import SummarizeAnswerd, pixel_mm2, voxel_mm3
 from scripts.segmentation_scores import segmentation_scores
 from scripts.slice_store import slice_records
 
@@ -43,15 +43,15 @@ class Scorer:
     ) -> None:
         """Add a volume; masks are on the file's axes, logits run from the lowest slice to the highest.
 
-        Where a canvas is given, the file's spacing was not used.
+        The canvas has pixels of 1 mm2 and the slices' thickness, or those of its affine.
         """
         affine = np.diag([*spacing, 1.0]) if affine is None else affine
         label = self.folder / f"{name}_seg.nii.gz"
         nib.save(nib.Nifti1Image(reference.astype(np.uint8), affine), label)  # type: ignore[no-untyped-call]
         case = {"id": f"brats/{name}", "source": "brats", "group": f"brats/{name}", "kind": "volume"}
-        meta = {"original_affine": affine, "spacing_used": canvas is None}
-        mask = MetaTensor(predicted[None].astype(np.float32), meta=meta)
-        canvas = np.eye(4) if canvas is None else canvas
+        mask = MetaTensor(predicted[None].astype(np.float32), meta={"original_affine": affine})
+        if canvas is None:
+            canvas = np.diag([1.0, 1.0, voxel_mm3(affine) / pixel_mm2(affine), 1.0])
         self.scored.append(({**case, "label": str(label)}, mask, np.array(logits), canvas))
 
     def image(self, name: str, cls: int, logit: float, source: str = "kaggle") -> None:
@@ -154,12 +154,12 @@ def test_a_tumor_slice_is_one_of_the_canvas_where_the_files_spacing_was_not_used
     assert classes == {("brats/A", 0): 0.0, ("brats/A", 2): 1.0, ("brats/B", 0): 0.0}
 
 
-def test_an_oblique_grid_is_measured_by_its_area(scorer: Scorer) -> None:
-    """Rows that lean: a pixel of two sides of 1 mm is smaller than 1 mm2."""
+def test_leaning_rows_are_counted_as_in_training_and_measured_by_their_volume(scorer: Scorer) -> None:
+    """Each pixel of two sides of 1 mm becomes one of the canvas, though it is smaller than 1 mm2."""
     affine = np.array([[-1.0, -0.6, 0, 0], [0, -0.8, 0, 0], [0, 0, 2.0, 0], [0, 0, 0, 1.0]])
-    scorer.volume("A", box(0, 60, 70), box(0, 60, 0), [0.0] * 3, affine=affine)
+    scorer.volume("A", box(0, 60, 49), box(0, 60, 0), [0.0] * 3, affine=affine, canvas=affine)
     report = scorer.report()
-    assert slices_of(report) == {0: 0.0, 2: 1.0}, "60 pixels of 0.8 mm2 are neither"
+    assert slices_of(report) == {0: 0.0, 1: 1.0}
     assert report["segmentation"]["patients"][0]["predicted_ml"] == pytest.approx(60 * 0.8 * 2 / 1000)
 
 
@@ -310,16 +310,12 @@ def test_a_volume_of_one_slice_is_measured_along_its_outline(scorer: Scorer) -> 
     assert row["surface_dice_1mm"] == pytest.approx(plane["surface_dice_1mm"]) and row["surface_dice_1mm"] < 0.9
 
 
-def test_cases_without_mask_and_class_are_counted_and_alone_refused(
-    scorer: Scorer, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_cases_without_mask_and_class_are_counted(scorer: Scorer, capsys: pytest.CaptureFixture[str]) -> None:
     scorer.image("1", 1, 2.0)
     unlabelled = {"id": "brats/B", "source": "brats", "group": "brats/B", "kind": "volume", "image": "B_flair.nii.gz"}
     scorer.scored.append((unlabelled, scorer.scored[0][1], np.array([1.0]), np.eye(4)))
     assert scorer.report()["without_reference"] == 1
     assert "1 of the cases have neither a mask nor a class" in capsys.readouterr().out
-    with pytest.raises(ValueError, match=r"B_flair\.nii\.gz: no mask and no class to compare with"):
-        scoring_list([unlabelled], None)
 
 
 def test_scoring_list_names_image_and_case_and_hides_the_label() -> None:

@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scripts.metrics import CaseDice, SourceAUC
+from scripts.metrics import CaseDice, MeanMetric, SourceAUC
 from scripts.segmentation_scores import overlap_scores
 
 
@@ -84,6 +84,22 @@ def test_case_dice_starts_afresh_after_a_reset() -> None:
     first = run(metric, [output])
     metric.update(({"seg": -logits[None]}, {"mask": mask[None], "case": [case]}))
     assert run(metric, [output]) == first
+
+
+@pytest.mark.parametrize(
+    ("dice", "auc", "mean"), [(0.5, 0.9, 0.7), (math.nan, 0.9, 0.9), (math.nan, math.nan, math.nan)]
+)
+def test_a_mean_of_metrics_is_of_those_that_are_known(dice: float, auc: float, mean: float) -> None:
+    class Told(CaseDice):
+        def __init__(self, value: float) -> None:
+            super().__init__()
+            self.value = value
+
+        def compute(self) -> float:
+            return self.value
+
+    images = {"pred": {}, "label": {}}
+    assert run(MeanMetric([Told(dice), Told(auc)]), [images]) == pytest.approx(mean, nan_ok=True)
 
 
 def answers(*rows: tuple[str, float, float]) -> list[dict[str, Any]]:

@@ -272,6 +272,7 @@ def test_weights_of_four_modalities_answer_a_file_of_four_channels(tmp_path: Pat
         ("application/json;q=0, */*", "zip"),
         ("application/dicom, application/*;q=0.5", "dicom"),
         ("", "json"),
+        ("application/zip;q=0.5,", "zip"),
     ],
 )
 def test_the_kind_of_an_answer_is_the_one_that_the_client_likes_best(accept: str, kind: str) -> None:
