@@ -485,7 +485,7 @@ def test_means_are_those_of_the_rows(explained: tuple[Path, dict[str, Any]]) -> 
 def test_random_networks_are_asked_about_a_sample_and_the_trained_one_is_compared_there(
     small_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("scripts.explain.SAMPLE", 3)
+    monkeypatch.setattr(scripts.explain, "SAMPLE", 3)
     dataset, asked = dataset_of(small_store), []
 
     def keep(network: Any, images: Tensor, *_: Any) -> np.ndarray:
@@ -493,7 +493,7 @@ def test_random_networks_are_asked_about_a_sample_and_the_trained_one_is_compare
         return maps_of(network, images)
 
     maps_of = scripts.explain._maps
-    monkeypatch.setattr("scripts.explain._maps", keep)
+    monkeypatch.setattr(scripts.explain, "_maps", keep)
     report = ExplainCases(dataset, made_network(), Decision(), tmp_path).run()["sources"]["brats"]
     assert report["sample"] == 3 and report["n"] == 6
     ratios = {}

@@ -12,6 +12,7 @@ from ignite.engine import Engine
 from monai.data import MetaTensor
 from PIL import Image
 
+from scripts import pictures
 from scripts.datalists import Case
 from scripts.decision import Decision
 from scripts.pictures import DrawGallery, draw_tiles
@@ -29,7 +30,7 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> Tiles:
     def keep(tiles: list[dict[str, Any]], path: Path, which: str) -> None:
         found[path.name] = (tiles, which)
 
-    monkeypatch.setattr("scripts.pictures.draw_tiles", keep)
+    monkeypatch.setattr(pictures, "draw_tiles", keep)
     return found
 
 
