@@ -36,11 +36,11 @@ def write_report(results: Path, docs: Path, pictures: Sequence[Path] = ()) -> Pa
     """
     import jinja2
 
+    from .report_charts import draw_charts
+
     for path in pictures:
         if not path.is_file():
             raise UserError(f"{path}: no such picture")
-    from .report_charts import draw_charts
-
     facts = load(results)
     facts["reach"] = reached(facts)
     facts["tried"] = tried(facts, facts["reach"])

@@ -64,16 +64,15 @@ def trained_as(model_path: Path, network: str | None = None) -> dict[str, Any]:
             the settings that a training leaves beside its weights.
         network: comes first.
     """
-    told = {**_told(model_path.with_name("config.json")), **_told(model_path.with_name("report.json"), "model")}
+    told = {**_told(model_path.with_name("config.json")), **_told(model_path.with_name("report.json"))}
     return {**told, **({"network_name": network} if network else {})}
 
 
-def _told(file: Path, *within: str) -> dict[str, Any]:
+def _told(file: Path) -> dict[str, Any]:
     """What a file tells of network and modalities, in plain words: anything else could be code to a config."""
     try:
         content = json.loads(file.read_text())
-        for key in within:
-            content = content[key]
+        content = content.get("model", content)
         name, modalities = content.get("network_name"), content.get("modalities")
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}

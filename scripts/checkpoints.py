@@ -83,7 +83,7 @@ def trained_on(weights: str | Path | None) -> dict[str, dict[str, Any]]:
 
 
 def began_unknown(weights: str | Path | None) -> bool:
-    """Whether weights began from others that are not known to have seen nothing more than is noted."""
+    """Whether weights may have seen more than is noted: they began from others without notes, or have none."""
     notes = _notes(weights)
     return weights is not None and bool(notes.get("began_unknown", "trained_on" not in notes))
 

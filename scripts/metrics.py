@@ -14,6 +14,8 @@ import torch
 from ignite.metrics import Metric, MetricsLambda
 from sklearn.metrics import roc_auc_score
 
+from .cam_metrics import mean_defined
+
 __all__ = ["CaseDice", "MeanMetric", "SourceAUC"]
 
 
@@ -79,9 +81,4 @@ class MeanMetric(MetricsLambda):
     """Mean of other metrics; one that is NaN leaves it, with no other the result is NaN."""
 
     def __init__(self, metrics: Sequence[Metric]) -> None:
-        super().__init__(_mean_of_known, *metrics)
-
-
-def _mean_of_known(*values: float) -> float:
-    known = [value for value in values if not math.isnan(value)]
-    return float(np.mean(known)) if known else math.nan
+        super().__init__(lambda *values: mean_defined(values), *metrics)

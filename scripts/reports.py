@@ -115,9 +115,8 @@ def drawn_by_hand(volumes: Sequence[Row], silver: Sequence[str]) -> list[Row]:
 
 def _interval_rule(resamples: int) -> str:
     of_means = "95 %, of a mean over patients by Student's t"
-    return (
-        f"{of_means}, of others by {resamples} bootstrap resamples of patients or clusters" if resamples else of_means
-    )
+    of_others = f", of others by {resamples} bootstrap resamples of patients or clusters" if resamples else ""
+    return of_means + of_others
 
 
 def _segmentation(volumes: Sequence[Row]) -> dict[str, Any]:
