@@ -17,7 +17,10 @@ IMAGES = "folder of yes/ and no/ images, and what to call their source (default:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a subcommand; return the exit code: 0 done, 1 not ready (health), 2 bad input or usage, 130 interrupted."""
-    options = parser().parse_args(arguments)
+    top = parser()
+    options = top.parse_args(arguments)
+    if getattr(options, "output", None) == "":
+        top.error("--output: names no folder")
     try:
         return int(options.run(options) or 0)
     except KeyboardInterrupt:
@@ -140,7 +143,7 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--port", type=int, default=8000, help="default: 8000")
     sub.add_argument("--path", default="/readyz", help="default: /readyz")
 
-    sub = command("demo", commands.demo, "The whole job on synthetic data, in minutes.")
+    sub = command("demo", commands.demo, "The whole job on synthetic data, in up to half an hour.")
     sub.add_argument("--output", metavar="DIR", default="runs/demo", help="default: runs/demo")
 
     sub = command("phantoms", commands.phantoms, "Write synthetic volumes and images with known truth.")

@@ -21,20 +21,18 @@ def predict(options: argparse.Namespace) -> int:
     """Answer for every scan that can be read; name every other one with its reason."""
     from .predictor import Predictor, predict_files
 
-    missing = [path for path in options.paths if not Path(path).exists()]
-    present = [path for path in options.paths if Path(path).exists()]
-    reasons = [f"{path}: no such file or folder" for path in missing]
-    answered = 0
-    if present:
-        predictor = Predictor(
-            options.model, options.network, options.device, options.batch_size, runtime=options.runtime
-        )
-        index = predict_files(predictor, present, options.output, options.overwrite, options.dicom_seg)
-        reasons += [entry["error"] for entry in index.values() if "error" in entry]
-        answered = sum("error" not in entry for entry in index.values())
+    if not any(Path(path).exists() for path in options.paths):  # before the network is loaded
+        raise UserError("\nerror: ".join(f"{path}: no such file or folder" for path in options.paths))
+    predictor = Predictor(options.model, options.network, options.device, options.batch_size, runtime=options.runtime)
+    index = predict_files(predictor, options.paths, options.output, options.overwrite, options.dicom_seg)
+    reasons = [entry["error"] for entry in index.values() if "error" in entry]
     for reason in reasons:
         print(f"error: {reason}", file=sys.stderr)
-    print(f"{answered} of {answered + len(reasons)} scans answered in {options.output}\n{NOTICE}")
+    unanswered = [path for path, entry in index.items() if entry.get("state") == "no_answer"]
+    for path in unanswered:
+        print(f"no answer: {path}: see the flags in {Path(options.output) / index[path]['json']}", file=sys.stderr)
+    answered = len(index) - len(reasons) - len(unanswered)
+    print(f"{answered} of {len(index)} scans answered in {options.output}\n{NOTICE}")
     return BAD_INPUT if reasons else 0
 
 

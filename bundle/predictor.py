@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from .errors import UserError, reason_of, root_cause
 from .intake import Intake, IntakeError, local_intake
 from .loading import BUNDLE_ROOT, parse, torch_device
+from .manifest import read_json
 from .weights import find_weights, headline, report_beside, trained_as
 
 if TYPE_CHECKING:
@@ -18,6 +20,9 @@ if TYPE_CHECKING:
     from monai.data import MetaTensor
 
 __all__ = ["Predictor", "predict_files"]
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
+CONTINUES = "; what was answered is kept, and the same command continues when there is room"
 
 logger = logging.getLogger(__name__)
 
@@ -246,10 +251,10 @@ def predict_files(
         dicom_seg: write the masks of DICOM series as DICOM SEG as well.
 
     Returns:
-        The index: input -> {"json", "mask", "seg"} relative to `output_dir`, or {"error": reason}.
+        The index: input -> {"state", "json", "mask", "seg"}, files relative to `output_dir`, or {"error": reason}.
 
     Raises:
-        UserError: when there is no file at all, or the folder of the answers cannot be written to.
+        UserError: when there is no file at all, or the folder of the answers cannot be written to, or is full.
     """
     from tqdm import tqdm
 
@@ -257,7 +262,9 @@ def predict_files(
     settings: dict[str, Any] = {"output_dir": no_code(output_dir), "overwrite": overwrite, "dicom_seg": dicom_seg}
     try:
         write = parse("inference.yaml", ["writer"], predictor.root, **settings)["writer"]
-        scans, index = _scans(predictor.root, paths, settings)
+        index = {str(path): {"error": f"{path}: no such file or folder"} for path in paths if not Path(path).exists()}
+        scans, errors = _scans(predictor.root, [path for path in paths if str(path) not in index], settings)
+        index |= errors
     except Exception as error:
         reason = reason_of(error)
         raise (UserError(reason) if reason else error) from None
@@ -268,12 +275,20 @@ def predict_files(
             try:
                 done = write.done_before(scan["name"], scan["image"], model)
                 files = done or write(predictor.predict(scan["image"]), scan["name"])
-                index[scan["image"]] = {kind: str(Path(file).relative_to(output_dir)) for kind, file in files.items()}
+                beside = {kind: str(Path(file).relative_to(output_dir)) for kind, file in files.items()}
+                index[scan["image"]] = {"state": read_json(Path(files["json"]))["state"], **beside}
             except Exception as error:  # the others are still to be answered
+                if isinstance(error, OSError) and error.errno in FULL:
+                    raise
                 if (reason := reason_of(error)) is None:
                     logger.exception("%s: not answered", scan["image"])
                     reason = f"{scan['image']}: internal error ({type(root_cause(error)).__name__})"
                 index[scan["image"]] = {"error": reason}
+    except OSError as error:
+        raise UserError(f"{output_dir}: {error.strerror}{CONTINUES}") from None
     finally:
-        write.update_index(index)
+        try:
+            write.update_index(index)
+        except OSError as error:
+            raise UserError(f"{output_dir}: {error.strerror}{CONTINUES}") from None
     return index

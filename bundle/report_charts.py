@@ -60,7 +60,8 @@ def curves(facts: Mapping[str, Any]) -> Figure | None:
     grid = figure.subplots(len(sources), 4, squeeze=False)
     for (name, scores), (roc, pr, reliability, confusion) in zip(sources.items(), grid, strict=True):
         curve(
-            roc, scores["curves"]["roc"], "1 - specificity", "sensitivity", f"{name}: ROC, AUC {scores['roc_auc']:.3f}"
+            *(roc, scores["curves"]["roc"], "1 - specificity", "sensitivity"),
+            f"{name}: ROC, AUC of all folds together {scores['roc_auc']:.3f}",
         )
         roc.plot([0, 1], [0, 1], ":", color="grey")
         title = f"{name}: precision-recall, {scores['pr_auc']:.3f}"
@@ -70,7 +71,8 @@ def curves(facts: Mapping[str, Any]) -> Figure | None:
         reliability.plot([0, 1], [0, 1], ":", color="grey")
         reliability.plot([b["mean_probability"] for b in bins], [b["observed"] for b in bins], "o-", color=DARK)
         for b in bins:
-            reliability.annotate(str(b["n"]), (b["mean_probability"], b["observed"]), fontsize=7, color="grey")
+            below = {"xytext": (4, -9), "textcoords": "offset points", "fontsize": 7, "color": "grey"}
+            reliability.annotate(str(b["n"]), (b["mean_probability"], b["observed"]), **below)
         frame(reliability, "probability", "observed", f"{name}: reliability, ECE {scores['ece']:.3f}")
         matrix(confusion, scores["confusion"], f"{name}: at the operating point, n = {scores['n']}")
     return figure

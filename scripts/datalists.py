@@ -22,7 +22,7 @@ from typing import Any
 from .dicom import is_dicom
 from .readers import decathlon_channels
 
-__all__ = ["Case", "brats_cases", "gather_cases", "image_cases", "patient_of", "scans", "stem"]
+__all__ = ["INDEX", "Case", "brats_cases", "gather_cases", "image_cases", "patient_of", "scans", "stem"]
 
 Case = dict[str, Any]
 
@@ -35,6 +35,7 @@ BRATS_FILE = re.compile(rf"^(?P<case>.+)[_-](?P<kind>{'|'.join(MODALITIES)})\.ni
 # a BraTS case name with its number of visits: BraTS-GLI-00002-000, brats_2013_pat0003_1, Brats18_CBICA_AAB_1
 VISIT = re.compile(r"^(BraTS-[A-Z]+-\d+)-\d{3}$|^(brats.*2013.*|brats1\d_.*)_\d$", re.IGNORECASE)
 CLASSES = {"yes": 1, "no": 0}
+INDEX = "index"  # no scan's answer is called so: it lists all answers of a folder
 SUFFIXES = (".nii.gz", ".nii", ".png", ".jpg", ".jpeg", ".dcm")
 
 
@@ -195,7 +196,8 @@ def scans(path: str | Path | Sequence[str | Path], output_dir: str | Path | None
         output_dir: left out where it lies in one of the folders, however either path is written.
 
     Returns:
-        Dicts with "image" (the path) and "name": the place without suffix, or with it where two scans share a stem.
+        Dicts with "image" (the path) and "name": the place without suffix, or with it where two scans share a stem, or
+        theirs is that of `index.json`.
 
     Raises:
         ValueError: when there is nothing to predict, or two files would have one answer.
@@ -212,9 +214,12 @@ def scans(path: str | Path | Sequence[str | Path], output_dir: str | Path | None
     places = Counter(str(place).lower() for _, place in found)
     short = [place if file.is_dir() else stem(place) for file, place in found]
     stems = Counter(str(place).lower() for place in short)
+    stems[INDEX] += 1  # a file of the answers' folder
     for file, place in found:
         if places[str(place).lower()] > 1:
             raise ValueError(f"{file}: two scans are called {place}; predict them into different folders")
+        if str(place).lower() == INDEX:
+            raise ValueError(f"{file}: its answer would take the place of {INDEX}.json; rename it")
     names = [place if stems[str(name).lower()] > 1 else name for (_, place), name in zip(found, short, strict=True)]
     return [{"image": str(file), "name": name.as_posix()} for (file, _), name in zip(found, names, strict=True)]
 

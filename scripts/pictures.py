@@ -105,7 +105,7 @@ def draw_tiles(tiles: Sequence[Mapping[str, Any]], path: str | Path, which: str,
         which: of how many cases these are, in words.
         columns: tiles in a row.
     """
-    columns = min(columns, len(tiles))
+    columns = max(3, min(columns, len(tiles)))  # the legend has room
     rows = -(-len(tiles) // columns)
     figure = Figure(figsize=(2.4 * columns, 2.6 * rows + 0.4), facecolor="black", layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False).ravel()

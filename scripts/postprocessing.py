@@ -231,7 +231,7 @@ class SummarizeAnswerd(MapTransform):
                 answer["slice_deviations"] = [_rounded(deviation) for deviation in turned]
         elif slice_deviations is not None:
             answer["tumor_deviation"] = _rounded(slice_deviations[0])
-        if mask.meta.get("spacing_used"):
+        if known and mask.meta.get("spacing_used"):
             affine, drawn = mask.meta["original_affine"], float((mask > 0).sum())
             if mask.meta.get("thickness_known", True):
                 answer["volume_ml"] = round(drawn * voxel_mm3(affine) / 1000.0, 4)
@@ -273,7 +273,7 @@ def _flags(decision: Decision, probability: float, kind: Kind, has_mask: bool, m
     if meta.get("coloured_share", 0.0) > COLOURED_SHARE:
         flags.append("the picture has colours: it may be a photograph, a drawing or a screenshot, but hardly a scan")
     if not np.isfinite(probability):
-        flags.append("no slice shows enough brain")
+        flags.append("too little brain is seen for an answer")
     elif decision.state(probability, kind) == "tumor" and not has_mask:
         flags.append("the heads disagree: a tumour is probable, but none is outlined")
     elif decision.state(probability, kind) == "no_tumor" and has_mask:

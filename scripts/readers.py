@@ -232,8 +232,8 @@ def _select_channels(array: np.ndarray, path: Path, modalities: Sequence[str]) -
     """Pick the configured modalities from (H, W, D, channels) and put them first."""
     names = decathlon_channels(path) or (list(modalities) if array.shape[3] == len(modalities) else [])
     if len(names) != array.shape[3] or not set(modalities) <= set(names):
-        wanted = ", ".join(modalities)
-        raise UnreadableImageError(path, f"its {array.shape[3]} channels are not known to hold: {wanted}", "rank")
+        wanted = f"not known to hold {', '.join(modalities)}: give a volume of three axes for each"
+        raise UnreadableImageError(path, f"four axes, and {array.shape[3]} channels that are {wanted}", "rank")
     return np.moveaxis(array[..., [names.index(m) for m in modalities]], 3, 0)
 
 

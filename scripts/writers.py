@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from functools import partial
 from io import BytesIO
 from pathlib import Path
@@ -15,7 +17,7 @@ import numpy as np
 from monai.data import MetaTensor
 from PIL import Image
 
-from .datalists import stem
+from .datalists import INDEX, stem
 from .dicom import DicomError, is_dicom
 from .dicom_seg import segmentation_of
 from .files import content_sha256, write_atomic, write_json
@@ -124,18 +126,37 @@ class PredictionWriter:
         return {"json": str(target), **{kind: there[kind] for kind in sorted(wanted)}} if same else None
 
     def update_index(self, entries: Mapping[str, Any]) -> None:
-        """Add entries to `index.json`, which says for every input where its answer is, or why there is none."""
-        path = self.output_dir / "index.json"
-        try:
-            before = json.loads(path.read_text())
-        except (OSError, ValueError):  # none yet, or a damaged one
-            before = {}
-        write_json(path, {**before, **entries})
+        """Add entries to `index.json`, which says for every input where its answer is, or why there is none.
+
+        Processes that write into one folder wait for each other here.
+        """
+        path = self.output_dir / f"{INDEX}.json"
+        self.output_dir.mkdir(parents=True, exist_ok=True)
+        with _alone_in(self.output_dir):
+            try:
+                before = json.loads(path.read_text())
+            except (OSError, ValueError):  # none yet, or a damaged one
+                before = {}
+            write_json(path, {**before, **entries})
 
 
 def is_series(source: Path) -> bool:
     """Whether a scan is a DICOM file, or a folder of them."""
     return source.is_dir() or is_dicom(source)
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Wait until no other process is in here with this folder; on a file system without locks nobody waits."""
+    from fcntl import LOCK_EX, flock
+
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):
+            flock(descriptor, LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _hash_of(source: str | Path) -> str | None:

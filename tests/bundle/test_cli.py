@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 import subprocess
@@ -130,9 +131,11 @@ def test_two_inputs_with_one_stem_keep_their_extensions(picture: Path, model: st
     output = tmp_path / "answers"
     assert main(["predict", *scans, "--output", str(output), "--model", model]) == 0
     index = json.loads((output / "index.json").read_text())
-    assert index[scans[0]] == {"json": "Y92.jpg.json", "mask": "Y92.jpg_mask.png"}
-    assert index[scans[1]] == {"json": "Y92.png.json", "mask": "Y92.png_mask.png"}
-    assert all((output / name).is_file() for entry in index.values() for name in entry.values())
+    for scan in scans:
+        name, state = Path(scan).name, index[scan].pop("state")
+        assert index[scan] == {"json": f"{name}.json", "mask": f"{name}_mask.png"}
+        assert state == json.loads((output / index[scan]["json"]).read_text())["state"]
+        assert (output / index[scan]["mask"]).is_file()
 
 
 def test_nothing_is_overwritten_unless_told(
@@ -200,6 +203,52 @@ def test_missing_weights_are_one_line(picture: Path, tmp_path: Path, capsys: pyt
     assert code == 2 and error.count("\n") == 1 and "none.pt: no weights here" in error
 
 
+def test_a_path_that_is_not_there_is_in_the_index(picture: Path, model: str, tmp_path: Path) -> None:
+    nowhere, output = str(tmp_path / "nowhere.png"), tmp_path / "answers"
+    assert main(["predict", nowhere, str(picture), "--output", str(output), "--model", model]) == 2
+    index = json.loads((output / "index.json").read_text())
+    assert index[nowhere] == {"error": f"{nowhere}: no such file or folder"}
+    assert "json" in index[str(picture)]
+
+
+def test_paths_that_are_not_there_need_no_network(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    nowhere = [str(tmp_path / name) for name in ("a.png", "b.png")]
+    assert main(["predict", *nowhere, "--output", str(tmp_path / "out"), "--model", "none.pt"]) == 2
+    assert capsys.readouterr().err.splitlines() == [f"error: {path}: no such file or folder" for path in nowhere]
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_empty_output_is_no_folder(picture: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["predict", str(picture), "--output", ""])
+    assert "--output: names no folder" in capsys.readouterr().err
+
+
+def test_a_full_disk_ends_the_work_and_keeps_what_is_done(
+    picture: Path, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """However many scans are left, they would not fit either."""
+    scans = [str(shutil.copy(picture, tmp_path / f"{name}.jpg")) for name in "abc"]
+    predict, asked = Predictor.predict, []
+
+    def fill(self: Predictor, scan: str) -> dict[str, Any]:
+        asked.append(scan)
+        if scan == scans[1]:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return predict(self, scan)
+
+    monkeypatch.setattr(Predictor, "predict", fill)
+    output = tmp_path / "answers"
+    command = ["predict", *scans, "--output", str(output), "--model", model]
+    assert main(command) == 2 and asked == scans[:2]
+    (said,) = (line for line in capsys.readouterr().err.splitlines() if line.startswith("error: "))
+    assert said.startswith(f"error: {output}: No space left on device; ") and "continues" in said
+    assert list(json.loads((output / "index.json").read_text())) == scans[:1]
+    monkeypatch.setattr(Predictor, "predict", predict)
+    assert main(command) == 0
+    assert list(json.loads((output / "index.json").read_text())) == scans
+
+
 def test_weights_of_another_network_are_one_line(
     picture: Path, model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -209,12 +258,15 @@ def test_weights_of_another_network_are_one_line(
     assert "weights do not fit the network" in capsys.readouterr().err
 
 
-def test_a_picture_of_nothing_gets_no_answer(model: str, tmp_path: Path) -> None:
+def test_a_picture_of_nothing_gets_no_answer(model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     Image.new("L", (200, 200), 90).save(tmp_path / "grey.png")
     assert main(["predict", str(tmp_path / "grey.png"), "--output", str(tmp_path), "--model", model]) == 0
+    said = capsys.readouterr()
+    assert f"no answer: {tmp_path / 'grey.png'}: see the flags in {tmp_path / 'grey.json'}" in said.err.splitlines()
+    assert said.out.startswith("0 of 1 scans answered")
     answer = json.loads((tmp_path / "grey.json").read_text())
     assert answer["tumor_probability"] is None and answer["state"] == "no_answer"
-    assert answer["flags"] == ["no slice shows enough brain"]
+    assert answer["flags"] == ["too little brain is seen for an answer"]
 
 
 def test_each_slice_passes_through_the_encoder_once(

@@ -300,7 +300,7 @@ def test_the_released_weights_give_no_answer_where_there_is_no_brain(asked: dict
     """They know what is familiar: one plane more of the network, which nothing is asked for here."""
     found = Predictor().predict(np.zeros((64, 64), dtype=np.uint8), **asked)
     assert found["result"]["state"] == "no_answer" and found["result"]["tumor_probability"] is None
-    assert "no slice shows enough brain" in found["result"]["flags"]
+    assert "too little brain is seen for an answer" in found["result"]["flags"]
     assert found["probabilities"].tolist() == [0.0, 0.0] and not found["pred"].any()
     assert ("map" in found) == bool(asked)
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -237,6 +238,18 @@ def test_scans_are_one_file_or_all_files_below_a_folder(tmp_path: Path) -> None:
     assert scans([tmp_path], tmp_path / "deep") == [first]
     with pytest.raises(ValueError, match="no scan here"):
         scans(tmp_path / "absent")
+
+
+def test_no_answer_takes_the_place_of_the_index(tmp_path: Path) -> None:
+    for name in ("Index.jpg", "a.png", "index/b.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    assert {scan["name"] for scan in scans(tmp_path)} == {"Index.jpg", "a", "index/b"}
+    (tmp_path / "Index.jpg").rename(tmp_path / "index_")
+    shutil.rmtree(tmp_path / "index")
+    (tmp_path / "index_").rename(tmp_path / "index")
+    with pytest.raises(ValueError, match="index: its answer would take the place"):
+        scans(tmp_path)
 
 
 def test_answers_are_no_scans_however_their_folder_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

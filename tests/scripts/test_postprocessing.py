@@ -232,7 +232,7 @@ def test_half_a_probability_is_needed_for_the_mask(tmp_path: Path, answer: Answe
 def test_an_empty_scan_has_no_answer_instead_of_a_wrong_one(tmp_path: Path, answer: Answer) -> None:
     data = answer(save(stored(head_volume() * 0, "LPS"), tmp_path / "a.nii"), sees_the_tumor)
     result = data["result"]
-    assert result["state"] == "no_answer" and result["flags"] == ["no slice shows enough brain"]
+    assert result["state"] == "no_answer" and result["flags"] == ["too little brain is seen for an answer"]
     assert result["tumor_probability"] is None and result["tumor_detected"] is None
     assert result["slice_probabilities"] == [None] * 6 and not data["pred"].any()
 
@@ -260,7 +260,8 @@ def test_nothing_in_the_result_contradicts_the_detection(decision: Decision, log
     assert (result["state"] == "no_answer") == (result["tumor_probability"] is None)
     contradictory = {"tumor": not mask, "no_tumor": mask}.get(result["state"], False)
     assert bool(result["flags"]) == (contradictory or result["state"] == "no_answer")
-    assert (result["volume_ml"] > 0) == mask
+    assert ("volume_ml" in result) == (result["state"] != "no_answer")  # of nothing seen no size is known
+    assert (result.get("volume_ml", mask) > 0) == mask
 
 
 def test_the_printed_probability_does_not_contradict_the_detection() -> None:

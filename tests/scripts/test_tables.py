@@ -56,3 +56,16 @@ def test_rules_false_positives_and_the_notice_are_said() -> None:
     text = as_text(report())
     assert "at least 50 pixels" in text and "whole tumour" in text and "Research use only." in text
     assert "Slices without tumour: 7, something drawn on 0.250 of them, - mm2 on average" in text
+
+
+def test_what_the_weights_have_seen_is_said() -> None:
+    seen = {**report(), "provenance": "210 cases, 1 of them scored here"}
+    assert "Training cases of these weights: 210 cases, 1 of them scored here" in as_text(seen).splitlines()
+    assert "Training cases" not in as_text(report())
+
+
+def test_pictures_alone_have_no_table_of_volumes() -> None:
+    pictures = report()
+    pictures["segmentation"] |= {"n": 0, "patients_n": 0, "patients": []}
+    text = as_text(pictures)
+    assert "Segmentation" not in text and "Slices without" not in text and "kaggle" in text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +119,14 @@ def test_the_json_comes_last_and_whole(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="JSON"):
         PredictionWriter(tmp_path)({**answer(), "result": {"tumor_probability": float("nan")}})
     assert set(files_of(tmp_path)) <= {"scan_mask.nii.gz"}  # so whoever finds a JSON finds a whole answer
+
+
+def test_the_index_keeps_what_others_write_meanwhile(tmp_path: Path) -> None:
+    """Two runs into one folder, each with a writer of its own."""
+    names = [f"{number}.png" for number in range(40)]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda name: PredictionWriter(tmp_path).update_index({name: {"json": name}}), names))
+    assert sorted(json.loads((tmp_path / "index.json").read_text())) == sorted(names)
 
 
 def test_the_index_keeps_what_earlier_runs_wrote(tmp_path: Path) -> None:
