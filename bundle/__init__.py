@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from .predictor import Predictor
 
 __all__ = ["NOTICE", "Predictor", "__version__"]
-__version__ = "0.5.0"
+__version__ = "0.5.1"
 NOTICE = "Research use only. Not a medical device."
 
 # A thread that waits for another sleeps instead of spinning, unless told otherwise: on a machine with other work to do

@@ -71,8 +71,10 @@ def curves(facts: Mapping[str, Any]) -> Figure | None:
         reliability.plot([0, 1], [0, 1], ":", color="grey")
         reliability.plot([b["mean_probability"] for b in bins], [b["observed"] for b in bins], "o-", color=DARK)
         for b in bins:
-            below = {"xytext": (4, -9), "textcoords": "offset points", "fontsize": 7, "color": "grey"}
-            reliability.annotate(str(b["n"]), (b["mean_probability"], b["observed"]), **below)
+            point = b["mean_probability"], b["observed"]
+            inwards = [-6 if place > 0.5 else 6 for place in point]
+            sides = {"ha": "right" if point[0] > 0.5 else "left", "va": "top" if point[1] > 0.5 else "bottom"}
+            reliability.annotate(str(b["n"]), point, inwards, textcoords="offset points", fontsize=7, **sides)
         frame(reliability, "probability", "observed", f"{name}: reliability, ECE {scores['ece']:.3f}")
         matrix(confusion, scores["confusion"], f"{name}: at the operating point, n = {scores['n']}")
     return figure

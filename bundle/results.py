@@ -6,7 +6,6 @@ RESULTS/ablations/        summary.json, report.json, run.json, audit_foldK.json,
 RESULTS/NAME/             the same, of the plan NAME.yaml
 RESULTS/crossvalidation/  the same; where it is there, the report is about it, and the others are sections of it
 RESULTS/attempts/NAME/    reach.json and run.json of each earlier recipe that these cases scored, in the order of names
-RESULTS/unfinished/       answers of a repetition of the cross-validation that is not finished, fold by fold; on no page
 RESULTS/screening.json    what was tried on which patients before the recipe was chosen, if anything was
 """
 

@@ -15,7 +15,7 @@ from .checkpoints import began_unknown, trained_on
 from .datalists import Case
 from .decision import Decision, kind_of
 from .files import plain, write_json
-from .postprocessing import as_displayed, voxel_mm3
+from .geometry import as_displayed, voxel_mm3
 from .readers import BrainMriReader
 from .reports import make_report
 from .segmentation_scores import segmentation_scores

@@ -15,7 +15,7 @@ from monai.utils import ensure_tuple
 from .datalists import Case
 from .decision import Decision, kind_of
 from .files import write_atomic
-from .postprocessing import as_displayed
+from .geometry import as_displayed
 from .readers import BrainMriReader
 
 __all__ = ["DrawGallery", "draw_tiles"]

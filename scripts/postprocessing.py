@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping
 from typing import Any
 
-import nibabel as nib
 import numpy as np
 import torch
 from monai.config import KeysCollection
@@ -15,16 +14,19 @@ from scipy import ndimage
 
 from .decision import FOREIGN, NOTICE, Decision, Kind, kind_of
 from .familiarity import Familiarity
+from .geometry import pixel_mm2, slice_axis, voxel_mm3
 from .transforms import tissue_of
 
-__all__ = ["DropDepthd", "DropSpecksd", "SplitPackedd", "SummarizeAnswerd", "as_displayed", "slice_axis", "smoothed"]
+__all__ = ["DropDepthd", "DropSpecksd", "SplitPackedd", "SummarizeAnswerd", "outlined_depth", "smoothed"]
 
 PER_SLICE = {"tumor_deviation": "slice_deviations", "distance": "slice_distances"}
 PLAUSIBLE_SHARE = 0.5  # of the tissue; a mask that is larger is shown as it is, never turned around, and flagged
+DEEP = 0.2  # of the head's depth; of 714 held-out pictures, 52 of 96 false outlines lay higher, 12 of 160 others
 COLOURED_SHARE = 0.05  # of a picture's pixels; of 1,416 scans from the web none had more than 0.04
 UNFAMILIAR = "the scan is unlike those that the network was trained on: it may be no head, or another kind of image"
 NOT_ASKED = "it was not asked whether the scan is like those that the network was trained on"
 OTHER_REPORT = "the report beside the weights is of others, or their file was changed: nothing is known of these"
+AT_THE_EDGE = "most of what is outlined lies along the edge of the head: it may be scalp or skull"
 TOO_MUCH = "more than half of the head is outlined: this is no plausible tumour, or no head"
 
 
@@ -34,8 +36,8 @@ class SplitPackedd(MapTransform):
     `pred` (1 + classes, H, W, D) becomes the mask's probability (1, H, W, D), a MetaTensor with the image's geometry
     (TorchScript networks return plain tensors, which `Invertd` would silently skip). The tumour logit of each slice
     goes to `slice_logits`, float64 (D,), from the lowest slice to the highest, NaN where there is too little brain,
-    averaged with its neighbours', for a tumour shows in more than one millimetre; the
-    share of the tissue that is outlined to `outlined_share`.
+    averaged with its neighbours', for a tumour shows in more than one millimetre; the share of the tissue that is
+    outlined to `outlined_share`, and of a single slice `outlined_depth` beside.
 
     Where the item names the prediction's channels in "planes" (see `InspectedNetwork`), those beyond the two become
     items of their names: "map" and "mask_deviation" (1, H, W, D), zero where nothing was looked at, and
@@ -70,7 +72,10 @@ class SplitPackedd(MapTransform):
             logits = packed[1, 0, 0].double().numpy().reshape(-1)
             d["slice_logits"] = smoothed(logits, self.smoothing_mm / max(gap_mm, 1e-3))
             tissue = tissue_of(torch.as_tensor(d[self.image_key]).movedim(-1, 0).cpu()).movedim(0, -1)  # (H, W, D)
-            d["outlined_share"] = float(((packed[0] > 0) & tissue).sum() / tissue.sum().clamp_min(1))
+            outlined = (packed[0] > 0) & tissue
+            d["outlined_share"] = float(outlined.sum() / tissue.sum().clamp_min(1))
+            if len(logits) == 1:
+                d["outlined_depth"] = outlined_depth(outlined[..., 0].numpy(), tissue[..., 0].numpy())
             d[key] = self._plane(packed[:1].float().sigmoid(), d)
             planes = list(d.get(self.planes_key, ()))
             if set(planes) - {"mask", "tumor", "distance"}:
@@ -86,6 +91,22 @@ class SplitPackedd(MapTransform):
         """Values (1, H, W, D) with the geometry of the image."""
         plane: MetaTensor = MetaTensor(values).copy_meta_from(data[self.image_key])
         return plane
+
+
+def outlined_depth(outlined: np.ndarray, tissue: np.ndarray) -> float | None:
+    """How deep within the head three quarters of an outline do not reach, as a share of the deepest place.
+
+    Args:
+        outlined: boolean (H, W).
+        tissue: boolean (H, W); what it encloses is the head as well.
+
+    Returns:
+        In [0, 1], None where nothing of the head is outlined.
+    """
+    if not outlined.any():
+        return None
+    depth = ndimage.distance_transform_edt(np.pad(ndimage.binary_fill_holes(tissue), 1))[1:-1, 1:-1]
+    return float(np.percentile(depth[outlined], 75) / depth.max())
 
 
 def smoothed(logits: np.ndarray, sigma: float) -> np.ndarray:
@@ -134,17 +155,6 @@ class DropSpecksd(MapTransform):
         return d
 
 
-def voxel_mm3(affine: Any) -> float:
-    """Volume of a voxel of a grid (4, 4)."""
-    return float(np.abs(np.linalg.det(np.asarray(affine, dtype=np.float64)[:3, :3])))
-
-
-def pixel_mm2(affine: Any) -> float:
-    """Area of a pixel of the slices of a grid (4, 4), see `slice_axis`."""
-    first, second = np.delete(np.asarray(affine, dtype=np.float64)[:3, :3], slice_axis(affine)[0], axis=1).T
-    return float(np.linalg.norm(np.cross(first, second)))
-
-
 def _without_specks(mask: MetaTensor, min_voxels: float) -> MetaTensor:
     """A copy of a mask (1, H, W, D) without its smaller parts."""
     kept, drawn = mask.clone(), np.asarray(mask[0] > 0)
@@ -185,6 +195,8 @@ class SummarizeAnswerd(MapTransform):
             mask = d[key]
             deviations = d.get("slice_deviations")
             answer = self.summarize(mask, d["slice_logits"], d.get("outlined_share", 0.0), deviations)
+            if (d.get("outlined_depth") or DEEP) < DEEP and bool((mask > 0).any()):
+                answer["flags"].append(AT_THE_EDGE)
             familiarity = self.familiarity if answer["model"].get("sha256") == self.fitted_on else None
             if familiarity is not None and "slice_distances" not in d:
                 answer["flags"].append(NOT_ASKED)
@@ -279,24 +291,6 @@ def _flags(decision: Decision, probability: float, kind: Kind, has_mask: bool, m
     elif decision.state(probability, kind) == "no_tumor" and has_mask:
         flags.append("the heads disagree: a region is outlined, but a tumour is improbable")
     return flags
-
-
-def slice_axis(affine: np.ndarray) -> tuple[int, bool]:
-    """File axis that is nearest to inferior-superior, and whether it runs upwards.
-
-    >>> slice_axis(np.diag([-1.0, -1.0, -2.0, 1.0]))
-    (2, False)
-    """
-    orientation = nib.io_orientation(np.asarray(affine, dtype=np.float64))
-    axis = int(np.flatnonzero(orientation[:, 0] == 2)[0])
-    return axis, bool(orientation[axis, 1] > 0)
-
-
-def as_displayed(volume: np.ndarray, affine: np.ndarray) -> np.ndarray:
-    """Turn a volume on its file's axes into (rows to posterior, columns to the left, slices to superior)."""
-    orientation = nib.io_orientation(np.asarray(affine, dtype=np.float64))
-    wanted = nib.orientations.axcodes2ornt(("P", "L", "S"))
-    return np.asarray(nib.apply_orientation(volume, nib.orientations.ornt_transform(orientation, wanted)))
 
 
 def _rounded(value: float) -> float | None:

@@ -39,7 +39,7 @@ class Status(BaseModel):
 class Model(BaseModel):
     """What answered."""
 
-    version: str = Field(description="of the bundle", examples=["0.5.0"])
+    version: str = Field(description="of the bundle", examples=["0.5.1"])
     sha256: str | None = Field(description="of the weights")
     report: str = Field(examples=["matches these weights"])
 
@@ -68,7 +68,9 @@ class Prediction(BaseModel):
     flags: list[str] = Field(description="what to know before believing the answer")
     slice_axis: int | None = Field(default=None, description="of the file, along which a volume's slices run")
     slice_probabilities: list[float | None] | None = None
-    volume_ml: float | None = Field(default=None, description="of the mask, if there is an answer, spacing and thickness")
+    volume_ml: float | None = Field(
+        default=None, description="of the mask, if there is an answer, spacing and thickness"
+    )
     area_mm2: float | None = Field(default=None, description="of the mask of a single slice with known spacing")
     shown_slice: int | None = Field(default=None, description="of a volume, which slice the pictures show")
     pictures: dict[str, str] = Field(description="PNG in base64: mask, and where asked for cam and uncertainty")

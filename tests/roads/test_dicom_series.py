@@ -14,7 +14,7 @@ from hostile.dicoms import mr_dataset, written
 
 from bundle.cli import main
 from bundle.phantoms import write_volumes
-from scripts.postprocessing import as_displayed
+from scripts.geometry import as_displayed
 
 REFERENCES: dict[str, Any] = {"StudyInstanceUID": "1.2.3.4", "FrameOfReferenceUID": "1.2.3.5"}
 

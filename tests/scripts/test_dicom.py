@@ -12,7 +12,7 @@ from pydicom.uid import ExplicitVRBigEndian, ImplicitVRLittleEndian
 
 from scripts.datalists import scans
 from scripts.dicom import DicomError, read_dicom
-from scripts.postprocessing import as_displayed
+from scripts.geometry import as_displayed
 from scripts.readers import BrainMriReader, UnreadableImageError
 
 GREY = head(64, 56).astype(np.uint16)

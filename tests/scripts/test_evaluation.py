@@ -16,7 +16,8 @@ from scripts.datalists import Case
 from scripts.decision import Calibration, Decision
 from scripts.evaluation import ScoreCases, provenance, scoring_list
 from scripts.files import sha256_of
-from scripts.postprocessing import SummarizeAnswerd, pixel_mm2, voxel_mm3
+from scripts.geometry import pixel_mm2, voxel_mm3
+from scripts.postprocessing import SummarizeAnswerd
 from scripts.segmentation_scores import segmentation_scores
 from scripts.slice_store import slice_records
 

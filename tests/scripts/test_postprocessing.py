@@ -24,8 +24,7 @@ from scripts.postprocessing import (
     DropSpecksd,
     SplitPackedd,
     SummarizeAnswerd,
-    as_displayed,
-    slice_axis,
+    outlined_depth,
     smoothed,
 )
 from scripts.transforms import BACKGROUND
@@ -341,27 +340,7 @@ def test_slices_count_as_a_millimetre_apart_where_the_spacing_was_not_used(milli
     assert np.array_equal(*found)
 
 
-# axes -----------------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("axcodes", "expected"),
-    [("RAS", (2, True)), ("LPI", (2, False)), ("SPR", (0, True)), ("AIR", (1, False)), ("PSL", (1, True))],
-)
-def test_the_axis_of_slices_follows_the_affine(axcodes: str, expected: tuple[int, bool]) -> None:
-    assert slice_axis(stored(head_volume(), axcodes).affine) == expected
-
-
-def test_a_tilted_scan_has_the_axis_that_is_nearest() -> None:
-    tilt = np.eye(4)
-    tilt[1:3, 1:3] = [[np.cos(0.5), -np.sin(0.5)], [np.sin(0.5), np.cos(0.5)]]
-    assert slice_axis(tilt @ np.diag([1.0, 1.0, -5.0, 1.0])) == (2, False)
-
-
-@pytest.mark.parametrize("axcodes", AXCODES)
-def test_any_file_is_displayed_the_same_way(axcodes: str) -> None:
-    image = stored(head_volume(), axcodes)
-    assert np.array_equal(as_displayed(np.asarray(image.dataobj), image.affine), head_volume())
+# outlines -------------------------------------------------------------------------------------------------------------
 
 
 def test_a_mask_of_nearly_everything_is_neither_turned_around_nor_believed(tmp_path: Path, answer: Answer) -> None:
@@ -372,6 +351,50 @@ def test_a_mask_of_nearly_everything_is_neither_turned_around_nor_believed(tmp_p
     assert (everything["pred"][0].as_tensor()[head] > 0).float().mean() > 0.99
     assert any("more than half of the head" in flag for flag in everything["result"]["flags"])
     assert not any("more than half" in flag for flag in little["result"]["flags"])
+
+
+def ring(inner: float, outer: float, radius: float = 60.0) -> tuple[np.ndarray, np.ndarray]:
+    """What lies between two depths of a round head, and the head, boolean (H, W)."""
+    rows, columns = np.ogrid[:160, :160]
+    distance = np.hypot(rows - 80, columns - 80) / radius
+    return (distance <= 1 - inner) & (distance > 1 - outer), distance <= 1
+
+
+@pytest.mark.parametrize(("inner", "outer"), [(0.0, 0.1), (0.1, 0.3), (0.4, 0.5), (0.9, 1.0)])
+def test_how_deep_an_outline_lies_is_told_in_shares_of_the_head(inner: float, outer: float) -> None:
+    outlined, head = ring(inner, outer)
+    depth = outlined_depth(outlined, head)
+    assert depth is not None and inner < depth <= outer + 0.02
+
+
+def test_fluid_within_the_head_is_no_edge() -> None:
+    outlined, head = ring(0.4, 0.5)
+    hollow = head & ~ring(0.6, 1.1)[0]
+    assert outlined_depth(outlined, hollow) == outlined_depth(outlined, head)
+    assert outlined_depth(np.zeros_like(head), head) is None
+
+
+def draws(bright: float, tumor_logit: float) -> Network:
+    """A network that outlines what is as bright as this, in standard deviations of a picture."""
+
+    def network(x: torch.Tensor) -> torch.Tensor:
+        return torch.cat([torch.where(x > bright, 4.0, -4.0), torch.full_like(x, tumor_logit)], dim=1)
+
+    return network
+
+
+def test_an_outline_of_the_scalp_is_not_believed(tmp_path: Path, answer: Answer) -> None:
+    """A bright rim of a head looks like a bright tumour to a network that has learned from brains without one."""
+    (rim, head), (deep, _), found = ring(0.0, 0.1), ring(0.6, 0.9), []
+    for name, bright in (("scalp", rim), ("tumour", deep)):
+        picture = np.where(bright, 250, np.where(head, 120, 0)).astype(np.uint8)
+        Image.fromarray(picture).save(tmp_path / f"{name}.png")
+        found.append(answer(tmp_path / f"{name}.png", draws(1.0, 4.0)))
+    assert all((data["pred"] > 0).any() for data in found)
+    assert [any("along the edge of the head" in flag for flag in data["result"]["flags"]) for data in found] == [
+        True,
+        False,
+    ]
 
 
 def test_slices_borrow_from_neighbours_that_have_an_answer_and_only_from_them() -> None:

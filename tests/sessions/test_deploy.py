@@ -22,7 +22,7 @@ from bundle.export import export
 from bundle.pack import pack
 from bundle.phantoms import write_volumes
 from bundle.predictor import Predictor
-from scripts.postprocessing import as_displayed
+from scripts.geometry import as_displayed
 from tests.hostile.dicoms import mr_dataset, written
 
 PYTHON = os.environ.get("DEPLOY_PYTHON", "")

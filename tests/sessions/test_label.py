@@ -27,7 +27,7 @@ from bundle.pack import NAME, pack
 from bundle.phantoms import write_images, write_volumes
 from bundle.predictor import Predictor
 from scripts.decision import FOREIGN
-from scripts.postprocessing import as_displayed
+from scripts.geometry import as_displayed
 from tests.hostile.dicoms import mr_dataset, written
 from tests.sessions.serving import await_answer, free_port
 
