@@ -94,7 +94,7 @@ class SplitPackedd(MapTransform):
 
 
 def outlined_depth(outlined: np.ndarray, tissue: np.ndarray) -> float | None:
-    """How deep within the head three quarters of an outline do not reach, as a share of the deepest place.
+    """Depth within the head that three quarters of what is outlined do not exceed, as a share of the deepest place.
 
     Args:
         outlined: boolean (H, W).
