@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 __all__ = ["Predictor", "predict_files"]
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
-CONTINUES = "; what was answered is kept, and the same command continues when there is room"
 
 logger = logging.getLogger(__name__)
 
@@ -271,24 +270,32 @@ def predict_files(
     _require_writable(output_dir)
     model = {**predictor.parts["model_card"], "decision": predictor.parts["decision"].digest()}
     try:
-        for scan in tqdm(scans, desc="predicting", unit="scan", disable=len(scans) < 2):
-            try:
-                done = write.done_before(scan["name"], scan["image"], model)
-                files = done or write(predictor.predict(scan["image"]), scan["name"])
-                beside = {kind: str(Path(file).relative_to(output_dir)) for kind, file in files.items()}
-                index[scan["image"]] = {"state": read_json(Path(files["json"]))["state"], **beside}
-            except Exception as error:  # the others are still to be answered
-                if isinstance(error, OSError) and error.errno in FULL:
-                    raise
-                if (reason := reason_of(error)) is None:
-                    logger.exception("%s: not answered", scan["image"])
-                    reason = f"{scan['image']}: internal error ({type(root_cause(error)).__name__})"
-                index[scan["image"]] = {"error": reason}
-    except OSError as error:
-        raise UserError(f"{output_dir}: {error.strerror}{CONTINUES}") from None
-    finally:
         try:
+            for scan in tqdm(scans, desc="predicting", unit="scan", disable=len(scans) < 2):
+                index[scan["image"]] = _answered(predictor, write, scan, model)
+        finally:
             write.update_index(index)
-        except OSError as error:
-            raise UserError(f"{output_dir}: {error.strerror}{CONTINUES}") from None
+    except OSError as error:
+        kept = "what was answered is kept, and the same command continues when it can be written"
+        raise UserError(f"{output_dir}: {error.strerror}; {kept}") from None
     return index
+
+
+def _answered(predictor: Predictor, write: Any, scan: Mapping[str, str], model: Mapping[str, Any]) -> dict[str, str]:
+    """Answer one scan; return its entry of the index, an error as well, for the others are still to be answered.
+
+    Raises:
+        OSError: when the disk is full, which it is for the others too.
+    """
+    try:
+        done = write.done_before(scan["name"], scan["image"], model)
+        files = done or write(predictor.predict(scan["image"]), scan["name"])
+        beside = {kind: str(Path(file).relative_to(write.output_dir)) for kind, file in files.items()}
+        return {"state": read_json(Path(files["json"]))["state"], **beside}
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in FULL:
+            raise
+        if (reason := reason_of(error)) is None:
+            logger.exception("%s: not answered", scan["image"])
+            reason = f"{scan['image']}: internal error ({type(root_cause(error)).__name__})"
+        return {"error": reason}

@@ -6,6 +6,7 @@ RESULTS/ablations/        summary.json, report.json, run.json, audit_foldK.json,
 RESULTS/NAME/             the same, of the plan NAME.yaml
 RESULTS/crossvalidation/  the same; where it is there, the report is about it, and the others are sections of it
 RESULTS/attempts/NAME/    reach.json and run.json of each earlier recipe that these cases scored, in the order of names
+RESULTS/outlines.json     how deep in the head outlines on held-out images lie, and how often the flag tells it
 RESULTS/screening.json    what was tried on which patients before the recipe was chosen, if anything was
 """
 
@@ -153,6 +154,7 @@ def load(results: Path) -> dict[str, Any]:
         "baselines": baselines(audits),
         "maps": maps,
         "screened": screened(results / "screening.json"),
+        "outlines": read_json(results / "outlines.json") if (results / "outlines.json").is_file() else None,
         "attempts": {path.parent.name: attempt(path) for path in sorted(results.glob("attempts/*/reach.json"))},
         "worst": most_wrong(rows)[:WORST],
         "all_show_a_tumor": all(volume["reference_ml"] > 0 for volume in report["segmentation"]["patients"]),

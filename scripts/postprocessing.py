@@ -21,7 +21,7 @@ __all__ = ["DropDepthd", "DropSpecksd", "SplitPackedd", "SummarizeAnswerd", "out
 
 PER_SLICE = {"tumor_deviation": "slice_deviations", "distance": "slice_distances"}
 PLAUSIBLE_SHARE = 0.5  # of the tissue; a mask that is larger is shown as it is, never turned around, and flagged
-DEEP = 0.2  # of the head's depth; of 714 held-out pictures, 52 of 96 false outlines lay higher, 12 of 160 others
+DEEP = 0.2  # of the head's depth; what outlines reach it is in docs/results/outlines.json
 COLOURED_SHARE = 0.05  # of a picture's pixels; of 1,416 scans from the web none had more than 0.04
 UNFAMILIAR = "the scan is unlike those that the network was trained on: it may be no head, or another kind of image"
 NOT_ASKED = "it was not asked whether the scan is like those that the network was trained on"
@@ -74,7 +74,7 @@ class SplitPackedd(MapTransform):
             tissue = tissue_of(torch.as_tensor(d[self.image_key]).movedim(-1, 0).cpu()).movedim(0, -1)  # (H, W, D)
             outlined = (packed[0] > 0) & tissue
             d["outlined_share"] = float(outlined.sum() / tissue.sum().clamp_min(1))
-            if len(logits) == 1:
+            if kind_of(logits) == "image":
                 d["outlined_depth"] = outlined_depth(outlined[..., 0].numpy(), tissue[..., 0].numpy())
             d[key] = self._plane(packed[:1].float().sigmoid(), d)
             planes = list(d.get(self.planes_key, ()))
@@ -194,9 +194,8 @@ class SummarizeAnswerd(MapTransform):
         for key in self.key_iterator(d):
             mask = d[key]
             deviations = d.get("slice_deviations")
-            answer = self.summarize(mask, d["slice_logits"], d.get("outlined_share", 0.0), deviations)
-            if (d.get("outlined_depth") or DEEP) < DEEP and bool((mask > 0).any()):
-                answer["flags"].append(AT_THE_EDGE)
+            answer = self.summarize(mask, d["slice_logits"], deviations)
+            answer["flags"] += _flags_of_outline(mask, d.get("outlined_share"), d.get("outlined_depth"))
             familiarity = self.familiarity if answer["model"].get("sha256") == self.fitted_on else None
             if familiarity is not None and "slice_distances" not in d:
                 answer["flags"].append(NOT_ASKED)
@@ -208,11 +207,7 @@ class SummarizeAnswerd(MapTransform):
         return d
 
     def summarize(
-        self,
-        mask: MetaTensor,
-        slice_logits: np.ndarray,
-        outlined_share: float,
-        slice_deviations: np.ndarray | None = None,
+        self, mask: MetaTensor, slice_logits: np.ndarray, slice_deviations: np.ndarray | None = None
     ) -> dict[str, Any]:
         """Answer for one scan: probability, state, and for a volume its slices and the tumour's size."""
         model, has_mask = dict(self.model), bool((mask > 0).any())
@@ -230,7 +225,6 @@ class SummarizeAnswerd(MapTransform):
             "state": decision.state(probability, kind) if known else "no_answer",
             "flags": [
                 *_flags(decision, probability, kind, has_mask, mask.meta),
-                *([TOO_MUCH] if outlined_share > PLAUSIBLE_SHARE else []),
                 *([OTHER_REPORT] if model.get("report") == FOREIGN else []),
             ],
         }
@@ -291,6 +285,12 @@ def _flags(decision: Decision, probability: float, kind: Kind, has_mask: bool, m
     elif decision.state(probability, kind) == "no_tumor" and has_mask:
         flags.append("the heads disagree: a region is outlined, but a tumour is improbable")
     return flags
+
+
+def _flags_of_outline(mask: MetaTensor, share: float | None, depth: float | None) -> list[str]:
+    """What makes an outline hard to believe; share and depth are what `SplitPackedd` measured of it, if anything."""
+    flags = [TOO_MUCH] if share is not None and share > PLAUSIBLE_SHARE else []
+    return [*flags, AT_THE_EDGE] if depth is not None and depth < DEEP and bool((mask > 0).any()) else flags
 
 
 def _rounded(value: float) -> float | None:

@@ -240,7 +240,7 @@ def test_volume_of_one_slice_is_scored_as_it_is_served(tmp_path: Path) -> None:
     scorer.volume("A", box(100), box(100), [2.0])
     meta = {"spatial_shape": np.array([20, 20, 1]), "original_affine": np.diag([*UPRIGHT, 1.0])}
     mask = MetaTensor(box(100)[None].astype(np.float32), meta=meta)
-    served = SummarizeAnswerd("pred", scorer.decision).summarize(mask, np.array([2.0]), 0.0)
+    served = SummarizeAnswerd("pred", scorer.decision).summarize(mask, np.array([2.0]))
     scores = scorer.report()["classification"]["brats"]
     assert scores["threshold"] == served["threshold"] == 0.9
     assert scores["cases"][0]["probability"] == served["tumor_probability"] == pytest.approx(0.622459)

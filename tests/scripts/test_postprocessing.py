@@ -20,6 +20,7 @@ from scripts.configs import parts
 from scripts.decision import NOTICE, Calibration, Decision
 from scripts.familiarity import Familiarity
 from scripts.postprocessing import (
+    DEEP,
     DropDepthd,
     DropSpecksd,
     SplitPackedd,
@@ -189,7 +190,7 @@ def test_the_area_is_that_of_the_slice_whatever_axis_it_lies_along(axcodes: str)
     image = stored(plane, axcodes, (0.8, 1.5, 5.0))
     meta = {"spatial_shape": np.array(image.shape), "original_affine": image.affine, "spacing_used": True}
     mask = MetaTensor(np.asarray(image.dataobj, dtype=np.float32)[None], meta=meta)
-    result = SummarizeAnswerd("pred", Decision()).summarize(mask, np.array([1.0]), 0.0)
+    result = SummarizeAnswerd("pred", Decision()).summarize(mask, np.array([1.0]))
     assert (result["area_mm2"], result["volume_ml"]) == (pytest.approx(120.0), pytest.approx(0.6))
 
 
@@ -374,6 +375,16 @@ def test_fluid_within_the_head_is_no_edge() -> None:
     assert outlined_depth(np.zeros_like(head), head) is None
 
 
+def test_the_limit_tells_false_outlines_from_others_in_what_is_committed() -> None:
+    found = json.loads((ROOT / "docs" / "results" / "outlines.json").read_text())
+    assert found["limit"] == DEEP
+    for cls, name in enumerate(("without a tumour", "with a tumour")):
+        depths = [outline["depth"] for outline in found["outlines"] if outline["cls"] == cls]
+        assert found["counts"][name] == {"outlined": len(depths), "flagged": sum(depth < DEEP for depth in depths)}
+    free, ill = (found["counts"][name] for name in ("without a tumour", "with a tumour"))
+    assert free["flagged"] / free["outlined"] > 5 * ill["flagged"] / ill["outlined"]
+
+
 def draws(bright: float, tumor_logit: float) -> Network:
     """A network that outlines what is as bright as this, in standard deviations of a picture."""
 
@@ -429,10 +440,10 @@ def test_what_was_fitted_on_other_weights_is_not_used() -> None:
     decision = Decision(Calibration(2.0, 0.9), Calibration(2.0, 0.9))
     transform = SummarizeAnswerd("pred", decision, card)
     mask = MetaTensor(torch.zeros(1, 4, 4, 1), meta={"spatial_shape": np.array([4, 4])})
-    assert transform.summarize(mask, np.array([1.0]), 0.0)["threshold"] == 0.9
-    assert transform.summarize(mask, np.array([1.0]), 0.0)["model"] == {"sha256": "a", "decision": decision.digest()}
+    assert transform.summarize(mask, np.array([1.0]))["threshold"] == 0.9
+    assert transform.summarize(mask, np.array([1.0]))["model"] == {"sha256": "a", "decision": decision.digest()}
     card["sha256"] = "b"
-    found = transform.summarize(mask, np.array([1.0]), 0.0)
+    found = transform.summarize(mask, np.array([1.0]))
     assert found["threshold"] == 0.5 and found["model"] == {"sha256": "b", "decision": Decision().digest()}
 
 
