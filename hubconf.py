@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from bundle import Predictor
-    from scripts.networks import MultiTaskUNet
+    from scripts.networks.multitask_unet import MultiTaskUNet
 
 dependencies = ["torch", "monai", "nibabel", "scipy", "sklearn", "PIL", "yaml"]
 WEIGHTS = Path(__file__).resolve().parent / "models" / "model.pt"
@@ -23,8 +23,8 @@ def multi_task_unet(pretrained: bool = True, packed: bool = False) -> MultiTaskU
     Returns:
         A network for images (B, 1, 256, 256) float32 as `configs/inference.yaml` prepares them.
     """
-    from scripts.checkpoints import load_weights
-    from scripts.networks import multi_task_unet as make
+    from scripts.networks.multitask_unet import multi_task_unet as make
+    from scripts.networks.weights import load_weights
 
     network = make("cpu", packed=packed)
     return load_weights(network, WEIGHTS).eval() if pretrained else network.eval()

@@ -108,7 +108,7 @@ def notebook(session: nox.Session) -> None:
 def wheel(session: nox.Session) -> None:
     """The wheel in an empty environment; installs everything once more."""
     session.install("-e", ".[dev]")
-    session.run("pytest", "-m", "session", "--timeout", "1800", "tests/roads/test_wheel.py", *session.posargs)
+    session.run("pytest", "-m", "session", "--timeout", "1800", "tests/integrations/test_wheel.py", *session.posargs)
 
 
 def environment(session: nox.Session, packages: tuple[str, ...], constraints: tuple[str, ...]) -> str:

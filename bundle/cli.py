@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 from . import NOTICE, __version__, commands
 from .errors import reason_of
-from .presets import PRESETS
 from .runtimes import FORMATS
+from .workflows.presets import PRESETS
 
 NETWORKS = ["cpu", "base", "large"]
 IMAGES = "folder of yes/ and no/ images, and what to call their source (default: the folder's name); repeatable"
@@ -100,7 +100,7 @@ def parser() -> argparse.ArgumentParser:
 
     sub = command("ablate", commands.ablate, "Train and score variants of the recipe; one table out.")
     add_data(sub)
-    sub.add_argument("--plan", metavar="FILE", help="what to compare (default: bundle/ablations.yaml)")
+    sub.add_argument("--plan", metavar="FILE", help="what to compare (default: bundle/workflows/ablations.yaml)")
     sub.add_argument("--seeds", type=positive, help="repetitions of every variant (default: the plan's)")
     add_training(sub)
     add_processes(sub)

@@ -38,7 +38,7 @@ def predict(options: argparse.Namespace) -> int:
 
 def pipeline(options: argparse.Namespace) -> int:
     """Run the main job."""
-    from .pipeline import run_pipeline
+    from .workflows.pipeline import run_pipeline
 
     names = ("output", "brats", "kaggle", "preset", "network", "precision", "seed", "fold", "device", "tracking")
     chosen = {name: getattr(options, name) for name in (*names, "skip_unreadable")}
@@ -49,7 +49,7 @@ def pipeline(options: argparse.Namespace) -> int:
 
 def score(options: argparse.Namespace) -> int:
     """Score weights."""
-    from .stages import evaluate
+    from .workflows.stages import evaluate
 
     score_folders(evaluate, options, allow_training_cases=options.allow_training_cases)
     print(f"\nreport: {Path(options.output) / 'report.json'}")
@@ -58,7 +58,7 @@ def score(options: argparse.Namespace) -> int:
 
 def look_for_shortcuts(options: argparse.Namespace) -> int:
     """Look for shortcuts."""
-    from .stages import audit
+    from .workflows.stages import audit
 
     score_folders(audit, options, predict=options.predict)
     print(f"\nfindings: {Path(options.output) / 'audit.json'}")
@@ -67,7 +67,7 @@ def look_for_shortcuts(options: argparse.Namespace) -> int:
 
 def score_folders(job: Callable[..., None], options: argparse.Namespace, **settings: Any) -> None:
     """Do a job on the folders and with the weights that the options name."""
-    from .scoring import on_folders
+    from .workflows.scoring import on_folders
 
     names = ("output", "brats", "kaggle", "model", "network", "device", "skip_unreadable")
     on_folders(job, **{name: getattr(options, name) for name in names}, **settings)
@@ -75,9 +75,9 @@ def score_folders(job: Callable[..., None], options: argparse.Namespace, **setti
 
 def crossvalidate(options: argparse.Namespace) -> int:
     """Train and score in every fold."""
-    from .experiments import release_trained_on_all, run_plan
-    from .plans import cross_validation_plan
     from .weights import require_served
+    from .workflows.plans import cross_validation_plan
+    from .workflows.run_plan import release_trained_on_all, run_plan
 
     named = ("preset", "folds", "seeds", "network", "precision", "image_folds")
     chosen = {name: getattr(options, name) for name in named}
@@ -94,8 +94,8 @@ def crossvalidate(options: argparse.Namespace) -> int:
 
 def ablate(options: argparse.Namespace) -> int:
     """Train and score variants."""
-    from .experiments import run_plan
-    from .plans import ablation_plan
+    from .workflows.plans import ablation_plan
+    from .workflows.run_plan import run_plan
 
     plan = ablation_plan(options.plan, options.network, options.seeds, options.precision)
     print(f"\nsummary: {run_plan(plan, options.output, options.brats, options.kaggle, options.processes)}")
@@ -104,8 +104,8 @@ def ablate(options: argparse.Namespace) -> int:
 
 def report(options: argparse.Namespace) -> int:
     """Make the report."""
-    from .report import write_report
-    from .results import collect, collect_gallery
+    from .reporting.report import write_report
+    from .reporting.results import collect, collect_gallery
 
     docs = Path(options.output)
     if options.gallery:
@@ -120,7 +120,7 @@ def report(options: argparse.Namespace) -> int:
 def pack(options: argparse.Namespace) -> int:
     """Pack the bundle."""
     from .manifest import sha256
-    from .pack import pack as make
+    from .packaging.pack import pack as make
 
     folder, archive = make(Path(options.output), options.weights_url)
     print(f"folder: {folder}\nzip:    {archive}\nsha256: {sha256(archive)}")
@@ -129,9 +129,9 @@ def pack(options: argparse.Namespace) -> int:
 
 def export(options: argparse.Namespace) -> int:
     """Write the network in another format."""
-    from .export import export as make
-    from .export import write_triton_model
     from .manifest import read_json
+    from .packaging.export import export as make
+    from .packaging.export import write_triton_model
     from .runtimes import note_beside
 
     exported = make(options.format, options.model, options.network)
@@ -143,7 +143,7 @@ def export(options: argparse.Namespace) -> int:
 
 def verify(options: argparse.Namespace) -> int:
     """Ask a packed bundle what a model zoo asks."""
-    from .verify import verify as ask
+    from .packaging.verify import verify as ask
 
     folder = Path(options.folder).resolve()
     if not folder.is_dir():
@@ -205,7 +205,7 @@ def demo(options: argparse.Namespace) -> int:
 
 def phantoms(options: argparse.Namespace) -> int:
     """Write synthetic twins."""
-    from .phantoms import write_images, write_volumes
+    from .datasets.phantoms import write_images, write_volumes
 
     root = Path(options.output)
     if root.is_dir() and any(root.iterdir()):
@@ -218,7 +218,7 @@ def phantoms(options: argparse.Namespace) -> int:
 
 def data(options: argparse.Namespace) -> int:
     """Download a data set."""
-    from .download import DownloadError, fetch_brats, fetch_kaggle
+    from .datasets.download import DownloadError, fetch_brats, fetch_kaggle
 
     try:
         root = Path(options.root)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from .phantoms import write_images, write_volumes
-from .pipeline import run_pipeline
+from .datasets.phantoms import write_images, write_volumes
 from .predictor import Predictor, predict_files
+from .workflows.pipeline import run_pipeline
 
 __all__ = ["run_demo"]
 

@@ -151,7 +151,7 @@ def versions() -> dict[str, str]:
             found[package] = version(package)
         except PackageNotFoundError:
             found[package] = "absent"
-    configs = sorted((BUNDLE_ROOT / "configs").glob("*.yaml")) + sorted((BUNDLE_ROOT / "scripts").glob("*.py"))
+    configs = sorted((BUNDLE_ROOT / "configs").glob("*.yaml")) + sorted((BUNDLE_ROOT / "scripts").rglob("*.py"))
     found["code"] = hashlib.sha256("".join(sha256(path) for path in configs).encode()).hexdigest()
     return found
 

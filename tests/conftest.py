@@ -29,7 +29,7 @@ def root() -> Path:
 @pytest.fixture(scope="session")
 def twins(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Synthetic data: brats/ with six small volumes, kaggle/ with 24 images."""
-    from bundle.phantoms import write_images, write_volumes
+    from bundle.datasets.phantoms import write_images, write_volumes
 
     folder = tmp_path_factory.mktemp("twins")
     write_volumes(folder / "brats", 6, slices=10, side=128)
@@ -40,7 +40,7 @@ def twins(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def unseen(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Further twins, that no weights have seen."""
-    from bundle.phantoms import write_images, write_volumes
+    from bundle.datasets.phantoms import write_images, write_volumes
 
     folder = tmp_path_factory.mktemp("unseen")
     write_volumes(folder / "brats", 2, slices=8, side=128, seed=77)
@@ -53,8 +53,8 @@ def unseen(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def pipeline_run(twins: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Output of one short run of the whole pipeline on the twins."""
-    from bundle.pipeline import run_pipeline
-    from bundle.presets import PRESETS
+    from bundle.workflows.pipeline import run_pipeline
+    from bundle.workflows.presets import PRESETS
 
     PRESETS["test"] = SHORT
     output = tmp_path_factory.mktemp("run")

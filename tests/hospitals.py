@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from bundle.datasets.phantoms import write_images, write_volumes
 from bundle.loading import run_workflow
-from bundle.phantoms import write_images, write_volumes
 
 FLARE = Path(__file__).resolve().parents[1] / "bundle" / "flare"
 ROUNDS, STEPS = 2, 2

@@ -17,6 +17,17 @@ ROOT = Path(__file__).resolve().parent.parent
 MODULES = sorted([*(ROOT / "scripts").rglob("*.py"), *(ROOT / "bundle").rglob("*.py")])
 CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
 OVERLAYS = {"stage2_classification.yaml", "stage3_joint.yaml", "multi_gpu_train.yaml"}
+ROOMS = {  # what each room of the components may import of the others
+    "core": set(),
+    "io": {"core"},
+    "transforms": {"core"},
+    "data": {"core", "io", "transforms"},
+    "networks": {"core", "transforms"},
+    "inference": {"core", "networks", "transforms"},
+    "training": {"core", "data", "networks", "transforms"},
+    "evaluation": {"core", "data", "inference", "io", "networks"},
+    "audit": {"core", "data", "evaluation", "inference", "io", "networks", "transforms"},
+}
 FORBIDDEN = {"pickle", "marshal", "shelve", "eval", "exec", "extractall", "mktemp"}
 
 
@@ -35,6 +46,26 @@ def imports_of(path: Path) -> set[str]:
 def test_components_and_application_meet_only_in_the_configs(path: Path) -> None:
     other = "bundle" if path.is_relative_to(ROOT / "scripts") else "scripts"
     assert other not in imports_of(path)
+
+
+def rooms_imported(path: Path) -> set[str]:
+    """Other rooms of `scripts` that a module imports from."""
+    froms = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ImportFrom)]
+    return {str(node.module).split(".")[0] for node in froms if node.level == 2}
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "scripts").glob("*/*.py")), ids=lambda path: "/".join(path.parts[-2:]))
+def test_each_room_imports_only_the_rooms_below_it(path: Path) -> None:
+    assert rooms_imported(path) <= ROOMS[path.parent.name]
+
+
+def test_every_room_says_what_lives_there_and_no_room_is_a_drawer() -> None:
+    rooms = {path for path in (ROOT / "scripts").iterdir() if path.is_dir() and path.name != "__pycache__"}
+    assert {path.name for path in rooms} == set(ROOMS)
+    assert {path.name for path in (ROOT / "scripts").glob("*.py")} == {"__init__.py"}
+    for room in [*rooms, *(path.parent for path in (ROOT / "bundle").glob("*/__init__.py"))]:
+        assert ast.get_docstring(ast.parse((room / "__init__.py").read_text())), room
+        assert len(list(room.glob("*.py"))) <= 16, room
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(ROOT).as_posix())

@@ -14,8 +14,8 @@ import torch
 from bundle import Predictor
 from bundle.loading import parse
 from bundle.manifest import sha256
-from scripts.sampling import SliceDataset
-from scripts.slice_store import SliceStore, slice_records
+from scripts.data.sampling import SliceDataset
+from scripts.data.slice_store import SliceStore, slice_records
 
 
 def digest(planes: torch.Tensor) -> str:

@@ -74,7 +74,9 @@ def test_a_command_of_the_readme_runs(command: str, place: Path, monkeypatch: py
         monai_run(words[4:])
     elif "pipeline" in words:
         monkeypatch.setitem(
-            __import__("bundle.presets").presets.PRESETS, "quick", {s: SHORT for s in ("stage1", "stage2", "stage3")}
+            __import__("bundle.workflows.presets").presets.PRESETS,
+            "quick",
+            {s: SHORT for s in ("stage1", "stage2", "stage3")},
         )
         assert main([*words[3:], "--output", "RUN2"]) == 0
     elif words[3] in LONG | ENDLESS | IN_THE_BUNDLE:

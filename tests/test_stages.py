@@ -15,10 +15,10 @@ from ignite.engine import Events
 
 from bundle.errors import UserError, root_cause
 from bundle.loading import BUNDLE_ROOT, load_workflow, run_workflow, trusting
-from bundle.stages import source_folders
-from scripts.checkpoints import load_weights
-from scripts.files import sha256_of
-from scripts.networks import multi_task_unet
+from bundle.workflows.stages import source_folders
+from scripts.core.files import sha256_of
+from scripts.networks.multitask_unet import multi_task_unet
+from scripts.networks.weights import load_weights
 
 
 def weights(path: Path) -> dict[str, torch.Tensor]:

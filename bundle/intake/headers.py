@@ -11,7 +11,7 @@ from io import BytesIO
 from pathlib import Path
 
 from .errors import IntakeError
-from .kinds import HEAD_BYTES, NOT_A_SCAN, kind_of
+from .file_types import HEAD_BYTES, NOT_A_SCAN, kind_of
 from .limits import MIB, Limits
 
 __all__ = ["examine", "require_voxels"]

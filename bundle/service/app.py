@@ -16,17 +16,17 @@ from starlette.exceptions import HTTPException
 
 from .. import NOTICE, __version__
 from ..errors import reason_of
-from ..intake.kinds import HEAD_BYTES, kind_of
+from ..intake.file_types import HEAD_BYTES, kind_of
 from ..predictor import Predictor
 from . import schemas
-from .answers import Answer
-from .door import Door
+from .job_queue import Job, Wish, Work
 from .metrics import Metrics
 from .problems import PROBLEM, Problem, problem_response
+from .request_guard import Door
 from .requests import DICOM, JSON, ZIP, flag, received, unless_left, wanted_kind
+from .responses import Answer
 from .settings import Settings
 from .warmup import warm_up
-from .work import Job, Wish, Work
 
 __all__ = ["create_app"]
 

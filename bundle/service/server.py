@@ -11,7 +11,7 @@ import uvicorn
 
 from ..errors import UserError
 from ..weights import find_weights
-from .door import HEADER_BYTES
+from .request_guard import HEADER_BYTES
 from .settings import Settings, require_safe
 
 __all__ = ["serve"]

@@ -19,8 +19,8 @@ from bundle.errors import UserError
 from bundle.intake.limits import MIB
 from bundle.ui.drawing import outside_head, overlay, upright
 from bundle.ui.launch import settings
-from bundle.ui.paper import sheet
-from bundle.ui.words import STATES, evidence, kind_of, reasons_for_doubt, size_of
+from bundle.ui.report_sheet import sheet
+from bundle.ui.texts import STATES, evidence, kind_of, reasons_for_doubt, size_of
 from bundle.views import most_suspicious, slice_of
 
 SHOWN = {"no_tumor": st.info, "uncertain": st.warning, "tumor": st.error, "no_answer": st.warning}
@@ -36,7 +36,7 @@ def predictor() -> Predictor:
 @st.cache_resource(show_spinner="Making examples ...")
 def examples() -> dict[str, bytes]:
     """Synthetic phantoms by what they show; they belong to nobody."""
-    from bundle.phantoms import write_images, write_volumes
+    from bundle.datasets.phantoms import write_images, write_volumes
 
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)

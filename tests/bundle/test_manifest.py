@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 
 from bundle.errors import UserError
-from bundle.experiments import release_trained_on_all, run_plan
 from bundle.manifest import Manifest, alone_in, read_json, write_json
-from bundle.pipeline import run_pipeline
-from bundle.plans import Plan, Variant
+from bundle.workflows.pipeline import run_pipeline
+from bundle.workflows.plans import Plan, Variant
+from bundle.workflows.run_plan import release_trained_on_all, run_plan
 
 ROOT = Path(__file__).resolve().parents[2]
 

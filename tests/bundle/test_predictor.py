@@ -21,9 +21,9 @@ from bundle.errors import UserError
 from bundle.intake import Intake, IntakeError
 from bundle.predictor import predict_files
 from bundle.weights import trained_as
-from scripts.decision import FOREIGN
-from scripts.networks import multi_task_unet
-from scripts.postprocessing import OTHER_REPORT
+from scripts.inference.decision import FOREIGN
+from scripts.inference.postprocessing import OTHER_REPORT
+from scripts.networks.multitask_unet import multi_task_unet
 from tests.hostile import OK, Case, head, sample
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -99,7 +99,7 @@ def test_the_map_explains_the_very_pixels_that_were_answered_and_is_not_cut_at_t
     attentive: Path, picture: Path
 ) -> None:
     """T15."""
-    from scripts.cam import explain
+    from scripts.networks.cam import explain
 
     predictor = Predictor(attentive)
     image, parts = predictor.read(picture), predictor.parts

@@ -78,7 +78,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> list[bytes]:
 
     from PIL import Image
 
-    from bundle.phantoms import write_images
+    from bundle.datasets.phantoms import write_images
 
     folder = tmp_path_factory.mktemp("pictures")
     write_images(folder, 8)

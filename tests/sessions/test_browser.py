@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from bundle import NOTICE, Predictor
-from bundle.phantoms import write_volumes
+from bundle.datasets.phantoms import write_volumes
 from tests.hostile import OK, corpus
 from tests.sessions.serving import process
 

@@ -18,11 +18,11 @@ import numpy as np
 import pytest
 import torch
 
-from bundle.export import export
-from bundle.pack import pack
-from bundle.phantoms import write_volumes
+from bundle.datasets.phantoms import write_volumes
+from bundle.packaging.export import export
+from bundle.packaging.pack import pack
 from bundle.predictor import Predictor
-from scripts.geometry import as_displayed
+from scripts.core.geometry import as_displayed
 from tests.hostile.dicoms import mr_dataset, written
 
 PYTHON = os.environ.get("DEPLOY_PYTHON", "")

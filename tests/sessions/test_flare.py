@@ -18,9 +18,9 @@ import nibabel as nib
 import pytest
 import torch
 
+from bundle.datasets.phantoms import write_volumes
 from bundle.manifest import sha256
-from bundle.pack import pack
-from bundle.phantoms import write_volumes
+from bundle.packaging.pack import pack
 from bundle.predictor import Predictor
 from tests.hospitals import FLARE, ROUNDS, SHORT, STEPS, flare_config, write_store
 

@@ -22,12 +22,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from bundle.datasets.phantoms import write_images, write_volumes
 from bundle.manifest import sha256
-from bundle.pack import NAME, pack
-from bundle.phantoms import write_images, write_volumes
+from bundle.packaging.pack import NAME, pack
 from bundle.predictor import Predictor
-from scripts.decision import FOREIGN
-from scripts.geometry import as_displayed
+from scripts.core.geometry import as_displayed
+from scripts.inference.decision import FOREIGN
 from tests.hostile.dicoms import mr_dataset, written
 from tests.sessions.serving import await_answer, free_port
 

@@ -31,14 +31,14 @@ from bundle.errors import UserError
 from bundle.intake import Limits
 from bundle.intake.limits import MIB
 from bundle.service import Settings
-from bundle.service.answers import Answer, answer_of
 from bundle.service.app import create_app
+from bundle.service.job_queue import Wish, Work
 from bundle.service.metrics import Metrics
 from bundle.service.problems import Problem
 from bundle.service.requests import unless_left, wanted_kind
+from bundle.service.responses import Answer, answer_of
 from bundle.service.server import serve
-from bundle.service.work import Wish, Work
-from scripts.networks import multi_task_unet
+from scripts.networks.multitask_unet import multi_task_unet
 from tests.hostile import OK, Case, sample
 from tests.hostile.cases import head
 from tests.hostile.dicoms import dicom, mr_dataset, written
@@ -237,7 +237,7 @@ def test_one_fault_of_ours_in_a_batch_leaves_the_others_their_answers(
             raise RuntimeError("a secret of this machine")
         return answer_of(predictor, image, *asked)
 
-    monkeypatch.setattr("bundle.service.work.answer_of", fail_on_volumes)
+    monkeypatch.setattr("bundle.service.job_queue.answer_of", fail_on_volumes)
     files = [("files", ("a", picture)), ("files", ("b", volume)), ("files", ("c", picture))]
     with caplog.at_level(logging.INFO, "bundle.service"):
         answer = client.post("/predict_multitask/batch", files=files)
@@ -315,7 +315,7 @@ class Scans:
 
 def test_no_more_scans_are_decoded_than_there_is_room_for(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     scans = Scans()
-    monkeypatch.setattr("bundle.service.work.answer_of", scans.answer)
+    monkeypatch.setattr("bundle.service.job_queue.answer_of", scans.answer)
 
     async def asked() -> None:
         work = Work(replace(settings, decoders=2), Metrics())
@@ -333,8 +333,8 @@ def test_no_more_scans_are_decoded_than_there_is_room_for(settings: Settings, mo
 def test_an_answer_is_kept_from_when_it_is_there(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """However long it waited before."""
     now = [1000.0]
-    monkeypatch.setattr("bundle.service.work.time", SimpleNamespace(monotonic=lambda: now[0]))
-    monkeypatch.setattr("bundle.service.work.answer_of", Scans().answer)
+    monkeypatch.setattr("bundle.service.job_queue.time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr("bundle.service.job_queue.answer_of", Scans().answer)
 
     async def asked() -> None:
         work = Work(replace(settings, keep_s=600.0), Metrics())
@@ -434,7 +434,7 @@ def test_what_goes_wrong_inside_is_not_told(
     def fail(*_: Any) -> None:
         raise RuntimeError("a secret of this machine")
 
-    monkeypatch.setattr("bundle.service.work.answer_of", fail)
+    monkeypatch.setattr("bundle.service.job_queue.answer_of", fail)
     answer = client.post("/predict_multitask", content=picture)
     assert answer.status_code == 500 and answer.json()["code"] == "internal" and "secret" not in answer.text
 

@@ -27,9 +27,9 @@ from bundle.intake.limits import MIB
 from bundle.service import Settings
 from bundle.ui.drawing import MAP, OUTLINE, outside_head, overlay, upright
 from bundle.ui.launch import OPTIONS, launch
-from bundle.ui.paper import sheet
-from bundle.ui.words import STATES, evidence, kind_of, reasons_for_doubt, size_of
-from scripts.networks import multi_task_unet
+from bundle.ui.report_sheet import sheet
+from bundle.ui.texts import STATES, evidence, kind_of, reasons_for_doubt, size_of
+from scripts.networks.multitask_unet import multi_task_unet
 from tests.hostile import sample
 from tests.hostile.cases import head
 
@@ -144,9 +144,13 @@ def opened(model: Path) -> Iterator[SimpleNamespace]:
         patch.setenv(OPTIONS, json.dumps({"model": str(model)}))
         patch.setattr("streamlit.download_button", lambda _, content, name, **__: found.taken.update({name: content}))
         patch.setattr("bundle.ui.drawing.overlay", draw)
-        patch.setattr("bundle.ui.paper.sheet", lambda *asked: found.sheets.append(asked) or b"%PDF")
-        patch.setattr("bundle.phantoms.write_volumes", lambda root, *_, **__: few_bytes(root / "P" / "P_flair.nii.gz"))
-        patch.setattr("bundle.phantoms.write_images", lambda root, *_: few_bytes(root / "yes" / "1", root / "no" / "1"))
+        patch.setattr("bundle.ui.report_sheet.sheet", lambda *asked: found.sheets.append(asked) or b"%PDF")
+        patch.setattr(
+            "bundle.datasets.phantoms.write_volumes", lambda root, *_, **__: few_bytes(root / "P" / "P_flair.nii.gz")
+        )
+        patch.setattr(
+            "bundle.datasets.phantoms.write_images", lambda root, *_: few_bytes(root / "yes" / "1", root / "no" / "1")
+        )
         streamlit.cache_resource.clear()
         streamlit.cache_data.clear()
         found.page = AppTest.from_file(str(PAGE), default_timeout=240).run()

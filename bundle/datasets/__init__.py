@@ -1,0 +1,1 @@
+"""Data to start from: synthetic phantoms, downloads of the open data sets."""

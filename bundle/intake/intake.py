@@ -1,0 +1,164 @@
+"""From foreign files or bytes to the tensor that MONAI's `LoadImage` would have made."""
+
+from __future__ import annotations
+
+import os
+import weakref
+from collections.abc import Sequence
+from functools import cache, cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from ..loading import BUNDLE_ROOT, quieten, trusting
+from .errors import IntakeError
+from .file_types import HEAD_BYTES, NOT_A_SCAN, kind_of
+from .limits import LOCAL, MIB, Limits
+from .sandbox import Sandbox
+from .scratch import Scratch, write_private
+
+if TYPE_CHECKING:
+    from monai.data import MetaTensor
+    from monai.transforms import LoadImage
+
+__all__ = ["Intake", "local_intake"]
+
+
+class Intake:
+    """Let scans in, from files or bytes; every one is looked at in a process of its own, under limits.
+
+    Safe to use from several threads. As a context manager it ends its process at the end of the block; otherwise
+    `close` does, or the end of the program.
+
+    Args:
+        limits: for every request.
+        workers: scans that are decoded at a time.
+        root: the bundle's folder, whose inference config names the reader.
+        settings: overrides of that config, such as `modalities`.
+    """
+
+    def __init__(
+        self, limits: Limits | None = None, workers: int = 1, root: Path = BUNDLE_ROOT, **settings: Any
+    ) -> None:
+        self.limits = limits or Limits()
+        self._sandbox, self._scratch = Sandbox(root, settings, workers), Scratch()
+        self._close = weakref.finalize(self, _close, self._sandbox, self._scratch)
+
+    def __enter__(self) -> Intake:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def start(self) -> None:
+        """Start the decoding process now, so that the first scan need not wait for it."""
+        self._sandbox.start()
+
+    def close(self) -> None:
+        """End the decoding process and remove what it was given."""
+        self._close()
+
+    def read(self, source: str | Path | bytes | Sequence[str | Path | bytes]) -> MetaTensor:
+        """Decode a scan as the first transform of the bundle's preprocessing does.
+
+        Args:
+            source: path or content of a PNG, JPEG, NIfTI or DICOM file, path of a folder with one DICOM series, or one
+                of these per modality.
+
+        Returns:
+            (C, H, W, D), float32, with affine, `spatial_shape`, `spacing_known` and the first file's name, which is
+            empty for bytes.
+
+        Raises:
+            IntakeError: when it is refused; the message names the file as the caller did, and the reason.
+        """
+        sources = [source] if isinstance(source, (str, Path, bytes)) else list(source)
+        if not sources:
+            raise IntakeError("missing", "no file was given")
+        names = [None if isinstance(item, bytes) else str(item) for item in sources]
+        try:
+            with self._scratch.request() as folder:
+                decoded = self._sandbox.decode(self._admit(sources, folder), self.limits)
+        except IntakeError as error:
+            raise error.named(names[error.file]) from None
+        image = self._load(names[0] or "", reader=decoded)
+        image.meta["filename_or_obj"] = names[0] or ""
+        return image
+
+    @cached_property
+    def _load(self) -> LoadImage:
+        from monai.transforms import LoadImage
+
+        quieten()
+        with trusting():
+            return LoadImage()
+
+    def _admit(self, sources: Sequence[str | Path | bytes], folder: Path) -> list[Path]:
+        """Count bytes and look at the first of them; put content where the decoding process can read it."""
+        paths, allowed = [], self.limits.request_bytes
+        for index, source in enumerate(sources):
+            try:
+                allowed -= self._measure(source, allowed)
+            except IntakeError as error:
+                error.file = index
+                raise
+            if isinstance(source, bytes):
+                paths.append(folder / str(index))
+                write_private(paths[-1], source)
+            else:
+                paths.append(_absolute(source))
+        return paths
+
+    def _measure(self, source: str | Path | bytes, allowed: int) -> int:
+        """Bytes of one source, which are allowed and begin like a scan."""
+        try:
+            size, head = self._look(source)
+        except OSError as error:
+            raise IntakeError("missing", error.strerror or "cannot be opened") from None
+        if size > allowed:
+            raise IntakeError("too_large", f"more than the {self.limits.request_bytes / MIB:g} MiB that are allowed")
+        if head is not None and kind_of(head) is None:
+            raise IntakeError("unsupported", NOT_A_SCAN)
+        return size
+
+    def _look(self, source: str | Path | bytes) -> tuple[int, bytes | None]:
+        """Size and first bytes of a file; size of all files in a folder, and None."""
+        if isinstance(source, bytes):
+            return len(source), source[:HEAD_BYTES]
+        path = _absolute(source)
+        if path.is_dir():
+            sizes = [entry.stat().st_size for entry in os.scandir(path) if entry.is_file()]
+            if len(sizes) > self.limits.files:
+                raise IntakeError("too_large", f"holds {len(sizes)} files, {self.limits.files} are allowed")
+            return sum(sizes), None
+        size = path.stat().st_size
+        if not path.is_file():
+            raise IntakeError("unsupported", "not a regular file")
+        with path.open("rb") as file:
+            return size, file.read(HEAD_BYTES)
+
+
+def _absolute(path: str | Path) -> Path:
+    return Path(path).expanduser().absolute()
+
+
+def _close(sandbox: Sandbox, scratch: Scratch) -> None:
+    sandbox.close()
+    scratch.close()
+
+
+@cache
+def local_intake(root: Path = BUNDLE_ROOT, modalities: tuple[str, ...] = ()) -> Intake:
+    """The door for the user's own files, one for the whole program; its process starts at once, in the background.
+
+    Args:
+        root: the bundle's folder.
+        modalities: channels, in order; the config's own if empty.
+    """
+    settings: dict[str, Any] = {"modalities": list(modalities)} if modalities else {}
+    intake = Intake(LOCAL, root=root, **settings)
+    intake.start()
+    return intake

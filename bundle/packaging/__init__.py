@@ -1,0 +1,1 @@
+"""The bundle as others take it: packed folder and zip, exported formats, verification."""

@@ -1,0 +1,178 @@
+"""The network in other formats, each compared with the original before it is kept."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import UserError
+from ..loading import BUNDLE_ROOT, parse, trusting
+from ..manifest import read_json, sha256, write_json
+from ..runtimes import FORMATS, exported_beside, files_of, note_beside, open_exported
+from ..weights import find_weights, trained_as
+from .pack import NAME
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+__all__ = ["export", "write_triton_model"]
+
+TOLERANCE = 1e-4  # of a logit
+BATCH = 8  # slices of the picture that both are asked about
+PACKAGES = {"ts": "torch", "pt2": "torch", "onnx": "onnx", "openvino": "openvino"}
+TRITON = {"ts": ("pytorch", "model.pt"), "onnx": ("onnxruntime", "model.onnx"), "openvino": ("openvino", "model.xml")}
+Settings = dict[str, Any]  # of the inference config, that fit the weights
+
+
+def export(name: str, model: str | Path | None = None, network: str | None = None, root: Path = BUNDLE_ROOT) -> Path:
+    """Write the network of weights in another format beside them, with a note of how far its answers differ.
+
+    Args:
+        name: one of `FORMATS`.
+        model: plain weights; the bundle's own if absent.
+        network: the network's name, where no report beside the weights tells.
+        root: the bundle's folder.
+
+    Returns:
+        The file.
+
+    Raises:
+        UserError: when a logit differs by more than `TOLERANCE`; nothing is left then. Or when a package is missing.
+    """
+    weights = find_weights(model, root)
+    settings = {"model_path": str(weights), "device": "$torch.device('cpu')", **trained_as(weights, network)}
+    original = parse("inference.yaml", ["loaded"], root, **settings)["loaded"].eval()
+    target = exported_beside(weights, name)
+    image = example(root, len(settings.get("modalities", ["flair"])))
+    try:
+        with trusting(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # exporters warn of their own internals
+            WRITERS[name](original, image, target, settings, root)
+    except ImportError as error:
+        raise UserError(f"exporting to {FORMATS[name]} needs the package {error.name}") from None
+    difference = largest_difference(original, open_exported(name, target), image)
+    if not difference <= TOLERANCE:  # NaN is no answer either
+        for path in files_of(target):
+            path.unlink(missing_ok=True)
+        raise UserError(f"{target}: not kept, its logits differ by {difference:.2g} from the network's")
+    note = {
+        "format": FORMATS[name],
+        "sha256": {path.name: sha256(path) for path in files_of(target)},
+        "weights_sha256": sha256(weights),
+        "largest_difference": difference,
+        "versions": {package: version(package) for package in sorted({"torch", PACKAGES[name]})},
+    }
+    write_json(note_beside(target), note)
+    return target
+
+
+def example(root: Path, channels: int) -> Tensor:
+    """Heads of noise in the size that is served, (BATCH, C, H, W), background as the network knows it."""
+    import torch
+
+    served = read_json(root / "configs" / "metadata.json")["network_data_format"]["inputs"]["image"]
+    (height, width), (background, _) = served["spatial_shape"], served["value_range"]
+    y, x = torch.meshgrid(torch.linspace(-1, 1, height), torch.linspace(-1, 1, width), indexing="ij")
+    noise = torch.randn(BATCH, channels, height, width, generator=torch.Generator().manual_seed(0))
+    return torch.where(x**2 + y**2 < 0.6, noise.clamp(-3, 3), torch.tensor(float(background)))
+
+
+def largest_difference(original: nn.Module, exported: Callable[[Tensor], Tensor], image: Tensor) -> float:
+    """Between the logits of both, for the whole batch and for one slice of it."""
+    import torch
+
+    with torch.inference_mode():
+        return float(torch.stack([(original(part) - exported(part)).abs().max() for part in (image, image[:1])]).max())
+
+
+def write_triton_model(name: str, exported: Path, repository: Path, root: Path = BUNDLE_ROOT) -> Path:
+    """Lay an exported network out as Triton Inference Server reads it: MODEL/config.pbtxt and MODEL/1/.
+
+    Args:
+        name: ts, onnx or openvino.
+        exported: by `export`.
+        repository: Triton's model repository.
+        root: the bundle's folder.
+
+    Raises:
+        UserError: when Triton has no backend for the format.
+    """
+    import shutil
+
+    if name not in TRITON:
+        raise UserError(f"Triton has no backend for {FORMATS[name]}; it has for {', '.join(TRITON)}")
+    backend, file = TRITON[name]
+    folder = repository / NAME
+    (folder / "1").mkdir(parents=True, exist_ok=True)
+    for part in files_of(exported):
+        place = folder / "1" / file
+        shutil.copyfile(part, place if part == exported else place.with_suffix(part.suffix))
+    formats = read_json(root / "configs" / "metadata.json")["network_data_format"]
+    image, packed = formats["inputs"]["image"], formats["outputs"]["pred"]
+    names = ("INPUT__0", "OUTPUT__0") if name == "ts" else ("image", "packed")
+    dims = [", ".join(str(n) for n in (form["num_channels"], *form["spatial_shape"])) for form in (image, packed)]
+    config = f"""name: "{NAME}"
+backend: "{backend}"
+max_batch_size: 32
+input [{{ name: "{names[0]}" data_type: TYPE_FP32 dims: [ {dims[0]} ] }}]
+output [{{ name: "{names[1]}" data_type: TYPE_FP32 dims: [ {dims[1]} ] }}]
+dynamic_batching {{ }}
+"""
+    (folder / "config.pbtxt").write_text(config)
+    return folder
+
+
+def _write_torchscript(network: nn.Module, image: Tensor, target: Path, settings: Settings, root: Path) -> None:
+    """By MONAI's own exporter, which puts metadata and config inside, as MONAI Deploy reads them."""
+    from monai.bundle import ckpt_export
+
+    configs = root / "configs"
+    files = {"meta_file": str(configs / "metadata.json"), "config_file": str(configs / "inference.yaml")}
+    logging.getLogger("monai.bundle.scripts").setLevel(logging.WARNING)
+    ckpt_export("network_def", str(target), settings["model_path"], **files, bundle_root=str(root), **settings)
+
+
+def _write_torch_export(network: nn.Module, image: Tensor, target: Path, settings: Settings, root: Path) -> None:
+    import torch
+
+    program = torch.export.export(network, (image,), dynamic_shapes=({0: torch.export.Dim("batch")},))
+    torch.export.save(program, str(target))
+
+
+def _write_onnx(network: nn.Module, image: Tensor, target: Path, settings: Settings, root: Path) -> None:
+    import onnxscript  # noqa: F401  # torch's exporter needs it and says so less clearly
+    import torch
+
+    shapes: Any = {"image": {0: torch.export.Dim("batch")}}
+    torch.onnx.export(
+        network,
+        (image,),
+        str(target),
+        input_names=["image"],
+        output_names=["packed"],
+        dynamic_shapes=shapes,
+        dynamo=True,
+        external_data=False,
+        verbose=False,
+    )
+
+
+def _write_openvino(network: nn.Module, image: Tensor, target: Path, settings: Settings, root: Path) -> None:
+    import openvino
+
+    converted = openvino.convert_model(network, example_input=image, input=[(-1, *image.shape[1:])])
+    converted.inputs[0].get_tensor().set_names({"image"})
+    converted.outputs[0].get_tensor().set_names({"packed"})
+    openvino.save_model(converted, str(target), compress_to_fp16=False)
+
+
+WRITERS: dict[str, Callable[[nn.Module, Tensor, Path, Settings, Path], None]] = {
+    "ts": _write_torchscript,
+    "pt2": _write_torch_export,
+    "onnx": _write_onnx,
+    "openvino": _write_openvino,
+}

@@ -1,0 +1,121 @@
+"""The bundle as its consumers take it: a folder and a zip of components, configs, weights and papers alone."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import uuid
+import zipfile
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import yaml
+
+from .. import __version__
+from ..errors import UserError
+from ..loading import BUNDLE_ROOT
+from ..manifest import read_json, sha256
+from ..weights import pins_of
+
+__all__ = ["NAME", "pack"]
+
+NAME = "brain_mri_tumor_segmentation_classification"  # MONAI Label tells the task by it
+KEPT = (
+    *("LICENSE", "configs/*.yaml", "configs/metadata.json", "configs/logging.conf", "scripts/**/*.py"),
+    *("models/report.json", "models/familiarity.json", "models/README.md"),
+    *("docs/README.md", "docs/data_license.txt", "docs/MULTITASK_EVALUATION_REPORT.md", "docs/images/*.png"),
+)
+WEIGHTS = "models/model.pt"
+NEEDED = ("LICENSE", "configs/metadata.json", "configs/inference.yaml", "docs/README.md", "docs/data_license.txt")
+FIXED_TIME = (1980, 1, 1, 0, 0, 0)  # two packs of the same files are the same bytes
+MODE = 0o100644 << 16
+
+
+def pack(output: Path, weights_url: str | None = None, root: Path = BUNDLE_ROOT) -> tuple[Path, Path]:
+    """Make the folder and the zip; what was there under their names is replaced.
+
+    Args:
+        output: gets both.
+        weights_url: leave the weights out and say in `large_files.yml` that they are to be fetched from here.
+        root: the bundle's folder.
+
+    Returns:
+        The folder and the zip.
+
+    Raises:
+        UserError: when weights or papers are missing, the weights are not those that the metadata name, or the folder
+            is the bundle itself.
+    """
+    missing = [name for name in (*NEEDED, WEIGHTS) if not (root / name).is_file()]
+    if missing:
+        raise UserError(f"{root}: cannot be packed without {', '.join(missing)}")
+    metadata, hash_value = read_json(root / "configs" / "metadata.json"), sha256(root / WEIGHTS)
+    if metadata.get("weights_sha256", {}).get(WEIGHTS) != hash_value:
+        raise UserError(f"{root / WEIGHTS}: not the weights that configs/metadata.json names; release them first")
+    folder, archive = output / NAME, output / f"{NAME}_v{metadata['version']}.zip"
+    if root.resolve().is_relative_to(folder.resolve()):
+        raise UserError(f"{folder}: would replace the bundle that is packed, choose another folder")
+    output.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=".packing-", dir=output) as place:  # what was there stays until all is made
+        made = Path(place) / NAME
+        for path in files_of(root):
+            target = made / path.relative_to(root)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, target)
+        if weights_url is None:
+            shutil.copyfile(root / WEIGHTS, made / WEIGHTS)
+        else:
+            entry = {"path": WEIGHTS, "url": weights_url, "hash_type": "sha256", "hash_val": hash_value}
+            (made / "large_files.yml").write_text(yaml.safe_dump({"large_files": [entry]}, sort_keys=False))
+        (made / "sbom.cdx.json").write_text(bill_of_materials(metadata))
+        zip_folder(made, archive)
+        shutil.rmtree(folder, ignore_errors=True)
+        made.replace(folder)
+    return folder, archive
+
+
+def files_of(root: Path) -> Iterator[Path]:
+    """Files that are packed as they are, sorted."""
+    yield from sorted({path for pattern in KEPT for path in root.glob(pattern) if path.is_file()})
+
+
+def zip_folder(folder: Path, archive: Path) -> None:
+    """Zip a folder: names sorted, times and modes fixed."""
+    temporary = archive.with_suffix(".tmp")
+    with zipfile.ZipFile(temporary, "w") as made:
+        for path in sorted(folder.rglob("*")):
+            if path.is_file():
+                entry = zipfile.ZipInfo(path.relative_to(folder.parent).as_posix(), FIXED_TIME)
+                entry.external_attr, entry.compress_type = MODE, zipfile.ZIP_DEFLATED
+                made.writestr(entry, path.read_bytes())
+    temporary.replace(archive)
+
+
+def bill_of_materials(metadata: dict[str, Any]) -> str:
+    """What the bundle needs to run, as CycloneDX JSON; the same for the same metadata."""
+    from cyclonedx.model.bom import Bom
+    from cyclonedx.model.component import Component, ComponentType
+    from cyclonedx.output import make_outputter
+    from cyclonedx.schema import OutputFormat, SchemaVersion
+    from packageurl import PackageURL
+
+    pins = pins_of(metadata)
+    seed = uuid.uuid5(uuid.NAMESPACE_URL, json.dumps([NAME, __version__, sorted(pins.items())]))
+    parts = [
+        Component(
+            name=name,
+            version=pin,
+            type=ComponentType.LIBRARY,
+            bom_ref=name,
+            purl=PackageURL("pypi", None, name, pin),
+        )
+        for name, pin in sorted(pins.items())
+    ]
+    whole = Component(name=NAME, version=metadata["version"], bom_ref=NAME, type=ComponentType.APPLICATION)
+    bom = Bom(components=parts, serial_number=seed)
+    bom.metadata.timestamp, bom.metadata.component = datetime(1980, 1, 1, tzinfo=UTC), whole
+    bom.register_dependency(whole, parts)
+    return str(make_outputter(bom, OutputFormat.JSON, SchemaVersion.V1_6).output_as_string(indent=1))

@@ -1,0 +1,110 @@
+"""The evaluation report: a page and its HTML twin, made of committed JSON and of nothing else."""
+
+from __future__ import annotations
+
+import base64
+import html
+import mimetypes
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..errors import UserError
+from ..manifest import write_json
+from .estimates import mean
+from .results import load
+from .targets import reached, tried
+
+__all__ = ["write_report"]
+
+PAGE = "MULTITASK_EVALUATION_REPORT"
+
+
+def write_report(results: Path, docs: Path, pictures: Sequence[Path] = ()) -> Path:
+    """Write the page, its HTML twin and its charts.
+
+    Args:
+        results: folder of JSON files, see `collect`.
+        docs: gets MULTITASK_EVALUATION_REPORT.md and .html, and images/.
+        pictures: further ones for the HTML twin alone: what shows scans does not belong into a repository.
+
+    Returns:
+        The page.
+
+    Raises:
+        UserError: when there are no results, or no such picture.
+    """
+    import jinja2
+
+    from .charts import draw_charts
+
+    for path in pictures:
+        if not path.is_file():
+            raise UserError(f"{path}: no such picture")
+    facts = load(results)
+    facts["reach"] = reached(facts)
+    facts["tried"] = tried(facts, facts["reach"])
+    write_json(results / "reach.json", facts["reach"])
+    gallery = {path.stem: path for path in sorted((docs / "images").glob("phantoms_*.png"))}
+    charts = {**draw_charts(facts, docs / "images"), **gallery}
+
+    def picture(name: str, caption: str) -> str:
+        return f"![{caption}](images/{charts[name].name})" if name in charts else ""
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=False,
+        keep_trailing_newline=True,
+        autoescape=False,  # noqa: S701 - the page is Markdown, and every value is our own number or name
+    )
+    environment.filters |= {"number": number, "interval": interval, "mean": mean}
+    page = tidied(environment.get_template("report.md.j2").render(**facts, picture=picture, gallery=gallery))
+    docs.mkdir(parents=True, exist_ok=True)
+    (docs / f"{PAGE}.md").write_text(page)
+    (docs / f"{PAGE}.html").write_text(as_html(page, docs, pictures))
+    return docs / f"{PAGE}.md"
+
+
+def inlined(picture: Path) -> str:
+    """A picture as an address that holds it."""
+    kind = mimetypes.guess_type(picture.name)[0] or "image/png"
+    return f"data:{kind};base64,{base64.b64encode(picture.read_bytes()).decode()}"
+
+
+def tidied(page: str) -> str:
+    """A page without blanks at the ends of lines and without two empty lines in a row."""
+    return re.sub(r"\n{3,}", "\n\n", re.sub(r" +$", "", page, flags=re.MULTILINE))
+
+
+def number(value: float | int | None) -> str:
+    """A number as the page shows it: three digits after the point, a dash where there is none."""
+    if value is None:
+        return "-"
+    return str(value) if isinstance(value, int) else digits(value)
+
+
+def digits(value: float) -> str:
+    """Three digits after the point, and no minus before a zero."""
+    text = f"{value:.3f}"
+    return text.removeprefix("-") if float(text) == 0 else text
+
+
+def interval(bounds: Sequence[float] | None) -> str:
+    """An interval as the page shows it."""
+    return "(no interval)" if not bounds else f"({digits(bounds[0])} to {digits(bounds[1])})"
+
+
+def as_html(page: str, docs: Path, pictures: Sequence[Path]) -> str:
+    """The page as one HTML file that holds its pictures, and further ones."""
+    import markdown
+
+    body = markdown.markdown(page, extensions=["tables", "fenced_code"])
+    for source in {part.split('"')[0] for part in body.split('src="')[1:]}:
+        body = body.replace(f'src="{source}"', f'src="{inlined(docs / source)}"')
+    for path in pictures:
+        caption = html.escape(path.stem.replace("_", " "))
+        body += f'\n<h2>{caption}</h2>\n<p><img alt="{caption}" src="{inlined(path)}"></p>'
+    style = (Path(__file__).parent / "report.css").read_text()
+    head = '<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>Evaluation</title>'
+    return f'<!doctype html>\n<html lang="en"><head>{head}<style>{style}</style></head>\n<body>{body}</body></html>\n'

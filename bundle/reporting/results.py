@@ -1,0 +1,287 @@
+"""What a report is made of: JSON collected from finished experiments, and committed.
+
+RESULTS/ablations/        summary.json, report.json, run.json, audit_foldK.json, explanation_foldK.json; maps.json and
+                          volumes.json: what these say together; splits.json: which case, by hash, is in which fold;
+                          report_seedN.json: every answer of further repetitions
+RESULTS/NAME/             the same, of the plan NAME.yaml
+RESULTS/crossvalidation/  the same; where it is there, the report is about it, and the others are sections of it
+RESULTS/attempts/NAME/    reach.json and run.json of each earlier recipe that these cases scored, in the order of names
+RESULTS/outlines.json     how deep in the head outlines on held-out images lie, and how often the flag tells it
+RESULTS/screening.json    what was tried on which patients before the recipe was chosen, if anything was
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..errors import UserError
+from ..manifest import machine, read_json, write_json
+from .audit_summary import baselines, is_part, learned_sources, volumes_by_fold
+from .estimates import mean, negated, ratio_of_folds
+
+__all__ = [
+    "GALLERY",
+    "SEGMENTATION",
+    "collect",
+    "collect_gallery",
+    "describe_run",
+    "finished",
+    "load",
+]
+
+CROSS_VALIDATION = "crossvalidation"
+WORST = 12
+SEGMENTATION = {
+    "dice": "Dice",
+    "iou": "IoU",
+    "hd95_mm": "HD95 (mm)",
+    "surface_dice_1mm": "surface Dice, 1 mm",
+    "surface_dice_2mm": "surface Dice, 2 mm",
+    "boundary_f_1mm": "boundary F, 1 mm",
+    "boundary_f_2mm": "boundary F, 2 mm",
+    "lesion_dice": "lesion-wise Dice (BraTS 2023)",
+    "lesion_hd95_mm": "lesion-wise HD95 (mm)",
+}
+PATIENTS = {"dice": "all", "dice_manual": "masks drawn by hand"}
+GALLERY = ("overlays_brats", "overlays_kaggle", "cam_brats", "cam_kaggle")
+MEANS = ("pointing", "outside_brain", "energy_inside", "chance", "centre_energy")
+
+
+def collect(run: Path, results: Path) -> None:
+    """Copy what a report is made of from a finished run of experiments; nothing of the data is in it.
+
+    Args:
+        run: output of `ablate` or `crossvalidate`.
+        results: folder of the JSON files to commit; gets a folder of the experiment's name.
+
+    Raises:
+        UserError: when the run is not finished.
+    """
+    found = {name: run / f"{name}.json" for name in ("summary", "report", "run")}
+    found["splits"] = run / "data" / "splits.json"
+    if found["summary"].is_file():
+        repetitions = range(1, len(recipe_of(read_json(found["summary"]))["seeds"]))
+        found |= {f"report_seed{number}": run / f"report_seed{number}.json" for number in repetitions}
+    folders = sorted(run.glob("runs/fold*_seed0/*/evaluation"))
+    for folder in (folder for folder in folders if (folder / "audit.json").is_file()):
+        fold = folder.parent.parent.name.removesuffix("_seed0")
+        if f"audit_{fold}" in found:
+            raise UserError(f"{folder.parent}: a second audit of {fold}, remove the one that is of no interest")
+        found |= {f"{name}_{fold}": folder / f"{name}.json" for name in ("audit", "explanation")}
+    for path in found.values():
+        if not path.is_file():
+            raise UserError(f"{path}: missing, finish the run first")
+    folder = results / read_json(run / "run.json")["experiment"]
+    shutil.rmtree(folder, ignore_errors=True)
+    for name, path in found.items():
+        write_json(folder / f"{name}.json", read_json(path))
+    write_what_folds_say_together(folder)
+
+
+def write_what_folds_say_together(folder: Path) -> None:
+    """Write `maps.json` and `volumes.json` of an experiment's collected results."""
+    explanations = [read_json(path) for path in sorted(folder.glob("explanation_fold*.json"), key=fold_of)]
+    write_json(folder / "maps.json", pooled_maps(explanations))
+    classified = read_json(folder / "report.json")["classification"]
+    volumes = [name for name, found in classified.items() if "mean_patient_roc_auc" in found]
+    write_json(folder / "volumes.json", volumes_by_fold(audits_in(folder), volumes))
+
+
+def audits_in(folder: Path) -> dict[int, dict[str, Any]]:
+    """The audit of each fold."""
+    return {fold_of(path): read_json(path) for path in sorted(folder.glob("audit_fold*.json"), key=fold_of)}
+
+
+def collect_gallery(demo: Path, images: Path) -> None:
+    """Copy the pictures of a demo's evaluation, which show phantoms and belong to nobody.
+
+    Args:
+        demo: output of `demo`.
+        images: folder of the pictures to commit.
+
+    Raises:
+        UserError: when the demo is not finished.
+    """
+    from PIL import Image
+
+    for name in GALLERY:
+        path = demo / "evaluation" / f"{name}.png"
+        if not path.is_file():
+            raise UserError(f"{path}: missing, finish the demo first")
+        images.mkdir(parents=True, exist_ok=True)
+        small = Image.open(path).convert("RGB").quantize(256)  # a third of the size, and no eye sees it
+        small.save(images / f"phantoms_{name}.png", optimize=True)
+
+
+def load(results: Path) -> dict[str, Any]:
+    """Everything that the page speaks of.
+
+    Raises:
+        UserError: when there are no results.
+    """
+    found = finished(results)
+    if not found:
+        raise UserError(f"{results}: no results here, collect them with: python -m bundle report --run OUTPUT")
+    main = next(iter(found.values()))
+    summary, report, run, maps = (read_json(main / f"{name}.json") for name in ("summary", "report", "run", "maps"))
+    audits = audits_in(main)
+    learned = learned_sources(list(audits.values()))
+    sources = report["classification"]
+    rows = [{**row, "source": name} for name, found in sources.items() for row in found.get("cases", ())]
+    kinds = {name: "mean_patient_roc_auc" in found for name, found in sources.items()}
+    summaries = {name: read_json(folder / "summary.json") for name, folder in found.items()}
+    return {
+        "results": results.name,
+        "summary": summary,
+        "report": report,
+        "run": run,
+        "runs": {name: read_json(folder / "run.json") for name, folder in found.items()},
+        "recipe": recipe_of(summary),
+        "brats": next((sources[name] for name, volumes in kinds.items() if volumes), {}),
+        "images": {name: sources[name] for name, volumes in kinds.items() if not volumes},
+        "segmentation_names": SEGMENTATION,
+        "costs": [cost for name, content in summaries.items() for cost in costs(name, content)],
+        "comparisons": {name: summary for name, summary in summaries.items() if name != CROSS_VALIDATION},
+        "audits": audits,
+        "audit_parts": [name for name, part in next(iter(audits.values()), {}).items() if is_part(part)],
+        "audited_volumes": read_json(main / "volumes.json"),
+        "other_audits": {name: audits_in(folder) for name, folder in found.items() if folder != main},
+        "learned": learned,
+        "near_duplicates": near_duplicates(read_json(main / "splits.json")["cases"].values(), learned),
+        "baselines": baselines(audits),
+        "maps": maps,
+        "screened": screened(results / "screening.json"),
+        "outlines": read_json(results / "outlines.json") if (results / "outlines.json").is_file() else None,
+        "attempts": {path.parent.name: attempt(path) for path in sorted(results.glob("attempts/*/reach.json"))},
+        "worst": most_wrong(rows)[:WORST],
+        "all_show_a_tumor": all(volume["reference_ml"] > 0 for volume in report["segmentation"]["patients"]),
+    }
+
+
+def near_duplicates(cases: Iterable[Mapping[str, Any]], learned: Sequence[str]) -> int:
+    """Number of images, of sources that nothing was learned from, that are near-duplicates of images that were."""
+    cases = [case for case in cases if "phash" in case]
+    taught = {case["group"] for case in cases if case["source"] in learned}
+    return sum(case["source"] not in learned and case["group"] in taught for case in cases)
+
+
+def recipe_of(summary: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Scores of the variant that the others are compared with."""
+    return summary["variants"][summary["reference"]]
+
+
+def most_wrong(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The answer of each case that was most wrong, worst first; of a volume one slice."""
+    worst: dict[str, Mapping[str, Any]] = {}
+    for row in sorted(rows, key=lambda row: -abs(row["probability"] - row["cls"])):
+        worst.setdefault(row["case"], row)
+    return list(worst.values())
+
+
+def attempt(path: Path) -> dict[str, Any]:
+    """What an earlier recipe reached, by the name of the target, and how it was scored."""
+    rows = {row["name"]: {"value": row["value"], "met": row["met"]} for row in read_json(path)}
+    return {"reach": rows, "run": read_json(path.with_name("run.json"))}
+
+
+def fold_of(path: Path) -> int:
+    """The fold that a file's name ends in: the tenth comes after the second."""
+    return int(path.stem.rpartition("fold")[2])
+
+
+def screened(path: Path) -> list[str]:
+    """Patients by whose scores the recipe was chosen."""
+    variants = read_json(path)["variants"].values() if path.is_file() else []
+    return sorted({patient for variant in variants for patient in variant["left_out"]})
+
+
+def finished(results: Path) -> dict[str, Path]:
+    """Folders of the experiments that are there, by name; the first is what the report is about."""
+    folders = {path.parent.name: path.parent for path in sorted(results.glob("*/report.json"))}
+    return {name: folders[name] for name in sorted(folders, key=lambda name: name != CROSS_VALIDATION)}
+
+
+def costs(experiment: str, summary: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What the recipe gains over segmentation alone, in one experiment."""
+    found = []
+    for name in ("stage_1", "longer_stage_1"):
+        variant = summary["variants"].get(name)
+        if variant is not None:
+            against = variant["against_reference"]
+            told = {"experiment": experiment, "asks": variant["asks"], "seeds": against["seeds"]}
+            for patients in (patients for patients in PATIENTS if against.get(patients, {}).get("n")):
+                found.append({**told, "patients": PATIENTS[patients], **reversed_gain(against[patients])})
+    return found
+
+
+def reversed_gain(difference: Mapping[str, Any]) -> dict[str, Any]:
+    """What the recipe gains over a variant, from what the variant gains over the recipe."""
+    turned, margin = negated(difference["ci95"]), difference["margin"]
+    return {
+        "n": difference["n"],
+        "mean_difference": -difference["mean_difference"],
+        "ci95": turned,
+        "better": difference["worse"],
+        "non_inferior": bool(turned and turned[0] > -margin),
+    }
+
+
+def pooled_maps(explanations: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Scores of the maps over all folds: means over maps; what was asked of random weights, mean over folds."""
+    pooled = {}
+    for source in sorted({name for explanation in explanations for name in explanation["sources"]}):
+        parts = [explanation["sources"][source] for explanation in explanations if source in explanation["sources"]]
+        rows = [row for part in parts for row in part["cases"] if row["outside_brain"] is not None]  # those with a map
+        means = {name: mean(row.get(name) for row in rows) for name in MEANS}
+        centre, chance = means["centre_energy"], means["chance"]
+        pooled[source] = {
+            "n": sum(part["n"] - part["without_map"] for part in parts),
+            **energy_ratio(parts),
+            "centre_energy_ratio": centre / chance if centre is not None and chance else None,
+            "randomised_energy_ratio": mean(part.get("randomised_energy_ratio") for part in parts),
+            "pointing": means["pointing"],
+            "outside_brain": means["outside_brain"],
+            "sanity": mean(part.get("sanity") for part in parts),
+        }
+    return pooled
+
+
+def energy_ratio(folds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Energy of all maps of a source in the lesions over what chance puts there, and its interval over the folds."""
+    maps = [[row for row in fold["cases"] if row.get("energy_inside") is not None] for fold in folds]
+    sums = [[sum(row[name] for row in rows) for rows in maps if rows] for name in ("energy_inside", "chance")]
+    return dict(zip(("energy_ratio", "ci95"), ratio_of_folds(*sums), strict=True))
+
+
+def describe_run(output: Path, experiment: str, network: str, command: str) -> dict[str, Any]:
+    """How long a run of experiments took, on what, with which versions; by the manifests of all that was done in it."""
+    steps = [
+        entry
+        for path in sorted([output / "manifest.json", *output.glob("runs/*/*.json")])
+        for entry in read_json(path)["steps"].values()
+        if "seconds" in entry
+    ]
+    names = [name for name in steps[-1]["versions"] if name != "platform"]
+    store = read_json(output / "data" / "splits.json")
+    cases = [read_json(output / "data" / "cases" / case / "case.json") for case in store["cases"]]
+    slabs = [len(case["slices"]) for case in cases if "tumor_pixels" in case and min(case["tumor_pixels"]) > 0]
+    pictures = sorted({case["source"] for case in cases if case["kind"] == "image"})
+    kaggle = "".join(f" --kaggle {'' if pictures == ['kaggle'] else f'{name}='}DIR" for name in pictures)
+    return {
+        "experiment": experiment,
+        "network": network,
+        "command": f"python -m bundle {command} --brats DIR{kaggle} --output OUTPUT",
+        "hours": sum(entry["seconds"] for entry in steps) / 3600,
+        "steps": len(steps),
+        "machine": _every(entry["machine"] for entry in steps if "machine" in entry) or machine(),
+        "slab_slices": slabs,
+        "versions": {name: _every(entry["versions"][name] for entry in steps) for name in names},
+    }
+
+
+def _every(values: Iterable[str]) -> str:
+    """What is different among values, in the order in which it came."""
+    return " and ".join(dict.fromkeys(values))

@@ -1,0 +1,54 @@
+"""One sheet to take away: what was asked, what was answered, what to know about it."""
+
+from __future__ import annotations
+
+import io
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from PIL import Image
+
+from .. import NOTICE
+from .texts import STATES, size_of
+
+__all__ = ["sheet"]
+
+FIXED = {"CreationDate": None, "ModDate": None, "Producer": None, "Creator": None}  # the same answer, the same bytes
+
+
+def sheet(result: Mapping[str, Any], picture: Image.Image, doubts: Sequence[str]) -> bytes:
+    """Make a one-page PDF, A4.
+
+    Args:
+        result: of the scan.
+        picture: the slice that is shown, with what was drawn on it.
+        doubts: sentences, see `reasons_for_doubt`.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8.27, 11.69), facecolor="white")
+    title, sentence = STATES[result["state"]]
+    figure.text(0.08, 0.95, title, fontsize=22, weight="bold", va="top")
+    figure.text(0.08, 0.915, sentence, fontsize=10, va="top")
+    figure.text(0.08, 0.89, NOTICE, fontsize=10, weight="bold", color="#a40000", va="top")
+    axes = figure.add_axes((0.08, 0.45, 0.84, 0.42))
+    axes.imshow(picture)
+    axes.set_axis_off()
+    probability = result["tumor_probability"]
+    facts = {
+        "probability": "none" if probability is None else f"{probability:.2f}",
+        "operating point": f"{result['threshold']:.2f}",
+        "outlined": size_of(result) or "size unknown, the file tells no spacing",
+        "weights": f"bundle {result['model']['version']}, {result['model']['report']}",
+        "SHA-256": result["model"]["sha256"],
+    }
+    for row, (name, value) in enumerate(facts.items()):
+        figure.text(0.08, 0.42 - 0.02 * row, name, fontsize=9, color="#555555")
+        figure.text(0.26, 0.42 - 0.02 * row, str(value), fontsize=9)
+    lines = [line for doubt in doubts for line in textwrap.wrap(f"- {doubt}", 105, subsequent_indent="  ")]
+    figure.text(0.08, 0.3, "Why not to trust this", fontsize=12, weight="bold", va="top")
+    figure.text(0.08, 0.275, "\n".join(lines[:18]), fontsize=8.5, va="top", linespacing=1.4)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="pdf", metadata=FIXED)
+    return buffer.getvalue()

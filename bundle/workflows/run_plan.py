@@ -1,0 +1,192 @@
+"""Many trainings from one plan: ablations and cross-validation. Every finished run is kept, an interrupted continues.
+
+OUTPUT/data/                            slice store and split
+OUTPUT/runs/fold0_seed0/a+b+c/          model.pt of step c, trained from that of a+b; evaluation/ at a chain's end
+OUTPUT/runs/fold0_seed0/a+b+c.json      what was run there with which settings and versions, and how long it took
+OUTPUT/summary.json, report.json        every variant's scores over all folds and seeds; the reference's whole report
+OUTPUT/report_seed1.json                the same of its second repetition, and so on
+OUTPUT/run.json                         time, machine and versions
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from ..errors import UserError
+from ..loading import run_workflow
+from ..manifest import Manifest, alone_in, read_json, write_json
+from ..reporting.results import describe_run
+from ..weights import release, release_familiarity
+from . import stages
+from .plans import Plan, Task
+
+__all__ = ["release_trained_on_all", "run_plan"]
+
+STORE, SPLIT = "data/store.json", "data/splits.json"  # in the folder of all results
+
+
+def run_plan(
+    plan: Plan, output: str | Path, brats: str | Path | None, kaggle: Sequence[str], processes: int = 1
+) -> Path:
+    """Run every training of a plan that is not done yet, then summarise.
+
+    Args:
+        plan: what to run.
+        output: folder of all results.
+        brats: folder of volumes.
+        kaggle: folders of images, each "DIR" or "NAME=DIR".
+        processes: trainings side by side, one core each.
+
+    Returns:
+        `summary.json`.
+
+    Raises:
+        UserError: when the plan's reference is none of its variants, or another run is at work in the folder.
+    """
+    from joblib import Parallel, delayed
+
+    if plan.reference not in plan.variants:
+        raise UserError(f"the plan's reference '{plan.reference}' is none of its variants: {', '.join(plan.variants)}")
+    output = Path(output).resolve()
+    with alone_in(output):
+        folds = {"folds": plan.folds, "image_folds": plan.image_folds}
+        Manifest(output, {**folds, "network": plan.network}).step(
+            "data",
+            lambda: stages.preprocess(output / "data", stages.source_folders(brats, kaggle), **folds),
+            always=True,
+        )
+        count = number_of_folds(output / SPLIT)
+        os.environ["OMP_NUM_THREADS"] = "1"  # of the processes that are started from here on
+        for tasks in plan.rounds(count):
+            jobs = (delayed(run_task)(plan, output, task, os.getpid()) for task in tasks)
+            for folder in Parallel(n_jobs=processes, return_as="generator_unordered")(jobs):
+                print(f"done: {folder}", flush=True)
+        return summarize(plan, output, count)
+
+
+def number_of_folds(split_file: Path) -> int:
+    """Folds that a split has, which may be fewer than were asked for."""
+    return 1 + max(entry["fold"] for entry in read_json(split_file)["cases"].values())
+
+
+def run_task(plan: Plan, output: Path, task: Task, parent: int) -> str:
+    """Train a chain and score its end, where that is not done yet; a worker ends with its parent."""
+    import torch
+
+    if os.getpid() != parent:
+        threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    torch.set_num_threads(1)
+    folder = train_chain(plan, output, task)
+    settings = _settings(plan, output, task)
+    settings |= {k: v for k, v in plan.steps[task.chain[-1]]["settings"].items() if k.startswith("network")}
+    looked_into = task.seed == 0 and task.chain == plan.variants[plan.reference].steps
+    further = ["explanation.json", "audit.json", "distances.json"] if looked_into else []
+    answers = ["answers.json", "report.json", *further]
+    needs = [output / STORE, output / SPLIT, folder / "model.pt"]
+    run = _manifest(plan, output, task)
+    run.step(f"{task.folder}/evaluation", partial(score, folder, looked_into, **settings), needs, answers)
+    return task.folder
+
+
+def train_chain(plan: Plan, output: Path, task: Task) -> Path:
+    """Train what is not trained yet of a chain; return the folder of its end's weights."""
+    needs = [output / STORE, output / SPLIT]
+    for start in task.starts():
+        step, folder = plan.steps[start.chain[-1]], output / start.folder
+        before = {"initial_weights": str(needs[-1])} if len(start.chain) > 1 else {}
+        settings = {"seed": task.seed, **_settings(plan, output, task), **before, **plan.common, **step["settings"]}
+        run = _manifest(plan, output, start)
+        run.step(start.folder, partial(stages.train, step["overlays"], folder, **settings), needs, ["model.pt"])
+        needs = [*needs[:2], folder / "model.pt"]
+    return folder
+
+
+def _settings(plan: Plan, output: Path, task: Task) -> dict[str, Any]:
+    """What training and scoring share."""
+    shared = {name: plan.common[name] for name in ("validation", "sources") if name in plan.common}
+    return {"dataset_dir": str(output / "data"), "fold": task.fold, "network_name": plan.network, **shared}
+
+
+def _manifest(plan: Plan, output: Path, task: Task) -> Manifest:
+    """What was run for the end of a chain: a file beside its folder, which a step that starts anew removes."""
+    folder, step = output / task.folder, plan.steps[task.chain[-1]]
+    settings = {"step": step, "common": plan.common, "network": plan.network}
+    return Manifest(output, settings, folder.with_name(f"{folder.name}.json"))
+
+
+def score(folder: Path, looked_into: bool, **settings: Any) -> None:
+    """Score the weights in a folder; look into them as well, where they are the ones that the report is about."""
+    stages.evaluate(folder / "model.pt", folder / "evaluation", explain=False, **settings)
+    if looked_into:  # the audit asks for the explanation
+        stages.audit(folder / "model.pt", folder / "evaluation", **settings)
+        stages.familiarize(folder / "model.pt", folder / "evaluation", **settings)
+
+
+def _end_with(parent: int) -> None:
+    """End this process when its parent is gone: an orphan would train on, unseen, beside the next run."""
+    while os.getppid() == parent:
+        time.sleep(1.0)
+    os._exit(1)
+
+
+def summarize(plan: Plan, output: Path, folds: int) -> Path:
+    """Put the folds of every variant and seed together."""
+    answers = {
+        name: {
+            "asks": variant.asks,
+            "learns": learned(output, Task(0, 0, variant.steps)),
+            "sources": plan.common.get("sources"),
+            "seeds": [
+                [
+                    str(output / Task(fold, seed, variant.steps).folder / "evaluation" / "answers.json")
+                    for fold in range(folds)
+                ]
+                for seed in range(variant.seeds)
+            ],
+        }
+        for name, variant in plan.variants.items()
+    }
+    write_json(output / "variants.json", answers)
+    run_workflow("summarizing", ["cross_validation.yaml"], reference=plan.reference, output_dir=str(output))
+    write_json(output / "run.json", describe_run(output, plan.name, plan.network, plan.command))
+    return output / "summary.json"
+
+
+def learned(output: Path, task: Task) -> list[str]:
+    """What a chain of trainings taught the network, by what its trainings were told."""
+    configs = [read_json(output / start.folder / "config.json") for start in task.starts()]
+    flags = {"segmentation": "do_seg", "classification": "do_cls"}
+    return [name for name, flag in flags.items() if any(config[flag] for config in configs)]
+
+
+def release_trained_on_all(plan: Plan, output: Path, models: Path) -> None:
+    """Train the reference on every case; its weights go with the out-of-fold scores and decision of the same recipe.
+
+    Raises:
+        UserError: when the plan has not been run to its end, or another run is at work in the folder.
+    """
+    if not (output / "report.json").is_file():
+        raise UserError(f"{output / 'report.json'}: missing, finish the run first")
+    task = Task(None, 0, plan.variants[plan.reference].steps)
+    with alone_in(output):
+        trained = train_chain(plan, output, task)
+        stages.familiarize(trained / "model.pt", trained / "familiarity", **_settings(plan, output, task))
+    report = read_json(output / "report.json")
+    decision = report.pop("decision_out_of_fold")
+    scored = "out-of-fold: every case by weights of the same recipe that never saw it; the released ones saw all"
+    release(trained, {**report, "decision": decision, "scored": scored}, models)
+    folders = [output / Task(fold, 0, task.chain).folder for fold in range(number_of_folds(output / SPLIT))]
+    left_out = [row for folder in folders for row in _rows(folder / "evaluation" / "distances.json")]
+    release_familiarity(read_json(trained / "familiarity" / "distances.json")["familiarity"], left_out, models)
+
+
+def _rows(distances: Path) -> list[dict[str, Any]]:
+    """Scans that a fold left out, of the sources that were learned from."""
+    learned = {case.partition("/")[0] for case in read_json(distances.parent.parent / "model.json")["trained_on"]}
+    return [row for row in read_json(distances)["rows"] if row["case"].partition("/")[0] in learned]

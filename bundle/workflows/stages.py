@@ -1,0 +1,77 @@
+"""The bundle's workflows as functions: preprocess, train a stage, calibrate, evaluate."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..errors import UserError
+from ..loading import run_workflow
+
+__all__ = ["OVERLAYS", "audit", "calibrate", "evaluate", "familiarize", "preprocess", "source_folders", "train"]
+
+OVERLAYS = {"stage1": [], "stage2": ["stage2_classification.yaml"], "stage3": ["stage3_joint.yaml"]}
+SCORING = ["train.yaml", "evaluate.yaml"]
+
+
+def source_folders(brats: str | Path | None, kaggle: Sequence[str]) -> dict[str, Any]:
+    """Folders of the data as preprocessing takes them, absolute.
+
+    Args:
+        brats: folder of BraTS volumes, or None.
+        kaggle: folders of images, each "DIR" or "NAME=DIR".
+
+    Raises:
+        UserError: when one does not exist, or none is named.
+    """
+    images = [_named(folder) for folder in kaggle]
+    volumes = Path(brats).resolve() if brats is not None else None
+    folders = [folder for _, folder in images] + ([volumes] if volumes else [])
+    for folder in folders:
+        if not folder.is_dir():
+            raise UserError(f"{folder}: no such folder")
+    if not folders:
+        raise UserError("name at least one folder of volumes or images")
+    named = [f"{name}={folder}" if name else str(folder) for name, folder in images]
+    return {"brats_dir": str(volumes) if volumes else None, "kaggle_dir": named or None}
+
+
+def _named(folder: str) -> tuple[str, Path]:
+    """Name and absolute path of [NAME=]DIR; a link is not followed, for the source has its name."""
+    name, separator, path = str(folder).partition("=")
+    if not separator or Path(folder).is_dir():  # a path may hold the sign as well
+        return "", Path(folder).absolute()
+    return name, Path(path).absolute()
+
+
+def preprocess(store: Path, folders: Mapping[str, Any], **settings: Any) -> None:
+    """Raw folders to a slice store with its split."""
+    run_workflow("preprocessing", ["preprocess.yaml"], dataset_dir=str(store), **folders, **settings)
+
+
+def train(overlays: Sequence[str], output: Path, **settings: Any) -> None:
+    """Train one stage; its weights go to `output`/model.pt."""
+    run_workflow("training", ["train.yaml", *overlays], output_dir=str(output), **settings)
+
+
+def calibrate(model: Path, output: Path, **settings: Any) -> None:
+    """Fit temperature and operating point on the validation fold, into `report.json` beside the weights."""
+    run_workflow("calibrating", SCORING, model_path=str(model), output_dir=str(output), subset="val", **settings)
+
+
+def evaluate(model: Path, output: Path, explain: bool = True, **settings: Any) -> None:
+    """Score weights on the test fold: `answers.json`, `report.json` and pictures in `output`."""
+    run_id = "evaluating" if explain else "scoring"
+    run_workflow(run_id, SCORING, model_path=str(model), output_dir=str(output), **settings)
+
+
+def familiarize(model: Path, output: Path, **settings: Any) -> None:
+    """Learn what training slices look like to weights, measure the tested ones: `distances.json` in `output`."""
+    run_workflow("familiarizing", SCORING, model_path=str(model), output_dir=str(output), **settings)
+
+
+def audit(model: Path, output: Path, **settings: Any) -> None:
+    """Look for shortcuts on the test fold: `audit.json` in `output`."""
+    configs = [*SCORING, "audit.yaml"]
+    run_workflow("auditing", configs, model_path=str(model), output_dir=str(output), **settings)

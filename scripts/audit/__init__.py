@@ -1,0 +1,1 @@
+"""Tests of whether a classifier uses shortcuts, and of whether its Grad-CAM maps point at the tumor."""

@@ -1,0 +1,125 @@
+"""What a classifier reaches that never sees a lesion: from a file's properties, from grey levels, from features.
+
+The baselines of the shortcut audit, and the few statistics that its parts share.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sklearn.base import ClassifierMixin, clone
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import StratifiedGroupKFold
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from ..evaluation.intervals import bootstrap
+from ..io.readers import UnreadableImageError, decode_raster
+from ..transforms.preprocessing import BRIGHTEST, DARKEST, TISSUE
+
+__all__ = ["estimates", "file_properties", "forest", "grey_levels", "out_of_fold", "probe"]
+
+FOLDS = 5
+GREY_BINS = 32
+
+
+def estimates(
+    groups: np.ndarray, statistic: Callable[[np.ndarray], Mapping[str, float]], seed: int, resamples: int
+) -> dict[str, dict[str, Any]]:
+    """Named numbers of grouped rows with their intervals.
+
+    Args:
+        groups: patient or cluster of each row (N,).
+        statistic: from row indices (M,) to named numbers, NaN where undefined.
+        seed: of the bootstrap.
+        resamples: of the bootstrap.
+
+    Returns:
+        By name {"value", "ci95": [low, high]}, None where undefined.
+    """
+    intervals = bootstrap(groups.tolist(), statistic, resamples, seed)
+    return {
+        name: {"value": float(value) if math.isfinite(value) else None, "ci95": intervals.get(name)}
+        for name, value in statistic(np.arange(len(groups))).items()
+    }
+
+
+def file_properties(paths: Sequence[str | Path]) -> tuple[np.ndarray, np.ndarray]:
+    """What a picture's file tells before anyone looks at the head.
+
+    Args:
+        paths: of PNG and JPEG files; one that is gone or unreadable is no error.
+
+    Returns:
+        float64 (N, 6): height and width (pixels), width / height, number of the suffix as it is written, bytes a pixel,
+        mean grey level (0 to 255) of the outermost pixels; boolean (N,): what could be read, the other rows are 0.
+    """
+    suffixes = sorted({Path(path).suffix for path in paths})
+    properties, readable = np.zeros((len(paths), 6)), np.zeros(len(paths), dtype=bool)
+    for row, path in enumerate(map(Path, paths)):
+        try:
+            plane = decode_raster(path)[0][0, :, :, 0]
+            size = path.stat().st_size
+        except (UnreadableImageError, OSError):
+            continue
+        height, width = plane.shape
+        border = np.concatenate([plane[0], plane[-1], plane[:, 0], plane[:, -1]]).mean()
+        suffix = suffixes.index(path.suffix)
+        properties[row] = height, width, width / height, suffix, size / plane.size, border
+        readable[row] = True
+    return properties, readable
+
+
+def grey_levels(image: np.ndarray) -> np.ndarray:
+    """Share of an image's tissue in each of 32 ranges of grey levels: float64 (32 * C,).
+
+    Args:
+        image: (C, H, W), as the network is served it; all shares are 0 where there is no tissue.
+    """
+    inside = (image > TISSUE).any(axis=0)
+    edges = np.linspace(DARKEST, BRIGHTEST, GREY_BINS + 1)
+    counts = [np.histogram(np.clip(plane[inside], DARKEST, BRIGHTEST), edges)[0] for plane in image]
+    return np.concatenate(counts) / max(1, int(inside.sum()))
+
+
+def forest(seed: int) -> ClassifierMixin:
+    """Classifier of few properties, whose thresholds and combinations matter."""
+    return RandomForestClassifier(n_estimators=100, min_samples_leaf=2, random_state=seed)
+
+
+def probe(seed: int) -> ClassifierMixin:
+    """Linear classifier of features: what a network holds ready, not what could be dug out of it."""
+    return make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000, random_state=seed))
+
+
+def out_of_fold(
+    model: ClassifierMixin, inputs: np.ndarray, labels: np.ndarray, groups: np.ndarray, seed: int
+) -> np.ndarray | None:
+    """Probabilities of each class by grouped cross-validation: no row is judged by a model that saw its group.
+
+    Args:
+        model: unfitted; a copy is fitted in every fold.
+        inputs: (N, F).
+        labels: (N,) of K values.
+        groups: patient or cluster of each row (N,).
+        seed: of the folds.
+
+    Returns:
+        (N, K), classes in sorted order; None where there are fewer than two classes, or one has fewer than two groups.
+    """
+    names, codes = np.unique(labels, return_inverse=True)
+    folds = min([FOLDS, *(len(set(groups[codes == code])) for code in range(len(names)))])
+    if len(names) < 2 or folds < 2:
+        return None
+    probabilities = np.full((len(labels), len(names)), 1.0 / len(names))
+    splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
+    for train, test in splitter.split(inputs, codes, groups):
+        if len(set(codes[train])) > 1:  # groups of both classes may leave a fold with nothing to learn from
+            fitted = clone(model).fit(inputs[train], codes[train])
+            probabilities[np.ix_(test, fitted.classes_)] = fitted.predict_proba(inputs[test])
+    return probabilities

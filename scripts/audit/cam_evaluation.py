@@ -1,0 +1,209 @@
+"""What the maps of `cam.py` are worth: scores of every case, pictures, and the maps of random networks beside them."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from ..core.files import plain, write_json
+from ..core.means import mean_defined
+from ..data.sampling import SliceDataset
+from ..inference.decision import NOTICE, Decision, Kind
+from ..networks.cam import encode
+from ..networks.multitask_unet import MultiTaskUNet, evaluating
+from ..transforms.preprocessing import tissue_of
+from .cam_figures import draw_cams
+from .cam_metrics import Look, cam_scores, energy_ratio, rank_correlation, worst_first
+
+__all__ = ["ExplainCases", "cam_scores", "randomised", "sanity"]
+
+TWINS, SAMPLE = 5, 32  # one random network's maps are an accident, so several are asked, about this many slices
+OF_MASK = ("pointing", "energy_inside", "chance", "centre_pointing", "centre_energy")
+RULES = {
+    "slices": "volumes: those with a tumour; images: all; means are over slices, those without a map left out",
+    "probability": "of the slice alone, calibrated by what it comes from; a volume's answer averages neighbours",
+    "order": "worst first: by error of the probability or map outside the head, whichever is larger",
+    "without_map": "slices where nothing speaks for a tumour: the map is zero and its scores are undefined",
+    "energy_ratio": "mean energy_inside / mean chance: 1 is no better than a map spread evenly over the head",
+    "centre": "a Gaussian in the middle of the head, which knows nothing of the image",
+    "sample": "slices that the random networks are asked about; sample_energy_ratio is the trained one's there",
+    "randomised_energy_ratio": f"mean of {TWINS} networks with random weights",
+    "sanity": "rank correlation with those networks' maps within tissue, good near 0; sanity_head: random head only",
+}
+
+Row = dict[str, Any]
+
+
+def randomised(network: MultiTaskUNet, seed: int, part: str = "") -> MultiTaskUNet:
+    """Copy a network and draw the weights anew, as if it had never learned; statistics of normalisation are reset.
+
+    Args:
+        network: left as it is.
+        seed: the same seed gives the same weights on every device; no global random state is touched.
+        part: name of the submodule to redraw, the others keep what they learned; "" is all of it.
+
+    Raises:
+        ValueError: when a module has parameters and no `reset_parameters`, so that they would stay trained.
+    """
+    device = next(network.parameters()).device
+    twin = copy.deepcopy(network).cpu()
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed would reseed the accelerators too
+        for name, module in twin.get_submodule(part).named_modules():
+            if hasattr(module, "reset_parameters"):
+                module.reset_parameters()
+            elif next(module.parameters(recurse=False), None) is not None:
+                raise ValueError(f"'{name}' ({type(module).__name__}) does not know how to draw its parameters anew")
+    return twin.to(device)
+
+
+def sanity(network: MultiTaskUNet, images: Tensor, seed: int, part: str = "", twins: int = TWINS) -> float:
+    """Mean Spearman rank correlation between a network's maps and those of its randomised twins.
+
+    How to read it: maps that come from what was learned change when that is thrown away, and the correlation is near 0
+    (within 0.2 or so, for maps as coarse as these). Near 1 they show the image or the architecture, whatever the
+    weights are, and explain nothing. It says that a map depends on the weights, not that it is right. With part "head"
+    a high value means that the maps show where the encoder is active, whatever the classifier makes of it.
+
+    Pixels of tissue alone are ranked: the empty frame looks alike to every network, and would count as agreement.
+
+    Args:
+        network: in evaluation mode.
+        images: (B, C, H, W) float, background at -4.
+        seed: of the random weights.
+        part: which submodule is drawn anew, see `randomised`.
+        twins: number of random networks; a single one correlates by accident.
+
+    Returns:
+        In [-1, 1]; NaN where no image has a map, within tissue, from the network and from any twin.
+
+    Reference:
+        Adebayo et al., Sanity Checks for Saliency Maps, NeurIPS 2018 (model parameter randomisation test).
+    """
+    random = (_maps(twin, images) for twin in _twins(network, seed, part, twins))
+    return _agreement(images, _maps(network, images), random)
+
+
+def _agreement(images: Tensor, own: np.ndarray, others: Iterable[np.ndarray]) -> float:
+    """Mean rank correlation, within tissue, of maps (B, H, W) with others of the same images."""
+    tissue = tissue_of(images).cpu().numpy()
+    pairs = ((a[inside], b[inside]) for maps in others for a, b, inside in zip(own, maps, tissue, strict=True))
+    return mean_defined(rank_correlation(a, b) for a, b in pairs)
+
+
+def _twins(network: MultiTaskUNet, seed: int, part: str = "", twins: int = TWINS) -> Iterator[MultiTaskUNet]:
+    return (randomised(network, seed * twins + number, part) for number in range(twins))
+
+
+def _maps(network: MultiTaskUNet, images: Tensor, batch_size: int = 8) -> np.ndarray:
+    """Maps alone: (B, C, H, W) -> (B, H, W)."""
+    return np.concatenate([encode(network, part)[2][:, 0].cpu().numpy() for part in images.split(batch_size)])
+
+
+def _probability(decision: Decision, logits: np.ndarray, kind: Kind) -> np.ndarray:
+    """Calibrated probabilities of logits (B,) of slices of a volume or of images: the one place that asks for them."""
+    return decision.probability(logits, kind)
+
+
+class ExplainCases:
+    """Explain a data set's slices, score the maps and draw the worst of each source.
+
+    Of volumes the slices with a tumour (class 1) are explained, of images all. Means are over slices.
+
+    Args:
+        dataset: slices without random transforms.
+        network: any mode, on any device; comes back as it was.
+        decision: for the probability.
+        output_dir: gets `explanation.json` and `cam_SOURCE.png`.
+        batch_size: slices in a batch.
+        most: tiles in a picture; a volume has one, at its largest lesion.
+        seed: of the random networks, and of the sample that they are asked about.
+    """
+
+    def __init__(
+        self,
+        dataset: SliceDataset,
+        network: MultiTaskUNet,
+        decision: Decision,
+        output_dir: str | Path,
+        batch_size: int = 8,
+        most: int = 24,
+        seed: int = 0,
+    ) -> None:
+        self.dataset, self.network, self.decision, self.output_dir = dataset, network, decision, Path(output_dir)
+        self.batch_size, self.most, self.seed = batch_size, most, seed
+
+    def run(self) -> dict[str, Any]:
+        """Write `explanation.json` and the pictures.
+
+        Returns:
+            What was written: for each source n, means of the scores, checks, and one row a slice, worst first.
+        """
+        records = self.dataset.data
+        chosen = [i for i, record in enumerate(records) if record["kind"] == "image" or record["cls"] == 1.0]
+        rows: dict[str, list[Row]] = {}
+        with evaluating(self.network):
+            looks = tqdm(self._looks(chosen), total=len(chosen), desc="explaining", unit="slice")
+            for number, look in zip(chosen, looks, strict=True):
+                rows.setdefault(records[number]["source"], []).append({"number": number, **look.row()})
+            sources = {source: self._report(sorted(rows[source], key=worst_first)) for source in sorted(rows)}
+            for source in sources:
+                self._draw(source, rows[source])
+        report = {"notice": NOTICE, "rules": RULES, "seed": self.seed, "sources": sources}
+        write_json(self.output_dir / "explanation.json", report)
+        return report
+
+    def _looks(self, numbers: Sequence[int]) -> Iterator[Look]:
+        """Explain these records of the data set, in this order; the decoder is not needed for it."""
+        for start in range(0, len(numbers), self.batch_size):
+            part = numbers[start : start + self.batch_size]
+            items = [self.dataset[number] for number in part]
+            _, cls, cam = encode(self.network, self._images(items))
+            logits, planes = cls[:, 0].float().cpu().numpy(), cam[:, 0].cpu().numpy()
+            for number, item, logit, plane in zip(part, items, logits, planes, strict=True):
+                probability = _probability(self.decision, logit, self.dataset.data[number]["kind"])
+                yield Look(item, plane, float(probability))
+
+    def _images(self, items: Sequence[Mapping[str, Any]]) -> Tensor:
+        return torch.stack([item["image"] for item in items]).to(next(self.network.parameters()).device)
+
+    def _report(self, rows: Sequence[Row]) -> dict[str, Any]:
+        """What is said about one source."""
+        mapped = [row for row in rows if math.isfinite(row["outside_brain"])]
+        with_mask = sum(row["lesion"] > 0 for row in rows)
+        sample = [rows[i] for i in sorted(np.random.default_rng(self.seed).permutation(len(rows))[:SAMPLE])]
+        items = [self.dataset[row["number"]] for row in sample]
+        images = self._images(items)
+        own, random = _maps(self.network, images), [_maps(twin, images) for twin in _twins(self.network, self.seed)]
+        report: dict[str, Any] = {"n": len(rows), "without_map": len(rows) - len(mapped), "with_mask": with_mask}
+        report["outside_brain"] = mean_defined(row["outside_brain"] for row in mapped)
+        if with_mask:
+            report |= {name: mean_defined(row[name] for row in mapped) for name in OF_MASK}
+            report["energy_ratio"] = energy_ratio(mapped)
+            report["centre_energy_ratio"] = energy_ratio(mapped, "centre_energy")
+            scores = [[Look(*pair, math.nan).row() for pair in zip(items, maps, strict=True)] for maps in random]
+            report["randomised_energy_ratio"] = mean_defined(energy_ratio(twin) for twin in scores)
+            report["sample_energy_ratio"] = energy_ratio(sample)
+        report["sample"] = len(sample)
+        report["sanity"] = _agreement(images, own, random)
+        report["sanity_head"] = sanity(self.network, images, self.seed, "head")
+        names = ["case", "index", "cls", "probability", *(OF_MASK if with_mask else ()), "outside_brain"]
+        return plain({**report, "cases": [{name: row[name] for name in names} for row in rows]})
+
+    def _draw(self, source: str, rows: Sequence[Row]) -> None:
+        """One tile a case, at the slice with its largest lesion."""
+        tiles: dict[str, Row] = {}
+        for row in rows:
+            if row["case"] not in tiles or row["lesion"] > tiles[row["case"]]["lesion"]:
+                tiles[row["case"]] = row
+        shown = sorted(tiles.values(), key=worst_first)[: self.most]
+        headline = f"{source}, the worst {len(shown)} of {len(tiles)}: wrong answers or maps outside the head first"
+        draw_cams(list(self._looks([row["number"] for row in shown])), self.output_dir / f"cam_{source}.png", headline)

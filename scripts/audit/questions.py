@@ -1,0 +1,258 @@
+"""The nine questions of the shortcut audit, each answered from what a model said about slices and altered slices.
+
+Every part returns its values, its verdict and its n; the rules of the verdicts are written in `audit.PARTS`. AUCs are
+within one source, their intervals are bootstraps of patients and clusters, and a verdict needs an interval: a source
+with one class, or of one patient, gets none. Only that of the maps compares means.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..evaluation.classification_scores import roc_auc
+from .baselines import estimates, out_of_fold, probe
+
+__all__ = [
+    "EXCESS",
+    "LARGEST_FALL",
+    "SHORTCUT",
+    "SMALLEST_FALL",
+    "Answers",
+    "Part",
+    "alarm_verdict",
+    "blanked",
+    "cam",
+    "leave_source_out",
+    "lesion_erased",
+    "source_only",
+    "source_probe",
+    "style_swap",
+    "verdict_of",
+    "within_source",
+]
+
+PASS, SHORTCUT, NOTE, NOT_APPLICABLE = "pass", "shortcut", "note", "not applicable"
+EXCESS = 0.05  # AUC by which a model may beat the brain's area on images without a brain
+LARGEST_FALL = 0.15  # of the AUC when the style is swapped
+SMALLEST_FALL = 0.05  # of the probability when the lesion is erased, in shares of the gap between the classes
+BLANKED = ("filled", "corners", "frame", "rim")
+SWAPPED = ("fake_skull", "jpeg", "stripped_skull")
+
+Part = tuple[dict[str, Any], str, int]  # values, verdict, n
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a model said: one row a slice that has a class.
+
+    Args:
+        positive: boolean (N,), whether the slice shows a tumour.
+        source: (N,) names.
+        group: (N,) patients and clusters.
+        image: boolean (N,), whether it is a picture and not a slice of a volume.
+        path: raw file of each picture, "" of a volume.
+        area: (N,) pixels of the head.
+        grey: (N, B), see `grey_levels`.
+        probability: by name of the intervention (N,), NaN where it was not made; "served" is the slice itself.
+        features: (N, F), or None.
+        seed: of bootstraps and cross-validations.
+        resamples: of bootstraps.
+    """
+
+    positive: np.ndarray
+    source: np.ndarray
+    group: np.ndarray
+    image: np.ndarray
+    path: np.ndarray
+    area: np.ndarray
+    grey: np.ndarray
+    probability: Mapping[str, np.ndarray]
+    features: np.ndarray | None
+    seed: int
+    resamples: int
+
+    def sources(self, kind: str | None = None) -> Iterator[tuple[str, np.ndarray]]:
+        """Name and row indices of each source, of all or of those of one kind: "image" or "volume"."""
+        for source in sorted(set(self.source.tolist())):
+            rows = np.flatnonzero(self.source == source)
+            if kind is None or bool(self.image[rows[0]]) == (kind == "image"):
+                yield source, rows
+
+    def estimates(
+        self, rows: np.ndarray, statistic: Callable[[np.ndarray], Mapping[str, float]]
+    ) -> dict[str, dict[str, Any]]:
+        """`estimates` of some rows; the statistic gets indices of all."""
+        return estimates(self.group[rows], lambda chosen: statistic(rows[chosen]), self.seed, self.resamples)
+
+    def auc(self, rows: np.ndarray, scores: np.ndarray) -> float:
+        """ROC-AUC of scores (N,) on some of the rows."""
+        return roc_auc(self.positive[rows], scores[rows])
+
+
+def source_only(answers: Answers) -> Part:
+    """Score each slice by how frequent tumours are in its source, pooled over the sources."""
+    prevalence = {source: float(answers.positive[rows].mean()) for source, rows in answers.sources()}
+    scores = np.array([prevalence[source] for source in answers.source.tolist()])
+    everything = np.arange(len(scores))
+
+    def pooled(rows: np.ndarray) -> dict[str, float]:
+        return {"source_only": answers.auc(rows, scores), "model": answers.auc(rows, answers.probability["served"])}
+
+    values = {"prevalence": prevalence, **answers.estimates(everything, pooled)}
+    applies = len(prevalence) > 1 and values["source_only"]["value"] is not None
+    return values, NOTE if applies else NOT_APPLICABLE, len(scores)
+
+
+def source_probe(answers: Answers) -> Part:
+    """Tell each source from the others by a linear classifier of the bottleneck's features."""
+    if answers.features is None:
+        return {"reason": "no features were given"}, NOT_APPLICABLE, 0
+    groups = {source: len(set(answers.group[rows])) for source, rows in answers.sources()}
+    single = [source for source, count in groups.items() if count < 2]  # in no fold but its own
+    asked = np.flatnonzero(~np.isin(answers.source, single))
+    told = {"left_out": single} if single else {}
+    seed, source = answers.seed, answers.source[asked]
+    probabilities = out_of_fold(probe(seed), answers.features[asked], source, answers.group[asked], seed)
+    if probabilities is None:
+        reason = "fewer than two sources of more than one patient or cluster"
+        return {"reason": reason, **told}, NOT_APPLICABLE, len(asked)
+    columns = dict(zip(sorted(set(source.tolist())), probabilities.T, strict=True))
+
+    def one_against_the_rest(rows: np.ndarray) -> dict[str, float]:
+        return {name: roc_auc(source[rows] == name, scores[rows]) for name, scores in columns.items()}
+
+    found = estimates(answers.group[asked], one_against_the_rest, seed, answers.resamples)
+    return {"sources": found, **told}, NOTE, len(asked)
+
+
+def within_source(answers: Answers, chosen: Sequence[str] | None = None) -> Part:
+    """Measure the model's AUC in each source, or in the chosen ones."""
+    values: dict[str, Any] = {}
+    verdicts, count = [], 0
+    for source, rows in answers.sources():
+        if chosen is not None and source not in chosen:
+            continue
+        auc = answers.estimates(rows, lambda part: {"auc": answers.auc(part, answers.probability["served"])})["auc"]
+        positives, groups = int(answers.positive[rows].sum()), len(set(answers.group[rows]))
+        values[source] = {"n": len(rows), "positives": positives, "groups": groups, "auc": auc}
+        verdicts.append(NOT_APPLICABLE if auc["ci95"] is None else PASS if auc["ci95"][0] > 0.5 else NOTE)
+        count += len(rows)
+    return {"sources": values}, verdict_of(verdicts), count
+
+
+def leave_source_out(answers: Answers, trained_sources: Sequence[str] | None) -> Part:
+    """Measure the model's AUC in the sources that it was not trained on."""
+    if trained_sources is None:
+        return {"reason": "what it was trained on is unknown"}, NOT_APPLICABLE, 0
+    values, verdict, count = within_source(answers, sorted(set(answers.source.tolist()) - set(trained_sources)))
+    return {"trained_sources": sorted(trained_sources), **values}, verdict, count
+
+
+def blanked(answers: Answers) -> Part:
+    """Compare what the model makes of images without a brain with what the brain's area alone tells."""
+    values: dict[str, Any] = {}
+    verdicts = []
+    for source, rows in answers.sources():
+
+        def distances(part: np.ndarray) -> dict[str, float]:
+            area = abs(answers.auc(part, answers.area) - 0.5)
+            aucs = {name: answers.auc(part, answers.probability[name]) for name in BLANKED}
+            excess = {f"{name}_excess": abs(auc - 0.5) - area for name, auc in aucs.items()}
+            model = answers.auc(part, answers.probability["served"])
+            return {"model": model, "area": 0.5 + area, **aucs, **excess}
+
+        values[source] = {"n": len(rows), **answers.estimates(rows, distances)}
+        bounds = [values[source][f"{name}_excess"]["ci95"] for name in BLANKED]
+        verdicts += [alarm_verdict(bound, bound is not None and bound[0] > EXCESS) for bound in bounds]
+    return {"sources": values}, verdict_of(verdicts), len(answers.source)
+
+
+def style_swap(answers: Answers) -> Part:
+    """Compare the AUC before and after volumes are made to look like pictures, and pictures like volumes."""
+    values: dict[str, Any] = {}
+    verdicts, count = [], 0
+    for source, rows in answers.sources():
+        for name in SWAPPED:
+            before, after = answers.probability["served"], answers.probability[name]
+            if not np.isfinite(after[rows]).all():
+                continue  # made of the other kind only
+
+            def fall(part: np.ndarray, before: np.ndarray = before, after: np.ndarray = after) -> dict[str, float]:
+                aucs = {"before": answers.auc(part, before), "after": answers.auc(part, after)}
+                change = float((after[part] - before[part]).mean())
+                return {**aucs, "fall": aucs["before"] - aucs["after"], "mean_change": change}
+
+            found = answers.estimates(rows, fall)
+            values.setdefault(source, {"n": len(rows)})[name] = found
+            before_ci, fall_ci = found["before"]["ci95"], found["fall"]["ci95"]
+            alarm = before_ci and before_ci[0] > 0.5 and found["fall"]["value"] > LARGEST_FALL and fall_ci[0] > 0
+            verdicts.append(alarm_verdict(fall_ci, bool(alarm)))
+        count += len(rows)
+    return {"sources": values}, verdict_of(verdicts), count
+
+
+def lesion_erased(answers: Answers) -> Part:
+    """Compare the probability of tumour slices before and after the lesion is erased."""
+    values: dict[str, Any] = {}
+    verdicts, count = [], 0
+    before, after = answers.probability["served"], answers.probability["erased"]
+    for source, rows in answers.sources():
+        lesions = rows[np.isfinite(after[rows])]
+        if len(lesions) == 0:
+            continue
+
+        def fall(part: np.ndarray) -> dict[str, float]:
+            difference = before[part] - after[part]
+            means = {"before": float(before[part].mean()), "after": float(after[part].mean())}
+            return {**means, "mean_fall": float(difference.mean()), "share_that_falls": float((difference > 0).mean())}
+
+        model = answers.estimates(rows, lambda part: {"auc": answers.auc(part, before)})["auc"]
+        free = rows[~answers.positive[rows]]
+        without = float(before[free].mean()) if len(free) else None
+        found = answers.estimates(lesions, fall)
+        values[source] = {"n": len(lesions), **found, "mean_without_tumor": without, "model": model}
+        bounds, separates = found["mean_fall"]["ci95"], model["ci95"] is not None and model["ci95"][0] > 0.5
+        least = SMALLEST_FALL * max(0.0, float(before[lesions].mean()) - (without or 0.0))
+        if bounds is None:
+            verdicts.append(NOT_APPLICABLE)
+        else:
+            verdicts.append(SHORTCUT if separates and bounds[1] < least else PASS if bounds[0] > 0 else NOTE)
+        count += len(lesions)
+    return {"sources": values}, verdict_of(verdicts), count
+
+
+def cam(explanation: Mapping[str, Any] | None) -> Part:
+    """Judge the maps' energy in the lesion against chance, a centre prior and random weights."""
+    values: dict[str, Any] = {}
+    verdicts, count = [], 0
+    for source, found in (explanation or {}).get("sources", {}).items():
+        ratio = found.get("energy_ratio")
+        if ratio is None:
+            continue
+        rivals = {"centre": (ratio, found.get("centre_energy_ratio"))}
+        # random weights are asked about a sample, so the trained ones are compared there
+        rivals["randomised"] = (found.get("sample_energy_ratio"), found.get("randomised_energy_ratio"))
+        beaten = {name: None if None in pair else pair[0] > pair[1] for name, pair in rivals.items()}
+        values[source] = {"n": found.get("with_mask", 0), "energy_ratio": ratio, "better_than": beaten}
+        verdicts.append(SHORTCUT if ratio <= 1 else PASS if all(beaten.values()) else NOTE)
+        count += values[source]["n"]
+    if not values:
+        return {"reason": "no explanation of slices with a mask was given"}, NOT_APPLICABLE, 0
+    return {"sources": values}, verdict_of(verdicts), count
+
+
+def alarm_verdict(interval: Sequence[float] | None, alarm: bool) -> str:
+    """A shortcut where there is alarm, not applicable where there is no interval."""
+    return NOT_APPLICABLE if interval is None else SHORTCUT if alarm else PASS
+
+
+def verdict_of(verdicts: Sequence[str]) -> str:
+    """One verdict of several: a shortcut anywhere is one; passed is what passed wherever it could be asked."""
+    known = set(verdicts) - {NOT_APPLICABLE}
+    if SHORTCUT in known:
+        return SHORTCUT
+    return NOT_APPLICABLE if not known else PASS if known == {PASS} else NOTE

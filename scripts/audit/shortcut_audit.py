@@ -1,0 +1,305 @@
+"""The shortcut audit: does a classifier look at the lesion, or at what the data happen to have beside it?
+
+It works for any callable that gives probabilities of images; `AuditCases` asks this bundle's network.
+
+Reference:
+    DeGrave et al., AI for radiographic COVID-19 detection selects shortcuts over signal, Nat. Mach. Intell. 3, 2021.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from ..core.files import write_json
+from ..data.sampling import SliceDataset
+from ..evaluation.intervals import RESAMPLES
+from ..evaluation.text_tables import table
+from ..inference.decision import NOTICE
+from ..io.datalists import Case
+from ..networks.multitask_unet import MultiTaskUNet, evaluating
+from ..transforms import image_edits as change
+from . import file_metadata as files
+from . import questions as parts
+from .baselines import grey_levels
+from .cam_evaluation import ExplainCases
+
+__all__ = ["PARTS", "AuditCases", "audit", "callable_of"]
+
+Callback = Callable[[np.ndarray], np.ndarray]
+
+PARTS = {  # name: question, rule of the verdict
+    "source_only": (
+        "How well does the source alone tell the label, over all sources together?",
+        "note always: a pooled AUC of the model means nothing where this one is high",
+    ),
+    "source_probe": (
+        "Do the features that the classifier sees tell the source?",
+        "note always: a source that can be told can be used; AUC of each source against the rest",
+    ),
+    "within_source": (
+        "How well does the model separate the classes within each source?",
+        "pass where the interval of every source's AUC lies above 0.5, else note",
+    ),
+    "leave_source_out": (
+        "How well does the model do in sources that it was not trained on?",
+        "as within_source, of the sources that are not among the trained ones",
+    ),
+    "blanked": (
+        "Does the model tell the label where no brain is to be seen?",
+        "shortcut where |AUC - 0.5| on filled brains, corners, frame or rim of the head exceeds that of the area alone "
+        f"by more than {parts.EXCESS} at the interval's lower bound; known lesions are erased before",
+    ),
+    "style_swap": (
+        "Does the answer hang on what pictures and volumes look like: skull and compression?",
+        f"shortcut where the AUC falls by more than {parts.LARGEST_FALL}, the interval of the fall lies above 0 and "
+        "that of the AUC before above 0.5",
+    ),
+    "lesion_erased": (
+        "Does the probability fall when the lesion is erased?",
+        "pass where the interval of the mean fall lies above 0, note where it does not; but shortcut where the model "
+        "separates the classes (interval of the AUC above 0.5) and the interval of the fall ends below "
+        f"{parts.SMALLEST_FALL} of the gap between slices with and without a tumour",
+    ),
+    "cam": (
+        "Do the maps point at the lesion?",
+        "shortcut where no more of the maps lies in the lesion than chance puts there; pass where more does, also than "
+        "of a centre prior and than with random weights; else note",
+    ),
+    "metadata": (
+        "Do the data's files tell the label before anyone looks at the head?",
+        "shortcut, of the data, where the interval of the AUC from size, aspect, suffix, bytes a pixel and border, "
+        f"cross-validated among the tested pictures of a source, lies above {files.FILES_TELL}; the model's margin is "
+        "over the better of file metadata and a histogram, which learned where the model did",
+    ),
+}
+
+
+def audit(
+    predict: Callback,
+    dataset: SliceDataset,
+    cases: Sequence[Case],
+    features: Callback | None = None,
+    trained_sources: Sequence[str] | None = None,
+    explanation: Mapping[str, Any] | None = None,
+    training: SliceDataset | None = None,
+    seed: int = 0,
+    batch_size: int = 8,
+    resamples: int = RESAMPLES,
+) -> dict[str, Any]:
+    """Ask a classifier nine questions about shortcuts.
+
+    Slices without a class are left out. The order of the slices does not matter.
+
+    Args:
+        predict: from images (N, C, H, W) float32, background at -4, N at most `batch_size`, to probabilities of a
+            tumour (N,) in [0, 1].
+        dataset: slices without random transforms.
+        cases: of the store: id, and "image", the path of the raw file.
+        features: from the same images to what the classifier sees of them (N, F).
+        trained_sources: names of the sources that the classifier was trained on; None if unknown.
+        explanation: what `explain.ExplainCases` wrote about the same classifier.
+        training: slices that the classifier was trained on, without random transforms; their pictures, whose files
+            `cases` must name too, teach the baselines.
+        seed: of bootstraps and cross-validations.
+        batch_size: most images in a call.
+        resamples: of the bootstraps over patients and clusters.
+
+    Returns:
+        For each name in `PARTS` {"question", "rule", "verdict": "pass", "shortcut", "note" or "not applicable", "n",
+        "values"}, and "summary": the names of the parts whose verdict is "shortcut". Plain JSON, None for undefined.
+
+    Raises:
+        ValueError: when the callable does not answer with a probability for each image.
+    """
+    answers = _ask(predict, features, dataset, {case["id"]: case for case in cases}, batch_size, seed, resamples)
+    found: dict[str, parts.Part] = {
+        "source_only": parts.source_only(answers),
+        "source_probe": parts.source_probe(answers),
+        "within_source": parts.within_source(answers),
+        "leave_source_out": parts.leave_source_out(answers, trained_sources),
+        "blanked": parts.blanked(answers),
+        "style_swap": parts.style_swap(answers),
+        "lesion_erased": parts.lesion_erased(answers),
+        "cam": parts.cam(explanation),
+        "metadata": files.metadata(answers, None if training is None else files.pictures_of(training, cases)),
+    }
+    report: dict[str, Any] = {}
+    for name, (question, rule) in PARTS.items():
+        values, verdict, n = found[name]
+        report[name] = {"question": question, "rule": rule, "verdict": verdict, "n": n, "values": values}
+    report["summary"] = [name for name in PARTS if report[name]["verdict"] == parts.SHORTCUT]
+    return report
+
+
+def _ask(
+    predict: Callback,
+    features: Callback | None,
+    dataset: SliceDataset,
+    cases: Mapping[str, Case],
+    batch_size: int,
+    seed: int,
+    resamples: int,
+) -> parts.Answers:
+    """Show every slice and its altered versions to the model, in an order of their own."""
+    records = dataset.data
+    chosen = [i for i, record in enumerate(records) if np.isfinite(record["cls"])]
+    chosen.sort(key=lambda i: (records[i]["case"], records[i]["index"]))
+    names = ("served", *parts.BLANKED, *parts.SWAPPED, "erased")
+    probability = {name: np.full(len(chosen), np.nan) for name in names}
+    area, grey, seen = [], [], []
+    for start in tqdm(range(0, len(chosen), batch_size), desc="auditing", unit="batch"):
+        altered: dict[str, list[tuple[int, np.ndarray]]] = {}
+        for row in range(start, min(start + batch_size, len(chosen))):
+            item = dataset[chosen[row]]
+            image, foreground = (np.asarray(item[key], dtype=np.float32) for key in ("image", "foreground"))
+            mask = np.asarray(item["mask"]) if "mask" in item else np.zeros_like(foreground)
+            for name, version in _versions(image, foreground, mask, records[chosen[row]]["kind"]):
+                altered.setdefault(name, []).append((row, version))
+            area.append(float((foreground > 0).sum()))
+            grey.append(grey_levels(image))
+        for name, entries in altered.items():
+            rows, images = [row for row, _ in entries], np.stack([version for _, version in entries])
+            probability[name][rows] = _checked(predict(images), len(rows))
+        if features is not None:
+            seen.append(np.asarray(features(np.stack([version for _, version in altered["served"]]))))
+    return parts.Answers(
+        positive=np.array([records[i]["cls"] > 0.5 for i in chosen], dtype=bool),
+        source=np.array([records[i]["source"] for i in chosen], dtype=str),
+        group=np.array([records[i]["group"] for i in chosen], dtype=str),
+        image=np.array([records[i]["kind"] == "image" for i in chosen], dtype=bool),
+        path=np.array([str(cases.get(records[i]["case"], {}).get("image", "")) for i in chosen], dtype=str),
+        area=np.array(area),
+        grey=np.array(grey),
+        probability=probability,
+        features=np.concatenate(seen) if seen else None,
+        seed=seed,
+        resamples=resamples,
+    )
+
+
+def _versions(
+    image: np.ndarray, foreground: np.ndarray, mask: np.ndarray, kind: str
+) -> Iterator[tuple[str, np.ndarray]]:
+    """A slice and its altered versions, by name; a known lesion is erased where it would shine through."""
+    healthy = change.erase_lesion(image, mask) if mask.any() else image
+    yield "served", image
+    yield "filled", change.fill_brain(healthy, foreground)
+    yield "corners", change.corners_only(image)
+    yield "frame", change.frame_only(image)
+    yield "rim", change.rim_only(healthy, foreground)
+    if kind == "image":  # a picture has its own statistics, so it has others without a skull
+        yield "stripped_skull", change.standardize(change.strip_skull(image, foreground))
+    else:
+        yield "fake_skull", change.add_fake_skull(image, foreground)
+        yield "jpeg", change.jpeg(image)
+        if mask.any():
+            yield "erased", healthy
+
+
+def _checked(probabilities: np.ndarray, count: int) -> np.ndarray:
+    found = np.asarray(probabilities, dtype=np.float64)
+    if found.shape != (count,) or not ((found >= 0) & (found <= 1)).all():
+        raise ValueError(f"the classifier shall answer {count} images with {count} probabilities, not {found!r}")
+    return found
+
+
+def callable_of(name: str) -> Callback:
+    """Find a function by "package.module:function".
+
+    Raises:
+        ValueError: when there is none.
+    """
+    module, _, function = name.partition(":")
+    try:
+        found: Callback = getattr(importlib.import_module(module), function)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ValueError(f"{name}: no such function ({error}); write it as package.module:function") from None
+    return found
+
+
+class AuditCases:
+    """Audit this bundle's network; write `audit.json` and print its verdicts.
+
+    The probability is the sigmoid of each slice's first class logit, by itself: without temperature and thresholds,
+    which differ between pictures and volumes, and without the smoothing over a volume's neighbouring slices that is
+    served. So an AUC of volumes' slices is not the one of the evaluation, and falls are of raw probabilities.
+
+    Args:
+        dataset: slices without random transforms.
+        cases: of the store, as `splits.load_split` gives them.
+        network: any mode, on any device; comes back as it was.
+        output_dir: gets `audit.json`.
+        trained_sources: see `audit`.
+        explanation: explains the network, where that is what is audited; None leaves its part out.
+        predict: another classifier to audit, "package.module:function", see `audit`; None: the network.
+        training: see `audit`.
+        batch_size: slices a pass.
+        seed: of bootstraps and cross-validations.
+    """
+
+    def __init__(
+        self,
+        dataset: SliceDataset,
+        cases: Sequence[Case],
+        network: MultiTaskUNet,
+        output_dir: str | Path,
+        trained_sources: Sequence[str] | None = None,
+        explanation: ExplainCases | None = None,
+        predict: str | None = None,
+        training: SliceDataset | None = None,
+        batch_size: int = 8,
+        seed: int = 0,
+    ) -> None:
+        self.dataset, self.cases, self.network, self.output_dir = dataset, cases, network, Path(output_dir)
+        self.trained_sources, self.explanation, self.training = trained_sources, explanation, training
+        self.other = None if predict is None else callable_of(predict)
+        self.batch_size, self.seed = batch_size, seed
+
+    def run(self) -> dict[str, Any]:
+        """Write `audit.json`, print a table, and return what was written."""
+        with evaluating(self.network):
+            found = self._audit()
+        report = {"notice": NOTICE, "seed": self.seed, **found}
+        write_json(self.output_dir / "audit.json", report)
+        rows = [[name, report[name]["n"], report[name]["verdict"], question] for name, (question, _) in PARTS.items()]
+        print(table(["shortcut audit", "n", "verdict", "question"], rows))
+        return report
+
+    def _audit(self) -> dict[str, Any]:
+        others = self.other is not None
+        return audit(
+            self.predict if self.other is None else self.other,
+            self.dataset,
+            self.cases,
+            None if others else self.features,
+            None if others else self.trained_sources,
+            None if others or self.explanation is None else self.explanation.run(),
+            self.training,
+            seed=self.seed,
+            batch_size=self.batch_size,
+        )
+
+    def predict(self, images: np.ndarray) -> np.ndarray:
+        """Probabilities (N,) of images (N, C, H, W)."""
+        with torch.inference_mode():
+            return torch.sigmoid(self._logits(images).cpu().double()).numpy()
+
+    def features(self, images: np.ndarray) -> np.ndarray:
+        """Bottleneck features (N, F) of images (N, C, H, W), averaged over the foreground."""
+        with torch.inference_mode():
+            batch = torch.from_numpy(images).to(next(self.network.parameters()).device)
+            pooled = self.network.head.average(self.network.encoder(batch)[-1], self.network.foreground(batch))
+        return pooled.float().cpu().numpy()
+
+    def _logits(self, images: np.ndarray) -> torch.Tensor:
+        """First class logits (N,): what both kinds of network answer, without drawing the mask."""
+        network = self.network
+        batch = torch.from_numpy(images).to(next(network.parameters()).device)
+        return network.head(network.encoder(batch)[-1], network.foreground(batch))[:, 0]

@@ -1,0 +1,94 @@
+"""Files that are whole or absent: atomic writes and content hashes."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import math
+import os
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, BinaryIO
+
+__all__ = ["content_sha256", "inflated_sha256", "located", "plain", "sha256_of", "write_atomic", "write_json"]
+
+
+def located(path: str | Path) -> Path:
+    """A path of the bundle, wherever the program runs: MONAI Deploy parses configs without telling the bundle's folder.
+
+    A relative path that leads nowhere from the working folder is looked for in the folder that this package lies in.
+    """
+    path = Path(path)
+    within = Path(__file__).resolve().parents[2] / path
+    return within if not path.is_absolute() and not path.exists() and within.exists() else path
+
+
+def write_atomic(path: str | Path, write: Callable[[BinaryIO], Any]) -> None:
+    """Write a file so that a reader, or a crash at any moment, finds the old content or the new, never a part.
+
+    Args:
+        path: the file; its folder is made.
+        write: called with the open binary file.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    if os.name == "posix":  # make the new name itself survive a power cut
+        folder = os.open(path.parent, os.O_RDONLY)
+        os.fsync(folder)
+        os.close(folder)
+
+
+def write_json(path: str | Path, content: Any) -> None:
+    """Write JSON atomically, indented, keys as given."""
+    text = json.dumps(content, indent=1, allow_nan=False) + "\n"
+    write_atomic(path, lambda file: file.write(text.encode()))
+
+
+def plain(content: Any) -> Any:
+    """JSON has no NaN and no infinity: None instead, at any depth."""
+    if isinstance(content, dict):
+        return {key: plain(value) for key, value in content.items()}
+    if isinstance(content, list):
+        return [plain(value) for value in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content
+
+
+def sha256_of(path: str | Path) -> str:
+    """SHA-256 of a file's bytes, hexadecimal."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def inflated_sha256(path: str | Path) -> str:
+    """SHA-256 of what a file holds: of a gzip file what it inflates to, so that packing it anew changes nothing.
+
+    A damaged gzip file counts by its bytes: whoever decodes it will say what is wrong.
+    """
+    with Path(path).open("rb") as file:
+        if file.read(2) != b"\x1f\x8b":
+            return sha256_of(path)
+    try:
+        with gzip.open(path) as content:
+            return hashlib.file_digest(content, "sha256").hexdigest()
+    except (OSError, EOFError, zlib.error):
+        return sha256_of(path)
+
+
+def content_sha256(path: str | Path) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal; of a folder, of its files' in the order of their names."""
+    path = Path(path)
+    if not path.is_dir():
+        return sha256_of(path)
+    files = sorted(file for file in path.rglob("*") if file.is_file())
+    return hashlib.sha256("\n".join(map(sha256_of, files)).encode()).hexdigest()

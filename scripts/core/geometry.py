@@ -1,0 +1,51 @@
+"""A scan's own grid: how large its voxels are, which way its slices go, and how it is displayed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import product
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+
+__all__ = ["as_displayed", "pixel_mm2", "same_grid", "slice_axis", "voxel_mm3"]
+
+SAME_PLACE = 0.1  # voxels, at a grid's corners: float32 matrices, and those of four decimals, are rounded by less
+
+
+def voxel_mm3(affine: Any) -> float:
+    """Volume of a voxel of a grid (4, 4)."""
+    return float(np.abs(np.linalg.det(np.asarray(affine, dtype=np.float64)[:3, :3])))
+
+
+def pixel_mm2(affine: Any) -> float:
+    """Area of a pixel of the slices of a grid (4, 4), see `slice_axis`."""
+    first, second = np.delete(np.asarray(affine, dtype=np.float64)[:3, :3], slice_axis(affine)[0], axis=1).T
+    return float(np.linalg.norm(np.cross(first, second)))
+
+
+def slice_axis(affine: np.ndarray) -> tuple[int, bool]:
+    """File axis that is nearest to inferior-superior, and whether it runs upwards.
+
+    >>> slice_axis(np.diag([-1.0, -1.0, -2.0, 1.0]))
+    (2, False)
+    """
+    orientation = nib.io_orientation(np.asarray(affine, dtype=np.float64))
+    axis = int(np.flatnonzero(orientation[:, 0] == 2)[0])
+    return axis, bool(orientation[axis, 1] > 0)
+
+
+def as_displayed(volume: np.ndarray, affine: np.ndarray) -> np.ndarray:
+    """Turn a volume on its file's axes into (rows to posterior, columns to the left, slices to superior)."""
+    orientation = nib.io_orientation(np.asarray(affine, dtype=np.float64))
+    wanted = nib.orientations.axcodes2ornt(("P", "L", "S"))
+    return np.asarray(nib.apply_orientation(volume, nib.orientations.ornt_transform(orientation, wanted)))
+
+
+def same_grid(affine: np.ndarray, other: np.ndarray, shape: Sequence[int]) -> bool:
+    """Whether two affines (4, 4) put all 8 corners of a grid of 2 or 3 axes in one place, to a tenth of a voxel."""
+    sides = [(-0.5, side - 0.5) for side in (*shape, 1)[:3]]
+    corners = np.array([(*corner, 1.0) for corner in product(*sides)]).T  # (4, 8)
+    moved = np.linalg.inv(np.asarray(affine)) @ np.asarray(other) @ corners
+    return bool(np.abs(moved - corners).max() <= SAME_PLACE)

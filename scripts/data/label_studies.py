@@ -1,0 +1,72 @@
+"""Training on a labelling tool's own list of studies: pairs of files, as MONAI Label gives them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..core.configs import parts, raw
+from ..io.datalists import Case, stem
+from .slice_store import SliceStore, build_store, slice_records
+
+__all__ = ["Studies"]
+
+Pair = Mapping[str, Any]  # {"image": file, "label": file}
+
+
+class Studies:
+    """Make slices of labelled studies, by the preprocessing of `configs/preprocess.yaml`.
+
+    A study is a case of its own: who the patient is, the tool does not tell. Every slice gets its class from its mask.
+
+    Args:
+        bundle_root: the bundle's folder.
+        folder: gets a slice store; studies that are in it already are not read again.
+        modalities: of the network.
+        min_tumor_pixels: see `slice_records`.
+    """
+
+    def __init__(
+        self, bundle_root: str | Path, folder: str | Path, modalities: Sequence[str], min_tumor_pixels: int
+    ) -> None:
+        self.root, self.folder = Path(bundle_root), Path(folder)
+        self.modalities, self.min_tumor_pixels = list(modalities), min_tumor_pixels
+
+    @staticmethod
+    def are_given(data: Sequence[Mapping[str, Any]]) -> bool:
+        """Whether a list holds pairs of files, and no records of a slice store."""
+        return bool(data) and "label" in data[0] and "case" not in data[0]
+
+    def weights(self, of_studies: bool, output_dir: str | Path) -> str:
+        """Where weights go: a labelling tool looks in the bundle's `models/`, everybody else in the output folder."""
+        return str((self.root / "models" if of_studies else Path(output_dir)) / "model.pt")
+
+    def forerunner(self, of_studies: bool, initial_weights: str | Path | None) -> str | Path | None:
+        """The file that weights begin from: a labelling tool loads the bundle's own, if there are any, by itself."""
+        own = self.root / "models" / "model.pt"
+        return own if of_studies and initial_weights is None and own.is_file() else initial_weights
+
+    def records(self, pairs: Sequence[Pair]) -> list[dict[str, Any]]:
+        """Records of the studies' slices, in the store at `folder`; the log names those that cannot be read.
+
+        Raises:
+            ValueError: when none can be read, with every reason; when two studies have one name.
+        """
+        cases = [self._case(pair) for pair in pairs]
+        file_of: dict[str, str] = {}
+        for case in cases:
+            if file_of.setdefault(case["id"], case["image"]) != case["image"]:
+                raise ValueError(f"{file_of[case['id']]} and {case['image']}: two studies of one name")
+        made = parts(self.root, "preprocess.yaml", ["transform", "serving"], modalities=self.modalities)
+        settings = {"modalities": self.modalities, "image": raw(self.root, "inference.yaml", ["preprocessing"])}
+        settings["label"] = raw(self.root, "preprocess.yaml", ["transform"])
+        smallest = made["serving"]["min_brain_pixels"]
+        build_store(cases, made["transform"], self.folder, smallest, settings, skip_unreadable=True)
+        stored = [{"group": case["id"], **case} for case in SliceStore(self.folder).cases()]
+        return slice_records(stored, self.min_tumor_pixels)
+
+    def _case(self, pair: Pair) -> Case:
+        image = str(pair["image"])
+        case: Case = {"id": f"studies/{stem(Path(image).name)}", "source": "studies", "kind": "volume"}
+        return case | {"group": case["id"], "image": image, "label": str(pair["label"])}

@@ -1,0 +1,289 @@
+"""The slice store: network-ready slices with their metadata on disk, one folder a case.
+
+    STORE/store.json                     what made it: fingerprint of the preprocessing, modalities, list of cases
+    STORE/splits.json                    see `splits`
+    STORE/cases/<id>/image.npy           float16 (S, C, H, W), exactly what the network is served
+    STORE/cases/<id>/mask.npy            uint8 (S, H, W), whole tumour; absent where the case has no mask
+    STORE/cases/<id>/case.json           the case, content hashes, and per slice: index, pixels of brain and of tumour
+
+Plain arrays, memory-mapped: one slice is read without decompressing anything, nor reading the rest of its case, at the
+price of more disk space than compressed .npz files would take.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from joblib import Parallel, delayed
+from tqdm import tqdm
+
+from ..core.files import inflated_sha256, sha256_of, write_json
+from ..io.datalists import Case
+from ..transforms.preprocessing import tissue_of
+
+logger = logging.getLogger(__name__)
+
+__all__ = ["SliceStore", "build_store", "slice_records"]
+
+FINGERPRINTED_SOURCES = (  # their change makes a store stale
+    *("core/geometry.py", "io/readers.py", "io/dicom.py"),
+    *("transforms/head.py", "transforms/preprocessing.py", "data/slice_store.py"),
+)
+
+
+class SliceStore:
+    """Read access to a store.
+
+    Args:
+        root: folder that `build_store` wrote.
+
+    Raises:
+        FileNotFoundError: when there is no store; the message says which command makes one.
+    """
+
+    def __init__(self, root: str | Path) -> None:
+        self.root = Path(root)
+        index = self.root / "store.json"
+        if not index.is_file():
+            raise FileNotFoundError(
+                f"{self.root}: no slice store here, make one with: python -m monai.bundle run preprocessing "
+                f"--config_file configs/preprocess.yaml --brats_dir DIR --kaggle_dir DIR --dataset_dir {self.root}"
+            )
+        self.index: dict[str, Any] = json.loads(index.read_text())
+
+    def cases(self) -> list[Case]:
+        """Every case's metadata, in the order of ids."""
+        return [json.loads((self.folder(case) / "case.json").read_text()) for case in self.index["cases"]]
+
+    def folder(self, case_id: str) -> Path:
+        return self.root / "cases" / case_id
+
+    def read(self, case_id: str, position: int) -> tuple[np.ndarray, np.ndarray | None]:
+        """One slice: image float32 (C, H, W), and its mask uint8 (1, H, W) or None."""
+        folder = self.folder(case_id)
+        image = np.load(folder / "image.npy", mmap_mode="r")[position].astype(np.float32)
+        mask_file = folder / "mask.npy"
+        mask = np.array(np.load(mask_file, mmap_mode="r")[position][None]) if mask_file.is_file() else None
+        return image, mask
+
+
+def slice_records(
+    cases: Sequence[Case], min_tumor_pixels: int, shuffled_labels: int | None = None
+) -> list[dict[str, Any]]:
+    """One record per stored slice, with its class.
+
+    A slice of a volume shows a tumour from `min_tumor_pixels` on, none at 0 pixels; in between, and without a mask, it
+    has no class (NaN) and takes no part in classification.
+
+    Args:
+        cases: of the store.
+        min_tumor_pixels: pixels of 1 mm2.
+        shuffled_labels: seed by which the images' labels are shuffled: a control that must learn nothing from them.
+
+    Returns:
+        Dicts with case, group, source, kind, position (in the store), index (in the volume), cls (1.0, 0.0 or NaN),
+        has_mask, statistics (own mean and standard deviation), sha256 (of the case's image) and phash (of a picture).
+    """
+    records = []
+    for case in cases if shuffled_labels is None else _with_shuffled_labels(cases, shuffled_labels):
+        for position, index in enumerate(case["slices"]):
+            tumor = case["tumor_pixels"][position] if "tumor_pixels" in case else None
+            record = {key: case[key] for key in ("source", "group", "kind")}
+            record |= {"case": case["id"], "position": position, "index": index, "has_mask": tumor is not None}
+            record |= {"sha256": case["sha256"]["image"], "phash": case.get("phash")}
+            record["statistics"] = case["own_statistics"][position]
+            record["cls"] = _slice_class(case, tumor, min_tumor_pixels)
+            records.append(record)
+    return records
+
+
+def _with_shuffled_labels(cases: Sequence[Case], seed: int) -> list[Case]:
+    labels = [case["cls"] for case in cases if "cls" in case]
+    shuffled = iter(np.random.default_rng(seed).permutation(labels).tolist())
+    return [{**case, "cls": next(shuffled)} if "cls" in case else case for case in cases]
+
+
+def _slice_class(case: Case, tumor_pixels: int | None, min_tumor_pixels: int) -> float:
+    if "cls" in case:
+        return float(case["cls"])
+    if tumor_pixels is None or 0 < tumor_pixels < min_tumor_pixels:
+        return float("nan")
+    return float(tumor_pixels > 0)
+
+
+def build_store(
+    cases: Sequence[Case],
+    transform: Callable[[Mapping[str, Any]], Mapping[str, Any]],
+    root: str | Path,
+    min_brain_pixels: int,
+    settings: Mapping[str, Any],
+    skip_unreadable: bool = False,
+    num_workers: int = 1,
+) -> None:
+    """Write every case that is not in the store yet, then the index.
+
+    A case is written to a temporary folder and renamed, so an interruption leaves whole cases only, and running again
+    continues; another process may write to the same store meanwhile. A case that cannot be read is named with its
+    reason at the end, after all others are done.
+
+    Args:
+        cases: from `datalists`.
+        transform: dict transform that turns a case's paths into "image" (C, H, W, D) and, where it has one, "label".
+        root: folder of the store.
+        min_brain_pixels: slices with less tissue are left out.
+        settings: whatever else decides the content; part of the fingerprint.
+        skip_unreadable: only name the cases that could not be read, and go on without them.
+        num_workers: processes.
+
+    Raises:
+        ValueError: at the end, one line per case that could not be read.
+    """
+    root = Path(root)
+    fingerprint = _fingerprint({**settings, "min_brain_pixels": min_brain_pixels})
+    _remove_remains(root / "cases")
+    jobs = (delayed(_store_case)(case, transform, root, min_brain_pixels, fingerprint) for case in cases)
+    results = Parallel(n_jobs=num_workers, return_as="generator")(jobs)
+    problems = [p for p in tqdm(results, total=len(cases), desc="preprocessing", unit="case") if p]
+    done = sorted({case["id"] for case in cases} - {problem["id"] for problem in problems})
+    index = {"fingerprint": fingerprint, "settings": dict(settings), "cases": done, "problems": problems}
+    write_json(root / "store.json", index)
+    if problems:
+        lines = "\n".join(f"  {problem['reason']}" for problem in problems)
+        message = f"{len(problems)} of {len(cases)} cases could not be read, the others are done:\n{lines}"
+        if not skip_unreadable or not done:
+            raise ValueError(message)
+        logger.warning(message)
+
+
+def _store_case(
+    case: Case, transform: Callable[[Any], Any], root: Path, min_brain_pixels: int, fingerprint: str
+) -> dict[str, str] | None:
+    """Write one case; return what is wrong with it, or None."""
+    folder = root / "cases" / case["id"]
+    try:
+        hashes: dict[str, str] = {key: _content_hash(case[key]) for key in ("image", "label") if key in case}
+        written = _current(folder, hashes, fingerprint)
+        if written is not None:
+            if any(written.get(key) != value for key, value in case.items()):  # the same files, at another place
+                write_json(folder / "case.json", {**written, **case})
+            return None
+        arrays, meta = _slices_of(transform(case), min_brain_pixels)
+    except Exception as error:
+        return {"id": case["id"], "reason": _one_line(error, case)}
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f".writing-{os.getpid()}-", dir=folder.parent))
+    for name, array in arrays.items():
+        np.save(temporary / f"{name}.npy", array)
+    write_json(temporary / "case.json", {**case, **meta, "sha256": hashes, "fingerprint": fingerprint})
+    aside = temporary.with_name(f"{temporary.name}-old")
+    while _current(folder, hashes, fingerprint) is None:  # else another process was faster
+        with suppress(FileNotFoundError):
+            folder.replace(aside)
+            shutil.rmtree(aside, ignore_errors=True)
+        try:
+            temporary.replace(folder)
+            return None
+        except OSError:
+            if not folder.is_dir():
+                raise
+    shutil.rmtree(temporary, ignore_errors=True)
+    return None
+
+
+def _remove_remains(folder: Path) -> None:
+    """Remove the temporary folders of processes that are gone, at any depth."""
+    for parent, names, _ in os.walk(folder):
+        for name in [name for name in names if name.startswith(".writing-")]:
+            names.remove(name)
+            if not _still_written(name):
+                shutil.rmtree(Path(parent) / name, ignore_errors=True)
+
+
+def _still_written(temporary: str) -> bool:
+    """Whether the process that a temporary folder's name tells may be alive: outside POSIX nobody is asked."""
+    number = re.match(r"\.writing-(\d+)-", temporary)
+    if number is None or os.name != "posix":
+        return number is not None
+    try:
+        os.kill(int(number[1]), 0)  # sends nothing
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # another user's process
+        pass
+    return True
+
+
+def _slices_of(data: Mapping[str, Any], min_brain_pixels: int) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Slices with enough brain as arrays, and their metadata."""
+    image = data["image"]
+    planes = image.as_tensor().permute(3, 0, 1, 2)  # (D, C, H, W)
+    brain = tissue_of(planes).sum(dim=(1, 2))
+    chosen = torch.nonzero(brain >= min_brain_pixels).flatten().tolist()
+    if not chosen:
+        raise ValueError(f"no slice shows at least {min_brain_pixels} pixels of brain")
+    arrays = {"image": planes[chosen].half().numpy()}
+    meta: dict[str, Any] = {
+        "slices": chosen,
+        "brain_pixels": brain[chosen].tolist(),
+        "own_statistics": [_own_statistics(planes[i]) for i in chosen],
+        "shape": [int(n) for n in image.meta["spatial_shape"]],
+        "spacing_mm": [round(float(s), 6) for s in image.pixdim],
+    }
+    if "label" in data:
+        masks = data["label"].as_tensor()[0].permute(2, 0, 1)  # (D, H, W)
+        arrays["mask"] = masks[chosen].numpy().astype(np.uint8)
+        meta["tumor_pixels"] = masks[chosen].sum(dim=(1, 2)).tolist()
+        meta["tumor_pixels_left_out"] = int(masks.sum()) - sum(meta["tumor_pixels"])
+    return arrays, meta
+
+
+def _own_statistics(plane: torch.Tensor) -> list[list[float]]:
+    """Mean and standard deviation (2, C) of the tissue of one slice (C, H, W), in units of the volume's."""
+    tissue = [channel[tissue_of(channel[None])].double() for channel in plane]
+    mean = [float(values.mean()) if len(values) else 0.0 for values in tissue]
+    std = [float(values.std()) if len(values) > 1 else 1.0 for values in tissue]
+    return [[round(m, 6) for m in mean], [round(max(s, 1e-3), 6) for s in std]]
+
+
+def _content_hash(paths: str | Sequence[str]) -> str:
+    files = [paths] if isinstance(paths, str) else paths
+    return hashlib.sha256("".join(map(inflated_sha256, files)).encode()).hexdigest()
+
+
+def _current(folder: Path, hashes: Mapping[str, str], fingerprint: str) -> dict[str, Any] | None:
+    """What was stored of a case before, if all of it is there, made of the same contents in the same way."""
+    arrays = [folder / {"image": "image.npy", "label": "mask.npy"}[key] for key in hashes]
+    if not all(array.is_file() for array in arrays):
+        return None
+    try:
+        written: dict[str, Any] = json.loads((folder / "case.json").read_text())
+        return written if (written["sha256"], written["fingerprint"]) == (hashes, fingerprint) else None
+    except (OSError, ValueError, KeyError):
+        return None
+
+
+def _fingerprint(settings: Mapping[str, Any]) -> str:
+    """Hash of everything that decides a store's content besides the data: the settings and the code that serves."""
+    code = "".join(sha256_of(Path(__file__).parents[1] / name) for name in FINGERPRINTED_SOURCES)
+    return hashlib.sha256((json.dumps(settings, sort_keys=True, default=str) + code).encode()).hexdigest()
+
+
+def _one_line(error: Exception, case: Case) -> str:
+    """The reason in one line that names the file, wherever in MONAI's chain of errors it arose."""
+    while error.__cause__ is not None and isinstance(error.__cause__, Exception):
+        error = error.__cause__
+    text = " ".join(str(error).split()) or type(error).__name__
+    image = case["image"] if isinstance(case["image"], str) else case["image"][0]
+    return text if image in text or str(case.get("label", image)) in text else f"{image}: {text}"

@@ -1,0 +1,291 @@
+"""Who is in training, validation and test: one file of ids, hashes, clusters and folds.
+
+Volumes are kept together by patient, images by near-duplicate cluster. The file says in which of `folds` folds each
+case lies; fold k is the test set, fold k + 1 validates, the others train. So one file serves a single split and a whole
+cross-validation.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import warnings
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import imagehash
+import numpy as np
+from PIL import Image
+from scipy.sparse import lil_matrix
+from scipy.sparse.csgraph import connected_components
+from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
+
+from ..core.files import write_json
+from ..io.datalists import Case
+from ..transforms.preprocessing import BACKGROUND, BRIGHTEST
+from .slice_store import SliceStore
+
+__all__ = [
+    "assert_disjoint",
+    "data_fingerprint",
+    "load_split",
+    "make_split",
+    "near_duplicates",
+    "same_picture",
+    "write_split",
+]
+
+SUBSETS = ("train", "val", "test")
+SAME_HASH = 2  # alike by perceptual hash alone (bits of 64)
+HASH_DISTANCE, HASH_CORRELATION = 8, 0.90  # alike by perceptual hash and by thumbnail
+CORRELATION = 0.95  # alike by thumbnail alone
+
+
+def write_split(
+    store_dir: str | Path, split_file: str | Path, folds: int, seed: int, image_folds: int | None = None
+) -> dict[str, Any]:
+    """Make the split file of a store, or keep the one that fits its data.
+
+    Args:
+        store_dir: a slice store.
+        split_file: where the split lives. An existing file is kept when it was made for these very data and in this
+            way; otherwise it is an error, for a split that changes silently lets patients wander from
+            training to test, and one that stays silently is not what was asked for.
+        folds: number of folds; more than there are patients means leave one patient out; 1 trains nothing, all is test.
+        seed: of the shuffle.
+        image_folds: number of folds of the images, if not the same: the folds beyond test volumes alone.
+
+    Raises:
+        ValueError: when an existing file was made for other data, or in another way.
+    """
+    store, split_file = SliceStore(store_dir), Path(split_file)
+    asked = {"folds": folds, "image_folds": image_folds or folds, "seed": seed}
+    cases = store.cases()
+    if split_file.is_file():
+        split: dict[str, Any] = json.loads(split_file.read_text())
+        if split["data_fingerprint"] != data_fingerprint(cases):
+            raise ValueError(f"{split_file}: made for other data; remove it, or choose another folder")
+        if split.get("asked", asked) != asked:  # files of before 0.4.0 do not tell
+            made, wanted = (", ".join(f"{k} {v}" for k, v in way.items()) for way in (split["asked"], asked))
+            raise ValueError(f"{split_file}: made with {made}, not {wanted}; remove it, or choose another folder")
+        return split
+    pictures = [fingerprint_image(store, case) for case in cases]
+    split = {"asked": asked, **make_split(cases, pictures, folds, seed, image_folds)}
+    write_json(split_file, split)
+    return split
+
+
+def fingerprint_image(store: SliceStore, case: Case) -> Image.Image | None:
+    """Picture to compare an image by, as it is served; None for a volume."""
+    if case["kind"] != "image":
+        return None
+    plane = store.read(case["id"], 0)[0][0]
+    grey = (plane - BACKGROUND) * (255 / (BRIGHTEST - BACKGROUND))
+    picture = Image.fromarray(grey.astype(np.uint8))
+    return picture.crop(picture.getbbox())
+
+
+def make_split(
+    cases: Sequence[Case],
+    pictures: Sequence[Image.Image | None],
+    folds: int,
+    seed: int,
+    image_folds: int | None = None,
+) -> dict[str, Any]:
+    """Distribute cases over folds, patients and near-duplicates together, classes evenly.
+
+    The result does not depend on the order of the cases.
+
+    Args:
+        cases: from a store: id, source, kind, sha256, and cls or tumor_pixels.
+        pictures: for each image what to compare it by, None for volumes.
+        folds: 1, or at least 3.
+        seed: of the shuffle.
+        image_folds: of the images, if not the same.
+    """
+    order = sorted(range(len(cases)), key=lambda i: cases[i]["id"])
+    cases, pictures = [cases[i] for i in order], [pictures[i] for i in order]
+    hashes = [str(imagehash.phash(picture)) if picture else None for picture in pictures]
+    clusters = iter(near_duplicates([picture for picture in pictures if picture]))
+    patient = _one_name_a_patient(cases)
+    groups = [
+        f"cluster/{next(clusters)}" if picture else patient[case["group"]]
+        for case, picture in zip(cases, pictures, strict=True)
+    ]
+    fold_of = _folds(cases, groups, {"volume": folds, "image": image_folds or folds}, seed)
+    return {
+        "seed": seed,
+        "folds": max(folds, image_folds or folds),
+        "data_fingerprint": data_fingerprint(cases),
+        "cases": {
+            case["id"]: {
+                "source": case["source"],
+                "group": groups[i],
+                "fold": fold_of[i],
+                "sha256": case["sha256"]["image"],
+                **({"phash": hashes[i]} if hashes[i] else {}),
+            }
+            for i, case in enumerate(cases)
+        },
+    }
+
+
+def _one_name_a_patient(cases: Sequence[Case]) -> dict[str, str]:
+    """Patient by the name that each volume gives it; names that share a volume's content are one patient."""
+    volumes = [case for case in cases if case["kind"] == "volume"]
+    names = sorted({case["group"] for case in volumes})
+    contents = sorted({case["sha256"]["image"] for case in volumes})
+    ties = lil_matrix((len(names) + len(contents),) * 2, dtype=bool)
+    for case in volumes:
+        ties[names.index(case["group"]), len(names) + contents.index(case["sha256"]["image"])] = True
+    _, labels = connected_components(ties, directed=False)
+    return {name: names[int(np.flatnonzero(labels == label)[0])] for name, label in zip(names, labels, strict=False)}
+
+
+def _folds(cases: Sequence[Case], groups: Sequence[str], folds: Mapping[str, int], seed: int) -> list[int]:
+    """Fold of each case; volumes and images are distributed on their own, so both are in every fold."""
+    fold_of = [0] * len(cases)
+    for kind, wanted in folds.items():
+        members = [i for i, case in enumerate(cases) if case["kind"] == kind]
+        if not members or max(folds.values()) == 1:
+            continue
+        if wanted < 3:
+            raise ValueError(f"{kind} folds are {wanted}, at least 3 are needed to train, validate and test")
+        count = min(wanted, len({groups[i] for i in members}))
+        if count < 3:
+            raise ValueError(f"{count} separate {kind}s cannot be split, at least 3 patients or clusters are needed")
+        strata = [_stratum(cases[i]) for i in members]
+        # scikit-learn does not stratify into more folds than the largest stratum has members, as leaving one out does
+        splitting = StratifiedGroupKFold if count <= max(Counter(strata).values()) else GroupKFold
+        splitter = splitting(count, shuffle=True, random_state=seed)
+        with warnings.catch_warnings():
+            warnings.simplefilter(
+                "ignore", UserWarning
+            )  # a stratum smaller than the number of folds is no mistake here
+            for fold, (_, chosen) in enumerate(splitter.split(members, strata, [groups[i] for i in members])):
+                for position in chosen:
+                    fold_of[members[position]] = fold
+    return fold_of
+
+
+def _stratum(case: Case) -> str:
+    if case["kind"] == "image":
+        return f"{case['source']}/{case['cls']}"
+    has_free_slice = 0 in case.get("tumor_pixels", [0])
+    return "volume with tumour-free slices" if has_free_slice else "volume without"
+
+
+def near_duplicates(pictures: Sequence[Image.Image]) -> list[str]:
+    """Cluster pictures that show the same scan at another size, quality or crop.
+
+    Two are alike when their 64-bit perceptual hashes differ by at most 2 bits, when these differ by at most 8 and the
+    thumbnails correlate to 0.90, or when the thumbnails correlate to 0.95; chains of such pairs are one cluster.
+
+    Returns:
+        A name for each picture's cluster, the perceptual hash of one of its members.
+    """
+    if not pictures:
+        return []
+    hashes = [imagehash.phash(picture) for picture in pictures]
+    bits = np.stack([h.hash.ravel() for h in hashes])
+    thumbnails = np.stack([np.asarray(p.resize((64, 64)), dtype=np.float64).ravel() for p in pictures])
+    with np.errstate(invalid="ignore"):  # a constant picture correlates with none
+        correlation = np.nan_to_num(np.atleast_2d(np.corrcoef(thumbnails)))
+    distance = np.array([(bits != row).sum(axis=1) for row in bits])
+    near = (distance <= HASH_DISTANCE) & (correlation >= HASH_CORRELATION)
+    _, labels = connected_components((distance <= SAME_HASH) | near | (correlation >= CORRELATION), directed=False)
+    names: dict[int, str] = {}
+    for label, value in zip(labels, hashes, strict=True):
+        names[label] = min(str(value), names.get(label, str(value)))
+    return [names[label] for label in labels]
+
+
+def same_picture(one: str, other: str) -> bool:
+    """Whether two 64-bit perceptual hashes, in hexadecimal, are so near that they alone tell the same scan."""
+    return (int(one, 16) ^ int(other, 16)).bit_count() <= SAME_HASH
+
+
+def data_fingerprint(cases: Iterable[Case]) -> str:
+    """Hash of which files there are and what is in them, independent of order and place."""
+    lines = sorted(f"{case['id']} {json.dumps(case['sha256'], sort_keys=True)}" for case in cases)
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def load_split(
+    split_file: str | Path,
+    store_dir: str | Path,
+    fold: int | None = 0,
+    modalities: Sequence[str] | None = None,
+    validation: bool = True,
+    sources: Sequence[str] | None = None,
+) -> dict[str, list[Case]]:
+    """Cases of the training, validation and test set.
+
+    Args:
+        split_file: from `write_split`.
+        store_dir: the slice store that it was made for.
+        fold: the test fold; all cases are the test set where the split has one fold only. None: every case trains.
+        modalities: what the store must hold; None asks nothing.
+        validation: False lets the validation fold train as well.
+        sources: names of those to learn from; the others are in the test set alone. None learns from all.
+
+    Returns:
+        {"train": ..., "val": ..., "test": ...}, disjoint in ids, patients, clusters and contents. A case takes its
+        group from the split file.
+
+    Raises:
+        ValueError: when the file is missing or made for other data, a source is unknown, or two sets share anything.
+    """
+    store = SliceStore(store_dir)
+    cases, stored = store.cases(), store.index["settings"].get("modalities")
+    if modalities is not None and list(modalities) != stored:
+        raise ValueError(f"{store_dir}: holds the modalities {stored}, {list(modalities)} are asked for")
+    if not Path(split_file).is_file():
+        raise ValueError(f"{split_file}: no split here, preprocessing makes one")
+    split = json.loads(Path(split_file).read_text())
+    if split["data_fingerprint"] != data_fingerprint(cases):
+        raise ValueError(f"{split_file}: made for other data than {store_dir} holds; run preprocessing again")
+    unknown = sorted(set(sources or ()) - {case["source"] for case in cases})
+    if unknown:
+        raise ValueError(f"{store_dir}: holds no source {', '.join(unknown)}")
+    last = max(entry["fold"] for entry in split["cases"].values())  # fewer than asked for, where patients are few
+    if fold is not None and fold not in range(last + 1):
+        raise ValueError(f"fold is {fold}, {split_file} has folds 0 to {last}")
+    subsets: dict[str, list[Case]] = {name: [] for name in SUBSETS}
+    counts: dict[str, int] = {}  # folds of volumes and of images
+    for case in cases:
+        counts[case["kind"]] = max(counts.get(case["kind"], 0), 1 + split["cases"][case["id"]]["fold"])
+    for case in cases:
+        entry = split["cases"][case["id"]]
+        role = "train" if fold is None else _role(entry["fold"], fold, counts[case["kind"]], validation)
+        if role == "test" or sources is None or case["source"] in sources:
+            subsets[role].append({**case, "group": entry["group"], "phash": entry.get("phash")})
+    assert_disjoint(subsets)
+    return subsets
+
+
+def _role(own: int, fold: int, count: int, validation: bool) -> str:
+    """Which set a case of a fold is in, where `fold` tests; beyond its kind's `count` nothing of the kind does."""
+    if own == fold:
+        return "test"
+    return "val" if validation and own == (fold + 1) % count else "train"
+
+
+def assert_disjoint(subsets: Mapping[str, Sequence[Case]]) -> None:
+    """Refuse sets that share an id, a patient or cluster, the bytes of an image, or its perceptual hash.
+
+    Raises:
+        ValueError: naming the two sets and what they share.
+    """
+    owner: dict[tuple[str, str], tuple[str, str]] = {}
+    for name, cases in subsets.items():
+        for case in cases:
+            identities = {"id": case["id"], "group": case["group"], "content": case["sha256"]["image"]}
+            if case.get("phash"):
+                identities["image hash"] = case["phash"]
+            for kind, value in identities.items():
+                other, other_id = owner.setdefault((kind, value), (name, case["id"]))
+                if other != name:
+                    raise ValueError(f"{case['id']} ({name}) and {other_id} ({other}) share their {kind} {value}")

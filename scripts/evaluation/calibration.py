@@ -1,0 +1,216 @@
+"""Fit what turns a logit into an answer, on cases that the weights were not trained on and that test nothing."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.optimize import minimize_scalar
+from scipy.special import expit
+
+from ..core.files import sha256_of, write_json
+from ..inference.decision import Calibration, Decision, Kind, report_of
+from .intervals import RESAMPLES, bootstrap
+from .reports import is_answered
+
+__all__ = [
+    "fit_calibration",
+    "fit_decision",
+    "fit_operating_point",
+    "fit_temperature",
+    "with_evidence_of_others",
+    "write_decision",
+]
+
+TEMPERATURES = (0.25, 20.0)  # sought within; lower ones, of separable data, would round probabilities to 1
+
+
+def fit_temperature(classes: np.ndarray, logits: np.ndarray) -> float:
+    """Temperature that makes the logits' probabilities most likely.
+
+    Args:
+        classes: (N,) of 0 and 1, both present.
+        logits: (N,) finite.
+
+    Reference:
+        Guo et al., On Calibration of Modern Neural Networks, ICML 2017.
+    """
+    signs = np.where(classes > 0.5, -1.0, 1.0)
+
+    def loss(log_temperature: float) -> float:
+        return float(np.logaddexp(0.0, signs * logits / math.exp(log_temperature)).mean())
+
+    found = minimize_scalar(loss, bounds=[math.log(limit) for limit in TEMPERATURES], method="bounded")
+    return math.exp(float(found.x))
+
+
+def fit_operating_point(classes: np.ndarray, probabilities: np.ndarray, target_sensitivity: float) -> float:
+    """Highest threshold at which the sensitivity still reaches its target, rounded down to six digits.
+
+    >>> fit_operating_point(np.array([0, 1, 1, 1, 1]), np.array([0.1, 0.2, 0.6, 0.7, 0.9]), 0.75)
+    0.6
+    """
+    positives = np.sort(probabilities[classes > 0.5])
+    missed = math.floor((1.0 - target_sensitivity) * len(positives) + 1e-9)
+    return math.floor(float(positives[missed]) * 1e6) / 1e6
+
+
+def fit_calibration(
+    classes: np.ndarray,
+    logits: np.ndarray,
+    groups: Sequence[str],
+    target_sensitivity: float,
+    display_threshold: float,
+    fitted_on: str,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> Calibration:
+    """Temperature and operating point with their confidence intervals.
+
+    Args:
+        classes: (N,) of 0 and 1.
+        logits: (N,) finite.
+        groups: patient or cluster of each row.
+        target_sensitivity: that the operating point shall reach.
+        display_threshold: its sensitivity and specificity are stated beside.
+        fitted_on: what these rows are, in words.
+        resamples: draws of the bootstrap.
+        seed: of the draws.
+
+    Returns:
+        The defaults where a class is missing: then nothing can be fitted, and `fitted_on` says so.
+    """
+    if len(np.unique(classes)) < 2:
+        return Calibration(fitted_on=f"nothing: one class only in {fitted_on}")
+
+    def fit(rows: np.ndarray) -> dict[str, float | None]:
+        if len(np.unique(classes[rows])) < 2:
+            return {"temperature": None, "operating_point": None}
+        temperature = fit_temperature(classes[rows], logits[rows])
+        probabilities = expit(logits[rows] / temperature)
+        point = fit_operating_point(classes[rows], probabilities, target_sensitivity)
+        return {"temperature": temperature, "operating_point": point}
+
+    best = fit(np.arange(len(classes)))
+    temperature, operating_point = float(best["temperature"] or 1.0), float(best["operating_point"] or 0.0)
+    probabilities, tumor = expit(logits / temperature), classes > 0.5
+    evidence = {
+        "n": len(classes),
+        "positives": int(tumor.sum()),
+        "groups": len(set(groups)),
+        "target_sensitivity": target_sensitivity,
+        "ci95": bootstrap(groups, fit, resamples, seed),
+        **_sensitivity_and_specificity(tumor, probabilities, operating_point),
+        "at_display_threshold": _sensitivity_and_specificity(tumor, probabilities, display_threshold),
+    }
+    return Calibration(temperature, operating_point, fitted_on, evidence)
+
+
+def _sensitivity_and_specificity(
+    tumor: np.ndarray, probabilities: np.ndarray, threshold: float | np.ndarray
+) -> dict[str, float]:
+    called = probabilities >= threshold
+    return {"sensitivity": float(called[tumor].mean()), "specificity": float((~called)[~tumor].mean())}
+
+
+def fit_decision(
+    answers: Sequence[Mapping[str, Any]],
+    decision: Decision,
+    target_sensitivity: float,
+    fitted_on: str,
+    resamples: int = RESAMPLES,
+    sources: Sequence[str] | None = None,
+) -> Decision:
+    """Calibrate both kinds of scan.
+
+    Args:
+        answers: rows with kind, source, group, cls (None where unknown) and logit, as `answers.json` holds them.
+        decision: whose display threshold and volume rule are kept.
+        target_sensitivity: see `fit_calibration`.
+        fitted_on: what the answers are: "validation", "out-of-fold predictions".
+        resamples: draws of the bootstrap.
+        sources: to fit on, those that the weights learned from; others stay untouched. None: all.
+    """
+    fitted: dict[str, Calibration] = {}
+    for kind in ("image", "volume"):
+        rows = _known(answers, kind, sources)
+        classes, logits = (np.array([row[key] for row in rows], dtype=np.float64) for key in ("cls", "logit"))
+        groups = [row["group"] for row in rows]
+        counted = "images" if kind == "image" else "slices"
+        words = f"{fitted_on}: {len(rows)} {counted} of {len(set(groups))} " + (
+            "clusters" if kind == "image" else "patients"
+        )
+        fitted[kind] = fit_calibration(
+            classes, logits, groups, target_sensitivity, decision.display_threshold, words, resamples
+        )
+    return replace(decision, image=fitted["image"], volume=fitted["volume"])
+
+
+def _known(answers: Sequence[Mapping[str, Any]], kind: Kind, sources: Sequence[str] | None) -> list[Mapping[str, Any]]:
+    """Rows of one kind of scan with a class and an answer, of these sources, or of all."""
+    among = [a for a in answers if a["kind"] == kind and (sources is None or a["source"] in sources)]
+    return [a for a in among if is_answered(a)]
+
+
+def with_evidence_of_others(
+    decision: Decision,
+    answers: Sequence[Mapping[str, Any]],
+    others: Mapping[str, Decision],
+    sources: Sequence[str] | None = None,
+) -> Decision:
+    """The same decision; its sensitivity and specificity are those of answers that had no part in their thresholds.
+
+    Args:
+        decision: fitted on all answers.
+        answers: see `fit_decision`.
+        others: by case, the decision that was fitted on the other folds, see `summaries.cross_fitted`.
+        sources: see `fit_decision`.
+    """
+    found: dict[str, Calibration] = {}
+    for kind in ("image", "volume"):
+        calibration = decision.of(kind)
+        rows = _known(answers, kind, sources)
+        tumor = np.array([row["cls"] > 0.5 for row in rows], dtype=bool)
+        if calibration.evidence:
+            judges = [others[row["case"]] for row in rows]
+            probabilities = np.array([j.probability(row["logit"], kind) for j, row in zip(judges, rows, strict=True)])
+            points = np.array([judge.of(kind).operating_point for judge in judges])
+            honest = _sensitivity_and_specificity(tumor, probabilities, points)
+            shown = _sensitivity_and_specificity(tumor, probabilities, decision.display_threshold)
+            evidence = {**calibration.evidence, **honest, "at_display_threshold": shown}
+            calibration = replace(calibration, evidence=evidence)
+        found[kind] = calibration
+    return replace(decision, image=found["image"], volume=found["volume"])
+
+
+def write_decision(
+    answers_file: str | Path,
+    model_path: str | Path,
+    decision: Decision,
+    target_sensitivity: float,
+) -> None:
+    """Fit on an evaluation's answers, and put the result into the report beside the weights.
+
+    Args:
+        answers_file: `answers.json` of an evaluation of these weights.
+        model_path: the weights; `report.json` beside them is written anew. It keeps what these weights are and were
+            trained on; scores go, for they were of another decision.
+        decision: see `fit_decision`.
+        target_sensitivity: see `fit_decision`.
+
+    Raises:
+        ValueError: when the answers are not of the validation cases: what a decision was fitted on tests nothing.
+    """
+    content = json.loads(Path(answers_file).read_text())
+    subset = content["facts"]["subset"]
+    if subset != "val":
+        raise ValueError(f"{answers_file}: answers of subset '{subset}', calibrate with --subset val")
+    fitted = fit_decision(content["answers"], decision, target_sensitivity, "validation")
+    model = (report_of(model_path) or {"model": {"sha256": sha256_of(model_path)}})["model"]
+    report = {"model": model, "decision": asdict(fitted)}
+    write_json(Path(model_path).with_name("report.json"), report)

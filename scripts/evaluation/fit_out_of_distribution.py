@@ -1,0 +1,68 @@
+"""Learn what training slices look like to a network, and measure slices that it never saw."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from ..core.files import write_json
+from ..data.sampling import SliceDataset
+from ..inference.out_of_distribution import fit
+from ..networks.multitask_unet import MultiTaskUNet, evaluating
+
+__all__ = ["LearnFamiliarity"]
+
+
+class LearnFamiliarity:
+    """Fit the training slices' features; measure the distances of the tested scans. Writes `distances.json`.
+
+    Args:
+        network: any mode, on any device; comes back as it was.
+        training: slices that it was trained on, without random transforms.
+        tested: slices that it never saw; may be empty.
+        output_dir: gets `distances.json`: "familiarity", and "rows" of case, kind, distance.
+        batch_size: slices a pass.
+    """
+
+    def __init__(
+        self,
+        network: MultiTaskUNet,
+        training: SliceDataset,
+        tested: SliceDataset,
+        output_dir: str | Path,
+        batch_size: int = 16,
+    ) -> None:
+        self.network, self.training, self.tested = network, training, tested
+        self.output_dir, self.batch_size = Path(output_dir), batch_size
+
+    def run(self) -> dict[str, Any]:
+        """Write the file; return its content."""
+        learned = fit(self._features(self.training, "learning what is familiar"))
+        rows: dict[str, dict[str, Any]] = {}
+        if len(self.tested):
+            distances = learned.distance(self._features(self.tested, "measuring"))
+            for record, distance in zip(self.tested.data, distances, strict=True):
+                row = rows.setdefault(record["case"], {"case": record["case"], "kind": record["kind"], "all": []})
+                row["all"].append(float(distance))
+        scans = [{"case": r["case"], "kind": r["kind"], "distance": float(np.median(r["all"]))} for r in rows.values()]
+        content = {"familiarity": asdict(learned), "rows": scans}
+        write_json(self.output_dir / "distances.json", content)
+        return content
+
+    def _features(self, dataset: SliceDataset, words: str) -> np.ndarray:
+        """Bottleneck averages (N, F) of all slices."""
+        device, found = next(self.network.parameters()).device, []
+        with evaluating(self.network), torch.inference_mode():
+            for start in tqdm(range(0, len(dataset), self.batch_size), desc=words, unit="batch"):
+                numbers = range(start, min(start + self.batch_size, len(dataset)))
+                batch = torch.stack([dataset[number]["image"] for number in numbers]).to(device)
+                bottleneck = self.network.encoder(batch)[-1]
+                found.append(
+                    self.network.head.average(bottleneck, self.network.foreground(batch)).float().cpu().numpy()
+                )
+        return np.concatenate(found)

@@ -1,0 +1,267 @@
+"""From an evaluation's answers to its report: pure functions on plain JSON.
+
+The answers hold logits and measured areas, nothing decided; so folds can be put together, and another calibration be
+tried, without running a network again.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from fnmatch import fnmatch
+from typing import Any
+
+import numpy as np
+from scipy.special import expit
+
+from ..inference.decision import NOTICE, Decision
+from .classification_scores import area_bins, classification_scores, curves, reliability, resampled_scores, roc_auc
+from .intervals import RESAMPLES, bootstrap, interval_of_mean
+
+__all__ = ["auc_within_folds", "drawn_by_hand", "is_answered", "make_report", "patient_scores", "pool"]
+
+CLASSES = {"none": 0.0, "tumor": 1.0}
+HARD_NEGATIVE_SLICES = 5  # a slice without tumour this near to one with is a hard negative
+COUNTS = ("id", "source", "patient", "lesions", "lesions_found", "lesions_false", "reference_ml", "predicted_ml")
+
+Row = Mapping[str, Any]
+
+
+def pool(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Put the answers of several folds together; each says from which fold it is.
+
+    Raises:
+        ValueError: when two folds scored the same case, or differ in what a tumour slice is.
+    """
+    rules = {part["min_tumor_pixels"] for part in parts}
+    if len(rules) != 1:
+        raise ValueError(f"folds differ in the least pixels of a tumour slice: {sorted(rules)}")
+    owners: dict[str, int] = {}
+    for number, part in enumerate(parts):
+        for case in {row["case"] for row in part["answers"]} | {row["id"] for row in part["segmentation"]}:
+            if owners.setdefault(case, number) != number:
+                raise ValueError(f"{case} was scored in two folds")
+    return {
+        "facts": {},
+        "min_tumor_pixels": rules.pop(),
+        "segmentation": [row for part in parts for row in part["segmentation"]],
+        "answers": [{**row, "fold": number} for number, part in enumerate(parts) for row in part["answers"]],
+    }
+
+
+def make_report(
+    content: Mapping[str, Any],
+    decision: Decision,
+    resamples: int = RESAMPLES,
+    decisions: Mapping[str, Decision] | None = None,
+    silver: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Everything that was scored.
+
+    Args:
+        content: "facts", "min_tumor_pixels", "segmentation" and "answers", as `ScoreCases` writes them.
+        decision: temperature and thresholds, fitted on other cases.
+        resamples: of the bootstrap.
+        decisions: by case, where every fold has its own; `decision` is for the rest.
+        silver: patterns of volumes' names whose masks algorithms made; the mean over the others stands beside.
+    """
+    decisions = decisions or {}
+    sources: dict[str, list[Row]] = defaultdict(list)
+    for row in content["answers"]:
+        sources[row["source"]].append(row)
+    return {
+        **content["facts"],
+        "notice": NOTICE,
+        "decision": asdict(decision),
+        "rules": {
+            "tumor_slice": f"at least {content['min_tumor_pixels']} pixels of 1 mm2; fewer, but not 0: left out",
+            "region": "whole tumour, the one region that FLAIR supports",
+            "empty": "no Dice where the reference is empty; what is drawn there counts as false positive",
+            "interval": _interval_rule(resamples),
+            "hard_negative": f"a slice without tumour, at most {HARD_NEGATIVE_SLICES} slices from one with",
+        },
+        "segmentation": {
+            **_segmentation(content["segmentation"]),
+            **({"manual": _manual(content["segmentation"], silver)} if silver else {}),
+            "empty_slices": _empty_slices(content["answers"]),
+        },
+        "classification": {
+            name: _source(rows, [decisions.get(row["case"], decision) for row in rows], resamples)
+            for name, rows in sorted(sources.items())
+        },
+    }
+
+
+def is_answered(row: Row) -> bool:
+    """Whether an answer can be scored: its class is known, and there is one."""
+    return row["cls"] is not None and row["logit"] is not None
+
+
+def patient_scores(rows: Sequence[Row], name: str) -> dict[str, float]:
+    """One number a patient: the mean over the patient's volumes; patients without any are left out."""
+    scores: dict[str, list[float]] = defaultdict(list)
+    for row in rows:
+        if row[name] is not None:
+            scores[row["patient"]].append(row[name])
+    return {patient: float(np.mean(values)) for patient, values in scores.items()}
+
+
+def drawn_by_hand(volumes: Sequence[Row], silver: Sequence[str]) -> list[Row]:
+    """The volumes whose names match no pattern of those whose masks algorithms made."""
+    return [row for row in volumes if not any(fnmatch(row["id"].rpartition("/")[2], name) for name in silver)]
+
+
+def _interval_rule(resamples: int) -> str:
+    of_means = "95 %, of a mean over patients by Student's t"
+    of_others = f", of others by {resamples} bootstrap resamples of patients or clusters" if resamples else ""
+    return of_means + of_others
+
+
+def _segmentation(volumes: Sequence[Row]) -> dict[str, Any]:
+    names = [name for name in (volumes[0] if volumes else ()) if name not in COUNTS]
+    mean: dict[str, Any] = {}
+    intervals: dict[str, Any] = {}
+    for name in names:
+        highest = math.inf if name.endswith("_mm") else 1.0
+        mean[name], intervals[name] = _mean_over(patient_scores(volumes, name), highest)
+    return {
+        "n": len(volumes),
+        "patients_n": len({row["patient"] for row in volumes}),
+        "mean": {**mean, "ci95": intervals},
+        "patients": sorted(volumes, key=lambda row: row["dice"] if row["dice"] is not None else -1.0),
+    }
+
+
+def _manual(volumes: Sequence[Row], silver: Sequence[str]) -> dict[str, Any]:
+    """Dice of the patients whose masks were drawn by hand."""
+    scores = patient_scores(drawn_by_hand(volumes, silver), "dice")
+    mean, interval = _mean_over(scores)
+    return {"n": len(scores), "dice": mean, "ci95": interval, "worst_dice": min(scores.values(), default=None)}
+
+
+def _mean_over(scores: Mapping[str, float], highest: float = 1.0) -> tuple[float | None, list[float] | None]:
+    """Mean of the patients' scores, which are not below 0, and its interval."""
+    values = list(scores.values())
+    return (float(np.mean(values)) if values else None), interval_of_mean(values, (0.0, highest))
+
+
+def _empty_slices(answers: Sequence[Row]) -> dict[str, Any]:
+    """False positives where the reference is empty: how often, and how much."""
+    drawn = [row["drawn_mm2"] for row in answers if "drawn_mm2" in row and row["cls"] == 0.0]
+    positive = [area for area in drawn if area > 0]
+    return {
+        "n": len(drawn),
+        "false_positive_rate": len(positive) / len(drawn) if drawn else None,
+        "mean_false_positive_mm2": float(np.mean(drawn)) if drawn else None,
+    }
+
+
+def _source(rows: Sequence[Row], decisions: Sequence[Decision], resamples: int) -> dict[str, Any]:
+    """Scores within one source; only rows with a class and an answer count."""
+    answered = [i for i, row in enumerate(rows) if is_answered(row)]
+    if not answered:
+        return {"n": 0, "positives": 0, "left_out": len(rows)}
+    known, deciding = [rows[i] for i in answered], [decisions[i] for i in answered]
+    kinds = [row["kind"] for row in known]  # a volume of one slice is answered as an image
+    classes, logits = (np.array([row[key] for row in known]) for key in ("cls", "logit"))
+    triples = zip(deciding, logits, kinds, strict=True)
+    probabilities, raw = np.array([float(d.probability(logit, kind)) for d, logit, kind in triples]), expit(logits)
+    points = np.array([d.of(kind).operating_point for d, kind in zip(deciding, kinds, strict=True)])
+    display_threshold = deciding[0].display_threshold
+
+    def scores(chosen: np.ndarray) -> dict[str, Any]:
+        return classification_scores(
+            classes[chosen], probabilities[chosen], points[chosen], display_threshold, raw[chosen]
+        )
+
+    groups = [row["group"] for row in known]
+    result = {
+        **scores(np.arange(len(known))),
+        "ci95": bootstrap(groups, resampled_scores(classes, probabilities, points), resamples),
+        "groups": len(set(groups)),
+        "left_out": len(rows) - len(known),
+        "unanswered_tumor": sum(row["cls"] == 1.0 and row["logit"] is None for row in rows),
+        "curves": curves(classes, probabilities),
+        "reliability": reliability(classes, probabilities),
+    }
+    if "fold" in known[0]:
+        within = auc_within_folds(classes, probabilities, [row["fold"] for row in known])
+        interval = bootstrap(groups, within, resamples).get("roc_auc")
+        result["within_folds"] = {**within(np.arange(len(known))), "ci95": interval}
+    result |= _of_volumes(known, classes, scores) if "volume" in kinds else _of_images(known)
+    probability = [round(float(p), 6) for p in probabilities]
+    result["cases"] = [
+        {"case": row["case"], "slice": row["slice"], "cls": row["cls"], "logit": row["logit"], "probability": p}
+        for row, p in zip(known, probability, strict=True)
+    ]
+    return result
+
+
+def _of_images(known: Sequence[Row]) -> dict[str, Any]:
+    """How often anything is outlined where there is no mask to compare it with, but a class."""
+    outlined = {}
+    for name, cls in CLASSES.items():
+        drawn = [row["drawn_share"] > 0 for row in known if row["cls"] == cls and row.get("drawn_share") is not None]
+        outlined[name] = {"n": len(drawn), "share": float(np.mean(drawn)) if drawn else None}
+    return {"outlined": outlined} if any(found["n"] for found in outlined.values()) else {}
+
+
+def auc_within_folds(
+    classes: np.ndarray, scores: np.ndarray, folds: Sequence[int] | np.ndarray
+) -> Callable[[np.ndarray], dict[str, float | None]]:
+    """Prepare the mean over folds of the ROC-AUC within each; folds with one class only leave it.
+
+    Each fold has a network of its own, whose logits need not have the scale of the others': pooled, good networks can
+    look bad. Compared within a fold they cannot. In a bootstrap a fold counts as often as its rows were drawn: where
+    each patient is a fold, one that was drawn twice counts twice.
+
+    Args:
+        classes: (N,) of 0 and 1.
+        scores: (N,) from 0 to 1.
+        folds: (N,).
+
+    Returns:
+        From row indices (M,) to {"roc_auc"}.
+    """
+    fold_of, positive = np.asarray(folds), classes > 0.5
+    size = {fold: int((fold_of == fold).sum()) for fold in np.unique(fold_of)}
+
+    def score(rows: np.ndarray) -> dict[str, float | None]:
+        parts = {fold: rows[fold_of[rows] == fold] for fold in np.unique(fold_of[rows])}
+        aucs = {fold: roc_auc(positive[part], scores[part]) for fold, part in parts.items()}
+        known = [fold for fold, auc in aucs.items() if not math.isnan(auc)]
+        drawn = [len(parts[fold]) / size[fold] for fold in known]
+        return {"roc_auc": float(np.average([aucs[fold] for fold in known], weights=drawn)) if known else None}
+
+    return score
+
+
+def _of_volumes(known: Sequence[Row], classes: np.ndarray, scores: Any) -> dict[str, Any]:
+    """What only slices of volumes can tell: each patient alone, small and large tumours, hard negatives."""
+    keys = ("n", "positives", "roc_auc", "sensitivity", "specificity")
+    patients = {}
+    for patient in sorted({row["group"] for row in known}):
+        found = scores(np.array([i for i, row in enumerate(known) if row["group"] == patient]))
+        patients[patient] = {key: found[key] for key in keys}
+    aucs = {patient: found["roc_auc"] for patient, found in patients.items() if found["roc_auc"] is not None}
+    value, interval = _mean_over(aucs)
+    negative = classes == 0.0
+    away = np.array([np.inf if row["slices_from_tumor"] is None else row["slices_from_tumor"] for row in known])
+    hard = scores(np.flatnonzero(~negative | (away <= HARD_NEGATIVE_SLICES)))
+    by_area = {}
+    for name, members in area_bins(np.array([row["tumor_mm2"] for row in known])):
+        if members.any():
+            found = scores(np.flatnonzero(members | negative))
+            by_area[name] = {key: found[key] for key in ("positives", "roc_auc", "sensitivity")}
+    return {
+        "patients": patients,
+        "mean_patient_roc_auc": {
+            "n": len(aucs),
+            "value": value,
+            "ci95": interval,
+        },
+        "by_tumor_area": by_area,
+        "hard_negatives": {"n": int(hard["n"] - hard["positives"]), **{k: hard[k] for k in ("roc_auc", "specificity")}},
+    }

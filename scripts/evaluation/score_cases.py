@@ -1,0 +1,181 @@
+"""Compare what is served with references: every answer of an evaluation, and the report made of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Container, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ignite.engine import Engine, Events
+from monai.data import MetaTensor
+
+from ..core.files import plain, write_json
+from ..core.geometry import as_displayed, voxel_mm3
+from ..data.splits import same_picture
+from ..inference.decision import Decision, kind_of
+from ..io.datalists import Case
+from ..io.readers import BrainMriReader
+from ..networks.weights import began_unknown, trained_on
+from .reports import make_report
+from .segmentation_scores import segmentation_scores
+from .text_tables import as_text
+
+__all__ = ["ScoreCases", "provenance", "scoring_list", "trained_sources"]
+
+
+def scoring_list(
+    cases: Sequence[Case], weights: str | Path | None, subset: str = "test", allow_training_cases: bool = False
+) -> list[dict[str, Any]]:
+    """Cases as the evaluator's data set reads them: the image's path, and which case it is.
+
+    Args:
+        cases: of a slice store's split, with their perceptual hashes.
+        weights: what will be scored.
+        subset: "val" for calibration, which may look at what the weights were chosen on, but not trained on.
+        allow_training_cases: score what the weights have seen as well; the report says so.
+
+    Raises:
+        ValueError: when there is nothing to score, or when the weights have seen any of the cases: by id, by content,
+            by the patient's name or by the picture's perceptual hash, which copies of other size or quality share but
+            for a few bits; other crops and edits pass.
+    """
+    if not cases:
+        raise ValueError("no cases to score")
+    known = _known(cases, weights, {"train"} if subset == "val" else {"train", "val"})
+    if known and not allow_training_cases:
+        found = f"trained on {len(known)} of the {len(cases)} cases to score, such as {known[0]}"
+        raise ValueError(f"{weights}: {found} (known by name, content, patient or look)")
+    return [{"image": case["image"], "case": case["id"]} for case in cases]
+
+
+def _known(cases: Sequence[Case], weights: str | Path | None, subsets: Container[str]) -> list[str]:
+    """Cases that weights have seen in any of the subsets."""
+    seen = {id: entry for id, entry in trained_on(weights).items() if entry["subset"] in subsets}
+    contents = {entry["sha256"] for entry in seen.values()}
+    pictures, groups = ({entry[key] for entry in seen.values() if entry.get(key)} for key in ("phash", "group"))
+    return [
+        case["id"]
+        for case in cases
+        if case["id"] in seen
+        or case["sha256"]["image"] in contents
+        or (case.get("phash") and any(same_picture(case["phash"], picture) for picture in pictures))
+        or case.get("group") in groups  # a patient, or a cluster of pictures
+    ]
+
+
+def provenance(cases: Sequence[Case], weights: str | Path | None) -> str:
+    """What is known of the cases that weights were trained on, in words for the report."""
+    count, scored = len(trained_on(weights)), len(_known(cases, weights, {"train", "val"}))
+    if not count:
+        return "unknown: they may hold cases that are scored here"
+    words = f"{count} cases, {scored or 'none'} of them scored here"
+    return f"{words}; they began from weights that may have seen others" if began_unknown(weights) else words
+
+
+def trained_sources(weights: str | Path | None) -> list[str] | None:
+    """Sources of the cases that weights were trained on; None where nothing is known of them."""
+    return sorted({case.partition("/")[0] for case in trained_on(weights)}) or None
+
+
+class ScoreCases:
+    """Compare every answer with its reference on the scan's own grid.
+
+    The evaluator runs inference's own preprocessing, inferer and postprocessing, so what is scored is what is served.
+    A volume of one slice counts as an image, as which it is served (`kind_of`): so it is scored, and calibrated on. At
+    the end `answers.json` holds a row for every slice and image, and `report.json` what follows from them; the table is
+    printed.
+
+    Args:
+        cases: id, source, kind, group, and "label" (path of a mask) or "cls".
+        decision: temperature and thresholds.
+        min_tumor_pixels: a slice shows a tumour from this area on (pixels of 1 mm2), none at 0; slices in between are
+            left out and counted.
+        output_dir: gets both files.
+        facts: whatever the report should say about the run: model, split, seed.
+    """
+
+    def __init__(
+        self,
+        cases: Sequence[Case],
+        decision: Decision,
+        min_tumor_pixels: int,
+        output_dir: str | Path,
+        facts: Mapping[str, Any],
+    ) -> None:
+        self.cases = {case["id"]: case for case in cases}
+        self.decision, self.min_tumor_pixels = decision, min_tumor_pixels
+        self.output_dir, self.facts = Path(output_dir), dict(facts)
+        self.reader = BrainMriReader(["seg"])
+
+    def attach(self, engine: Engine) -> None:
+        engine.add_event_handler(Events.STARTED, self.start)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self.score_batch)
+        engine.add_event_handler(Events.COMPLETED, self.finish)
+
+    def start(self, engine: Engine) -> None:
+        self.patients: list[dict[str, Any]] = []  # one a volume with a mask
+        self.answers: list[dict[str, Any]] = []  # one a slice or image
+
+    def score_batch(self, engine: Engine) -> None:
+        for batch, output in zip(engine.state.batch, engine.state.output, strict=True):
+            self.score(self.cases[batch["case"]], output["pred"], output["slice_logits"], output["image"].affine)
+
+    def score(self, case: Case, mask: MetaTensor, slice_logits: np.ndarray, canvas: np.ndarray) -> None:
+        """Score one case.
+
+        Args:
+            case: see the class.
+            mask: (1, H, W, D) of 0 and 1 on the scan's grid.
+            slice_logits: (D,) tumour logits from the lowest slice to the highest, NaN where there is none.
+            canvas: affine (4, 4) of what the network saw, whose pixels areas are counted in, as in training: they are
+                1 mm2 where the file's spacing was used.
+        """
+        if "cls" in case:
+            self._note(case, 0, float(case["cls"]), slice_logits[0], drawn_share=float((mask > 0).float().mean()))
+        if "label" in case:
+            reference = self.reader.get_data(self.reader.read(case["label"]))[0][0] > 0
+            predicted = mask.as_tensor()[0].numpy() > 0
+            affine = np.asarray(mask.meta["original_affine"], dtype=np.float64)
+            self.patients.append(_volume_scores(case, predicted, reference, affine))
+            pixel = voxel_mm3(affine) / voxel_mm3(canvas)
+            areas, drawn = (as_displayed(v, affine).sum(axis=(0, 1)) * pixel for v in (reference, predicted))
+            self._note_slices({**case, "kind": kind_of(slice_logits)}, areas, drawn, slice_logits)
+
+    def _note_slices(self, case: Case, areas: np.ndarray, drawn: np.ndarray, logits: np.ndarray) -> None:
+        """Note each slice with an answer or a tumour: its area, its class, and how much was drawn on it, all (D,)."""
+        areas = areas.round(3)  # a rotated grid's 50 pixels are 49.9999 mm2
+        tumor = np.flatnonzero(areas > 0)
+        for index in np.flatnonzero(np.isfinite(logits) | (areas > 0)):
+            cls = None if 0 < areas[index] < self.min_tumor_pixels else float(areas[index] > 0)
+            away = int(np.abs(tumor - index).min()) if len(tumor) else None
+            measured = {"tumor_mm2": float(areas[index]), "drawn_mm2": float(drawn[index]), "slices_from_tumor": away}
+            self._note(case, int(index), cls, logits[index], **measured)
+
+    def _note(self, case: Case, index: int, cls: float | None, logit: float, **measured: float | None) -> None:
+        identity = {"case": case["id"], "slice": index, **{key: case[key] for key in ("source", "kind", "group")}}
+        known = float(logit) if math.isfinite(logit) else None
+        self.answers.append({**identity, "cls": cls, "logit": known, **measured})
+
+    def finish(self, engine: Engine) -> None:
+        missing = sum("label" not in case and "cls" not in case for case in self.cases.values())
+        facts = {**self.facts, "without_reference": missing}
+        content: dict[str, Any] = {"facts": facts, "min_tumor_pixels": self.min_tumor_pixels}
+        content |= {"segmentation": self.patients, "answers": self.answers}
+        write_json(self.output_dir / "answers.json", content)
+        report = make_report(content, self.decision)
+        write_json(self.output_dir / "report.json", report)
+        print(as_text(report))
+
+
+def _volume_scores(case: Case, predicted: np.ndarray, reference: np.ndarray, affine: np.ndarray) -> dict[str, Any]:
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    millilitres = voxel_mm3(affine) / 1000.0
+    scores = segmentation_scores(predicted, reference, spacing.tolist())
+    volumes = {
+        "reference_ml": float(reference.sum()) * millilitres,
+        "predicted_ml": float(predicted.sum()) * millilitres,
+    }
+    identity = {"id": case["id"], "source": case["source"], "patient": case["group"]}
+    return {**identity, **plain({**scores, **volumes})}

@@ -1,0 +1,234 @@
+"""Folds, seeds and variants put together: out-of-fold reports, their spread, and paired comparisons."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.special import expit
+
+from ..core.files import write_json
+from ..inference.decision import Decision
+from .calibration import fit_decision, with_evidence_of_others
+from .intervals import bootstrap, paired_difference
+from .reports import auc_within_folds, drawn_by_hand, is_answered, make_report, patient_scores, pool
+from .text_tables import table
+
+__all__ = ["cross_fitted", "summarize"]
+
+Content = Mapping[str, Any]
+SEGMENTATION = ("dice", "hd95_mm")
+OTHER_FOLDS, OUT_OF_FOLD = "predictions of the other folds", "out-of-fold predictions"
+CLASSIFICATION = ("roc_auc", "pr_auc", "sensitivity", "specificity", "specificity_at_95_sensitivity")
+
+
+def cross_fitted(
+    parts: Sequence[Content],
+    decision: Decision,
+    target_sensitivity: float,
+    resamples: int,
+    sources: Sequence[str] | None = None,
+) -> dict[str, Decision]:
+    """The decision for every case, fitted on the answers of the other folds.
+
+    Args:
+        parts: the answers of each fold.
+        decision: whose display threshold and volume rule are kept.
+        target_sensitivity: that the operating point shall reach.
+        resamples: of the bootstrap.
+        sources: to fit on, see `fit_decision`.
+
+    Returns:
+        By case: its own answer is in no fit of its threshold. The answers that are were given by weights that learned
+        from it.
+    """
+    decisions: dict[str, Decision] = {}
+    for fold, part in enumerate(parts):
+        others = [row for number, other in enumerate(parts) if number != fold for row in other["answers"]]
+        fitted = fit_decision(others, decision, target_sensitivity, OTHER_FOLDS, resamples, sources)
+        decisions |= {row["case"]: fitted for row in part["answers"]}
+    return decisions
+
+
+def summarize(
+    variants_file: str | Path,
+    reference: str,
+    decision: Decision,
+    target_sensitivity: float,
+    margin: float,
+    resamples: int,
+    output_dir: str | Path,
+    silver: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Write `summary.json`: every variant's scores over all folds and seeds, and each against the reference.
+
+    Every case is scored by weights that saw neither it nor its patient or cluster; temperature and operating point come
+    from the other folds. The reference's out-of-fold report goes to `report.json` (its first seed, with intervals) and,
+    of further seeds, to `report_seed1.json` and so on.
+
+    Args:
+        variants_file: JSON, by name: "asks", in words; "learns", of "segmentation" and "classification" what was
+            trained, the other is left out; "sources" that were learned from, where not all were; and "seeds": for each
+            seed the `answers.json` of every fold.
+        reference: name of the variant that the others are compared with.
+        decision: defaults, whose display threshold and volume rule hold.
+        target_sensitivity: see `cross_fitted`.
+        margin: see `paired_difference`.
+        resamples: of the bootstrap.
+        output_dir: gets both files.
+        silver: see `make_report`.
+
+    Raises:
+        ValueError: when the reference is not among the variants, a variant lacks something, or two were not scored on
+            the same cases.
+    """
+    variants = json.loads(Path(variants_file).read_text())
+    for name, variant in variants.items():
+        if absent := {"asks", "learns", "seeds"} - variant.keys():
+            raise ValueError(f"{variants_file}: variant '{name}' lacks '{min(absent)}'")
+    if reference not in variants:
+        raise ValueError(f"no variant '{reference}' to compare with, there are {', '.join(variants)}")
+    parts = {
+        name: [
+            [_learned(json.loads(Path(file).read_text()), variant["learns"]) for file in files]
+            for files in variant["seeds"]
+        ]
+        for name, variant in variants.items()
+    }
+    pooled = {name: [pool(folds) for folds in seeds] for name, seeds in parts.items()}
+    summary: dict[str, Any] = {"reference": reference, "margin": margin, "resamples": resamples, "variants": {}}
+    for name, seeds in parts.items():
+        reports, learned_from = [], variants[name].get("sources")
+        judges = [cross_fitted(folds, decision, target_sensitivity, 0, learned_from) for folds in seeds]
+        for number, decisions in enumerate(judges):
+            full = resamples if number == 0 else 0
+            reports.append(make_report(pooled[name][number], decision, full, decisions, silver))
+        summary["variants"][name] = {
+            "asks": variants[name]["asks"],
+            "folds": len(seeds[0]),
+            "seeds": [_scores_of(report) for report in reports],
+            "against_reference": _compare(pooled[reference], pooled[name], margin, resamples, silver),
+        }
+        if name == reference:
+            every = pooled[name][0]["answers"]
+            fitted = fit_decision(every, decision, target_sensitivity, OUT_OF_FOLD, resamples, learned_from)
+            fitted = with_evidence_of_others(fitted, every, judges[0], learned_from)
+            write_json(Path(output_dir) / "report.json", {**reports[0], "decision_out_of_fold": asdict(fitted)})
+            for number, report in enumerate(reports[1:], start=1):
+                write_json(Path(output_dir) / f"report_seed{number}.json", report)
+    write_json(Path(output_dir) / "summary.json", summary)
+    print(_as_text(summary))
+    return summary
+
+
+def _learned(content: Content, learns: Sequence[str]) -> Content:
+    """Answers without those of a part of the network that was never trained: they would be scores of random weights."""
+    masks = content["segmentation"] if "segmentation" in learns else []
+    if "classification" in learns:
+        return {**content, "segmentation": masks}
+    return {**content, "segmentation": masks, "answers": [{**row, "logit": None} for row in content["answers"]]}
+
+
+def _scores_of(report: Mapping[str, Any]) -> dict[str, Any]:
+    """The numbers of one out-of-fold report that variants are compared by."""
+    segmentation = report["segmentation"]
+    intervals = segmentation["mean"]["ci95"]
+    scores: dict[str, Any] = {
+        "segmentation": {name: segmentation["mean"].get(name) for name in SEGMENTATION},
+        "classification": {},
+    }
+    scores["segmentation"]["ci95"] = {name: intervals.get(name) for name in SEGMENTATION}
+    scores["segmentation"]["manual"] = segmentation.get("manual")
+    scores["segmentation"]["patients"] = {row["id"]: row["dice"] for row in segmentation["patients"]}
+    for source, found in report["classification"].items():
+        kept = {name: found.get(name) for name in ("n", "positives", *CLASSIFICATION)}
+        kept["ci95"] = {name: found.get("ci95", {}).get(name) for name in CLASSIFICATION}
+        kept["within_folds"] = found.get("within_folds", {"roc_auc": None, "ci95": None})
+        if "mean_patient_roc_auc" in found:
+            kept["mean_patient_roc_auc"] = found["mean_patient_roc_auc"]
+        scores["classification"][source] = kept
+    return scores
+
+
+def _compare(
+    reference: Sequence[Content], other: Sequence[Content], margin: float, resamples: int, silver: Sequence[str]
+) -> dict[str, Any]:
+    """Paired over patients and clusters, on the seeds that both have; scores are averaged over seeds first."""
+    seeds = min(len(reference), len(other))
+    sides = (reference, other) if reference[0]["segmentation"] and other[0]["segmentation"] else ((), ())
+
+    def dice(among: Sequence[str]) -> dict[str, Any]:
+        volumes = [[drawn_by_hand(content["segmentation"], among) for content in side[:seeds]] for side in sides]
+        scores = [_mean_over_seeds([patient_scores(rows, "dice") for rows in side]) for side in volumes]
+        return paired_difference(scores[0], scores[1], margin)
+
+    sources = sorted({row["source"] for row in reference[0]["answers"]})
+    return {
+        "seeds": seeds,
+        "dice": dice([]),
+        **({"dice_manual": dice(silver)} if silver else {}),
+        "roc_auc": {source: _auc_difference(reference[:seeds], other[:seeds], source, resamples) for source in sources},
+    }
+
+
+def _mean_over_seeds(scores: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    return {patient: float(np.mean([score[patient] for score in scores])) for patient in (scores[0] if scores else ())}
+
+
+def _auc_difference(
+    reference: Sequence[Content], other: Sequence[Content], source: str, resamples: int
+) -> dict[str, Any]:
+    """Difference of the ROC-AUC within source and fold, on the same slices or images, with its interval over groups.
+
+    Raises:
+        ValueError: when the two, or two seeds, were not scored on the same.
+    """
+    sides = [[_classified(content, source) for content in side] for side in (reference, other)]
+    rows = sides[0][0] if sides[1][0] else []
+    for seed in (seed for side in sides for seed in side if rows):
+        if different := {_place(row) for row in seed} ^ {_place(row) for row in rows}:
+            raise ValueError(f"scored on different slices or images, such as {min(different)[0]}")
+    classes, groups, folds = (np.array([row[key] for row in rows]) for key in ("cls", "group", "fold"))
+    within = [
+        [auc_within_folds(classes, expit(np.array([row["logit"] for row in seed])), folds) for seed in side]
+        for side in sides
+    ]
+
+    def difference(chosen: np.ndarray) -> dict[str, float | None]:
+        before, after = (_mean([seed(chosen)["roc_auc"] for seed in side]) for side in within)
+        return {"difference": None if before is None or after is None else after - before}
+
+    found = difference(np.arange(len(rows)))["difference"] if rows else None
+    interval = bootstrap(groups.tolist(), difference, resamples).get("difference")
+    return {"difference": found, "ci95": interval, "n": len(rows)}
+
+
+def _place(row: Mapping[str, Any]) -> tuple[str, int]:
+    return row["case"], row["slice"]
+
+
+def _classified(content: Content, source: str) -> list[Mapping[str, Any]]:
+    rows = [row for row in content["answers"] if row["source"] == source and is_answered(row)]
+    return sorted(rows, key=_place)
+
+
+def _as_text(summary: Mapping[str, Any]) -> str:
+    """One line a variant: means over seeds."""
+    sources = list(next(iter(summary["variants"].values()))["seeds"][0]["classification"])
+    rows = []
+    for name, variant in summary["variants"].items():
+        seeds = variant["seeds"]
+        dice = [seed["segmentation"]["dice"] for seed in seeds]
+        aucs = [[seed["classification"][source]["within_folds"]["roc_auc"] for seed in seeds] for source in sources]
+        gain = variant["against_reference"]["dice"]["mean_difference"]
+        rows.append([name, len(seeds), *(_mean(values) for values in (dice, *aucs)), gain])
+    return table(["variant", "seeds", "dice", *(f"auc {source}" for source in sources), "dice against reference"], rows)
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else None

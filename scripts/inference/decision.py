@@ -1,0 +1,171 @@
+"""From logits to answers: temperature, thresholds, states, and the one rule for a volume."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sized
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from scipy.special import expit
+
+from ..core.files import located, sha256_of
+
+__all__ = ["FOREIGN", "NOTICE", "Calibration", "Decision", "Kind", "ModelCard", "decision_of", "kind_of", "report_of"]
+
+NOTICE = "Research use only. Not a medical device."
+MATCHING, FOREIGN = "matches these weights", "of other weights, or these were changed"  # the report beside them
+NONE = "no report for these weights"
+
+Kind = Literal["image", "volume"]
+
+
+def kind_of(slice_logits: Sized) -> Kind:
+    """What a scan is decided as: a single slice as an image, whatever its file, for its own statistics normalise it.
+
+    >>> kind_of([0.3]), kind_of([0.3, 0.5])
+    ('image', 'volume')
+    """
+    return "image" if len(slice_logits) == 1 else "volume"
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What the logits of one kind of scan mean.
+
+    Args:
+        temperature: logits are divided by it.
+        operating_point: a probability from here on is a detected tumour.
+        fitted_on: where both come from, in words.
+        evidence: what was seen where they were fitted: n, sensitivity, specificity, confidence intervals.
+    """
+
+    temperature: float = 1.0
+    operating_point: float = 0.5
+    fitted_on: str = "nothing: defaults"
+    evidence: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Everything that turns a logit into an answer, in one object.
+
+    Single images and slices of volumes are calibrated apart: they come from different sources, are normalised
+    differently, and a threshold of one does not carry over to the other.
+
+    Args:
+        image: calibration of single images.
+        volume: calibration of a volume's slices.
+        display_threshold: below it and below the operating point the answer is "no tumour", above both "tumour";
+            between them, whichever is lower, "uncertain".
+        top_slices: a volume's probability is the mean over this many of its most suspicious slices.
+    """
+
+    image: Calibration = Calibration()
+    volume: Calibration = Calibration()
+    display_threshold: float = 0.3
+    top_slices: int = 3
+
+    def unfitted(self) -> Decision:
+        """The same rules with nothing fitted: for other weights than those that it was fitted on."""
+        return replace(self, image=Calibration(), volume=Calibration())
+
+    def digest(self) -> str:
+        """Short hash of all that decides; what it was fitted on and the evidence are no part of it."""
+        numbers = [self.image.temperature, self.image.operating_point, self.volume.temperature]
+        numbers += [self.volume.operating_point, self.display_threshold, self.top_slices]
+        return hashlib.sha256(json.dumps([float(number) for number in numbers]).encode()).hexdigest()[:16]
+
+    def of(self, kind: Kind) -> Calibration:
+        """The calibration of one kind of scan."""
+        return self.image if kind == "image" else self.volume
+
+    def probability(self, logits: np.ndarray, kind: Kind) -> np.ndarray:
+        """Calibrated tumour probabilities of logits, any shape; NaN stays NaN."""
+        return np.asarray(expit(np.asarray(logits, dtype=np.float64) / self.of(kind).temperature))
+
+    def volume_probability(self, slice_probabilities: np.ndarray) -> float:
+        """Probability that a volume shows a tumour, from its slices' (D,); NaN where no slice has an answer."""
+        known = np.sort(slice_probabilities[np.isfinite(slice_probabilities)])
+        return float(known[-self.top_slices :].mean()) if known.size else float("nan")
+
+    def detected(self, probability: float, kind: Kind) -> bool:
+        """Whether a probability counts as a detected tumour."""
+        return probability >= self.of(kind).operating_point
+
+    def state(self, probability: float, kind: Kind) -> str:
+        """Name the answer: "no_tumor" (never of what is `detected`), "uncertain" or "tumor" (always detected)."""
+        lower, upper = sorted((self.display_threshold, self.of(kind).operating_point))
+        if probability >= upper:
+            return "tumor"
+        return "uncertain" if probability >= lower else "no_tumor"
+
+
+def report_of(model_path: str | Path) -> dict[str, Any] | None:
+    """The report beside a weights file, if it was written for exactly these weights."""
+    return _report_beside(located(model_path))[0]
+
+
+def _report_beside(model_path: Path) -> tuple[dict[str, Any] | None, str]:
+    """The report, if it is of these weights, and in words whether there is one and whose."""
+    file = model_path.with_name("report.json")
+    try:
+        report = json.loads(file.read_text())
+        if report["model"]["sha256"] == sha256_of(model_path):
+            return report, MATCHING
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    return None, FOREIGN if file.is_file() and model_path.is_file() else NONE
+
+
+def decision_of(model_path: str | Path, **defaults: Any) -> Decision:
+    """The decision in these weights' own report, or the defaults where there is none."""
+    values = {**defaults, **((report_of(model_path) or {}).get("decision") or {})}
+    for kind in ("image", "volume"):
+        values[kind] = Calibration(**values.get(kind, {}))
+    return Decision(**values)
+
+
+class ModelCard(Mapping[str, Any]):
+    """What every answer says about the weights: version, hash, and whether the report beside them is theirs.
+
+    Args:
+        model_path: the weights.
+        metadata_path: of the bundle.
+        follow: look again whenever the file changes, as MONAI Label does, which trains while it serves; False for a
+            network that stays as it was loaded.
+    """
+
+    def __init__(self, model_path: str | Path, metadata_path: str | Path, follow: bool = True) -> None:
+        self.model_path, self.follow = located(model_path), follow
+        self.version = json.loads(located(metadata_path).read_text())["version"]
+        self._stamp: tuple[int, int] | None = None
+        self._content: dict[str, Any] = {}
+        self.content()
+
+    def content(self) -> dict[str, Any]:
+        """As plain JSON."""
+        if self._stamp is not None and not self.follow:
+            return dict(self._content)
+        try:
+            found = self.model_path.stat()
+            stamp = (found.st_mtime_ns, found.st_size)
+        except OSError:
+            stamp = (0, 0)
+        if stamp != self._stamp:
+            report = _report_beside(self.model_path)[1]
+            sha256 = sha256_of(self.model_path) if stamp != (0, 0) else None
+            self._stamp, self._content = stamp, {"version": self.version, "sha256": sha256, "report": report}
+        return dict(self._content)
+
+    def __getitem__(self, key: str) -> Any:
+        return self.content()[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.content())
+
+    def __len__(self) -> int:
+        return len(self.content())

@@ -1,0 +1,95 @@
+"""How the network is run: over every slice of a scan, and in training with as many bits as asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from monai.inferers import Inferer, SimpleInferer
+
+from ..transforms.preprocessing import tissue_of
+
+__all__ = ["BrainSliceInferer", "PrecisionInferer"]
+
+PRECISIONS = ("float32", "bfloat16")
+PACKED = ("mask", "tumor")  # planes of a network that names none
+NO_TUMOR = -20.0  # mask logit of a slice that is not looked at
+
+
+class BrainSliceInferer(Inferer):
+    """Pass the slices that show enough brain through a packed network, in batches; each slice exactly once.
+
+    Args:
+        batch_size: slices a pass.
+        min_brain_pixels: slices with less tissue are not looked at: no tumour, and no answer (NaN) about one.
+    """
+
+    def __init__(self, batch_size: int = 8, min_brain_pixels: int = 0) -> None:
+        super().__init__()
+        self.batch_size, self.min_brain_pixels = batch_size, min_brain_pixels
+
+    def __call__(
+        self, inputs: torch.Tensor, network: Callable[..., torch.Tensor], *args: Any, **kwargs: Any
+    ) -> torch.Tensor:
+        """Infer.
+
+        Args:
+            inputs: (B, C, H, W, D), or (B, C, H, W) for single slices.
+            network: (b, C, H, W) -> packed logits (b, K, H, W); channel 0 is the mask, the others are classes.
+            args: further arguments of the network.
+            kwargs: further keyword arguments of the network.
+
+        Returns:
+            Packed logits (B, K, H, W, D), or (B, K, H, W).
+        """
+        image = inputs.as_tensor() if hasattr(inputs, "as_tensor") else inputs
+        if image.ndim == 4:
+            return self(image[..., None], network, *args, **kwargs)[..., 0]
+        batch, _, height, width, depth = image.shape
+        slices = image.permute(0, 4, 1, 2, 3).flatten(0, 1)  # (B * D, C, H, W)
+        brain = tissue_of(slices).sum(dim=(1, 2))
+        chosen = torch.nonzero(brain >= max(1, self.min_brain_pixels)).flatten()
+        packed: torch.Tensor | None = None
+        for rows in chosen.split(self.batch_size) if len(chosen) else ():
+            logits = network(slices[rows], *args, **kwargs)
+            if packed is None:
+                packed = logits.new_full((len(slices), logits.shape[1], height, width), float("nan"))
+                packed[:, 0] = NO_TUMOR
+            packed[rows] = logits
+        if packed is None:  # nothing to look at anywhere: as many planes as the network names, if it does
+            planes = len(getattr(network, "planes", PACKED))
+            packed = image.new_full((len(slices), planes, height, width), float("nan"))
+            packed[:, 0] = NO_TUMOR
+        return packed.unflatten(0, (batch, depth)).permute(0, 2, 3, 4, 1)  # (B, K, H, W, D)
+
+
+class PrecisionInferer(SimpleInferer):
+    """Pass a batch through the network, its convolutions in the given precision; weights and answers stay float32.
+
+    MONAI's engines can do so on CUDA only. Bfloat16 has the range of float32, so no gradient needs scaling. It halves a
+    training step on processors with instructions for it (AVX512-BF16, AMX) and slows it down several times on others.
+
+    Args:
+        precision: float32 or bfloat16.
+
+    Raises:
+        ValueError: for another precision.
+    """
+
+    def __init__(self, precision: str = "float32") -> None:
+        super().__init__()
+        if precision not in PRECISIONS:
+            raise ValueError(f"precision is '{precision}', choose one of {', '.join(PRECISIONS)}")
+        self.precision = precision
+
+    def __call__(
+        self, inputs: torch.Tensor, network: Callable[..., Any], *args: Any, **kwargs: Any
+    ) -> dict[str, torch.Tensor]:
+        """Images (B, C, H, W) -> the network's answers, by name, float32."""
+        if self.precision == "float32":
+            answers: dict[str, torch.Tensor] = network(inputs, *args, **kwargs)
+            return answers
+        with torch.autocast(inputs.device.type, dtype=getattr(torch, self.precision)):
+            answers = network(inputs.contiguous(memory_format=torch.channels_last), *args, **kwargs)
+        return {name: answer.float() for name, answer in answers.items()}

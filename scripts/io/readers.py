@@ -1,0 +1,252 @@
+"""How a file becomes an array: one MONAI reader for every path into the bundle.
+
+An image is read as a volume of one slice, so every later step has a single case. Limits on what a stranger may send
+(bytes, pixels, time) belong to the application, not here.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import zlib
+from collections.abc import Sequence
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+from monai.data import ImageReader
+from monai.utils import ensure_tuple
+from nibabel.spatialimages import HeaderDataError
+from PIL import Image, ImageOps
+
+from ..core.geometry import same_grid
+from .dicom import DicomError, is_dicom, read_dicom
+
+__all__ = ["BrainMriReader", "UnreadableImageError"]
+
+# Index to RAS+ millimetres of a picture as radiology displays it: rows run to posterior, columns to the patient's left.
+DISPLAY_AFFINE = np.array([[0, -1, 0, 0], [-1, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]], dtype=np.float64)
+
+# The Medical Segmentation Decathlon's words for BraTS modalities (dataset.json of Task01).
+DECATHLON_MODALITIES = {"flair": "flair", "t1w": "t1", "t1": "t1", "t1gd": "t1ce", "t2w": "t2", "t2": "t2"}
+
+COLOURED_LEVELS = 40  # of 255, between a pixel's colours
+
+RASTER_MAGIC = {b"\x89PNG\r\n\x1a\n": "PNG", b"\xff\xd8\xff": "JPEG"}
+GZIP_MAGIC = b"\x1f\x8b"
+
+
+class UnreadableImageError(ValueError):
+    """A file that cannot be read as a brain MRI; the message is one line: the file and the reason.
+
+    Args:
+        path: the file.
+        reason: what is wrong with it, in words.
+        code: the kind of fault in one word: damaged, truncated, header, geometry, rank, nonfinite, memory, unsupported.
+    """
+
+    def __init__(self, path: str | Path, reason: str, code: str = "damaged") -> None:
+        super().__init__(f"{path}: {reason}")
+        self.reason, self.code = reason, code
+
+
+class BrainMriReader(ImageReader):
+    """Read PNG, JPEG, NIfTI and DICOM by content (never by name) into a float32 array (C, H, W, D).
+
+    Rules: palette and RGB become grey, transparency lies on black, EXIF rotation is applied, 16-bit pictures are scaled
+    to 0..255; CMYK and animations are refused. NIfTI is scaled by its header; non-finite values and empty volumes are
+    refused. A 4-D file is taken only when its channels are the configured modalities, or when the Decathlon's
+    `dataset.json` in the folder above names them. DICOM is a file, or a folder that holds one series.
+
+    Args:
+        modalities: channels that the network expects, in order, in BraTS' words (flair, t1, t1ce, t2).
+    """
+
+    def __init__(self, modalities: Sequence[str] = ("flair",)) -> None:
+        super().__init__()
+        self.modalities = tuple(modalities)
+
+    def verify_suffix(self, filename: Any) -> bool:
+        """Accept every name: the content decides."""
+        return True
+
+    def read(self, data: Any, **kwargs: Any) -> tuple[Path, ...]:
+        """Return the paths; `get_data` decodes them, since MONAI tries its other readers when this method fails."""
+        return tuple(Path(p) for p in ensure_tuple(data))
+
+    def get_data(self, img: tuple[Path, ...]) -> tuple[np.ndarray, dict[str, Any]]:
+        """Decode one file, or one file per modality, into (C, H, W, D) and its metadata.
+
+        Raises:
+            UnreadableImageError: when a file cannot be decoded by the rules above, the files lie on different grids, or
+                their channels are not as many as the modalities.
+        """
+        arrays, metas = zip(*(self._decode(path) for path in img), strict=True)
+        shape, affine = arrays[0].shape[1:], metas[0]["affine"]
+        for path, array, meta in list(zip(img, arrays, metas, strict=True))[1:]:
+            if array.shape[1:] != shape:
+                reason = f"shape {array.shape[1:]} differs from the first file's {shape}"
+                raise UnreadableImageError(path, reason, "geometry")
+            if not same_grid(affine, meta["affine"], shape):
+                reason = "lies elsewhere than the first file (their affines differ)"
+                raise UnreadableImageError(path, reason, "geometry")
+        channels, expected = sum(len(array) for array in arrays), len(self.modalities)
+        if channels != expected:
+            reason = f"number of channels is {channels}, expected are {expected}: {', '.join(self.modalities)}"
+            raise UnreadableImageError(img[0], reason, "rank")
+        return np.concatenate(arrays), metas[0]
+
+    def _decode(self, path: Path) -> tuple[np.ndarray, dict[str, Any]]:
+        if path.is_dir() or is_dicom(path):
+            return decode_dicom(path)
+        try:
+            with path.open("rb") as file:
+                head = file.read(8)
+        except OSError as error:
+            raise UnreadableImageError(path, error.strerror or "cannot be opened") from None
+        if any(head.startswith(magic) for magic in RASTER_MAGIC):
+            return decode_raster(path)
+        return decode_nifti(path, self.modalities)
+
+
+def decode_raster(path: Path) -> tuple[np.ndarray, dict[str, Any]]:
+    """Decode a PNG or JPEG into grey levels 0..255, float32 (1, H, W, 1), rows downwards."""
+    try:
+        with Image.open(path, formats=tuple(RASTER_MAGIC.values())) as image:
+            if getattr(image, "n_frames", 1) > 1:
+                raise UnreadableImageError(path, f"has {image.n_frames} frames, one is expected", "unsupported")  # type: ignore[attr-defined]
+            if image.mode in ("CMYK", "YCCK"):
+                raise UnreadableImageError(path, "CMYK colours are not supported", "unsupported")
+            upright = ImageOps.exif_transpose(image)
+            grey, colours = _grey(upright), _coloured_share(upright)
+    except UnreadableImageError:
+        raise
+    except Exception as error:  # Pillow raises a dozen types for a damaged file
+        raise UnreadableImageError(path, f"damaged picture ({type(error).__name__})", _code(error)) from None
+    meta = _meta(DISPLAY_AFFINE, grey.shape, spacing_known=False)
+    return grey[None, :, :, None], {**meta, "coloured_share": colours}
+
+
+def _grey(image: Image.Image) -> np.ndarray:
+    """Grey levels 0..255 (H, W) of a decoded picture; colour by ITU-R 601 luma."""
+    if image.mode.startswith("I"):  # 16 bits a pixel
+        return np.asarray(image, dtype=np.float32) * (255.0 / 65535.0)
+    if image.mode in ("P", "PA", "LA", "La", "RGBA", "RGBa") or "transparency" in image.info:
+        rgba = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", rgba.size, (0, 0, 0, 255)), rgba)
+    return np.asarray(image.convert("L"), dtype=np.float32)
+
+
+def _coloured_share(image: Image.Image) -> float:
+    """Share of a picture's pixels that are no grey; compression alone colours none by so much."""
+    if image.mode in ("1", "L", "LA", "La") or image.mode.startswith("I"):
+        return 0.0
+    levels = np.asarray(image.convert("RGB"))
+    return float((levels.max(axis=2) - levels.min(axis=2) > COLOURED_LEVELS).mean())
+
+
+def decode_nifti(path: Path, modalities: Sequence[str]) -> tuple[np.ndarray, dict[str, Any]]:
+    """Decode a NIfTI file into float32 (C, H, W, D) on the file's own axes."""
+    try:
+        # bytes first: nibabel alone accepts a gzip stream whose checksum is cut off
+        image = _nifti_from_bytes(path)
+        array = np.asanyarray(image.dataobj)
+    except UnreadableImageError:
+        raise
+    except Exception as error:  # nibabel and zlib raise a dozen types for a damaged file
+        raise UnreadableImageError(path, f"damaged NIfTI ({type(error).__name__})", _code(error)) from None
+    if array.dtype.kind not in "iuf" or array.size == 0:
+        raise UnreadableImageError(path, f"voxels of type {array.dtype} and shape {array.shape} are not an MRI", "rank")
+    array = array.astype(np.float32)
+    if not np.isfinite(array).all():
+        raise UnreadableImageError(path, "contains NaN or infinite voxels", "nonfinite")
+    shape = array.shape
+    if array.ndim == 5 and shape[3] == 1:  # NIfTI keeps vectors on the fifth axis
+        array = array[:, :, :, 0]
+    if array.ndim == 4 and array.shape[3] == 1:
+        array = array[..., 0]
+    if array.ndim == 4:
+        array = _select_channels(array, path, modalities)
+    elif array.ndim in (2, 3):
+        array = array.reshape(1, *array.shape[:2], -1)
+    else:
+        raise UnreadableImageError(path, f"has {array.ndim} dimensions, 2 to 4 are expected", "rank")
+    flat = len(shape) == 2  # without a third axis the header tells no thickness
+    affine = image.affine
+    if affine is None or not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
+        raise UnreadableImageError(path, "its affine is not invertible", "header")
+    return array, _meta(affine, shape if flat else array.shape[1:], spacing_known=True, thickness_known=not flat)
+
+
+def decode_dicom(path: Path) -> tuple[np.ndarray, dict[str, Any]]:
+    """Decode a DICOM file, or a folder with one series, into float32 (1, H, W, D), rows and columns as stored."""
+    try:
+        volume, affine, spacing_known, thickness_known = read_dicom(path)
+    except DicomError as error:
+        raise UnreadableImageError(path, str(error), error.code) from None
+    except Exception as error:  # pydicom and Pillow raise a dozen types for a damaged file
+        raise UnreadableImageError(path, f"damaged DICOM ({type(error).__name__})", _code(error)) from None
+    if not np.isfinite(volume).all():
+        raise UnreadableImageError(path, "contains NaN or infinite voxels", "nonfinite")
+    shape = volume.shape if spacing_known else volume.shape[:2]
+    return volume[None], _meta(affine, shape, spacing_known, spacing_known and thickness_known)
+
+
+def _code(error: Exception) -> str:
+    if isinstance(error, MemoryError):
+        return "memory"
+    return "header" if isinstance(error, HeaderDataError) else "damaged"
+
+
+def _nifti_from_bytes(path: Path) -> nib.Nifti1Image | nib.Nifti2Image:
+    data = path.read_bytes()
+    if data.startswith(GZIP_MAGIC):
+        try:
+            data = gzip.decompress(data)
+        except (OSError, EOFError, zlib.error):
+            raise UnreadableImageError(path, "damaged gzip stream") from None
+    if data[344:348] == b"n+1\0":
+        image = nib.Nifti1Image.from_bytes(data)
+    elif data[4:8] == b"n+2\0":
+        image = nib.Nifti2Image.from_bytes(data)
+    else:
+        raise UnreadableImageError(path, "not a PNG, JPEG, NIfTI or DICOM file", "unsupported")
+    raw_header = image.header_class.from_fileobj(BytesIO(data), check=False)  # nibabel reads an infinite slope as none
+    if np.isinf(raw_header["scl_slope"]):
+        raise UnreadableImageError(path, "its scaling is not finite", "header")
+    return image
+
+
+def _select_channels(array: np.ndarray, path: Path, modalities: Sequence[str]) -> np.ndarray:
+    """Pick the configured modalities from (H, W, D, channels) and put them first."""
+    names = decathlon_channels(path) or (list(modalities) if array.shape[3] == len(modalities) else [])
+    if len(names) != array.shape[3] or not set(modalities) <= set(names):
+        wanted = f"not known to hold {', '.join(modalities)}: give a volume of three axes for each"
+        raise UnreadableImageError(path, f"four axes, and {array.shape[3]} channels that are {wanted}", "rank")
+    return np.moveaxis(array[..., [names.index(m) for m in modalities]], 3, 0)
+
+
+def decathlon_channels(path: Path) -> list[str]:
+    """Names of a Decathlon file's channels from the `dataset.json` above it, or [] where there is none."""
+    description = path.parent.parent / "dataset.json"
+    try:
+        modality = json.loads(description.read_text())["modality"]
+        return [DECATHLON_MODALITIES.get(modality[str(i)].lower(), modality[str(i)]) for i in range(len(modality))]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+
+
+def _meta(
+    affine: np.ndarray, shape: Sequence[int], spacing_known: bool, thickness_known: bool = False
+) -> dict[str, Any]:
+    return {
+        "affine": np.asarray(affine, dtype=np.float64),
+        "original_affine": np.asarray(affine, dtype=np.float64),
+        "spatial_shape": np.asarray(shape),  # 2 numbers for a picture and a 2-D NIfTI, else 3
+        "original_channel_dim": 0,
+        "space": "RAS",
+        "spacing_known": spacing_known,
+        "thickness_known": thickness_known,
+    }

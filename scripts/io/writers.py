@@ -1,0 +1,168 @@
+"""Write answers as files that stand beside their inputs: NAME.json and NAME_mask.png or NAME_mask.nii.gz."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from functools import partial
+from io import BytesIO
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import nibabel as nib
+import numpy as np
+from monai.data import MetaTensor
+from PIL import Image
+
+from ..core.files import content_sha256, write_atomic, write_json
+from .datalists import INDEX, stem
+from .dicom import DicomError, is_dicom
+from .dicom_seg import segmentation_of
+from .readers import UnreadableImageError
+
+__all__ = ["PredictionWriter"]
+
+
+class PredictionWriter:
+    """Write one scan's answer and mask, never over an existing file unless told to.
+
+    Args:
+        output_dir: folder for the files.
+        overwrite: replace what is there.
+        dicom_seg: write the mask of a DICOM series as NAME_seg.dcm as well.
+    """
+
+    def __init__(self, output_dir: str | Path, overwrite: bool = False, dicom_seg: bool = False) -> None:
+        self.output_dir, self.overwrite, self.dicom_seg = Path(output_dir), overwrite, dicom_seg
+
+    def __call__(self, data: Mapping[str, Any], name: str | None = None) -> dict[str, str]:
+        """Write.
+
+        Args:
+            data: postprocessed: "pred" (1, H, W, D) of 0 and 1 on the input's grid, and "result".
+            name: name of the files without suffix, may hold folders; the input's stem if absent.
+
+        Returns:
+            {"json": path, "mask": path}, and "seg" where a DICOM Segmentation was written.
+
+        Raises:
+            FileExistsError: when a file is there and must not be overwritten.
+            UnreadableImageError: see `encode_dicom`.
+        """
+        mask, source = data["pred"], Path(str(data["pred"].meta["filename_or_obj"]))
+        suffix, content = self.encode(mask)
+        target = self.output_dir / (name or stem(source.name))
+        contents = {f"mask.{suffix}": content}
+        if self.dicom_seg and is_series(source):
+            contents["seg.dcm"] = self.encode_dicom(mask, source, data["result"]["model"])
+        beside = {of.partition(".")[0]: target.with_name(f"{target.name}_{of}") for of in contents}
+        files = {"json": target.with_name(f"{target.name}.json"), **beside}
+        for path in files.values():
+            if path.exists() and not self.overwrite:
+                raise FileExistsError(f"{path}: exists already (--overwrite replaces it)")
+        for of, encoded in contents.items():
+            write_atomic(files[of.partition(".")[0]], partial(_write, content=encoded))
+        write_json(files["json"], {"input": source.name, "input_sha256": _hash_of(source), **data["result"]})
+        return {kind: str(path) for kind, path in files.items()}
+
+    @staticmethod
+    def encode_dicom(mask: MetaTensor, source: Path | bytes, model: Mapping[str, Any]) -> bytes:
+        """Encode a mask as a DICOM Segmentation that refers to its series; see `segmentation_of`.
+
+        Raises:
+            UnreadableImageError: when the series lacks what a segmentation must refer to.
+        """
+        try:
+            return segmentation_of(source, mask.as_tensor()[0].cpu().numpy(), model)
+        except DicomError as error:
+            name = "the file" if isinstance(source, bytes) else source
+            raise UnreadableImageError(name, str(error), error.code) from None
+
+    @staticmethod
+    def encode(volume: MetaTensor, steps: int = 1) -> tuple[str, bytes]:
+        """Encode a mask or a map on the scan's own grid, with its geometry and nothing else.
+
+        Args:
+            volume: (1, H, W, D) in [0, 1].
+            steps: between 0 and 1: 1 for a mask, at most 255 for a map.
+
+        Returns:
+            Suffix and content: of a picture a PNG of 0 to 255, else a NIfTI of 0 to 1.
+        """
+        shape = [int(side) for side in volume.meta["spatial_shape"]]
+        levels = (volume.as_tensor()[0].cpu() * steps).round().numpy().astype(np.uint8).reshape(shape)
+        if not volume.meta.get("spacing_known", True):
+            buffer = BytesIO()
+            Image.fromarray(levels * np.uint8(255 // steps)).save(buffer, format="PNG")
+            return "png", buffer.getvalue()
+        values = levels if steps == 1 else levels.astype(np.float32) / steps
+        image = nib.Nifti1Image(values, np.asarray(volume.meta["original_affine"], dtype=np.float64))
+        image.set_data_dtype(np.uint8)  # nibabel finds the slope
+        image.header.set_xyzt_units("mm")
+        return "nii.gz", gzip.compress(image.to_bytes(), compresslevel=6, mtime=0)
+
+    def done_before(self, name: str, source: str | Path, model: Mapping[str, Any]) -> dict[str, str] | None:
+        """Files of an answer to the same content, by the same version, weights and decision; None where one is missing.
+
+        Args:
+            name: see `__call__`.
+            source: the scan.
+            model: what an answer would say of what gave it, see `SummarizeAnswerd`.
+        """
+        target = self.output_dir / f"{name}.json"
+        beside = [(of, target.with_name(f"{Path(name).name}_{of}")) for of in ("mask.png", "mask.nii.gz", "seg.dcm")]
+        there = {of.partition(".")[0]: str(path) for of, path in beside if path.is_file()}
+        wanted = {"mask", "seg"} if self.dicom_seg and is_series(Path(source)) else {"mask"}
+        if self.overwrite or not target.is_file() or not wanted <= there.keys():
+            return None
+        try:
+            answer = json.loads(target.read_text())
+            same = answer["model"] == dict(model) and answer["input_sha256"] == content_sha256(source)
+        except (OSError, ValueError, KeyError, TypeError):
+            same = False
+        return {"json": str(target), **{kind: there[kind] for kind in sorted(wanted)}} if same else None
+
+    def update_index(self, entries: Mapping[str, Any]) -> None:
+        """Add entries to `index.json`, which says for every input where its answer is, or why there is none.
+
+        Processes that write into one folder wait for each other here.
+        """
+        path = self.output_dir / f"{INDEX}.json"
+        self.output_dir.mkdir(parents=True, exist_ok=True)
+        with _alone_in(self.output_dir):
+            try:
+                before = json.loads(path.read_text())
+            except (OSError, ValueError):  # none yet, or a damaged one
+                before = {}
+            write_json(path, {**before, **entries})
+
+
+def is_series(source: Path) -> bool:
+    """Whether a scan is a DICOM file, or a folder of them."""
+    return source.is_dir() or is_dicom(source)
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Wait until no other process is in here with this folder; on a file system without locks nobody waits."""
+    from fcntl import LOCK_EX, flock
+
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):
+            flock(descriptor, LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _hash_of(source: str | Path) -> str | None:
+    """What tells one scan from another under the same name; None where it is gone."""
+    return content_sha256(source) if Path(source).exists() else None
+
+
+def _write(file: BinaryIO, content: bytes) -> None:
+    file.write(content)

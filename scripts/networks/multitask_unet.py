@@ -1,0 +1,249 @@
+"""The multi-task U-Net: one encoder, a decoder that draws the tumour, a head that says whether there is one."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import pairwise
+from typing import Any, Dict, Optional
+
+import torch
+from torch import Tensor, nn
+
+from ..transforms.preprocessing import TISSUE
+from .unet import UNetDecoder, UNetEncoder
+
+__all__ = [
+    "NETWORKS",
+    "POOLING",
+    "ClassificationHead",
+    "MultiTaskUNet",
+    "PackedMultiTaskUNet",
+    "evaluating",
+    "freeze",
+    "multi_task_unet",
+]
+
+# typing's names below are TorchScript's, which reads these annotations
+# ruff: noqa: UP006, UP035, UP045
+
+NETWORKS: dict[str, dict[str, Any]] = {
+    # half-resolution stem: 1.5 GFLOP a slice, three stages within an hour on two cores
+    "cpu": {"channels": (16, 32, 64, 128, 256), "stem": 2, "hidden": (64,)},
+    "base": {"channels": (32, 64, 128, 256, 512), "stem": 1, "hidden": (256, 128)},
+    "large": {"channels": (64, 128, 256, 512, 1024), "stem": 1, "hidden": (512, 256)},
+}
+
+POOLING = {
+    "average": "the features' mean, then the perceptron",
+    "average_and_peak": "the features' mean and maximum, which a small lesion moves, then the perceptron",
+    "cells": "the perceptron at each cell of the bottleneck, then a smooth maximum of the cells' logits",
+}
+
+
+class ClassificationHead(nn.Module):
+    """A small perceptron on the bottleneck, pooled over the head's foreground.
+
+    Pooling over the foreground alone makes the answer independent of how much empty space surrounds the head.
+
+    Args:
+        in_features: channels of the bottleneck.
+        hidden: sizes of the hidden layers.
+        classes: class logits.
+        dropout: before every layer but the last.
+        pooling: what is pooled, and how; see `POOLING`.
+
+    Raises:
+        ValueError: for an unknown pooling.
+    """
+
+    def __init__(
+        self, in_features: int, hidden: Sequence[int], classes: int, dropout: float, pooling: str = "average"
+    ) -> None:
+        super().__init__()
+        if pooling not in POOLING:
+            raise ValueError(f"unknown pooling '{pooling}', choose one of {', '.join(POOLING)}")
+        self.peak, self.by_cell = pooling == "average_and_peak", pooling == "cells"
+        layers: list[nn.Module] = []
+        sizes = [in_features * (2 if self.peak else 1), *hidden]
+        for before, after in pairwise(sizes):
+            layers += [nn.Linear(before, after), nn.ReLU(inplace=True), nn.Dropout(dropout)]
+        self.mlp = nn.Sequential(nn.Dropout(dropout), *layers, nn.Linear(sizes[-1], classes))
+
+    def forward(self, bottleneck: Tensor, foreground: Tensor) -> Tensor:
+        """(B, F, h, w) and foreground (B, 1, H, W) of 0 and 1 -> class logits (B, classes)."""
+        return self.pool(self.cells(bottleneck), foreground) if self.by_cell else self.classify(bottleneck, foreground)
+
+    def cells(self, bottleneck: Tensor) -> Tensor:
+        """(B, F, h, w) -> class logits of each cell on its own, (B, classes, h, w)."""
+        return self.mlp(bottleneck.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+    def pool(self, cells: Tensor, foreground: Tensor) -> Tensor:
+        """Class logits of cells (B, classes, h, w) -> of the slice, (B, classes): log of the mean of their exponents.
+
+        One cell that shows a tumour is enough, and how many do not hardly matters: multiple-instance learning.
+        """
+        weight = self.share(cells, foreground)  # (B, 1, h, w)
+        logarithm = (weight / weight.sum(dim=(2, 3), keepdim=True).clamp_min(1e-6)).clamp_min(1e-6).log()
+        inside = (cells + logarithm).masked_fill(weight == 0, -1.0e4)  # outside says nothing, not even a little
+        return torch.logsumexp(inside.flatten(2), dim=2).clamp_min(-30.0)  # where nothing is inside, no more than "no"
+
+    def classify(self, bottleneck: Tensor, foreground: Tensor) -> Tensor:
+        """(B, F, h, w) and foreground (B, 1, H, W) -> class logits (B, classes) of the pooled features."""
+        pooled = self.average(bottleneck, foreground)
+        if self.peak:
+            weight = self.share(bottleneck, foreground)  # (B, 1, h, w)
+            inside = bottleneck.masked_fill(weight == 0, -1.0e4).amax(dim=(2, 3)).clamp_min(-1.0)
+            pooled = torch.cat([pooled, inside], dim=1)
+        return self.mlp(pooled)
+
+    def average(self, bottleneck: Tensor, foreground: Tensor) -> Tensor:
+        """(B, F, h, w) and foreground (B, 1, H, W) -> the features' mean over the foreground (B, F)."""
+        weight = self.share(bottleneck, foreground)  # (B, 1, h, w)
+        return (bottleneck * weight).sum(dim=(2, 3)) / weight.sum(dim=(2, 3)).clamp_min(1e-6)
+
+    def share(self, features: Tensor, foreground: Tensor) -> Tensor:
+        """Share of foreground in each cell: (B, _, h, w) and (B, 1, H, W) -> (B, 1, h, w)."""
+        return nn.functional.adaptive_avg_pool2d(foreground, (features.shape[2], features.shape[3]))
+
+
+class MultiTaskUNet(nn.Module):
+    """One pass through the encoder answers both questions.
+
+    Args:
+        in_channels: modalities.
+        channels: features of each level, finest first.
+        stem: 1, or 2 to work at half resolution inside (space-to-depth).
+        norm: normalisation layer, MONAI's name.
+        act: activation, MONAI's name.
+        hidden: sizes of the head's hidden layers.
+        classes: class logits; 1 means "tumour" against "none".
+        dropout: of the head.
+        pooling: of the head, see `POOLING`.
+
+    Raises:
+        ValueError: when an image's side is not a multiple of `size_divisor`.
+    """
+
+    def __init__(
+        self,
+        in_channels: int = 1,
+        channels: Sequence[int] = (16, 32, 64, 128, 256),
+        stem: int = 2,
+        norm: Any = "batch",
+        act: Any = ("leakyrelu", {"negative_slope": 0.01, "inplace": True}),
+        hidden: Sequence[int] = (64,),
+        classes: int = 1,
+        dropout: float = 0.2,
+        pooling: str = "cells",
+    ) -> None:
+        super().__init__()
+        self.encoder = UNetEncoder(in_channels, channels, stem, norm, act)
+        self.decoder = UNetDecoder(channels, stem, norm, act)
+        self.head = ClassificationHead(channels[-1], hidden, classes, dropout, pooling)
+        self.size_divisor = stem * 2 ** (len(channels) - 1)
+        self.tissue = TISSUE
+        self.frozen: list[str] = []
+
+    def forward(
+        self, image: Tensor, do_seg: bool = True, do_cls: bool = True, seg_rows: Optional[Tensor] = None
+    ) -> Dict[str, Tensor]:
+        """Answer both questions, or one.
+
+        Args:
+            image: (B, C, H, W) float, background at -4 as `NormalizeForegroundd` leaves it.
+            do_seg: draw the tumour.
+            do_cls: say whether there is one.
+            seg_rows: boolean (B,), rows of the batch to draw (those with a mask); None draws all.
+
+        Returns:
+            "seg": mask logits (B or chosen rows, 1, H, W), while the decoder learns (.., levels, 1, H, W), as MONAI's
+            DynUNet does; "cls": class logits (B, classes); from a head that pools cells "cells" as well: their class
+            logits (B, classes, h, w).
+        """
+        features = self.encoder(self._checked(image))
+        answer: Dict[str, Tensor] = {}
+        if do_cls and self.head.by_cell:
+            answer["cells"] = self.head.cells(features[-1])
+            answer["cls"] = self.head.pool(answer["cells"], self.foreground(image))
+        elif do_cls:
+            answer["cls"] = self.head(features[-1], self.foreground(image))
+        if do_seg:
+            if seg_rows is not None:
+                features = [level[seg_rows] for level in features]
+            answer["seg"] = (
+                self.decoder.at_several_levels(features) if self.decoder.training else self.decoder(features)
+            )
+        return answer
+
+    def foreground(self, image: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, 1, H, W): 1 where any channel shows tissue, else 0."""
+        return (image > self.tissue).any(dim=1, keepdim=True).to(image.dtype)
+
+    def _checked(self, image: Tensor) -> Tensor:
+        if image.shape[-1] % self.size_divisor != 0 or image.shape[-2] % self.size_divisor != 0:
+            raise ValueError(f"image sides {image.shape[-2]}x{image.shape[-1]} are no multiples of {self.size_divisor}")
+        return image
+
+    @torch.jit.unused
+    def train(self, mode: bool = True) -> "MultiTaskUNet":
+        """Switch to training, except the frozen parts: their normalisation keeps its statistics."""
+        super().train(mode)
+        for part in self.frozen:
+            self.get_submodule(part).eval()
+        return self
+
+
+class PackedMultiTaskUNet(MultiTaskUNet):
+    """The same network and weights with one packed tensor as its answer, as MONAI's exporters and Deploy need it."""
+
+    def forward(self, image: Tensor) -> Tensor:  # type: ignore[override]
+        """(B, C, H, W) -> (B, 1 + classes, H, W): mask logits, then each class logit over the whole plane."""
+        features = self.encoder(self._checked(image))
+        seg = self.decoder(features)
+        cls = self.head(features[-1], self.foreground(image))
+        return torch.cat([seg, cls[:, :, None, None].expand(-1, -1, seg.shape[2], seg.shape[3])], dim=1)
+
+
+def multi_task_unet(name: str = "cpu", packed: bool = False, **overrides: Any) -> MultiTaskUNet:
+    """Make a network by its name in `NETWORKS`; any argument of `MultiTaskUNet` may be overridden.
+
+    Args:
+        name: cpu, base or large, which is U-Net's own width of 64 to 1024 channels.
+        packed: answer with one packed tensor (inference) instead of a dict (training).
+        overrides: arguments of `MultiTaskUNet`.
+
+    Raises:
+        ValueError: for an unknown name.
+    """
+    if name not in NETWORKS:
+        raise ValueError(f"unknown network '{name}', choose one of {', '.join(NETWORKS)}")
+    kind = PackedMultiTaskUNet if packed else MultiTaskUNet
+    return kind(**{**NETWORKS[name], **overrides})
+
+
+def freeze(network: MultiTaskUNet, parts: Sequence[str]) -> MultiTaskUNet:
+    """Stop parts of a network from learning, running statistics of their normalisation included.
+
+    Args:
+        network: changed in place.
+        parts: names of submodules ("encoder", "decoder", "head", "encoder.levels.0", ...); "encoder_but_last" is every
+            level of the encoder but the deepest.
+    """
+    named = {}
+    if "encoder_but_last" in parts:
+        named["encoder_but_last"] = [f"encoder.levels.{index}" for index in range(len(network.encoder.levels) - 1)]
+    network.frozen = [name for part in parts for name in named.get(part, [part])]
+    for part in network.frozen:
+        network.get_submodule(part).requires_grad_(False)
+    return network.train(network.training)
+
+
+@contextmanager
+def evaluating(network: nn.Module) -> Iterator[None]:
+    """Evaluation mode for a while; then every module has its own mode back."""
+    modes = {module: module.training for module in network.modules()}
+    network.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes.items():
+            module.training = training

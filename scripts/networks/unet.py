@@ -1,0 +1,96 @@
+"""The two paths of the U-Net: an encoder, and a decoder that draws at several levels while it learns."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any, List
+
+import torch
+from monai.networks.nets.basic_unet import Down, TwoConv, UpCat
+from torch import Tensor, nn
+
+from ..transforms.preprocessing import BACKGROUND
+
+__all__ = ["UNetDecoder", "UNetEncoder"]
+
+# typing's List below is TorchScript's, which reads these annotations
+# ruff: noqa: UP006, UP035
+
+
+class UNetEncoder(nn.Module):
+    """Contracting path: one block of two convolutions a level, halving the plane between levels.
+
+    Args:
+        in_channels: modalities.
+        channels: features of each level, finest first; their number is the depth.
+        stem: pixels along each side that the first level sees as one (1, or 2 for space-to-depth).
+        norm: MONAI's name of the normalisation.
+        act: MONAI's name of the activation.
+    """
+
+    def __init__(self, in_channels: int, channels: Sequence[int], stem: int, norm: Any, act: Any) -> None:
+        super().__init__()
+        self.background = BACKGROUND
+        self.stem = nn.PixelUnshuffle(stem)
+        first = TwoConv(2, in_channels * stem**2, channels[0], act, norm, bias=True)
+        rest = [Down(2, above, below, act, norm, bias=True) for above, below in pairwise(channels)]
+        self.levels = nn.ModuleList([first, *rest])
+
+    def forward(self, image: Tensor) -> List[Tensor]:
+        """(B, C, H, W) -> [x1, x2, x3, x4, bottleneck], level i of shape (B, channels[i], H/stem/2^i, W/stem/2^i)."""
+        x = self.stem(image - self.background)  # so that a convolution's zero padding is background
+        features: List[Tensor] = []
+        for level in self.levels:
+            x = level(x)
+            features.append(x)
+        return features
+
+
+class UNetDecoder(nn.Module):
+    """Expanding path with skip connections; ends in mask logits at the image's own resolution.
+
+    Its coarser levels can draw as well, so that in training each learns from the mask (deep supervision).
+
+    Args:
+        channels: features of each level, finest first.
+        stem: pixels along each side that the first level sees as one.
+        norm: MONAI's name of the normalisation.
+        act: MONAI's name of the activation.
+        mask_channels: masks to draw.
+        coarser: levels beside the finest that can draw.
+
+    Reference:
+        Lee et al., Deeply-Supervised Nets, AISTATS 2015.
+    """
+
+    def __init__(
+        self, channels: Sequence[int], stem: int, norm: Any, act: Any, mask_channels: int = 1, coarser: int = 2
+    ) -> None:
+        super().__init__()
+        pairs = list(pairwise(channels))[::-1]
+        self.levels = nn.ModuleList(
+            [UpCat(2, below, above, above, act, norm, bias=True, is_pad=False) for above, below in pairs]
+        )
+        self.final = nn.Conv2d(channels[0], mask_channels * stem**2, kernel_size=1)
+        self.to_image = nn.PixelShuffle(stem)
+        self.coarser = nn.ModuleList([nn.Conv2d(n, mask_channels, kernel_size=1) for n in channels[1 : 1 + coarser]])
+
+    def forward(self, features: List[Tensor]) -> Tensor:
+        """[x1, ..., bottleneck] -> mask logits (B, mask_channels, H, W)."""
+        return self.to_image(self.final(self.expand(features)[-1]))
+
+    def at_several_levels(self, features: List[Tensor]) -> Tensor:
+        """[x1, ..., bottleneck] -> mask logits (B, 1 + coarser, mask_channels, H, W): at the finest level first."""
+        expanded = self.expand(features)
+        finest = self.to_image(self.final(expanded[-1]))
+        masks = [finest]
+        for index, draw in enumerate(self.coarser):
+            coarse = draw(expanded[len(expanded) - 2 - index])
+            masks.append(nn.functional.interpolate(coarse, [finest.shape[2], finest.shape[3]], mode="bilinear"))
+        return torch.stack(masks, dim=1)
+
+    def expand(self, features: List[Tensor]) -> List[Tensor]:
+        """[x1, ..., bottleneck] -> features of the same shapes after the levels of this path, coarsest first."""
+        expanded = [features[-1]]
+        for index, level in enumerate(self.levels):
+            expanded.append(level(expanded[-1], features[len(features) - 2 - index]))
+        return expanded

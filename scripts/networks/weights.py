@@ -1,0 +1,145 @@
+"""Weights and checkpoints: read strictly, written whole, the last two kept."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..core.files import sha256_of, write_atomic, write_json
+
+__all__ = ["CheckpointFolder", "began_unknown", "load_weights", "save_weights", "trained_on"]
+
+logger = logging.getLogger(__name__)
+
+
+def save_weights(network: nn.Module, path: str | Path) -> str:
+    """Write a network's plain state dict atomically; return the file's SHA-256."""
+    state = {name: tensor.detach().cpu() for name, tensor in network.state_dict().items()}
+    write_atomic(path, lambda file: torch.save(state, file))
+    return sha256_of(path)
+
+
+def load_weights(network: nn.Module, path: str | Path | None) -> nn.Module:
+    """Load a plain state dict strictly: every name and shape must fit, in both directions.
+
+    Args:
+        network: changed in place, returned.
+        path: the file; None leaves the network as it is.
+
+    Raises:
+        FileNotFoundError: when there is no file.
+        ValueError: when the file is damaged, holds anything but tensors, or does not fit; one line.
+    """
+    if path is None:
+        return network
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"{path}: no weights here; run the stage before, or name a file")
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception:  # torch raises half a dozen types for a damaged file
+        raise ValueError(f"{path}: not a file of plain weights, or a damaged one") from None
+    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise ValueError(f"{path}: not a plain state dict")
+    unfit = _unfit(network.state_dict(), state)
+    if unfit:
+        raise ValueError(f"{path}: weights do not fit the network: {unfit}")
+    network.load_state_dict(state, strict=True)
+    bad = [name for name, value in network.state_dict().items() if not torch.isfinite(value).all()]
+    if bad:
+        raise ValueError(f"{path}: {bad[0]} is not finite")
+    return network
+
+
+def _unfit(own: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> str:
+    """What keeps weights from a network, in words; empty where all fit."""
+    shared = own.keys() & found.keys()
+    kinds = {
+        "missing": own.keys() - shared,
+        "unknown": found.keys() - shared,
+        "of another shape": {name for name in shared if own[name].shape != found[name].shape},
+    }
+    return "; ".join(f"{len(names)} {kind}, such as {min(names)}" for kind, names in kinds.items() if names)
+
+
+def trained_on(weights: str | Path | None) -> dict[str, dict[str, Any]]:
+    """Cases that weights have seen in training or validation, as the notes beside them tell.
+
+    Args:
+        weights: the file; its notes are in the same name with `.json`, or in `report.json`.
+
+    Returns:
+        By id, "sha256" of the content, "phash" of an image's picture, "group" (its patient or cluster; weights of
+        before 0.5.0 do not tell), and "subset": "train" or "val". Nothing where no notes belong to these very weights:
+        their origin is unknown.
+    """
+    return dict(_notes(weights).get("trained_on", {}))
+
+
+def began_unknown(weights: str | Path | None) -> bool:
+    """Whether weights may have seen more than is noted: they began from others without notes, or have none."""
+    notes = _notes(weights)
+    return weights is not None and bool(notes.get("began_unknown", "trained_on" not in notes))
+
+
+def _notes(weights: str | Path | None) -> dict[str, Any]:
+    """What lies beside weights about these very weights; empty where nothing does."""
+    if weights is None:
+        return {}
+    for notes in (Path(weights).with_suffix(".json"), Path(weights).with_name("report.json")):
+        try:
+            content = json.loads(notes.read_text())
+            content = content.get("model", content)
+            if content["sha256"] == sha256_of(weights) and "trained_on" in content:
+                return dict(content)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            continue
+    return {}
+
+
+class CheckpointFolder:
+    """Checkpoints of one run: epoch_0007.pt with its hash beside it; the newest two are kept.
+
+    Args:
+        folder: made on the first save.
+        keep: how many to keep.
+    """
+
+    NAME = re.compile(r"^epoch_(\d+)\.pt$")
+
+    def __init__(self, folder: str | Path, keep: int = 2) -> None:
+        self.folder, self.keep = Path(folder), keep
+
+    def save(self, epoch: int, content: Mapping[str, Any]) -> Path:
+        """Write the checkpoint of an epoch, then remove the oldest."""
+        path = self.folder / f"epoch_{epoch:04d}.pt"
+        write_atomic(path, lambda file: torch.save(dict(content), file))
+        write_json(path.with_suffix(".json"), {"epoch": epoch, "sha256": sha256_of(path)})
+        for old in self._newest_first()[self.keep :]:
+            old.with_suffix(".json").unlink(missing_ok=True)
+            old.unlink(missing_ok=True)
+        return path
+
+    def latest(self) -> dict[str, Any] | None:
+        """Content of the newest whole checkpoint, None where there is none; damaged ones are passed over, and said."""
+        for stale in self.folder.glob(".*.tmp"):
+            stale.unlink(missing_ok=True)
+        for path in self._newest_first():
+            try:
+                expected = json.loads(path.with_suffix(".json").read_text())["sha256"]
+                if sha256_of(path) == expected:
+                    return dict(torch.load(path, map_location="cpu", weights_only=True))
+            except (OSError, ValueError, KeyError):
+                pass
+            logger.warning("%s is damaged or incomplete, trying the one before", path)
+        return None
+
+    def _newest_first(self) -> list[Path]:
+        found = [path for path in self.folder.glob("epoch_*.pt") if self.NAME.match(path.name)]
+        return sorted(found, key=lambda path: path.name, reverse=True)

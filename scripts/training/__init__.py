@@ -1,0 +1,1 @@
+"""What the training configs name: losses, batch preparation, augmentation, ignite handlers, validation metrics."""

@@ -1,0 +1,84 @@
+"""Metrics of MONAI's engines, by which a training watches itself; what is reported comes from `evaluation`.
+
+A metric that nothing could be measured by is NaN; `handlers.BestWeights` keeps the last weights then.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from ignite.metrics import Metric, MetricsLambda
+from sklearn.metrics import roc_auc_score
+
+from ..core.means import mean_defined
+
+__all__ = ["CaseDice", "MeanMetric", "SourceAUC"]
+
+
+def _prediction_and_target(output: Mapping[str, Any]) -> tuple[Any, Any]:
+    """What a MONAI engine's metric looks at."""
+    return output["pred"], output["label"]
+
+
+class CaseDice(Metric):
+    """Mean over cases of the volumetric Dice, their slices put together again: no matter how they were batched.
+
+    Takes MONAI's engine output: "pred" with "seg" logits and "label" with "mask" and "case". A case without tumour in
+    its slices leaves the mean; with no case at all the result is NaN.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(_prediction_and_target)
+
+    def reset(self) -> None:
+        self.counts: dict[str, np.ndarray] = {}  # shared, predicted and reference pixels of each case
+
+    def update(self, output: tuple[Mapping[str, Any], Mapping[str, Any]]) -> None:
+        prediction, target = output
+        if "seg" not in prediction:
+            return
+        logits = prediction["seg"]
+        predicted, reference = (logits > 0).flatten(1), (target["mask"] > 0.5).flatten(1)
+        counts = torch.stack([(predicted & reference).sum(1), predicted.sum(1), reference.sum(1)], dim=1).cpu().numpy()
+        for case, row in zip(target["case"], counts, strict=True):
+            self.counts[case] = self.counts.get(case, 0) + row
+
+    def compute(self) -> float:
+        dice = [2 * shared / (p + r) for shared, p, r in self.counts.values() if r > 0]
+        return float(np.mean(dice)) if dice else math.nan
+
+
+class SourceAUC(Metric):
+    """Mean over sources of the ROC-AUC within each; sources with one class only leave it, with no other it is NaN.
+
+    Takes MONAI's engine output: "pred" with "cls" logits and "label" with "cls" and "source".
+    """
+
+    def __init__(self) -> None:
+        super().__init__(_prediction_and_target)
+
+    def reset(self) -> None:
+        self.answers: dict[str, list[tuple[float, float]]] = {}
+
+    def update(self, output: tuple[Mapping[str, Any], Mapping[str, Any]]) -> None:
+        prediction, target = output
+        logits = prediction["cls"].flatten().tolist()
+        for source, cls, logit in zip(target["source"], target["cls"].tolist(), logits, strict=True):
+            if math.isfinite(cls):
+                self.answers.setdefault(source, []).append((cls, logit))
+
+    def compute(self) -> float:
+        both = [pairs for pairs in self.answers.values() if len({cls for cls, _ in pairs}) == 2]
+        aucs = [roc_auc_score(*zip(*pairs, strict=True)) for pairs in both]
+        return float(np.mean(aucs)) if aucs else math.nan
+
+
+class MeanMetric(MetricsLambda):
+    """Mean of other metrics; one that is NaN leaves it, with no other the result is NaN."""
+
+    def __init__(self, metrics: Sequence[Metric]) -> None:
+        super().__init__(lambda *values: mean_defined(values), *metrics)

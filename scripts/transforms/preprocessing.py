@@ -1,0 +1,246 @@
+"""Transforms between a decoded scan and the network, and back.
+
+One convention for both kinds of source: a scan is (C, H, W, D) with rows running to posterior, columns to the patient's
+left (as radiology displays it) and slices to superior; a picture is a volume of one slice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from monai.config import KeysCollection
+from monai.data import MetaTensor
+from monai.transforms import InvertibleTransform, MapTransform
+from monai.utils import TraceKeys
+from torch.nn.functional import interpolate
+
+from ..core.geometry import same_grid
+from .head import fill_planes, find_head, tissue_level
+
+__all__ = [
+    "BACKGROUND",
+    "FitHeadd",
+    "NormalizeForegroundd",
+    "RequireSameGridd",
+    "WholeTumord",
+    "foreground_statistics",
+    "normalize",
+    "tissue_of",
+]
+
+# The network's input: standard deviations of the foreground within this range, and one value for everything else.
+BACKGROUND, DARKEST, BRIGHTEST = -4.0, -3.9, 5.0
+TISSUE = (BACKGROUND + DARKEST) / 2  # tissue is above, background below
+
+
+def tissue_of(image: torch.Tensor) -> torch.Tensor:
+    """Where a network's input (..., C, H, W) shows tissue in any channel: boolean (..., H, W)."""
+    return (image > TISSUE).any(dim=-3)
+
+
+class FitHeadd(MapTransform, InvertibleTransform):
+    """Centre the head on a square canvas, in one size for every source, its aspect ratio kept.
+
+    Where the file tells its pixel spacing the canvas has one millimetre a pixel (a file of 1 mm pixels is cropped and
+    padded, never interpolated). Where it does not (PNG, JPEG), or where the spacing would make the head impossibly
+    large or small, the longer side of the head's box becomes `head_size` pixels. The background's level is subtracted;
+    white frames, margins and burnt-in text become zero. The head is looked for on the brightest value along the slices.
+
+    Args:
+        keys: images (C, H, W, D), MetaTensor float32.
+        canvas_size: height and width of the result, pixels.
+        head_size: longer side of the head's box where the spacing is unknown, pixels.
+        plausible_mm: smallest and largest longer side of a head for a spacing to be believed, millimetres.
+    """
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        canvas_size: int = 256,
+        head_size: int = 192,
+        plausible_mm: Sequence[float] = (64.0, 250.0),
+    ) -> None:
+        super().__init__(keys)
+        self.canvas_size, self.head_size, self.plausible_mm = canvas_size, head_size, tuple(plausible_mm)
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        d = dict(data)
+        for key in self.key_iterator(d):
+            d[key] = self._fit(d[key])
+        return d
+
+    def _fit(self, image: MetaTensor) -> MetaTensor:
+        values = image.as_tensor()
+        heads, backgrounds = zip(*(find_head(channel.amax(dim=2).numpy()) for channel in values), strict=True)
+        head, background = np.logical_or.reduce(heads), torch.tensor(backgrounds).view(-1, 1, 1, 1)
+        rows, columns = (np.flatnonzero(head.any(axis=axis)) for axis in (1, 0))
+        if len(rows) == 0:  # nothing but background: keep the whole frame
+            rows, columns = (np.arange(side) for side in head.shape)
+        box = (int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1)
+        zoom, spacing_used = self._zoom(image, box)
+        sides = [max(1, round((box[i + 2] - box[i]) * zoom[i])) for i in (0, 1)]
+        placement = {"box": box, "sides": sides, "offset": [(self.canvas_size - side) // 2 for side in sides]}
+
+        cut, paste = _windows(placement)
+        inside = (values[cut] - background).clamp_min(0) * torch.from_numpy(head)[cut[1:3]][..., None]
+        canvas = values.new_zeros((values.shape[0], self.canvas_size, self.canvas_size, values.shape[3]))
+        canvas[paste] = _resize_planes(inside, sides)
+
+        fitted = MetaTensor(canvas).copy_meta_from(image)
+        fitted.meta["spacing_used"] = spacing_used
+        return self.push_transform(
+            fitted, affine=_canvas_to_source(placement), orig_size=tuple(values.shape[1:]), extra_info=placement
+        )
+
+    def _zoom(self, image: MetaTensor, box: tuple[int, int, int, int]) -> tuple[tuple[float, float], bool]:
+        """Canvas pixels per source pixel along rows and columns, and whether the file's spacing gave them."""
+        known = bool(image.meta.get("spacing_known", True))
+        millimetres = (float(image.pixdim[0]), float(image.pixdim[1])) if known else (1.0, 1.0)
+        longer = max((box[2] - box[0]) * millimetres[0], (box[3] - box[1]) * millimetres[1])
+        if known and self.plausible_mm[0] <= longer <= self.plausible_mm[1]:
+            return millimetres, True
+        scale = self.head_size / longer
+        return (millimetres[0] * scale, millimetres[1] * scale), False
+
+    def inverse(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Put (C, canvas, canvas, D) back on the grid it came from, zero outside the head's box."""
+        d = dict(data)
+        for key in self.key_iterator(d):
+            trace = self.pop_transform(d[key])
+            placement = trace[TraceKeys.EXTRA_INFO]
+            cut, paste = _windows(placement)
+            box = placement["box"]
+            source = d[key].as_tensor().new_zeros((d[key].shape[0], *(int(n) for n in trace[TraceKeys.ORIG_SIZE])))
+            source[cut] = _resize_planes(d[key].as_tensor()[paste], (box[2] - box[0], box[3] - box[1]))
+            affine = d[key].affine.numpy() @ np.linalg.inv(_canvas_to_source(placement))
+            d[key] = MetaTensor(source).copy_meta_from(d[key])
+            d[key].affine = torch.as_tensor(affine)
+        return d
+
+
+def _windows(placement: Mapping[str, Any]) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
+    """Where the head's box lies in the source, and where on the canvas, as slices of (C, H, W)."""
+    (top, left, bottom, right), (height, width) = placement["box"], placement["sides"]
+    y, x = placement["offset"]
+    everything = slice(None)
+    return (
+        (everything, slice(top, bottom), slice(left, right)),
+        (everything, slice(y, y + height), slice(x, x + width)),
+    )
+
+
+def _canvas_to_source(placement: Mapping[str, Any]) -> np.ndarray:
+    """Matrix (4, 4) from an index on the canvas to the index in the source, pixel centres on whole numbers."""
+    matrix = np.eye(4)
+    for axis in (0, 1):
+        step = (placement["box"][axis + 2] - placement["box"][axis]) / placement["sides"][axis]
+        matrix[axis, axis] = step
+        matrix[axis, 3] = placement["box"][axis] + (0.5 - placement["offset"][axis]) * step - 0.5
+    return matrix
+
+
+def _resize_planes(values: torch.Tensor, sides: Sequence[int]) -> torch.Tensor:
+    """Resize the planes of (C, H, W, D) to (C, *sides, D), bilinear, smoothed where they shrink."""
+    if tuple(values.shape[1:3]) == tuple(sides):
+        return values
+    planes = values.permute(3, 0, 1, 2)  # (D, C, H, W)
+    planes = interpolate(planes, size=tuple(sides), mode="bilinear", align_corners=False, antialias=True)
+    return planes.permute(1, 2, 3, 0)
+
+
+def foreground_statistics(image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Tissue of an image whose background is zero, and its mean and standard deviation.
+
+    Args:
+        image: (C, H, W, D), background zero.
+
+    Returns:
+        Boolean tissue (C, H, W, D), dark places inside it (fluid, necrosis) included; mean and standard deviation (C,)
+        of what is brighter than the background, the latter 1 for a channel without contrast.
+    """
+    tissue = torch.stack([channel > tissue_level(channel.numpy(), 0.0) for channel in image])
+    mean, std = torch.zeros(len(image)), torch.ones(len(image))
+    for index, (channel, mask) in enumerate(zip(image, tissue, strict=True)):
+        values = channel[mask].double()
+        if values.numel() > 0:
+            mean[index] = values.mean()
+        if values.numel() > 1 and float(values.std()) > 1e-6 * float(values.abs().max()):
+            std[index] = values.std()
+    return torch.from_numpy(fill_planes(tissue.numpy())), mean, std
+
+
+def normalize(
+    image: torch.Tensor, tissue: torch.Tensor, mean: torch.Tensor | float, std: torch.Tensor | float
+) -> torch.Tensor:
+    """Standard deviations from the mean where there is tissue, `BACKGROUND` elsewhere.
+
+    Values are rounded to float16, so that a store of half the size holds them without loss.
+    """
+    scores = ((image - mean) / std).clamp(DARKEST, BRIGHTEST)
+    return torch.where(tissue, scores, BACKGROUND).half().float()
+
+
+class NormalizeForegroundd(MapTransform):
+    """Z-score of the foreground, the one normalisation of this bundle.
+
+    A volume is normalised by the statistics of the volume, a picture (a volume of one slice) by its own. Every channel
+    for itself. The result is float32 in [-3.9, 5] where there is tissue and -4 elsewhere.
+
+    Args:
+        keys: images (C, H, W, D) with background zero, as `FitHeadd` leaves them.
+    """
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        d = dict(data)
+        for key in self.key_iterator(d):
+            image = d[key]
+            tissue, mean, std = foreground_statistics(image.as_tensor())
+            scores = normalize(image.as_tensor(), tissue, _per_channel(mean), _per_channel(std))
+            d[key] = MetaTensor(scores).copy_meta_from(image)
+        return d
+
+
+def _per_channel(values: torch.Tensor) -> torch.Tensor:
+    """(C,) -> (C, 1, 1, 1)."""
+    return values.view(-1, 1, 1, 1)
+
+
+class RequireSameGridd(MapTransform):
+    """Refuse a mask that was not drawn on its image's grid.
+
+    Args:
+        keys: masks as they were read, MetaTensor.
+        image_key: their image, whose metadata tell the grid that it was read on.
+
+    Raises:
+        ValueError: when the shapes differ, or the places of any corner by more than a tenth of the image's voxel.
+    """
+
+    def __init__(self, keys: KeysCollection, image_key: str = "image", allow_missing_keys: bool = False) -> None:
+        super().__init__(keys, allow_missing_keys)
+        self.image_key = image_key
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        d = dict(data)
+        grid = d[self.image_key].meta
+        for key in self.key_iterator(d):
+            own, path = d[key].meta, d[key].meta["filename_or_obj"]
+            if tuple(own["spatial_shape"]) != tuple(grid["spatial_shape"]):
+                shapes = (tuple(int(n) for n in meta["spatial_shape"]) for meta in (own, grid))
+                raise ValueError("{}: mask of shape {} on an image of shape {}".format(path, *shapes))
+            if not same_grid(grid["original_affine"], own["original_affine"], grid["spatial_shape"]):
+                raise ValueError(f"{path}: the mask lies elsewhere than its image (their affines differ)")
+        return d
+
+
+class WholeTumord(MapTransform):
+    """Reduce BraTS label codes to the whole tumour, the one region that FLAIR supports: any code > 0 becomes 1."""
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        d = dict(data)
+        for key in self.key_iterator(d):
+            d[key] = (d[key] > 0).to(torch.uint8)
+        return d

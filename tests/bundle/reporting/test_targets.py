@@ -1,0 +1,94 @@
+"""What was to be reached, what was, and whether the interval shows it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bundle.reporting.results import fold_of, load, write_what_folds_say_together
+from bundle.reporting.targets import TARGETS, TRIED, reached, tried
+from bundle.workflows import plans
+from bundle.workflows.plans import ablation_plan
+
+COMMITTED = Path(__file__).resolve().parent.parent.parent.parent / "docs" / "results"
+
+
+@pytest.fixture
+def facts() -> dict[str, Any]:
+    """A copy of what the committed results say, to change."""
+    return dict(json.loads(json.dumps(load(COMMITTED))))
+
+
+def row(facts: dict[str, Any], name: str) -> dict[str, Any]:
+    return next(row for row in reached(facts) if row["name"] == name)
+
+
+def test_every_target_has_a_row(facts: dict[str, Any]) -> None:
+    rows = reached({**facts, "audits": {int(fold): audit for fold, audit in facts["audits"].items()}})
+    assert [found["name"] for found in rows] == list(TARGETS)
+    assert all(found["met"] in ("goal", "floor", "no", "not measured") for found in rows)
+
+
+@pytest.mark.parametrize(
+    ("dice", "interval", "met", "shown"),
+    [
+        (0.90, [0.85, 0.95], "goal", True),
+        (0.85, [0.79, 0.95], "floor", False),
+        (0.79, [0.70, 0.85], "no", False),
+        (0.85, None, "floor", None),
+    ],
+)
+def test_a_floor_is_shown_by_the_whole_interval(
+    facts: dict[str, Any], dice: float, interval: list[float] | None, met: str, shown: bool | None
+) -> None:
+    for seed in facts["recipe"]["seeds"]:
+        seed["segmentation"]["manual"] |= {"dice": dice, "ci95": interval}
+    found = row(facts, "dice")
+    assert (found["value"], found["met"], found["shown"]) == (pytest.approx(dice), met, shown)
+
+
+def test_a_gain_is_the_loss_of_the_variant_turned_round(facts: dict[str, Any]) -> None:
+    variant = facts["comparisons"]["ablations"]["variants"]["images_only"]["against_reference"]["roc_auc"]
+    variant["kaggle"] |= {"difference": -0.2, "ci95": [-0.3, 0.1]}
+    found = row(facts, "joint_gain")
+    assert (found["value"], found["ci95"], found["shown"]) == (pytest.approx(0.2), [-0.1, 0.3], False)
+
+
+def test_what_was_tried_stands_beside_goals_that_are_not_reached(facts: dict[str, Any]) -> None:
+    rows = reached(facts)
+    assert {TARGETS[row["name"]].get("score") for row in rows} - {None} == set(TRIED)
+    found = tried(facts, rows)
+    ablations, networks = (facts["comparisons"][name]["variants"] for name in ("ablations", "networks"))
+    gains = {variant["asks"]: variant["gain"] for variant in found["Dice"]}
+    assert gains["Tversky loss for masks"] == ablations["tversky"]["against_reference"]["dice"]["mean_difference"]
+    left_out = found["ROC-AUC of images of a source that nothing was learned from"]
+    expected = networks["base"]["against_reference"]["roc_auc"]["extra"]["difference"]
+    assert left_out[0] == {"asks": networks["base"]["asks"], "gain": expected}
+    slices = {variant["asks"]: variant["gain"] for variant in found["ROC-AUC of volumes' slices"]}
+    expected = ablations["lambda_3"]["against_reference"]["roc_auc"]["brats"]["difference"]
+    assert slices["a heavy classification loss"] == expected
+    assert not tried(facts, [{**row, "met": "goal"} for row in rows])
+
+
+def test_what_is_named_as_tried_is_in_the_plans() -> None:
+    for experiments in TRIED.values():
+        for plan, names in experiments.items():
+            path = Path(plans.__file__).with_name(f"{plan}.yaml")
+            assert set(names) <= ablation_plan(path).variants.keys() | {"deep_supervision"}, "an ablation of 0.4.0"
+
+
+@pytest.mark.parametrize("experiment", ["ablations", "crossvalidation", "networks"])
+def test_what_folds_say_together_is_what_they_say(experiment: str, tmp_path: Path) -> None:
+    folder = shutil.copytree(COMMITTED / experiment, tmp_path / experiment)
+    write_what_folds_say_together(folder)
+    for name in ("maps.json", "volumes.json"):
+        assert json.loads((folder / name).read_text()) == json.loads((COMMITTED / experiment / name).read_text())
+
+
+def test_the_eleventh_fold_comes_after_the_tenth() -> None:
+    files = [Path(f"audit_fold{number}.json") for number in (10, 2, 0, 1)]
+    assert [fold_of(path) for path in sorted(files, key=fold_of)] == [0, 1, 2, 10]

@@ -1,0 +1,127 @@
+"""The main job: what it leaves behind, and that it continues instead of repeating."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from bundle.errors import UserError
+from bundle.manifest import sha256
+from bundle.workflows.pipeline import run_pipeline
+from bundle.workflows.presets import PRESETS
+
+SHORT = {"max_epochs": 1, "samples_per_epoch": 16}
+
+
+def manifest(output: Path) -> dict[str, dict[str, dict[str, object]]]:
+    content: dict[str, dict[str, dict[str, object]]] = json.loads((output / "manifest.json").read_text())
+    return content
+
+
+def test_leaves_weights_reports_and_pictures(pipeline_run: Path) -> None:
+    for path in ("models/model.pt", "models/report.json", "evaluation/overlays_brats.png", "evaluation/cam_brats.png"):
+        assert (pipeline_run / path).is_file()
+    report = json.loads((pipeline_run / "evaluation" / "report.json").read_text())
+    assert report["segmentation"]["n"] >= 1 and set(report["classification"]) == {"brats", "kaggle"}
+    for scores in report["classification"].values():
+        assert (scores["sensitivity"] is None) == (scores["positives"] == 0)
+        assert "specificity" in scores and scores["n"] > 0
+    for patient in report["segmentation"]["patients"]:
+        assert patient["dice"] >= patient["iou"]
+
+
+def test_manifest_says_what_was_run_with_what(pipeline_run: Path) -> None:
+    content = manifest(pipeline_run)
+    assert content["settings"]["seed"] == 0
+    for name in ("data", "stage1", "stage2", "stage3", "calibration", "evaluation", "models"):
+        assert content["steps"][name]["seconds"] >= 0 and content["steps"][name]["finished"]
+        assert f"{os.cpu_count()} cores" in content["steps"][name]["machine"]
+        assert {"monai", "torch", "python", "bundle", "code"} <= set(content["steps"][name]["versions"])
+
+
+def test_released_report_belongs_to_the_released_weights(pipeline_run: Path) -> None:
+    model = json.loads((pipeline_run / "models" / "report.json").read_text())["model"]
+    assert model["sha256"] == sha256(pipeline_run / "models" / "model.pt")
+    split = json.loads((pipeline_run / "data" / "splits.json").read_text())["cases"]
+    tested = {case for case, entry in split.items() if entry["fold"] == 0}
+    assert tested and not tested & set(model["trained_on"])
+    assert tested | set(model["trained_on"]) == set(split)
+
+
+@pytest.fixture
+def copy(pipeline_run: Path, tmp_path: Path) -> Path:
+    """A finished run that may be changed."""
+    output = tmp_path / "run"
+    shutil.copytree(pipeline_run, output)
+    return output
+
+
+def again(output: Path, twins: Path, **changes: int) -> None:
+    run_pipeline(output, twins / "brats", [str(twins / "kaggle")], preset="test", **changes)
+
+
+def test_running_again_repeats_nothing(copy: Path, twins: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = manifest(copy)["steps"]
+    again(copy, twins)
+    after = manifest(copy)["steps"]
+    assert {name: entry["finished"] for name, entry in before.items() if name != "data"} == {
+        name: entry["finished"] for name, entry in after.items() if name != "data"
+    }
+    assert capsys.readouterr().out.count("done before") == 7
+
+
+def test_a_lost_result_is_made_again_and_what_depends_on_it_follows(copy: Path, twins: Path) -> None:
+    before = manifest(copy)["steps"]
+    shutil.rmtree(copy / "evaluation")
+    again(copy, twins)
+    after = manifest(copy)["steps"]
+    assert after["evaluation"]["made"] == before["evaluation"]["made"], "the same report, to the byte"
+    assert after["stage3"] == before["stage3"]
+
+
+def test_damaged_weights_are_trained_again(copy: Path, twins: Path) -> None:
+    before = manifest(copy)["steps"]
+    (copy / "stage2" / "model.pt").write_bytes(b"damaged")
+    again(copy, twins)
+    after = manifest(copy)["steps"]
+    assert after["stage2"]["made"] == before["stage2"]["made"], "the same weights, to the bit"
+    assert after["stage1"] == before["stage1"] and after["models"]["made"] == before["models"]["made"]
+
+
+def test_a_missing_folder_does_not_spoil_the_output(twins: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="typo: no such folder"):
+        run_pipeline(tmp_path / "out", twins / "typo", [str(twins / "kaggle")], preset="test")
+    assert not (tmp_path / "out").exists()
+
+
+def test_other_settings_in_the_same_folder_are_refused(copy: Path, twins: Path) -> None:
+    with pytest.raises(UserError, match=r"holds a run with other settings \(seed\)"):
+        again(copy, twins, seed=1)
+
+
+def test_unreadable_cases_stop_the_pipeline_and_are_named(
+    twins: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from bundle.cli import main
+
+    shutil.copytree(twins / "kaggle", tmp_path / "kaggle")
+    (tmp_path / "kaggle" / "yes" / "broken.jpg").write_bytes(b"\xff\xd8\xff broken")
+    monkeypatch.setitem(PRESETS, "quick", dict.fromkeys(("stage1", "stage2", "stage3"), SHORT))
+    arguments = [
+        "--brats",
+        str(twins / "brats"),
+        "--kaggle",
+        str(tmp_path / "kaggle"),
+        "--output",
+        str(tmp_path / "out"),
+    ]
+    assert main(["pipeline", *arguments]) == 2
+    error = capsys.readouterr().err
+    assert "1 of 31 cases could not be read, the others are done" in error and "broken.jpg" in error
+    assert json.loads((tmp_path / "out" / "data" / "store.json").read_text())["cases"]
+    assert main(["pipeline", *arguments, "--skip-unreadable"]) == 0
+    assert "broken.jpg" in capsys.readouterr().err

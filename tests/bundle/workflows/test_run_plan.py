@@ -1,0 +1,239 @@
+"""A plan trains everything once, shares what chains have in common, and continues where it stopped."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+
+from bundle.cli import main
+from bundle.errors import UserError
+from bundle.manifest import sha256
+from bundle.reporting.results import collect
+from bundle.weights import release
+from bundle.workflows import presets
+from bundle.workflows.plans import Plan, Task, Variant, ablation_plan, cross_validation_plan
+from bundle.workflows.presets import PRESETS
+from bundle.workflows.run_plan import _settings, release_trained_on_all, run_plan
+
+ROOT = Path(__file__).resolve().parents[3]
+SHORT = {"max_epochs": 1, "samples_per_epoch": 16, "batch_size": 8}
+STEPS = {
+    "a": {"overlays": [], "settings": SHORT},
+    "b": {"overlays": ["stage3_joint.yaml"], "settings": SHORT},
+    "c": {"overlays": ["stage3_joint.yaml"], "settings": {**SHORT, "shuffled_labels": 1}},
+}
+
+
+def plan(**variants: tuple[tuple[str, ...], int]) -> Plan:
+    chains = {name: Variant(steps, seeds, name) for name, (steps, seeds) in variants.items()}
+    return Plan(3, {"validation": False, "num_workers": 0}, STEPS, chains)
+
+
+def test_what_chains_share_is_trained_by_one_of_them_before_the_others_need_it() -> None:
+    rounds = list(plan(ab=(("a", "b"), 2), ac=(("a", "c"), 1), a=(("a",), 2), c=(("c",), 1)).rounds(3))
+    trained: set[str] = set()
+    for tasks in rounds:
+        new = [start.folder for task in tasks for start in task.starts() if start.folder not in trained]
+        assert len(new) == len(set(new)), "two processes would train the same"
+        trained |= set(new)
+    tasks = [task for part in rounds for task in part]
+    assert len(tasks) == len(set(tasks)) == 3 * (2 + 1 + 2 + 1)
+
+
+def test_a_whole_answer_by_the_first_seed_comes_before_the_second_seed() -> None:
+    seeds = [task.seed for part in plan(ab=(("a", "b"), 3), ac=(("a", "c"), 1)).rounds(3) for task in part]
+    assert seeds == sorted(seeds) and set(seeds) == {0, 1, 2}
+
+
+@pytest.mark.parametrize("steps", [("a", "missing"), ()])
+def test_a_variant_of_no_known_step_is_refused(steps: tuple[str, ...]) -> None:
+    with pytest.raises(UserError, match="names no known step"):
+        plan(wrong=(steps, 1))
+
+
+def test_the_shipped_networks_are_trained_alike() -> None:
+    """Nothing but the network differs between the steps of a stage, which are those of the released weights."""
+    shipped = ablation_plan(Path(presets.__file__).with_name("networks.yaml"))
+    own = [shipped.steps[step] for step in shipped.variants["recipe"].steps]
+    assert [step["settings"] for step in own] == list(PRESETS["baseline"].values())
+    assert shipped.name == "networks" and ablation_plan().name == "ablations"
+    for stage in ("segmentation", "head", "joint"):
+        for name in (name for name in shipped.steps if name.startswith(f"{stage}_")):
+            settings = shipped.steps[name]["settings"].items() - shipped.steps[stage]["settings"].items()
+            assert [key.startswith("network") for key, _ in settings] == [True], name
+            assert shipped.steps[name]["overlays"] == shipped.steps[stage]["overlays"]
+
+
+def test_the_shipped_ablations_compare_what_they_say() -> None:
+    """One key differs between the recipe's joint training and each of its variants."""
+    shipped = ablation_plan()
+    recipe = shipped.steps["joint"]["settings"]
+    for name in (name for name in shipped.steps if name.startswith("joint_")):
+        settings = shipped.steps[name]["settings"]
+        assert len({k for k in settings | recipe if settings.get(k) != recipe.get(k)}) == 1
+        assert shipped.steps[name]["overlays"] == shipped.steps["joint"]["overlays"]
+
+    def steps_of(variant: str) -> int:
+        settings = [shipped.steps[step]["settings"] for step in shipped.variants[variant].steps]
+        return sum(s["max_epochs"] * s["samples_per_epoch"] for s in settings)
+
+    assert steps_of("longer_stage_1") == steps_of("recipe"), "as many steps as all three"
+    for step in ("segmentation", "head", "joint"):
+        finest, ours = (shipped.steps[name]["settings"] for name in (f"finest_{step}", step))
+        assert finest == {**ours, "loss#segmentation#weights": [1.0, 0.0, 0.0]}
+    assert steps_of("finest_level") == steps_of("recipe")
+    assert steps_of("from_scratch") == steps_of("images_only") == steps_of("recipe")
+    most = {name: variant.seeds for name, variant in shipped.variants.items() if variant.seeds > 1}
+    assert most == {"recipe": 2, "stage_1": 2, "longer_stage_1": 2, "finest_level": 2}
+
+
+def test_cross_validation_runs_the_recipe_of_its_preset() -> None:
+    crossed = cross_validation_plan("quick", 9, 2)
+    assert crossed.variants["recipe"].steps == ("stage1", "stage2", "stage3") and crossed.folds == 9
+    assert crossed.common["validation"] is False, "no patient is spent on validation"
+
+
+@pytest.fixture(scope="module")
+def finished(twins: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small plan, run to its end."""
+    output = tmp_path_factory.mktemp("experiments")
+    run_plan(plan(recipe=(("a", "b"), 1), stage_1=(("a",), 1)), output, twins / "brats", [str(twins / "kaggle")])
+    return output
+
+
+def test_every_case_is_scored_once_by_weights_that_never_saw_it(finished: Path) -> None:
+    split = json.loads((finished / "data" / "splits.json").read_text())["cases"]
+    scored = []
+    for fold in range(3):
+        folder = finished / f"runs/fold{fold}_seed0/a+b"
+        seen = set(json.loads((folder / "model.json").read_text())["trained_on"])
+        cases = {row["case"] for row in json.loads((folder / "evaluation" / "answers.json").read_text())["answers"]}
+        assert not seen & cases and len(seen) + len(cases) == len(split), "two folds train, none validates"
+        scored += sorted(cases)
+    assert sorted(scored) == sorted(split)
+
+
+def test_the_summary_compares_on_the_same_patients(finished: Path) -> None:
+    summary = json.loads((finished / "summary.json").read_text())
+    assert list(summary["variants"]) == ["recipe", "stage_1"] and summary["margin"] == 0.01
+    own = summary["variants"]["recipe"]["against_reference"]["dice"]
+    assert own["mean_difference"] == 0.0 and own["n"] == 6
+    report = json.loads((finished / "report.json").read_text())
+    assert report["segmentation"]["n"] == 6 and report["classification"]["kaggle"]["n"] == 24
+    assert report["decision_out_of_fold"]["image"]["fitted_on"].startswith("out-of-fold predictions: 24 images")
+
+
+def test_running_again_trains_nothing(finished: Path, twins: Path) -> None:
+    weights = {path: path.stat().st_mtime_ns for path in finished.glob("runs/*/*/model.pt")}
+    answers = {path: path.read_bytes() for path in finished.glob("runs/*/*/evaluation/answers.json")}
+    run_plan(plan(recipe=(("a", "b"), 1), stage_1=(("a",), 1)), finished, twins / "brats", [str(twins / "kaggle")])
+    assert weights == {path: path.stat().st_mtime_ns for path in finished.glob("runs/*/*/model.pt")}
+    assert answers == {path: path.read_bytes() for path in answers} and len(answers) == 6
+
+
+def test_released_weights_saw_every_case_and_bear_the_scores_of_those_that_did_not(
+    finished: Path, tmp_path: Path
+) -> None:
+    release_trained_on_all(plan(recipe=(("a", "b"), 1), stage_1=(("a",), 1)), finished, tmp_path / "models")
+    report = json.loads((tmp_path / "models" / "report.json").read_text())
+    scored = json.loads((finished / "report.json").read_text())
+    split = json.loads((finished / "data" / "splits.json").read_text())["cases"]
+    assert report["model"]["sha256"] == sha256(tmp_path / "models" / "model.pt")
+    assert {id: entry["subset"] for id, entry in report["model"]["trained_on"].items()} == dict.fromkeys(split, "train")
+    assert report["decision"] == scored["decision_out_of_fold"] and report["segmentation"] == scored["segmentation"]
+    assert report["scored"].startswith("out-of-fold") and "decision_out_of_fold" not in report
+    config = json.loads((finished / "runs" / "all_seed0" / "a+b" / "config.json").read_text())
+    assert "subset" not in config, "the settings of the training, not those of what came after"
+
+
+def test_every_repetition_is_collected(finished: Path, tmp_path: Path) -> None:
+    run, results = tmp_path / "run", tmp_path / "results"
+    shutil.copytree(finished, run, ignore=shutil.ignore_patterns("*.pt", "tensorboard"))
+    collect(run, results)
+    folder = results / "ablations"
+    assert not list(folder.glob("report_seed*.json")), "there was one repetition"
+    summary = json.loads((run / "summary.json").read_text())
+    summary["variants"]["recipe"]["seeds"] *= 2
+    (run / "summary.json").write_text(json.dumps(summary))
+    with pytest.raises(UserError, match=r"report_seed1\.json: missing, finish the run first"):
+        collect(run, results)
+    shutil.copy(run / "report.json", run / "report_seed1.json")
+    collect(run, results)
+    assert (folder / "report_seed1.json").read_text() == (folder / "report.json").read_text()
+
+
+def test_audits_of_two_chains_in_one_fold_are_not_mixed(finished: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(finished, run, ignore=shutil.ignore_patterns("*.pt", "tensorboard"))
+    first = run / "runs/fold1_seed0/a+b/evaluation/audit.json"
+    shutil.copy(first, run / "runs/fold1_seed0/a/evaluation/audit.json")
+    with pytest.raises(UserError, match="a second audit of fold1"):
+        collect(run, tmp_path / "results")
+
+
+def test_a_plan_need_not_say_what_the_config_says(tmp_path: Path) -> None:
+    settings = _settings(Plan(3, {}, STEPS, {"recipe": Variant(("a",), 1, "")}), tmp_path, Task(0, 0, ("a",)))
+    assert settings == {"dataset_dir": str(tmp_path / "data"), "fold": 0, "network_name": "cpu"}
+
+
+def test_weights_that_the_bundles_configs_do_not_serve_are_not_released(finished: Path, tmp_path: Path) -> None:
+    """Everything but `Predictor` reads the network's name from the config."""
+    shutil.copytree(ROOT / "configs", tmp_path / "configs")
+    inference = tmp_path / "configs" / "inference.yaml"
+    inference.write_text(inference.read_text().replace("network_name: cpu", "network_name: base"))
+    with pytest.raises(UserError, match=r"inference\.yaml: serves network_name base, not cpu; change it there first"):
+        release(finished / "runs/fold0_seed0/a+b", {}, tmp_path / "models")
+    assert not (tmp_path / "models").exists()
+    command = ["crossvalidate", "--kaggle", "nowhere", "--output", str(tmp_path / "out"), "--release"]
+    assert main([*command, str(tmp_path / "models")]) == 2, "before anything is trained"
+    assert not (tmp_path / "out").exists()
+
+
+def test_weights_of_an_unfinished_run_are_not_released(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"report\.json: missing, finish the run first"):
+        release_trained_on_all(plan(recipe=(("a",), 1)), tmp_path, tmp_path / "models")
+
+
+def test_another_plan_in_the_same_folder_is_refused(finished: Path, twins: Path) -> None:
+    other = plan(recipe=(("a", "b"), 1))
+    changed = Plan(3, {**other.common, "batch_size": 4}, STEPS, other.variants)
+    with pytest.raises(UserError, match="other settings"):
+        run_plan(changed, finished, twins / "brats", [str(twins / "kaggle")])
+    wider = Plan(3, other.common, STEPS, other.variants, network="base")
+    with pytest.raises(UserError, match=r"other settings \(network\)"):
+        run_plan(wider, finished, twins / "brats", [str(twins / "kaggle")])
+
+
+def test_a_plan_file_is_read(tmp_path: Path) -> None:
+    content = {
+        "folds": 4,
+        "common": {},
+        "reference": "x",
+        "steps": STEPS,
+        "variants": {"x": {"steps": ["a"], "seeds": 2, "asks": "why"}},
+    }
+    (tmp_path / "plan.yaml").write_text(yaml.safe_dump(content))
+    read = ablation_plan(tmp_path / "plan.yaml", "base")
+    assert (read.folds, read.network, read.variants["x"]) == (4, "base", Variant(("a",), 2, "why"))
+    assert ablation_plan(tmp_path / "plan.yaml", seeds=5).variants["x"].seeds == 5
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [("a: 1", "'variants' is missing"), ("- x", "list indices"), ("", "NoneType"), ("a: [", "expected")],
+)
+def test_a_file_that_is_no_plan_is_refused_in_one_line(tmp_path: Path, text: str, reason: str) -> None:
+    (tmp_path / "plan.yaml").write_text(text)
+    with pytest.raises(UserError, match=rf"plan\.yaml: no plan of the form of .*{reason}") as caught:
+        ablation_plan(tmp_path / "plan.yaml")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_plan_without_its_reference_is_refused_before_it_runs(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="reference 'recipe' is none of its variants: ab"):
+        run_plan(plan(ab=(("a", "b"), 1)), tmp_path / "out", None, [])
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,184 @@
+"""One object decides: calibrated, never in conflict with itself, and fitted only for the weights it was fitted on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from scripts.inference.decision import FOREIGN, Calibration, Decision, Kind, ModelCard, decision_of
+
+PROPERTY = settings(max_examples=200, deadline=None, derandomize=True)
+SHARE = st.floats(0, 1)
+CALIBRATIONS = st.builds(Calibration, st.floats(0.05, 20), SHARE)
+DECISIONS = st.builds(Decision, CALIBRATIONS, CALIBRATIONS, SHARE, st.integers(1, 6))
+KINDS = st.sampled_from(["image", "volume"])
+WEIGHTS = b"these are weights"
+
+
+def release(folder: Path, report: Any, weights: bytes = WEIGHTS) -> Path:
+    """A weights file with a report beside it."""
+    (folder / "model.pt").write_bytes(weights)
+    (folder / "report.json").write_text(report if isinstance(report, str) else json.dumps(report))
+    return folder / "model.pt"
+
+
+def report(**decision: Any) -> dict[str, Any]:
+    return {"model": {"sha256": hashlib.sha256(WEIGHTS).hexdigest()}, "decision": decision}
+
+
+@PROPERTY
+@given(decision=DECISIONS, probability=SHARE, kind=KINDS)
+def test_the_state_never_contradicts_the_detection(decision: Decision, probability: float, kind: Kind) -> None:
+    state, detected = decision.state(probability, kind), decision.detected(probability, kind)
+    assert detected or state != "tumor"
+    assert not detected or state != "no_tumor"
+    assert decision.detected(probability, kind) == (probability >= decision.of(kind).operating_point)
+
+
+@PROPERTY
+@given(decision=DECISIONS, pair=st.tuples(SHARE, SHARE).map(sorted), kind=KINDS)
+def test_a_higher_probability_is_never_a_lesser_answer(decision: Decision, pair: list[float], kind: Kind) -> None:
+    order = ["no_tumor", "uncertain", "tumor"]
+    assert order.index(decision.state(pair[0], kind)) <= order.index(decision.state(pair[1], kind))
+
+
+@pytest.mark.parametrize(
+    ("probability", "state"),
+    [(0.0, "no_tumor"), (0.29, "no_tumor"), (0.3, "uncertain"), (0.5, "tumor"), (1.0, "tumor")],
+)
+def test_the_default_thresholds_include_their_own_value(probability: float, state: str) -> None:
+    assert Decision().state(probability, "image") == Decision().state(probability, "volume") == state
+
+
+@pytest.mark.parametrize(("point", "display"), [(0.2, 0.3), (0.3, 0.2)])
+def test_what_lies_between_the_two_thresholds_is_uncertain_whichever_is_lower(point: float, display: float) -> None:
+    decision = Decision(image=Calibration(operating_point=point), display_threshold=display)
+    states = [decision.state(p, "image") for p in (0.19, 0.2, 0.29, 0.3)]
+    assert states == ["no_tumor", "uncertain", "uncertain", "tumor"]
+
+
+def test_images_and_volumes_are_calibrated_apart() -> None:
+    decision = Decision(image=Calibration(2.0, 0.4), volume=Calibration(1.0, 0.9))
+    assert decision.detected(0.5, "image") and not decision.detected(0.5, "volume")
+    assert decision.probability(np.array(4.0), "image") < decision.probability(np.array(4.0), "volume")
+
+
+@PROPERTY
+@given(logit=st.floats(-30, 30), temperature=st.floats(0.05, 20))
+def test_a_probability_is_the_sigmoid_of_the_cooled_logit(logit: float, temperature: float) -> None:
+    probability = float(Decision(image=Calibration(temperature)).probability(np.array(logit), "image"))
+    assert probability == pytest.approx(0.5 + 0.5 * math.tanh(logit / temperature / 2), abs=1e-12)
+
+
+def test_a_slice_without_an_answer_keeps_none() -> None:
+    assert np.isnan(Decision().probability(np.array([0.0, np.nan]), "volume")).tolist() == [False, True]
+
+
+@pytest.mark.filterwarnings("error")
+def test_extreme_logits_are_certain_without_a_warning() -> None:
+    with np.errstate(over="ignore"):
+        assert Decision().probability(np.array([-1e4, 1e4]), "image").tolist() == [0.0, 1.0]
+
+
+def test_a_volume_is_as_suspicious_as_its_most_suspicious_slices() -> None:
+    slices = np.array([0.1, np.nan, 0.9, 0.2, 0.7, 0.8])
+    assert Decision(top_slices=3).volume_probability(slices) == pytest.approx(0.8)
+    assert Decision(top_slices=1).volume_probability(slices) == pytest.approx(0.9)
+    assert Decision(top_slices=50).volume_probability(slices) == pytest.approx(0.54)
+
+
+def test_one_slice_answers_for_itself() -> None:
+    assert Decision().volume_probability(np.array([0.42])) == 0.42
+
+
+@pytest.mark.parametrize("slices", [[], [np.nan, np.nan]])
+def test_a_volume_without_answers_has_none(slices: list[float]) -> None:
+    assert math.isnan(Decision().volume_probability(np.array(slices)))
+
+
+@PROPERTY
+@given(decision=DECISIONS, slices=st.lists(st.one_of(SHARE, st.just(math.nan)), min_size=1), seed=st.integers(0, 99))
+def test_the_order_of_slices_does_not_matter(decision: Decision, slices: list[float], seed: int) -> None:
+    shuffled = np.random.default_rng(seed).permutation(slices)
+    answers = decision.volume_probability(np.array(slices)), decision.volume_probability(shuffled)
+    assert np.array_equal(*answers, equal_nan=True)
+
+
+def test_a_report_of_these_weights_decides(tmp_path: Path) -> None:
+    image = Calibration(1.7, 0.61, "validation: 40 images of 38 clusters", {"n": 40, "ci95": {"temperature": None}})
+    fitted = Decision(image, Calibration(0.8, 0.4), 0.25, 5)
+    assert decision_of(release(tmp_path, report(**asdict(fitted))), image={"temperature": 3.0}) == fitted
+
+
+def test_a_report_may_leave_the_rest_to_the_config(tmp_path: Path) -> None:
+    path = release(tmp_path, report(image={"temperature": 2.5}))
+    assert decision_of(path, top_slices=1) == Decision(Calibration(2.5), top_slices=1)
+
+
+def test_a_report_of_other_weights_is_not_used(tmp_path: Path) -> None:
+    path = release(tmp_path, report(image={"operating_point": 0.9}), weights=b"other weights")
+    assert decision_of(path, display_threshold=0.4) == Decision(display_threshold=0.4)
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "null", "{}", '{"model": null}', '{"model": {"sha256": null}}'])
+def test_a_report_that_says_nothing_of_weights_is_not_used(tmp_path: Path, content: str) -> None:
+    assert decision_of(release(tmp_path, content), top_slices=2) == Decision(top_slices=2)
+
+
+def test_without_a_report_or_weights_the_config_decides(tmp_path: Path) -> None:
+    volume = {"temperature": 3.0}
+    assert decision_of(tmp_path / "model.pt", volume=volume) == Decision(volume=Calibration(3.0))
+    release(tmp_path, report(volume={"temperature": 2.5}))
+    (tmp_path / "report.json").unlink()
+    assert decision_of(tmp_path / "model.pt", volume=volume) == Decision(volume=Calibration(3.0))
+
+
+def test_weights_are_described_by_version_and_hash(tmp_path: Path) -> None:
+    (tmp_path / "metadata.json").write_text('{"version": "7.8.9"}')
+    path, digest = release(tmp_path, report()), hashlib.sha256(WEIGHTS).hexdigest()
+    known = {"version": "7.8.9", "sha256": digest, "report": "matches these weights"}
+    assert ModelCard(path, tmp_path / "metadata.json") == known
+    path.write_bytes(WEIGHTS[:-1])
+    assert ModelCard(path, tmp_path / "metadata.json")["report"] == FOREIGN, "one byte is gone"
+    path.write_bytes(WEIGHTS)
+    (tmp_path / "report.json").unlink()
+    alone = ModelCard(path, tmp_path / "metadata.json")
+    assert alone == {**known, "report": "no report for these weights"}
+    path.unlink()
+    assert ModelCard(path, tmp_path / "metadata.json") == {**alone, "sha256": None}
+
+
+def test_a_digest_tells_decisions_apart_and_not_where_they_come_from() -> None:
+    fitted = Decision(Calibration(2.0, 0.6), Calibration(1, 0.4), 0.3, 3)
+    others = [
+        Decision(replace(fitted.image, temperature=2.1), fitted.volume),
+        Decision(replace(fitted.image, operating_point=0.61), fitted.volume),
+        Decision(fitted.image, replace(fitted.volume, temperature=1.1)),
+        Decision(fitted.image, replace(fitted.volume, operating_point=0.41)),
+        Decision(fitted.volume, fitted.image),
+        replace(fitted, display_threshold=0.2),
+        replace(fitted, top_slices=4),
+    ]
+    assert len({decision.digest() for decision in [fitted, *others]}) == 8
+    same = Decision(Calibration(2.0, 0.6, "validation", {"n": 9}), Calibration(1.0, 0.4))
+    assert same.digest() == fitted.digest()
+
+
+def test_a_card_follows_its_file_unless_the_network_stays_loaded(tmp_path: Path) -> None:
+    path = release(tmp_path, report())
+    (tmp_path / "metadata.json").write_text(json.dumps({"version": "1.2.3"}))
+    following, fixed = (ModelCard(path, tmp_path / "metadata.json", follow=follow) for follow in (True, False))
+    before = dict(following)
+    assert before == dict(fixed) and before["report"] == "matches these weights"
+    path.write_bytes(b"trained further")
+    assert dict(fixed) == before
+    assert following["sha256"] != before["sha256"] and following["report"] == FOREIGN

@@ -1,0 +1,467 @@
+"""From logits to the answer on the scan's own grid: the right slice, the right size, and one opinion."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from monai.data import MetaTensor
+from PIL import Image
+
+from scripts.core.configs import parts
+from scripts.inference.decision import NOTICE, Calibration, Decision
+from scripts.inference.out_of_distribution import Familiarity
+from scripts.inference.postprocessing import (
+    DEEP,
+    DropDepthd,
+    DropSpecksd,
+    SplitPackedd,
+    SummarizeAnswerd,
+    outlined_depth,
+    smoothed,
+)
+from scripts.transforms.preprocessing import BACKGROUND
+
+ROOT = Path(__file__).resolve().parents[3]
+PROPERTY = settings(max_examples=150, deadline=None, derandomize=True)
+TUMOR_SLICE = 2  # of six, counted from below
+HEAD, TUMOR = 300, 1000
+AXCODES = ["PLS", "RAS", "LPS", "LAI", "RPI", "SPR", "IRA", "ASL", "PIR"]
+SHARE = st.floats(0, 1)
+CALIBRATIONS = st.builds(Calibration, st.floats(0.05, 20), SHARE)
+DECISIONS = st.builds(Decision, CALIBRATIONS, CALIBRATIONS, SHARE, st.integers(1, 6))
+Network = Callable[[torch.Tensor], torch.Tensor]
+Answer = Callable[[Path, Network], dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def answer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Answer]:
+    """The inference of the config, with any network in place of the trained one."""
+    overrides = {"model_path": str(tmp_path_factory.mktemp("none") / "model.pt"), "device": torch.device("cpu")}
+    chain = parts(ROOT, "inference.yaml", ["preprocessing", "inferer", "postprocessing"], **overrides)
+
+    def run(path: Path, network: Network) -> dict[str, Any]:
+        data = chain["preprocessing"]({"image": str(path)})
+        data["pred"] = chain["inferer"](data["image"].as_tensor()[None], network)[0]
+        return dict(chain["postprocessing"](data))
+
+    yield run
+
+
+def sees_the_tumor(x: torch.Tensor) -> torch.Tensor:
+    """Packed logits (b, 2, H, W): the mask is what is bright, and a slice shows a tumour where something is."""
+    bright = x > 2
+    return torch.cat([20.0 * bright - 10, 8.0 * bright.amax(dim=(2, 3), keepdim=True).expand_as(x) - 4], dim=1)
+
+
+def says(mask_logit: float, tumor_logit: float) -> Network:
+    return lambda x: torch.cat([torch.full_like(x, mask_logit), torch.full_like(x, tumor_logit)], dim=1)
+
+
+def head_volume(height: int = 180, width: int = 160) -> np.ndarray:
+    """Six slices (rows to posterior, columns to the left, upwards), the lowest and the two uppermost empty."""
+    rows, columns = np.ogrid[:height, :width]
+    distance = np.hypot((rows - height / 2) / (height * 0.4), (columns - width / 2) / (width * 0.4))
+    volume = np.zeros((height, width, 6), dtype=np.int16)
+    volume[distance <= 1, 1:4] = HEAD
+    volume[height // 4 : height // 2, width // 3 : 2 * width // 3, TUMOR_SLICE] = TUMOR
+    return volume
+
+
+def stored(volume: np.ndarray, axcodes: str, spacing: tuple[float, float, float] = (1.0, 1.0, 1.0)) -> nib.Nifti1Image:
+    """A displayed volume as a NIfTI along other axes."""
+    affine = np.array([[0, -spacing[1], 0, 70], [-spacing[0], 0, 0, 80], [0, 0, spacing[2], -20], [0, 0, 0, 1]])
+    wanted = nib.orientations.axcodes2ornt(tuple(axcodes))
+    turn = nib.orientations.ornt_transform(nib.io_orientation(affine), wanted)
+    return nib.Nifti1Image(volume, affine).as_reoriented(turn)
+
+
+def save(image: nib.Nifti1Image, path: Path) -> Path:
+    nib.save(image, path)
+    return path
+
+
+def save_picture(path: Path) -> Path:
+    Image.fromarray((head_volume()[..., TUMOR_SLICE] // 4).astype(np.uint8)).save(path)
+    return path
+
+
+def summary(
+    logits: list[float], mask: bool = False, decision: Decision | None = None, affine: np.ndarray | None = None
+) -> dict[str, Any]:
+    """The result for slices of these logits."""
+    affine = np.eye(4) if affine is None else affine
+    meta = {"spatial_shape": np.array([4, 4, len(logits)]), "original_affine": affine}
+    meta |= {"spacing_known": True, "spacing_used": True}
+    pred = MetaTensor(torch.full((1, 4, 4, len(logits)), float(mask)), meta=meta)
+    data = {"pred": pred, "slice_logits": np.array(logits)}
+    return dict(SummarizeAnswerd("pred", decision or Decision(), {"version": "1"})(data)["result"])
+
+
+# specks ---------------------------------------------------------------------------------------------------------------
+
+
+def without_specks(mask: np.ndarray, affine: np.ndarray, known: bool = True, zoom: float = 1.0) -> np.ndarray:
+    """What is left of a mask (H, W, D), whose pixels are `zoom` pixels long on the canvas."""
+    meta = {"spatial_shape": np.array(mask.shape), "original_affine": affine, "spacing_used": known}
+    pred = MetaTensor(torch.from_numpy(mask.astype(np.float32))[None], meta=meta)
+    seen = MetaTensor(torch.zeros(1, 8, 8, 1), affine=affine @ np.diag([1 / zoom, 1 / zoom, 1, 1]))
+    kept = DropSpecksd("pred", min_ml=1.0, min_mm2=50.0)({"pred": pred, "image": seen})["pred"]
+    assert kept.dtype == pred.dtype and kept.shape == pred.shape
+    return np.asarray(kept[0] > 0)
+
+
+@pytest.mark.parametrize(("spacing", "kept"), [((1, 1, 1), False), ((1, 1, 2), True), ((-1, 1, -2), True)])
+def test_a_part_of_a_millilitre_stays(spacing: tuple[int, int, int], kept: bool) -> None:
+    mask = np.zeros((30, 30, 30), dtype=bool)
+    mask[0:10, 0:10, 0:9] = True  # 900 voxels at the volume's corner
+    assert without_specks(mask, np.diag([*spacing, 1])).any() == kept
+
+
+def test_parts_that_touch_at_a_corner_are_one() -> None:
+    mask = np.zeros((30, 30, 30), dtype=bool)
+    mask[0:10, 0:10, 0:9], mask[10:14, 10:14, 9:20], mask[20:25, 20:25, 0:5] = True, True, True
+    expected = mask.copy()
+    expected[20:25, 20:25, 0:5] = False
+    assert np.array_equal(without_specks(mask, np.eye(4)), expected)
+
+
+@pytest.mark.parametrize(("known", "zoom", "kept"), [(True, 1, True), (True, 0.5, False), (False, 0.6, False)])
+def test_a_part_of_a_slice_is_measured_on_the_canvas(known: bool, zoom: float, kept: bool) -> None:
+    mask = np.zeros((30, 30, 1), dtype=bool)
+    mask[2:12, 3:13] = True  # 100 pixels
+    assert without_specks(mask, np.diag([0.7, 0.7, 5, 1]), known, zoom).any() == kept
+    assert without_specks(mask.transpose(2, 0, 1), np.eye(4), known, zoom).any() == kept, "whatever axis it lies along"
+
+
+def test_an_empty_mask_and_a_scan_of_unknown_size_stay() -> None:
+    nothing, small = np.zeros((20, 20, 20), dtype=bool), np.zeros((20, 20, 20), dtype=bool)
+    small[3:6, 3:6, 3:6] = True
+    assert not without_specks(nothing, np.eye(4)).any()
+    assert not without_specks(nothing[:, :, :1], np.eye(4)).any()
+    assert np.array_equal(without_specks(small, np.eye(4), known=False), small)
+
+
+# on the scan's own grid -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("axcodes", AXCODES)
+def test_slices_are_answered_in_the_order_of_the_file(tmp_path: Path, answer: Answer, axcodes: str) -> None:
+    image = stored(head_volume(), axcodes, (1.0, 1.0, 4.0))
+    result = answer(save(image, tmp_path / "a.nii.gz"), sees_the_tumor)["result"]
+    axis = next(axis for axis, code in enumerate(axcodes) if code in "IS")
+    others = tuple({0, 1, 2} - {axis})
+    brightest = np.asarray(image.dataobj).max(axis=others)
+    assert result["slice_axis"] == axis
+    expected = [{TUMOR: True, HEAD: False, 0: None}[value] for value in brightest]
+    assert [p if p is None else p > 0.5 for p in result["slice_probabilities"]] == expected
+
+
+@pytest.mark.parametrize("axcodes", AXCODES)
+def test_the_mask_is_the_tumour_of_the_file(tmp_path: Path, answer: Answer, axcodes: str) -> None:
+    image = stored(head_volume(), axcodes)
+    mask = answer(save(image, tmp_path / "a.nii.gz"), sees_the_tumor)["pred"]
+    assert np.array_equal(mask[0].numpy(), np.asarray(image.dataobj) == TUMOR)
+
+
+@pytest.mark.parametrize("spacing", [(1.0, 1.0, 1.0), (1.0, 1.0, 5.5), (0.8, 1.1, 3.0)])
+def test_the_volume_is_that_of_the_mask_in_millilitres(
+    tmp_path: Path, answer: Answer, spacing: tuple[float, float, float]
+) -> None:
+    data = answer(save(stored(head_volume(), "LAS", spacing), tmp_path / "a.nii"), sees_the_tumor)
+    expected = float(data["pred"].sum()) * np.prod(spacing) / 1000
+    assert data["pred"].sum() > 0 and data["result"]["volume_ml"] == pytest.approx(expected, abs=1e-3)
+    truth = (head_volume() == TUMOR).sum() * np.prod(spacing) / 1000
+    assert data["result"]["volume_ml"] == pytest.approx(truth, rel=0.2)  # a resampled edge
+
+
+@pytest.mark.parametrize("axcodes", AXCODES)
+def test_the_area_is_that_of_the_slice_whatever_axis_it_lies_along(axcodes: str) -> None:
+    plane = np.zeros((20, 20, 1), dtype=np.uint8)
+    plane[:10, :10] = 1
+    image = stored(plane, axcodes, (0.8, 1.5, 5.0))
+    meta = {"spatial_shape": np.array(image.shape), "original_affine": image.affine, "spacing_used": True}
+    mask = MetaTensor(np.asarray(image.dataobj, dtype=np.float32)[None], meta=meta)
+    result = SummarizeAnswerd("pred", Decision()).summarize(mask, np.array([1.0]))
+    assert (result["area_mm2"], result["volume_ml"]) == (pytest.approx(120.0), pytest.approx(0.6))
+
+
+def test_the_volume_of_an_oblique_scan_is_right() -> None:
+    turn = np.eye(4)
+    turn[:2, :2] = [[np.cos(0.3), -np.sin(0.3)], [np.sin(0.3), np.cos(0.3)]]
+    result = summary([0.0] * 5, mask=True, affine=turn @ np.diag([0.5, 0.5, 3.0, 1.0]))
+    assert result["volume_ml"] == pytest.approx(80 * 0.75 / 1000)
+
+
+def test_a_picture_has_neither_slices_nor_millilitres(tmp_path: Path, answer: Answer) -> None:
+    data = answer(save_picture(tmp_path / "a.png"), sees_the_tumor)
+    assert data["result"]["state"] == "tumor" and tuple(data["pred"].shape) == (1, 180, 160, 1)
+    assert not {"volume_ml", "slice_axis", "slice_probabilities"} & set(data["result"])
+
+
+def test_a_two_dimensional_nifti_has_no_slices(tmp_path: Path, answer: Answer) -> None:
+    plane = nib.Nifti1Image(head_volume()[..., TUMOR_SLICE], np.diag([-1.0, -1.0, 1.0, 1.0]))
+    result = answer(save(plane, tmp_path / "a.nii"), sees_the_tumor)["result"]
+    assert result["state"] == "tumor" and not {"slice_axis", "slice_probabilities"} & set(result)
+    assert result["area_mm2"] > 0 and "volume_ml" not in result, "nobody told how thick it is"
+
+
+@pytest.mark.parametrize("suffix", ["png", "nii"])
+def test_a_mask_of_nearly_everything_is_never_flipped(tmp_path: Path, answer: Answer, suffix: str) -> None:
+    path = tmp_path / f"a.{suffix}"
+    path = save_picture(path) if suffix == "png" else save(stored(head_volume(), "RAS"), path)
+    shown = head_volume()[..., [TUMOR_SLICE]] if suffix == "png" else np.asarray(nib.load(path).dataobj)
+    shown = shown * (shown.max(axis=(0, 1)) > 0)
+    full, empty = (answer(path, says(logit, 9.0))["pred"][0].numpy() for logit in (9.0, -9.0))
+    assert full[shown > 0].mean() > 0.99 and not empty.any()
+
+
+def test_half_a_probability_is_needed_for_the_mask(tmp_path: Path, answer: Answer) -> None:
+    path = save_picture(tmp_path / "a.png")
+    assert answer(path, says(0.1, 0.0))["pred"].any() and not answer(path, says(-0.1, 0.0))["pred"].any()
+
+
+def test_an_empty_scan_has_no_answer_instead_of_a_wrong_one(tmp_path: Path, answer: Answer) -> None:
+    data = answer(save(stored(head_volume() * 0, "LPS"), tmp_path / "a.nii"), sees_the_tumor)
+    result = data["result"]
+    assert result["state"] == "no_answer" and result["flags"] == ["too little brain is seen for an answer"]
+    assert result["tumor_probability"] is None and result["tumor_detected"] is None
+    assert result["slice_probabilities"] == [None] * 6 and not data["pred"].any()
+
+
+@pytest.mark.parametrize("suffix", ["png", "nii"])
+def test_the_result_is_plain_json(tmp_path: Path, answer: Answer, suffix: str) -> None:
+    path = tmp_path / f"a.{suffix}"
+    path = save_picture(path) if suffix == "png" else save(stored(head_volume(), "RAS"), path)
+    result = answer(path, sees_the_tumor)["result"]
+    assert json.loads(json.dumps(result, allow_nan=False)) == result
+    assert result["notice"] == NOTICE and set(result["model"]) == {"version", "sha256", "report", "decision"}
+
+
+# one opinion ----------------------------------------------------------------------------------------------------------
+
+
+@PROPERTY
+@given(
+    decision=DECISIONS, logits=st.lists(st.one_of(st.floats(-30, 30), st.just(np.nan)), min_size=1), mask=st.booleans()
+)
+def test_nothing_in_the_result_contradicts_the_detection(decision: Decision, logits: list[float], mask: bool) -> None:
+    result = summary(logits, mask, decision)
+    assert result["tumor_detected"] or result["state"] != "tumor"
+    assert not result["tumor_detected"] or result["state"] in ("tumor", "uncertain")
+    assert (result["state"] == "no_answer") == (result["tumor_probability"] is None)
+    contradictory = {"tumor": not mask, "no_tumor": mask}.get(result["state"], False)
+    assert bool(result["flags"]) == (contradictory or result["state"] == "no_answer")
+    assert ("volume_ml" in result) == (result["state"] != "no_answer")  # of nothing seen no size is known
+    assert (result.get("volume_ml", mask) > 0) == mask
+
+
+def test_the_printed_probability_does_not_contradict_the_detection() -> None:
+    result = summary([-1e-7])
+    assert (result["tumor_probability"] >= result["threshold"]) == result["tumor_detected"]
+
+
+@PROPERTY
+@given(decision=DECISIONS, logits=st.lists(st.floats(-9, 9), min_size=1, max_size=9))
+def test_the_volumes_probability_lies_among_its_slices(decision: Decision, logits: list[float]) -> None:
+    result = summary(logits, decision=decision)
+    slices = result["slice_probabilities"]
+    assert min(slices) - 1e-6 <= result["tumor_probability"] <= max(slices) + 1e-6
+
+
+def test_the_thresholds_that_decided_are_told() -> None:
+    result = summary([0.0], decision=Decision(image=Calibration(operating_point=0.62), display_threshold=0.21))
+    assert result["threshold"] == 0.62 and result["display_threshold"] == 0.21 and result["state"] == "uncertain"
+
+
+@pytest.mark.parametrize(
+    ("logit", "mask", "words"),
+    [
+        (4.0, False, "none is outlined"),
+        (-4.0, True, "a region is outlined"),
+        (4.0, True, None),
+        (-4.0, False, None),
+        (-0.3, True, None),  # uncertain: an outline says no more than that
+    ],
+)
+def test_heads_that_disagree_are_flagged(logit: float, mask: bool, words: str | None) -> None:
+    flags = summary([logit], mask)["flags"]
+    assert (words is None and flags == []) or (len(flags) == 1 and str(words) in flags[0])
+
+
+def test_slices_without_an_answer_do_not_calm_the_others() -> None:
+    assert summary([np.nan, 5.0, np.nan])["tumor_probability"] == summary([5.0])["tumor_probability"]
+
+
+def test_what_is_in_the_result_already_stays() -> None:
+    meta = {"spatial_shape": np.array([4, 4]), "original_affine": np.eye(4), "spacing_known": False}
+    data = {"pred": MetaTensor(torch.zeros(1, 4, 4, 1), meta=meta), "slice_logits": np.zeros(1)}
+    result = SummarizeAnswerd("pred", Decision())({**data, "result": {"seconds": 3}})["result"]
+    assert result["seconds"] == 3 and result["tumor_probability"] == 0.5
+
+
+# taking the packed tensor apart ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("plain", [True, False])
+def test_packed_logits_become_a_probability_with_geometry_and_a_logit_per_slice(plain: bool) -> None:
+    affine = torch.diag(torch.tensor([2.0, 3.0, 4.0, 1.0], dtype=torch.float64))
+    image = MetaTensor(torch.full((1, 5, 6, 3), BACKGROUND), affine)
+    packed = torch.zeros(2, 5, 6, 3)
+    packed[0, ..., 1], packed[1] = 100.0, torch.tensor([0.5, -2.0, float("nan")])
+    data = SplitPackedd()({"image": image, "pred": packed if plain else MetaTensor(packed)})
+    assert data["slice_logits"].dtype == np.float64
+    assert np.array_equal(data["slice_logits"], [0.5, -2.0, np.nan], equal_nan=True)
+    assert data["pred"].shape == (1, 5, 6, 3) and torch.equal(data["pred"].affine, affine)
+    assert data["pred"][0, 2, 2].tolist() == [0.5, 1.0, 0.5]
+
+
+def test_half_precision_logits_become_full_precision_probabilities() -> None:
+    image = MetaTensor(torch.zeros(1, 4, 4, 2))
+    pred = SplitPackedd()({"image": image, "pred": torch.full((2, 4, 4, 2), 3.0).half()})["pred"]
+    assert pred.dtype == torch.float32 and float(pred.max()) == pytest.approx(0.952574, abs=1e-6)
+
+
+@pytest.mark.parametrize("millimetres", [0.001, 1.0, 20.0])
+def test_slices_count_as_a_millimetre_apart_where_the_spacing_was_not_used(millimetres: float) -> None:
+    """A spacing that makes no head says nothing of the gap either."""
+    logits, found = torch.tensor([-6.0, -6.0, 6.0, -6.0, -6.0]), []
+    for gap, used in ((1.0, True), (millimetres, False)):
+        image = MetaTensor(torch.zeros(1, 4, 4, 5), np.diag([1.0, 1.0, gap, 1.0]), {"spacing_used": used})
+        data = SplitPackedd(smoothing_mm=3.0)({"image": image, "pred": logits.expand(2, 4, 4, 5)})
+        found.append(data["slice_logits"])
+    assert np.array_equal(*found)
+
+
+# outlines -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_mask_of_nearly_everything_is_neither_turned_around_nor_believed(tmp_path: Path, answer: Answer) -> None:
+    """T14: background that outnumbers the mask, or the reverse, is no reason to swap them."""
+    path = save(stored(head_volume(), "RAS"), tmp_path / "a.nii.gz")
+    everything, little = answer(path, says(4.0, 4.0)), answer(path, sees_the_tumor)
+    head = torch.from_numpy(np.asarray(nib.load(path).dataobj)) > 0
+    assert (everything["pred"][0].as_tensor()[head] > 0).float().mean() > 0.99
+    assert any("more than half of the head" in flag for flag in everything["result"]["flags"])
+    assert not any("more than half" in flag for flag in little["result"]["flags"])
+
+
+def ring(inner: float, outer: float, radius: float = 60.0) -> tuple[np.ndarray, np.ndarray]:
+    """What lies between two depths of a round head, and the head, boolean (H, W)."""
+    rows, columns = np.ogrid[:160, :160]
+    distance = np.hypot(rows - 80, columns - 80) / radius
+    return (distance <= 1 - inner) & (distance > 1 - outer), distance <= 1
+
+
+@pytest.mark.parametrize(("inner", "outer"), [(0.0, 0.1), (0.1, 0.3), (0.4, 0.5), (0.9, 1.0)])
+def test_how_deep_an_outline_lies_is_told_in_shares_of_the_head(inner: float, outer: float) -> None:
+    outlined, head = ring(inner, outer)
+    depth = outlined_depth(outlined, head)
+    assert depth is not None and inner < depth <= outer + 0.02
+
+
+def test_fluid_within_the_head_is_no_edge() -> None:
+    outlined, head = ring(0.4, 0.5)
+    hollow = head & ~ring(0.6, 1.1)[0]
+    assert outlined_depth(outlined, hollow) == outlined_depth(outlined, head)
+    assert outlined_depth(np.zeros_like(head), head) is None
+
+
+def test_the_limit_tells_false_outlines_from_others_in_what_is_committed() -> None:
+    found = json.loads((ROOT / "docs" / "results" / "outlines.json").read_text())
+    assert found["limit"] == DEEP
+    for cls, name in enumerate(("without a tumour", "with a tumour")):
+        depths = [outline["depth"] for outline in found["outlines"] if outline["cls"] == cls]
+        assert found["counts"][name] == {"outlined": len(depths), "flagged": sum(depth < DEEP for depth in depths)}
+    free, ill = (found["counts"][name] for name in ("without a tumour", "with a tumour"))
+    assert free["flagged"] / free["outlined"] > 5 * ill["flagged"] / ill["outlined"]
+
+
+def draws(bright: float, tumor_logit: float) -> Network:
+    """A network that outlines what is as bright as this, in standard deviations of a picture."""
+
+    def network(x: torch.Tensor) -> torch.Tensor:
+        return torch.cat([torch.where(x > bright, 4.0, -4.0), torch.full_like(x, tumor_logit)], dim=1)
+
+    return network
+
+
+def test_an_outline_of_the_scalp_is_not_believed(tmp_path: Path, answer: Answer) -> None:
+    """A bright rim of a head looks like a bright tumour to a network that has learned from brains without one."""
+    (rim, head), (deep, _), found = ring(0.0, 0.1), ring(0.6, 0.9), []
+    for name, bright in (("scalp", rim), ("tumour", deep)):
+        picture = np.where(bright, 250, np.where(head, 120, 0)).astype(np.uint8)
+        Image.fromarray(picture).save(tmp_path / f"{name}.png")
+        found.append(answer(tmp_path / f"{name}.png", draws(1.0, 4.0)))
+    assert all((data["pred"] > 0).any() for data in found)
+    assert [any("along the edge of the head" in flag for flag in data["result"]["flags"]) for data in found] == [
+        True,
+        False,
+    ]
+
+
+def test_slices_borrow_from_neighbours_that_have_an_answer_and_only_from_them() -> None:
+    logits = np.array([np.nan, -4.0, -4.0, 4.0, -4.0, np.nan, np.nan, 2.0])
+    found = smoothed(logits, 1.0)
+    assert np.isnan(found).tolist() == np.isnan(logits).tolist()
+    assert -4 < found[3] < 4 and found[1] < found[2] < found[3] and found[7] == pytest.approx(2.0, abs=0.2)
+    assert np.array_equal(smoothed(logits, 0.0), logits, equal_nan=True)
+    assert np.allclose(smoothed(np.full(9, 1.5), 3.0), 1.5) and np.isnan(smoothed(np.full(3, np.nan), 1.0)).all()
+
+
+@pytest.mark.parametrize(
+    ("shape", "spacing_known", "expected"),
+    [((6, 5), False, (5, 6)), ((6, 5), True, (6, 5)), ((6, 5, 4), True, (1, 6, 5, 4))],
+    ids=["picture", "plane", "volume"],
+)
+def test_a_mask_gets_the_axes_that_a_labelling_tool_writes(
+    shape: tuple[int, ...], spacing_known: bool, expected: tuple[int, ...]
+) -> None:
+    meta = {"spatial_shape": np.array(shape), "spacing_known": spacing_known}
+    mask = torch.arange(np.prod(shape)).reshape(1, *shape, *[1] * (3 - len(shape)))
+    data = {"pred": MetaTensor(mask, meta=meta), "image": MetaTensor(mask, meta=meta)}
+    found = DropDepthd()(data)
+    assert found["pred"].shape == expected and found["pred"].dtype == torch.uint8
+    assert tuple(found["image"].meta["spatial_shape"]) == expected[-len(shape) :]
+    if expected == (5, 6):
+        assert torch.equal(found["pred"].as_tensor(), mask[0, :, :, 0].T.to(torch.uint8))
+
+
+def test_what_was_fitted_on_other_weights_is_not_used() -> None:
+    card = {"sha256": "a"}
+    decision = Decision(Calibration(2.0, 0.9), Calibration(2.0, 0.9))
+    transform = SummarizeAnswerd("pred", decision, card)
+    mask = MetaTensor(torch.zeros(1, 4, 4, 1), meta={"spatial_shape": np.array([4, 4])})
+    assert transform.summarize(mask, np.array([1.0]))["threshold"] == 0.9
+    assert transform.summarize(mask, np.array([1.0]))["model"] == {"sha256": "a", "decision": decision.digest()}
+    card["sha256"] = "b"
+    found = transform.summarize(mask, np.array([1.0]))
+    assert found["threshold"] == 0.5 and found["model"] == {"sha256": "b", "decision": Decision().digest()}
+
+
+@pytest.mark.parametrize(
+    ("found", "words"),
+    [
+        ({}, "not asked whether"),
+        ({"slice_distances": np.full(1, 9.0)}, "unlike"),
+        ({"slice_distances": np.ones(1)}, None),
+    ],
+    ids=["not asked", "far", "near"],
+)
+def test_a_scan_whose_likeness_nobody_asked_for_is_not_passed_off_as_familiar(
+    found: dict[str, Any], words: str | None
+) -> None:
+    """T14: MONAI's own workflow, its Label and Deploy run the plain network, which measures no distance."""
+    familiarity = Familiarity([0.0], [[1.0]], [1.0], 1.0, limits={"image": 2.0})
+    mask = MetaTensor(torch.ones(1, 4, 4, 1), meta={"spatial_shape": np.array([4, 4])})
+    data = {"pred": mask, "slice_logits": np.array([4.0]), **found}
+    flags = SummarizeAnswerd("pred", Decision(), {"sha256": "a"}, familiarity)(data)["result"]["flags"]
+    assert (words is None and flags == []) or (len(flags) == 1 and str(words) in flags[0])

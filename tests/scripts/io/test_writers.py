@@ -1,0 +1,188 @@
+"""Files that stand beside their inputs: on their grid, under their name, and never over what is there."""
+
+from __future__ import annotations
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+from hostile.dicoms import mr_dataset, written
+from monai.data import MetaTensor
+from PIL import Image
+
+from scripts.io.writers import PredictionWriter
+
+AFFINE = np.array([[0, -1.5, 0, 70.25], [-0.75, 0, 0.5, 80], [0, 0.25, 3, -20], [0, 0, 0, 1]])
+RESULT = {"tumor_probability": 0.75, "state": "tumor", "slice_probabilities": [None, 0.75]}
+
+
+def answer(shape: tuple[int, ...] = (6, 5, 4), source: str = "in/scan.nii.gz", spacing_known: bool = True) -> Any:
+    """What postprocessing leaves: a mask (1, H, W, D) on the input's grid of 2 or 3 axes, and the result."""
+    mask = torch.zeros(1, *shape, *[1] * (3 - len(shape)))
+    mask[0, 1, 2:4] = 1
+    meta = {"filename_or_obj": source, "spatial_shape": np.array(shape), "original_affine": AFFINE}
+    return {"pred": MetaTensor(mask, meta=meta | {"spacing_known": spacing_known}), "result": dict(RESULT)}
+
+
+def picture(source: str = "in/Y1.jpg") -> Any:
+    return answer((6, 5), source, spacing_known=False)
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def test_a_volumes_mask_lies_on_the_volumes_grid(tmp_path: Path) -> None:
+    image = nib.load(PredictionWriter(tmp_path)(answer())["mask"])
+    assert image.shape == (6, 5, 4) and image.get_data_dtype() == np.uint8
+    assert np.array_equal(image.affine, AFFINE) and image.header.get_xyzt_units()[0] == "mm"
+    assert np.array_equal(np.asarray(image.dataobj), answer()["pred"][0].numpy())
+
+
+def test_a_pictures_mask_is_black_and_white_in_the_pictures_size(tmp_path: Path) -> None:
+    with Image.open(PredictionWriter(tmp_path)(picture())["mask"]) as image:
+        assert image.format == "PNG" and image.mode == "L" and image.size == (5, 6)
+        assert np.array_equal(np.asarray(image), picture()["pred"][0, :, :, 0].numpy() * 255)
+
+
+def test_a_two_dimensional_nifti_gets_a_two_dimensional_mask(tmp_path: Path) -> None:
+    image = nib.load(PredictionWriter(tmp_path)(answer((6, 5)))["mask"])
+    assert image.shape == (6, 5) and np.array_equal(np.asarray(image.dataobj), answer((6, 5))["pred"][0, :, :, 0])
+
+
+def test_the_json_is_the_result_with_the_name_of_its_input(tmp_path: Path) -> None:
+    written = json.loads(Path(PredictionWriter(tmp_path)(answer())["json"]).read_text())
+    assert written == {"input": "scan.nii.gz", "input_sha256": None, **RESULT}
+
+
+@pytest.mark.parametrize(
+    ("source", "stem"),
+    [
+        ("a/scan.nii.gz", "scan"),
+        ("a/scan.nii", "scan"),
+        ("a/Scan.NII.GZ", "Scan"),
+        ("a/b/scan.v1.2.nii", "scan.v1.2"),
+        ("scan_without_suffix", "scan_without_suffix"),
+        (".nii.gz", ".nii.gz"),
+    ],
+)
+def test_answers_are_called_after_their_input(tmp_path: Path, source: str, stem: str) -> None:
+    PredictionWriter(tmp_path)(answer(source=source))
+    assert set(files_of(tmp_path)) == {f"{stem}.json", f"{stem}_mask.nii.gz"}
+
+
+@pytest.mark.parametrize("source", ["Y1.jpg", "Y1.JPEG", "Y1.png"])
+def test_a_pictures_answers_are_called_after_it(tmp_path: Path, source: str) -> None:
+    files = PredictionWriter(tmp_path)(picture(source))
+    assert files == {"json": str(tmp_path / "Y1.json"), "mask": str(tmp_path / "Y1_mask.png")}
+    assert set(files_of(tmp_path)) == {"Y1.json", "Y1_mask.png"}
+
+
+def test_a_given_name_may_hold_folders_and_dots(tmp_path: Path) -> None:
+    PredictionWriter(tmp_path / "new")(picture(), name="yes/Y1.jpg")
+    assert set(files_of(tmp_path)) == {"new/yes/Y1.jpg.json", "new/yes/Y1.jpg_mask.png"}
+
+
+@pytest.mark.parametrize("present", ["scan.json", "scan_mask.nii.gz"])
+def test_nothing_is_overwritten_unasked(tmp_path: Path, present: str) -> None:
+    (tmp_path / present).write_bytes(b"precious")
+    with pytest.raises(FileExistsError, match=present):
+        PredictionWriter(tmp_path)(answer())
+    assert files_of(tmp_path) == {present: b"precious"}
+
+
+def test_overwriting_replaces_both_files(tmp_path: Path) -> None:
+    PredictionWriter(tmp_path)(answer())
+    new = answer()
+    new["pred"][:] = 0
+    files = PredictionWriter(tmp_path, overwrite=True)({**new, "result": {"state": "no_tumor"}})
+    assert not np.asarray(nib.load(files["mask"]).dataobj).any()
+    assert json.loads(Path(files["json"]).read_text())["state"] == "no_tumor"
+
+
+@pytest.mark.parametrize("make", [answer, picture])
+def test_the_same_answer_gives_the_same_bytes_at_any_time(
+    tmp_path: Path, make: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for folder, now in {"a": 1e9, "b": 2e9}.items():
+        monkeypatch.setattr("time.time", lambda now=now: now)
+        PredictionWriter(tmp_path / folder)(make())
+    assert files_of(tmp_path / "a") == files_of(tmp_path / "b")
+
+
+def test_the_json_comes_last_and_whole(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="JSON"):
+        PredictionWriter(tmp_path)({**answer(), "result": {"tumor_probability": float("nan")}})
+    assert set(files_of(tmp_path)) <= {"scan_mask.nii.gz"}  # so whoever finds a JSON finds a whole answer
+
+
+def test_the_index_keeps_what_others_write_meanwhile(tmp_path: Path) -> None:
+    """Two runs into one folder, each with a writer of its own."""
+    names = [f"{number}.png" for number in range(40)]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda name: PredictionWriter(tmp_path).update_index({name: {"json": name}}), names))
+    assert sorted(json.loads((tmp_path / "index.json").read_text())) == sorted(names)
+
+
+def test_the_index_keeps_what_earlier_runs_wrote(tmp_path: Path) -> None:
+    writer = PredictionWriter(tmp_path)
+    writer.update_index({"a.png": {"json": "a.json"}, "b.png": {"error": "damaged"}})
+    writer.update_index({"b.png": {"json": "b.json"}, "c.png": {"json": "c.json"}})
+    index = json.loads((tmp_path / "index.json").read_text())
+    assert index == {f"{name}.png": {"json": f"{name}.json"} for name in "abc"}
+
+
+def test_a_dicom_seg_is_written_of_a_series_alone_and_known_the_next_time(tmp_path: Path) -> None:
+    data = {"version": "1.2.3", "sha256": "ab" * 32, "decision": "cd" * 8}
+    (tmp_path / "series").mkdir()
+    dataset = mr_dataset(np.full((6, 5), 9, np.uint16), StudyInstanceUID="1.2.3.4", FrameOfReferenceUID="1.2.3.5")
+    (tmp_path / "series" / "1").write_bytes(written(dataset))
+    found = answer((6, 5, 1), source=str(tmp_path / "series"))
+    found["result"]["model"] = data
+    write = PredictionWriter(tmp_path / "out", dicom_seg=True)
+    files = write(found)
+    assert set(files) == {"json", "mask", "seg"} and Path(files["seg"]).name == "series_seg.dcm"
+    assert write.done_before("series", tmp_path / "series", data) == files
+    Path(files["seg"]).unlink()
+    assert write.done_before("series", tmp_path / "series", data) is None
+    (tmp_path / "scan.nii.gz").write_bytes(b"one")
+    volume = answer(source=str(tmp_path / "scan.nii.gz"))
+    volume["result"]["model"] = data
+    assert set(write(volume)) == {"json", "mask"}
+    assert write.done_before("scan", tmp_path / "scan.nii.gz", data) is not None
+    (tmp_path / "scan.nii.gz").write_bytes(b"another")
+    assert write.done_before("scan", tmp_path / "scan.nii.gz", data) is None
+
+
+@pytest.mark.parametrize("name", ["scan.v1.2", "1.2.840.113619", "deep/mr.1"])
+def test_a_name_with_dots_is_done_before_as_well(tmp_path: Path, name: str) -> None:
+    source, model = tmp_path / "in.nii.gz", {"version": "1.2.3", "sha256": "ab" * 32}
+    source.write_bytes(b"one")
+    found = answer(source=str(source))
+    found["result"]["model"] = model
+    write = PredictionWriter(tmp_path / "out")
+    assert write.done_before(name, source, model) is None
+    files = write(found, name)
+    assert write.done_before(name, source, model) == files
+
+
+@pytest.mark.parametrize("changed", [{"version": "1.2.4"}, {"sha256": "ef" * 32}, {"decision": "ef" * 8}], ids=str)
+def test_an_answer_by_other_rules_is_not_done_before(tmp_path: Path, changed: dict[str, str]) -> None:
+    model = {"version": "1.2.3", "sha256": "ab" * 32, "report": "matches these weights", "decision": "cd" * 8}
+    (tmp_path / "scan.nii.gz").write_bytes(b"one")
+    found = answer(source=str(tmp_path / "scan.nii.gz"))
+    found["result"]["model"] = model
+    write = PredictionWriter(tmp_path / "out")
+    files = write(found)
+    assert write.done_before("scan", tmp_path / "scan.nii.gz", model) == files
+    assert write.done_before("scan", tmp_path / "scan.nii.gz", {**model, **changed}) is None
+    older = {key: value for key, value in model.items() if key != "decision"}
+    write.overwrite = True
+    write({**found, "result": {**found["result"], "model": older}})
+    write.overwrite = False
+    assert write.done_before("scan", tmp_path / "scan.nii.gz", model) is None

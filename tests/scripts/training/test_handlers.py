@@ -1,0 +1,89 @@
+"""Which weights a training leaves, and what is noted beside them."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from ignite.engine import Engine
+from ignite.metrics import Metric
+from monai.engines import SupervisedEvaluator
+from monai.handlers import ValidationHandler
+from torch import nn
+
+from scripts.networks.weights import began_unknown, save_weights, trained_on
+from scripts.training.handlers import BestWeights
+
+RECORD = {"case": "brats/A", "sha256": "a", "phash": None, "group": "brats/A"}
+
+
+class Told(Metric):
+    """A metric that says what it is told."""
+
+    def __init__(self, values: Iterator[float]) -> None:
+        super().__init__()
+        self.values = values
+
+    def reset(self) -> None: ...
+
+    def update(self, output: Any) -> None: ...
+
+    def compute(self) -> float:
+        return next(self.values)
+
+
+def train(folder: Path, scores: list[float], val: bool = True, initial: Path | None = None) -> dict[str, Any]:
+    """Train a network whose weight is the number of the epoch; return the notes beside the weights that are left."""
+    network = nn.Linear(1, 1)
+
+    def step(engine: Engine, batch: Any) -> None:
+        nn.init.constant_(network.weight, engine.state.epoch)
+
+    batches = [{"image": torch.zeros(1, 1), "label": torch.zeros(1, 1)}]
+    evaluator = SupervisedEvaluator(
+        torch.device("cpu"), batches if val else [], network, key_val_metric={"told": Told(iter(scores))}
+    )
+    trainer = Engine(step)
+    ValidationHandler(1, evaluator).attach(trainer)
+    datasets: Any = {"train": SimpleNamespace(data=[RECORD]), "val": SimpleNamespace(data=[RECORD] * val)}
+    BestWeights(folder / "model.pt", network, evaluator, datasets, initial).attach(trainer)
+    trainer.run([None], max_epochs=3)
+    notes: dict[str, Any] = json.loads((folder / "model.json").read_text())
+    assert torch.load(folder / "model.pt", weights_only=True)["weight"].item() == notes["epoch"]
+    return notes
+
+
+@pytest.mark.parametrize(("scores", "epoch"), [([0.1, 0.3, 0.2], 2), ([0.3, 0.3, 0.3], 1), ([math.nan] * 3, 3)])
+def test_the_best_weights_are_kept_or_the_last_where_nothing_can_be_scored(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, scores: list[float], epoch: int
+) -> None:
+    with caplog.at_level(logging.WARNING, "scripts.training.handlers"):
+        assert train(tmp_path, scores)["epoch"] == epoch
+    assert ("no validation case could be scored" in caplog.text) is math.isnan(scores[0])
+
+
+def test_without_validation_the_last_weights_are_what_was_asked_for(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING, "scripts.training.handlers"):
+        assert train(tmp_path, [], val=False)["epoch"] == 3
+    assert "no validation case" not in caplog.text
+
+
+def test_weights_that_begin_from_unknown_ones_say_so_and_so_do_their_own_heirs(tmp_path: Path) -> None:
+    folders = [tmp_path / name for name in ("foreign", "first", "second", "own")]
+    for folder in folders:
+        folder.mkdir()
+    save_weights(nn.Linear(1, 1), folders[0] / "model.pt")
+    for before, after in ((folders[0], folders[1]), (folders[1], folders[2])):
+        train(after, [0.5] * 3, initial=before / "model.pt")
+        assert began_unknown(after / "model.pt") and trained_on(after / "model.pt").keys() == {"brats/A"}
+    train(folders[3], [0.5] * 3)
+    assert not began_unknown(folders[3] / "model.pt")
