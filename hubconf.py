@@ -18,7 +18,7 @@ def multi_task_unet(pretrained: bool = True, packed: bool = False) -> MultiTaskU
 
     Args:
         pretrained: with the released weights.
-        packed: answer with one tensor (B, 2, H, W) instead of a dict.
+        packed: prediction with one tensor (B, 2, H, W) instead of a dict.
 
     Returns:
         A network for images (B, 1, 256, 256) float32 as `configs/inference.yaml` prepares them.
@@ -31,7 +31,7 @@ def multi_task_unet(pretrained: bool = True, packed: bool = False) -> MultiTaskU
 
 
 def predictor(**settings: Any) -> Predictor:
-    """From a file to an answer: `predictor().predict("scan.nii.gz")`; the arguments are `bundle.Predictor`'s."""
+    """From a file to a prediction: `predictor().predict("scan.nii.gz")`; the arguments are `bundle.Predictor`'s."""
     from bundle import Predictor
 
     return Predictor(**settings)

@@ -19,7 +19,7 @@ def as_file(array: np.ndarray, spacing_mm: Sequence[float] | None = None) -> byt
     """Encode an array as the file that says the same.
 
     Args:
-        array: grey levels of any scale, (H, W) as radiology displays a slice (rows to posterior, columns to the
+        array: gray levels of any scale, (H, W) as radiology displays a slice (rows to posterior, columns to the
             patient's left), or (H, W, D) with slices from inferior to superior.
         spacing_mm: of rows, columns and slices; None only for (H, W), a picture whose scale nobody knows.
 
@@ -52,9 +52,9 @@ def _png(array: np.ndarray) -> bytes:
     from PIL import Image
 
     low, high = float(array.min()), float(array.max())
-    grey = np.round((array.astype(np.float64) - low) * (65535.0 / max(high - low, 1e-30)))
+    gray = np.round((array.astype(np.float64) - low) * (65535.0 / max(high - low, 1e-30)))
     buffer = BytesIO()
-    Image.fromarray(grey.astype(np.uint16)).save(buffer, format="PNG")
+    Image.fromarray(gray.astype(np.uint16)).save(buffer, format="PNG")
     return buffer.getvalue()
 
 

@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """All subcommands and their options."""
-    top = argparse.ArgumentParser(prog="python -m bundle", description=f"Brain tumour on MRI slices. {NOTICE}")
+    top = argparse.ArgumentParser(prog="python -m bundle", description=f"Brain tumor on MRI slices. {NOTICE}")
     top.add_argument("--version", action="version", version=__version__)
     subcommands = top.add_subparsers(required=True, metavar="COMMAND")
 
@@ -52,12 +52,12 @@ def parser() -> argparse.ArgumentParser:
         sub.set_defaults(run=run, command=name, on_interrupt="; the same command continues" if continues else "")
         return sub
 
-    sub = command("predict", commands.predict, "Answer for scans: probability, state, mask on the scan's own grid.")
+    sub = command("predict", commands.predict, "Prediction for scans: probability, state, mask on the scan's own grid.")
     sub.add_argument("paths", nargs="+", metavar="PATH", help="PNG, JPEG, NIfTI or DICOM file, or a folder of them")
     sub.add_argument("--output", required=True, help="folder for NAME.json, NAME_mask.png / .nii.gz and index.json")
     sub.add_argument("--model", help="plain weights (default: the bundle's)")
     sub.add_argument("--network", choices=NETWORKS, help="where nothing beside the weights tells")
-    sub.add_argument("--overwrite", action="store_true", help="replace answers that are there")
+    sub.add_argument("--overwrite", action="store_true", help="replace predictions that are there")
     sub.add_argument("--dicom-seg", action="store_true", help="DICOM series: write NAME_seg.dcm as well")
     sub.add_argument("--batch-size", type=positive, default=8, help="slices a pass (default: 8)")
     add_device(sub)
@@ -75,12 +75,12 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--tracking", choices=["mlflow"], help="also log to MLflow")
     sub.add_argument("--skip-unreadable", action="store_true", help="go on without the cases that cannot be read")
 
-    sub = command("evaluate", commands.score, "Score weights on folders of labelled cases.")
+    sub = command("evaluate", commands.score, "Score weights on folders of labeled cases.")
     add_data(sub)
     add_model(sub)
     sub.add_argument("--allow-training-cases", action="store_true", help="score what the weights have seen as well")
 
-    sub = command("audit", commands.look_for_shortcuts, "Does the classifier see the tumour, or the source?")
+    sub = command("audit", commands.look_for_shortcuts, "Does the classifier see the tumor, or the source?")
     add_data(sub)
     add_model(sub)
     sub.add_argument("--predict", metavar="MODULE:FUNCTION", help="audit this classifier instead of the network")
@@ -125,21 +125,21 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--output", metavar="DIR", default="dist", help="default: dist")
     sub.add_argument("--weights-url", metavar="URL", help="leave the weights out, to be fetched from here")
 
-    sub = command("verify", commands.verify, "Ask a packed bundle what a model zoo asks, offline.")
+    sub = command("verify", commands.verify, "Ask a packed bundle what a model zoo description, offline.")
     sub.add_argument("folder", metavar="DIR", help="the packed bundle")
     sub.add_argument("--schema", metavar="FILE", help="the metadata's schema, where it is at hand")
 
-    sub = command("serve", commands.serve, "Answer over HTTP, on this machine alone unless BUNDLE_TOKEN is set.")
+    sub = command("serve", commands.serve, "Prediction over HTTP, on this machine alone unless BUNDLE_TOKEN is set.")
     add_model(sub, skip=False)
     sub.add_argument("--host", default="127.0.0.1", help="default: 127.0.0.1; any other needs BUNDLE_TOKEN")
     sub.add_argument("--port", type=int, default=8000, help="default: 8000")
 
-    sub = command("ui", commands.ui, "A web page: upload a scan, see the answer and its reasons.")
+    sub = command("ui", commands.ui, "A web page: upload a scan, see the prediction and its reasons.")
     add_model(sub, skip=False)
     sub.add_argument("--host", default="127.0.0.1", help="default: 127.0.0.1; any other needs BUNDLE_TOKEN")
     sub.add_argument("--port", type=int, default=8501, help="default: 8501")
 
-    sub = command("health", commands.health, "Ask a service on this machine whether it answers; exit code 0 if so.")
+    sub = command("health", commands.health, "Ask a service on this machine whether it predictions; exit code 0 if so.")
     sub.add_argument("--port", type=int, default=8000, help="default: 8000")
     sub.add_argument("--path", default="/readyz", help="default: /readyz")
 
@@ -153,14 +153,14 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--seed", type=int, default=0, help="another one, other phantoms (default: 0)")
     sub.add_argument("--shortcut", action="store_true", help="tie the images' look to their label, to test audits")
 
-    sub = command("data", commands.data, "Download an open data set; its licence is printed first.")
+    sub = command("data", commands.data, "Download an open data set; its license is printed first.")
     sub.add_argument("source", choices=["brats", "kaggle"])
     sub.add_argument("--root", metavar="DIR", required=True, help="where to put it")
     return top
 
 
 def add_data(sub: argparse.ArgumentParser) -> None:
-    """Options that name labelled data."""
+    """Options that name labeled data."""
     sub.add_argument("--brats", metavar="DIR", help="folder of BraTS volumes with masks")
     sub.add_argument("--kaggle", metavar="[NAME=]DIR", action="append", default=[], help=IMAGES)
     sub.add_argument("--output", metavar="DIR", required=True, help="folder for all results")

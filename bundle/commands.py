@@ -18,7 +18,7 @@ BAD_INPUT = 2  # exit code
 
 
 def predict(options: argparse.Namespace) -> int:
-    """Answer for every scan that can be read; name every other one with its reason."""
+    """Prediction for every scan that can be read; name every other one with its reason."""
     from .predictor import Predictor, predict_files
 
     if not any(Path(path).exists() for path in options.paths):  # before the network is loaded
@@ -28,11 +28,11 @@ def predict(options: argparse.Namespace) -> int:
     reasons = [entry["error"] for entry in index.values() if "error" in entry]
     for reason in reasons:
         print(f"error: {reason}", file=sys.stderr)
-    unanswered = [path for path, entry in index.items() if entry.get("state") == "no_answer"]
-    for path in unanswered:
-        print(f"no answer: {path}: see the flags in {Path(options.output) / index[path]['json']}", file=sys.stderr)
-    answered = len(index) - len(reasons) - len(unanswered)
-    print(f"{answered} of {len(index)} scans answered in {options.output}\n{NOTICE}")
+    unpredicted = [path for path, entry in index.items() if entry.get("state") == "no_prediction"]
+    for path in unpredicted:
+        print(f"no prediction: {path}: see the flags in {Path(options.output) / index[path]['json']}", file=sys.stderr)
+    predicted = len(index) - len(reasons) - len(unpredicted)
+    print(f"{predicted} of {len(index)} scans predicted in {options.output}\n{NOTICE}")
     return BAD_INPUT if reasons else 0
 
 
@@ -157,7 +157,7 @@ def verify(options: argparse.Namespace) -> int:
 
 
 def serve(options: argparse.Namespace) -> int:
-    """Answer over HTTP."""
+    """Prediction over HTTP."""
     from .service.server import serve as run
 
     run(service_settings(options))
@@ -165,7 +165,7 @@ def serve(options: argparse.Namespace) -> int:
 
 
 def health(options: argparse.Namespace) -> int:
-    """Ask a service whether it answers."""
+    """Ask a service whether it predictions."""
     from http.client import HTTPConnection, HTTPException
 
     try:
@@ -173,7 +173,7 @@ def health(options: argparse.Namespace) -> int:
         connection.request("GET", options.path)
         status = connection.getresponse().status
     except (OSError, HTTPException) as error:
-        raise UserError(f"127.0.0.1:{options.port}: no answer ({type(error).__name__})") from None
+        raise UserError(f"127.0.0.1:{options.port}: no prediction ({type(error).__name__})") from None
     print(f"127.0.0.1:{options.port}{options.path}: {status}")
     return 0 if status == 200 else 1
 
@@ -197,14 +197,14 @@ def service_settings(options: argparse.Namespace) -> Settings:
 
 
 def demo(options: argparse.Namespace) -> int:
-    """Run the main job on synthetic twins."""
+    """Run the main job on synthetic data."""
     from .demo import run_demo
 
     return run_demo(Path(options.output))
 
 
 def phantoms(options: argparse.Namespace) -> int:
-    """Write synthetic twins."""
+    """Write synthetic data."""
     from .datasets.phantoms import write_images, write_volumes
 
     root = Path(options.output)

@@ -1,4 +1,4 @@
-"""The whole job on synthetic twins: what a newcomer runs first."""
+"""The whole job on synthetic data: what a newcomer runs first."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ PATIENTS, IMAGES = 15, 120
 
 def run_demo(output: Path) -> int:
     """Make phantoms, train, evaluate, predict; print where everything is."""
-    twins = output / "phantoms"
-    if not (twins / "complete").is_file():
-        print("writing synthetic twins ...", flush=True)
-        write_volumes(twins / "brats", PATIENTS)
-        write_images(twins / "kaggle", IMAGES)
-        (twins / "complete").touch()
-    models = run_pipeline(output, twins / "brats", [str(twins / "kaggle")], preset="demo")
+    synthetic = output / "phantoms"
+    if not (synthetic / "complete").is_file():
+        print("writing synthetic data ...", flush=True)
+        write_volumes(synthetic / "brats", PATIENTS)
+        write_images(synthetic / "kaggle", IMAGES)
+        (synthetic / "complete").touch()
+    models = run_pipeline(output, synthetic / "brats", [str(synthetic / "kaggle")], preset="demo")
 
     split = json.loads((output / "data" / "splits.json").read_text())["cases"]
     unseen = [case for case, entry in split.items() if entry["fold"] == 0]
     volume = next(case for case in unseen if case.startswith("brats/"))
     image = next(case for case in unseen if case.startswith("kaggle/yes/"))
-    scans = [twins / volume / f"{Path(volume).name}_flair.nii.gz", twins / image]
-    answers = output / "answers"
-    predict_files(Predictor(models / "model.pt"), scans, answers, overwrite=True)
+    scans = [synthetic / volume / f"{Path(volume).name}_flair.nii.gz", synthetic / image]
+    predictions = output / "predictions"
+    predict_files(Predictor(models / "model.pt"), scans, predictions, overwrite=True)
     print(
         f"\nreport     {output / 'evaluation' / 'report.json'}"
         f"\npictures   {output / 'evaluation' / 'overlays_brats.png'}"
         f"\n           {output / 'evaluation' / 'overlays_kaggle.png'}"
-        f"\nanswers    {answers}"
+        f"\nanswers    {predictions}"
         f"\nweights    {models}"
     )
     return 0

@@ -32,7 +32,7 @@ def make_importable(root: Path) -> None:
     sys.path.insert(0, str(root))
 
 
-def quieten() -> None:
+def silence_loggers() -> None:
     """Silence what MONAI and ignite tell at every start, so that progress, tables and errors can be seen."""
     logging.getLogger("ignite").setLevel(logging.WARNING)
     for name in ("monai.bundle.workflows", "monai.data.image_reader", "monai.data.nvimgcodec_pydicom_plugin"):
@@ -40,7 +40,7 @@ def quieten() -> None:
 
 
 @contextmanager
-def trusting() -> Iterator[None]:
+def suppress_monai_warnings() -> Iterator[None]:
     """Run our own configs without MONAI's warnings: that a config is code, what it lacks, what it will rename."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="parsing config_file")
@@ -49,10 +49,10 @@ def trusting() -> Iterator[None]:
         yield
 
 
-def literal(value: Any) -> Any:
+def escape_config_value(value: Any) -> Any:
     """An override as MONAI takes it by the letter: in a path `#` would be the sign of a nested id."""
     if isinstance(value, (list, tuple)):
-        return [literal(part) for part in value]
+        return [escape_config_value(part) for part in value]
     if isinstance(value, str) and "#" in value and not value.startswith("$"):
         return "$" + ascii(value).replace("#", r"\x23").replace("@", r"\x40")
     return value
@@ -68,16 +68,16 @@ def load_workflow(configs: Sequence[str], root: Path = BUNDLE_ROOT, **overrides:
     """
     from monai.bundle import ConfigWorkflow
 
-    quieten()
+    silence_loggers()
     make_importable(root)
     files = [str(root / "configs" / name) for name in configs]
-    with trusting():
+    with suppress_monai_warnings():
         return ConfigWorkflow(
             config_file=files if len(files) > 1 else files[0],
             meta_file=str(root / "configs" / "metadata.json"),
             logging_file=False,
-            bundle_root=literal(str(root)),
-            **{id: literal(value) for id, value in overrides.items()},
+            bundle_root=escape_config_value(str(root)),
+            **{id: escape_config_value(value) for id, value in overrides.items()},
         )
 
 
@@ -87,7 +87,7 @@ def run_workflow(run_id: str, configs: Sequence[str], root: Path = BUNDLE_ROOT, 
 
     workflow = load_workflow(configs, root, **overrides)
     workflow.run_id = run_id
-    with trusting(), logging_redirect_tqdm():
+    with suppress_monai_warnings(), logging_redirect_tqdm():
         workflow.initialize()
         workflow.run()
         workflow.finalize()
@@ -111,6 +111,6 @@ def torch_device(name: str) -> str:
 def parse(config: str, ids: Sequence[str], root: Path = BUNDLE_ROOT, **overrides: Any) -> dict[str, Any]:
     """Parts of one config, by their ids."""
     workflow = load_workflow([config], root, **overrides)
-    with trusting():
+    with suppress_monai_warnings():
         workflow.initialize()
         return {id: workflow.parser.get_parsed_content(id) for id in ids}

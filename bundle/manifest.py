@@ -20,7 +20,7 @@ from . import __version__
 from .errors import UserError
 from .loading import BUNDLE_ROOT
 
-__all__ = ["Manifest", "alone_in", "machine", "read_json", "sha256", "versions", "write_json"]
+__all__ = ["Manifest", "exclusive_lock", "machine", "read_json", "sha256", "versions", "write_json"]
 
 PACKAGES = ("monai", "torch", "pytorch-ignite", "numpy", "nibabel", "scikit-learn", "pillow", "imagehash")
 
@@ -122,7 +122,7 @@ def write_json(path: Path, content: Any, indent: int = 1) -> None:
 
 
 @contextmanager
-def alone_in(output: Path) -> Iterator[None]:
+def exclusive_lock(output: Path) -> Iterator[None]:
     """Keep another process' run out of a folder of results; the lock goes with the process, however that ends.
 
     A file system without locks keeps nobody out.

@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 
 class Predictor:
-    """Answer both questions about a scan, with one pass of each slice through the network.
+    """Prediction both questions about a scan, with one pass of each slice through the network.
 
     Args:
         model: plain weights; the bundle's own if absent. The network's name and modalities come from the report beside
@@ -48,7 +48,7 @@ class Predictor:
         "loaded",
         "preprocessing",
         "inferer",
-        "inspected",
+        "extended_network",
         "postprocessing",
         "decision",
         "device",
@@ -92,7 +92,7 @@ class Predictor:
         self,
         scan: str | Path | bytes | np.ndarray | Sequence[str | Path | bytes],
         spacing_mm: Sequence[float] | None = None,
-        with_map: bool = False,
+        include_cam: bool = False,
         samples: int = 0,
     ) -> dict[str, Any]:
         """Predict one scan.
@@ -101,18 +101,18 @@ class Predictor:
             scan: path or content of a PNG, JPEG, NIfTI or DICOM file, path of a folder with one DICOM series, one of
                 these per modality, or an array (H, W) or (H, W, D), see `as_file`.
             spacing_mm: of an array's axes.
-            with_map: show where the tumour's probability comes from.
-            samples: networks to ask how sure the answer is (Monte-Carlo dropout); 0 asks none.
+            include_cam: show where the tumor's probability comes from.
+            samples: networks to ask how sure the prediction is (Monte-Carlo dropout); 0 asks none.
 
         Returns:
             All on the scan's own grid (1, H, W, D): "pred", MetaTensor of 0 and 1; with map or samples "probability"
-            in [0, 1], "map" in [0, 1], "mask_deviation" in [0, 0.5]. "result": plain JSON with tumor_probability,
+            in [0, 1], "cam" in [0, 1], "mask_deviation" in [0, 0.5]. "result": plain JSON with tumor_probability,
             tumor_detected, state, flags, model; of volumes slice_probabilities, volume_ml, ...
 
         Raises:
             UserError: when the scan cannot be read, in one line.
         """
-        return self.answer(self.read(scan, spacing_mm), with_map, samples)
+        return self.infer(self.read(scan, spacing_mm), include_cam, samples)
 
     def read(self, scan: Any, spacing_mm: Sequence[float] | None = None) -> MetaTensor:
         """The scan as the first transform of preprocessing loads it, (C, H, W, D); see `predict`."""
@@ -124,7 +124,7 @@ class Predictor:
             raise UserError("spacing_mm is for arrays alone, a file tells its own")
         return self.intake.read(scan)
 
-    def answer(self, image: MetaTensor, with_map: bool = False, samples: int = 0) -> dict[str, Any]:
+    def infer(self, image: MetaTensor, include_cam: bool = False, samples: int = 0) -> dict[str, Any]:
         """Predict what `read` has read; see `predict`."""
         import torch
 
@@ -135,9 +135,9 @@ class Predictor:
             raise (UserError(reason) if reason else error) from None
         network = self.exported
         if network is None:
-            network = self.parts["inspected"](self.network, with_map=with_map, samples=samples)
+            network = self.parts["extended_network"](self.network, include_cam=include_cam, samples=samples)
             data["planes"] = network.planes
-        elif with_map or samples:
+        elif include_cam or samples:
             raise UserError("an exported network knows neither maps nor uncertainty")
         with torch.inference_mode():
             batch = data["image"].as_tensor()[None].to(self.parts["device"])  # (1, C, H, W, D)
@@ -145,7 +145,7 @@ class Predictor:
         return dict(self.parts["postprocessing"](data))
 
     def describe(self) -> dict[str, Any]:
-        """Which weights answer: version and hash, modalities, thresholds with evidence, scores of their report."""
+        """Which weights prediction: version and hash, modalities, thresholds with evidence, scores of their report."""
         from dataclasses import asdict
 
         report = self.report
@@ -168,7 +168,7 @@ class Predictor:
             mask.png of a picture, mask.nii.gz else; where there are, probability, map and mask_deviation as well.
         """
         encode, found = self.parts["writer"].encode, {}
-        for name, steps in {"pred": 1, "probability": 255, "map": 255, "mask_deviation": 255}.items():
+        for name, steps in {"pred": 1, "probability": 255, "cam": 255, "mask_deviation": 255}.items():
             if name in prediction:
                 suffix, content = encode(prediction[name], steps)
                 found[f"{'mask' if name == 'pred' else name}.{suffix}"] = content
@@ -191,7 +191,7 @@ class Predictor:
             raise IntakeError(getattr(error, "code", "header"), getattr(error, "reason", str(error))) from None
 
 
-def no_code(path: str | Path) -> str:
+def escape_config_reference(path: str | Path) -> str:
     """A path that a config takes for one: a relative name may begin with a sign that makes code of it there."""
     return f"./{path}" if str(path)[:1] in ("$", "@", "%") else str(path)
 
@@ -202,7 +202,7 @@ def _scans(
     """The scans at all paths, and the errors of those without any; see `predict_files`."""
 
     def found(among: Sequence[str | Path]) -> list[dict[str, str]]:
-        told = {**settings, "dataset_dir": [no_code(path) for path in among]}
+        told = {**settings, "dataset_dir": [escape_config_reference(path) for path in among]}
         return list(parse("inference.yaml", ["dataset#data"], root, **told)["dataset#data"])
 
     try:
@@ -238,27 +238,31 @@ def predict_files(
     overwrite: bool = False,
     dicom_seg: bool = False,
 ) -> dict[str, Any]:
-    """Predict files and folders; write answers, masks and `index.json`.
+    """Predict files and folders; write predictions, masks and `index.json`.
 
-    What the same version answered to the same scan with these weights and this decision is kept.
+    What the same version predicted to the same scan with these weights and this decision is kept.
 
     Args:
         predictor: the network.
         paths: files, and folders whose tree is kept.
-        output_dir: where the answers go.
-        overwrite: replace answers that are there.
+        output_dir: where the predictions go.
+        overwrite: replace predictions that are there.
         dicom_seg: write the masks of DICOM series as DICOM SEG as well.
 
     Returns:
         The index: input -> {"state", "json", "mask", "seg"}, files relative to `output_dir`, or {"error": reason}.
 
     Raises:
-        UserError: when there is no file at all, or the folder of the answers cannot be written to, or is full.
+        UserError: when there is no file at all, or the folder of the predictions cannot be written to, or is full.
     """
     from tqdm import tqdm
 
     output_dir = Path(output_dir)
-    settings: dict[str, Any] = {"output_dir": no_code(output_dir), "overwrite": overwrite, "dicom_seg": dicom_seg}
+    settings: dict[str, Any] = {
+        "output_dir": escape_config_reference(output_dir),
+        "overwrite": overwrite,
+        "dicom_seg": dicom_seg,
+    }
     try:
         write = parse("inference.yaml", ["writer"], predictor.root, **settings)["writer"]
         index = {str(path): {"error": f"{path}: no such file or folder"} for path in paths if not Path(path).exists()}
@@ -272,17 +276,17 @@ def predict_files(
     try:
         try:
             for scan in tqdm(scans, desc="predicting", unit="scan", disable=len(scans) < 2):
-                index[scan["image"]] = _answered(predictor, write, scan, model)
+                index[scan["image"]] = _predicted(predictor, write, scan, model)
         finally:
             write.update_index(index)
     except OSError as error:
-        kept = "what was answered is kept, and the same command continues when it can be written"
+        kept = "what was predicted is kept, and the same command continues when it can be written"
         raise UserError(f"{output_dir}: {error.strerror}; {kept}") from None
     return index
 
 
-def _answered(predictor: Predictor, write: Any, scan: Mapping[str, str], model: Mapping[str, Any]) -> dict[str, str]:
-    """Answer one scan; return its entry of the index, an error as well, for the others are still to be answered.
+def _predicted(predictor: Predictor, write: Any, scan: Mapping[str, str], model: Mapping[str, Any]) -> dict[str, str]:
+    """Prediction one scan; return its entry of the index, an error as well, for the others are still to be predicted.
 
     Raises:
         OSError: when the disk is full, which it is for the others too.
@@ -296,6 +300,6 @@ def _answered(predictor: Predictor, write: Any, scan: Mapping[str, str], model: 
         if isinstance(error, OSError) and error.errno in FULL:
             raise
         if (reason := reason_of(error)) is None:
-            logger.exception("%s: not answered", scan["image"])
+            logger.exception("%s: not predicted", scan["image"])
             reason = f"{scan['image']}: internal error ({type(root_cause(error)).__name__})"
         return {"error": reason}

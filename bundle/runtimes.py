@@ -31,7 +31,7 @@ def files_of(exported: Path) -> list[Path]:
 
 
 def note_beside(exported: Path) -> Path:
-    """What is known of an exported network: which weights it was made from, and how far its answers differ."""
+    """What is known of an exported network: which weights it was made from, and how far its predictions differ."""
     return exported.with_name(f"{exported.name}.json")
 
 

@@ -13,7 +13,7 @@ __all__ = ["most_suspicious", "png", "slice_of"]
 
 
 def most_suspicious(result: Mapping[str, Any]) -> int | None:
-    """Index of the slice with the highest probability, along `slice_axis`; None for a picture, or without an answer.
+    """Index of the slice with the highest probability, along `slice_axis`; None for a picture, or without a prediction.
 
     >>> most_suspicious({"slice_probabilities": [None, 0.2, 0.9]})
     2
@@ -39,7 +39,7 @@ def slice_of(volume: Any, result: Mapping[str, Any], index: int | None) -> np.nd
 
 
 def png(plane: np.ndarray) -> bytes:
-    """A plane (H, W) of values in [0, 1] as a grey PNG."""
+    """A plane (H, W) of values in [0, 1] as a gray PNG."""
     import numpy as np
     from PIL import Image
 

@@ -16,7 +16,7 @@ from .manifest import read_json, sha256, write_json
 __all__ = ["find_weights", "headline", "pins_of", "release", "report_beside", "require_served", "trained_as"]
 
 PINNED = {"monai": "monai", "pytorch": "torch", "numpy": "numpy"}  # by the metadata's own names
-FAMILIAR = 0.99  # of the scans of one kind that were left out: so many are called familiar
+IN_DISTRIBUTION_SHARE = 0.99  # of the scans of one kind that were left out: so many are called familiar
 
 
 def find_weights(model: str | Path | None, root: Path = BUNDLE_ROOT) -> Path:
@@ -86,23 +86,25 @@ def _is_word(value: Any) -> bool:
     return isinstance(value, str) and value.isidentifier()
 
 
-def release_familiarity(learned: Mapping[str, Any], left_out: Sequence[Mapping[str, Any]], models: Path) -> None:
+def release_ood_detector(learned: Mapping[str, Any], left_out: Sequence[Mapping[str, Any]], models: Path) -> None:
     """Put what is familiar to weights beside them, with limits from scans that other weights of their recipe left out.
 
     Args:
         learned: of the released weights.
         left_out: "kind" and "distance" of each scan.
-        models: holds model.pt; gets familiarity.json.
+        models: holds model.pt; gets ood_detector.json.
     """
     import numpy as np
 
     kinds = sorted({row["kind"] for row in left_out})
     by_kind = {kind: [row["distance"] for row in left_out if row["kind"] == kind] for kind in kinds}
-    limits = {kind: float(np.quantile(rows, FAMILIAR, method="inverted_cdf")) for kind, rows in by_kind.items()}
+    limits = {
+        kind: float(np.quantile(rows, IN_DISTRIBUTION_SHARE, method="inverted_cdf")) for kind, rows in by_kind.items()
+    }
     counts = ", ".join(f"{len(rows)} {kind}s" for kind, rows in by_kind.items())
-    fitted_on = f"limits: at least {FAMILIAR:.0%} of {counts} that were left out are no farther"
+    fitted_on = f"limits: at least {IN_DISTRIBUTION_SHARE:.0%} of {counts} that were left out are no farther"
     content = {**learned, "limits": limits, "fitted_on": fitted_on, "weights_sha256": sha256(models / "model.pt")}
-    write_json(models / "familiarity.json", content)
+    write_json(models / "ood_detector.json", content)
 
 
 def release(trained: Path, report: Mapping[str, Any], models: Path) -> None:
@@ -126,7 +128,7 @@ def release(trained: Path, report: Mapping[str, Any], models: Path) -> None:
         "sha256": sha256(models / "model.pt"),
         "network_name": config["network_name"],
         "modalities": config["modalities"],
-        **{name: notes[name] for name in ("began_unknown", "trained_on") if name in notes},
+        **{name: notes[name] for name in ("unknown_lineage", "trained_on") if name in notes},
     }
     write_json(models / "report.json", {**report, "model": model})
     metadata = models.resolve().parent / "configs" / "metadata.json"

@@ -1,4 +1,4 @@
-"""Shared by all tests: the bundle's folder on the path, synthetic twins, and one small run of the whole pipeline."""
+"""Shared by all tests: the bundle's folder on the path, synthetic data, one small run of the whole pipeline."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-OPINIONS = {  # logits of mask and tumour; operating point and display threshold, as no other rule would have them
+OPINIONS = {  # logits of mask and tumor; operating point and display threshold, as no other rule would have them
     "no_tumor": (9.0, 2.0, 0.95, 0.9),  # of a probability of 0.88, and everything is outlined
     "tumor": (-9.0, -2.0, 0.1, 0.05),  # of 0.12, and nothing is
 }
@@ -27,11 +27,11 @@ def root() -> Path:
 
 
 @pytest.fixture(scope="session")
-def twins(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def synthetic(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Synthetic data: brats/ with six small volumes, kaggle/ with 24 images."""
     from bundle.datasets.phantoms import write_images, write_volumes
 
-    folder = tmp_path_factory.mktemp("twins")
+    folder = tmp_path_factory.mktemp("synthetic")
     write_volumes(folder / "brats", 6, slices=10, side=128)
     write_images(folder / "kaggle", 24)
     return folder
@@ -39,7 +39,7 @@ def twins(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def unseen(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Further twins, that no weights have seen."""
+    """Further synthetic, that no weights have seen."""
     from bundle.datasets.phantoms import write_images, write_volumes
 
     folder = tmp_path_factory.mktemp("unseen")
@@ -51,14 +51,14 @@ def unseen(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def pipeline_run(twins: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Output of one short run of the whole pipeline on the twins."""
+def pipeline_run(synthetic: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Output of one short run of the whole pipeline on the synthetic."""
     from bundle.workflows.pipeline import run_pipeline
     from bundle.workflows.presets import PRESETS
 
     PRESETS["test"] = SHORT
     output = tmp_path_factory.mktemp("run")
-    run_pipeline(output, twins / "brats", [str(twins / "kaggle")], preset="test")
+    run_pipeline(output, synthetic / "brats", [str(synthetic / "kaggle")], preset="test")
     return output
 
 

@@ -101,7 +101,8 @@ class Absent(MetaPathFinder):
 
 sys.meta_path.insert(0, Absent())
 from bundle.loading import parse
-parts = ["loaded", "preprocessing", "inferer", "inspected", "postprocessing", "dicom_segmentation", "dicom_report"]
+parts = ["loaded", "preprocessing", "inferer", "extended_network", "postprocessing"]
+parts += ["dicom_segmentation", "dicom_report"]
 assert set(parse("inference.yaml", parts)) == set(parts)
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
@@ -140,9 +141,9 @@ def test_components_come_from_known_packages(path: Path) -> None:
 
 
 READ_BY_MONAI = {"imports", "run", "initialize", "finalize", "training", "evaluating", "preprocessing"}
-READ_BY_MONAI |= {"calibrating", "auditing", "familiarizing", "summarizing"}
+READ_BY_MONAI |= {"calibrating", "auditing", "fitting_ood_detector", "summarizing"}
 READ_BY_MONAI |= {"save_execute_config", "post_transforms"}  # with --tracking; by MONAI Label
-READ_BY_THE_PREDICTOR = {"inspected"}
+READ_BY_THE_PREDICTOR = {"extended_network"}
 READ_BY_DEPLOY = {"dicom_segmentation", "dicom_report"}
 
 

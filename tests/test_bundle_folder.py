@@ -34,14 +34,14 @@ def monai_bundle(arguments: list[str], cwd: Path) -> subprocess.CompletedProcess
     return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
 
 
-def test_inference_runs_from_another_directory(bare_bundle: Path, twins: Path, tmp_path: Path) -> None:
-    scan = twins / "brats/PHANTOM_002/PHANTOM_002_flair.nii.gz"
+def test_inference_runs_from_another_directory(bare_bundle: Path, synthetic: Path, tmp_path: Path) -> None:
+    scan = synthetic / "brats/PHANTOM_002/PHANTOM_002_flair.nii.gz"
     config = str(bare_bundle / "configs" / "inference.yaml")
     options = ["--dataset_dir", str(scan), "--output_dir", str(tmp_path / "out"), "--bundle_root", str(bare_bundle)]
     done = monai_bundle(["run", "--config_file", config, *options], tmp_path)
     assert done.returncode == 0, done.stderr
-    answer = json.loads((tmp_path / "out" / "PHANTOM_002_flair.json").read_text())
-    assert answer["model"]["report"] == "matches these weights"
+    prediction = json.loads((tmp_path / "out" / "PHANTOM_002_flair.json").read_text())
+    assert prediction["model"]["report"] == "matches these weights"
 
 
 def test_a_stage_runs_in_two_processes(bare_bundle: Path, store: Path, tmp_path: Path) -> None:

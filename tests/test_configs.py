@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from bundle.loading import load_workflow, run_workflow, trusting
+from bundle.loading import load_workflow, run_workflow, suppress_monai_warnings
 
 TRAINING = [
     ["train.yaml"],
@@ -19,7 +19,7 @@ TRAINING = [
 def ready(configs: list[str], workflow_type: str | None = None, **overrides: Any) -> Any:
     """An initialised workflow."""
     workflow = load_workflow(configs, workflow_type=workflow_type, **overrides)
-    with trusting():
+    with suppress_monai_warnings():
         workflow.initialize()
     return workflow
 
@@ -39,16 +39,20 @@ def test_evaluation_instantiates(store: Path, pipeline_run: Path, tmp_path: Path
     assert len(workflow.parser.get_parsed_content("evaluate#dataloader")) > 0
 
 
-def test_inference_instantiates(pipeline_run: Path, twins: Path, tmp_path: Path) -> None:
+def test_inference_instantiates(pipeline_run: Path, synthetic: Path, tmp_path: Path) -> None:
     weights = str(pipeline_run / "models" / "model.pt")
     workflow = ready(
-        ["inference.yaml"], dataset_dir=str(twins / "kaggle"), output_dir=str(tmp_path), model_path=weights
+        ["inference.yaml"], dataset_dir=str(synthetic / "kaggle"), output_dir=str(tmp_path), model_path=weights
     )
     assert workflow.parser.get_parsed_content("evaluator") is not None
 
 
-def test_preprocessing_instantiates(twins: Path, tmp_path: Path) -> None:
-    settings = {"brats_dir": str(twins / "brats"), "kaggle_dir": str(twins / "kaggle"), "dataset_dir": str(tmp_path)}
+def test_preprocessing_instantiates(synthetic: Path, tmp_path: Path) -> None:
+    settings = {
+        "brats_dir": str(synthetic / "brats"),
+        "kaggle_dir": str(synthetic / "kaggle"),
+        "dataset_dir": str(tmp_path),
+    }
     workflow = ready(["preprocess.yaml"], **settings)
     assert len(workflow.parser.get_parsed_content("cases")) == 30
 
@@ -58,8 +62,8 @@ def test_monai_finds_every_property_of_a_training_bundle(store: Path, tmp_path: 
     assert workflow.check_properties() == []
 
 
-def test_monai_finds_every_property_of_an_inference_bundle(twins: Path, tmp_path: Path) -> None:
-    workflow = ready(["inference.yaml"], "infer", dataset_dir=str(twins / "kaggle"), output_dir=str(tmp_path))
+def test_monai_finds_every_property_of_an_inference_bundle(synthetic: Path, tmp_path: Path) -> None:
+    workflow = ready(["inference.yaml"], "infer", dataset_dir=str(synthetic / "kaggle"), output_dir=str(tmp_path))
     assert workflow.check_properties() == []
 
 

@@ -58,9 +58,9 @@ def test_every_file_that_the_image_copies_is_there_and_let_through() -> None:
             assert (ROOT / name).exists() and f"!{name}" in ignored
 
 
-def test_health_says_in_one_line_that_nobody_answers(capsys: pytest.CaptureFixture[str]) -> None:
+def test_health_says_in_one_line_that_nobody_predictions(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["health", "--port", "1"]) == 2
-    assert capsys.readouterr().err == "error: 127.0.0.1:1: no answer (ConnectionRefusedError)\n"
+    assert capsys.readouterr().err == "error: 127.0.0.1:1: no prediction (ConnectionRefusedError)\n"
 
 
 @pytest.mark.parametrize("command", ["serve", "ui"])

@@ -24,7 +24,7 @@ def digest(planes: torch.Tensor) -> str:
 
 
 @pytest.fixture(scope="module")
-def served(pipeline_run: Path, twins: Path) -> dict[str, Any]:
+def served(pipeline_run: Path, synthetic: Path) -> dict[str, Any]:
     """What the predictor passes to the network for one volume and one image, and the store's cases of them."""
     predictor = Predictor(pipeline_run / "models" / "model.pt")
     store = SliceStore(pipeline_run / "data")
@@ -33,7 +33,7 @@ def served(pipeline_run: Path, twins: Path) -> dict[str, Any]:
     for kind, case in cases.items():
         image = predictor.parts["preprocessing"]({"image": case["image"]})["image"].as_tensor()
         tensors[kind] = image.permute(3, 0, 1, 2)[case["slices"]]
-    return {"cases": cases, "tensors": tensors, "store": pipeline_run / "data", "twins": twins}
+    return {"cases": cases, "tensors": tensors, "store": pipeline_run / "data", "synthetic": synthetic}
 
 
 @pytest.mark.parametrize("kind", ["volume", "image"])
@@ -48,12 +48,12 @@ def test_store_and_validation_hold_what_the_predictor_serves(kind: str, served: 
 def test_evaluation_reads_what_the_predictor_serves(
     kind: str, served: dict[str, Any], pipeline_run: Path, tmp_path: Path
 ) -> None:
-    from bundle.loading import load_workflow, trusting
+    from bundle.loading import load_workflow, suppress_monai_warnings
 
     settings = {"dataset_dir": str(served["store"]), "output_dir": str(tmp_path)}
     model = str(pipeline_run / "models" / "model.pt")
     workflow = load_workflow(["train.yaml", "evaluate.yaml"], model_path=model, **settings)
-    with trusting():
+    with suppress_monai_warnings():
         workflow.initialize()
         transform = workflow.parser.get_parsed_content("evaluate#dataset").transform
     case = served["cases"][kind]
@@ -61,7 +61,7 @@ def test_evaluation_reads_what_the_predictor_serves(
     assert digest(image) == digest(served["tensors"][kind])
 
 
-def test_the_workflow_and_the_predictor_give_the_same_answer(
+def test_the_workflow_and_the_predictor_give_the_same_prediction(
     served: dict[str, Any], pipeline_run: Path, tmp_path: Path
 ) -> None:
     from bundle.loading import run_workflow
@@ -69,8 +69,8 @@ def test_the_workflow_and_the_predictor_give_the_same_answer(
     model, scan = str(pipeline_run / "models" / "model.pt"), served["cases"]["volume"]["image"]
     run_workflow("run", ["inference.yaml"], dataset_dir=scan, output_dir=str(tmp_path), model_path=model)
     written = json.loads(next(tmp_path.glob("*.json")).read_text())
-    answer = Predictor(model).predict(scan)["result"]
-    assert {key: written[key] for key in answer} == json.loads(json.dumps(answer))
+    prediction = Predictor(model).predict(scan)["result"]
+    assert {key: written[key] for key in prediction} == json.loads(json.dumps(prediction))
 
 
 @pytest.mark.parametrize("state", ["no_tumor", "tumor"])
@@ -97,9 +97,11 @@ def test_the_workflow_writes_what_the_predictor_would(
 def test_the_golden_input_has_not_changed(served: dict[str, Any]) -> None:
     """Statistics of what is served for two fixed phantoms; a change here makes every released weight worthless."""
     preprocessing = parse("inference.yaml", ["preprocessing"])["preprocessing"]
-    twins = served["twins"]
-    volume = preprocessing({"image": str(twins / "brats/PHANTOM_001/PHANTOM_001_flair.nii.gz")})["image"].as_tensor()
-    image = preprocessing({"image": str(twins / "kaggle/yes/Y1.jpg")})["image"].as_tensor()
+    synthetic = served["synthetic"]
+    volume = preprocessing({"image": str(synthetic / "brats/PHANTOM_001/PHANTOM_001_flair.nii.gz")})[
+        "image"
+    ].as_tensor()
+    image = preprocessing({"image": str(synthetic / "kaggle/yes/Y1.jpg")})["image"].as_tensor()
     golden = json.loads(Path(__file__).with_name("golden_inputs.json").read_text())
     for name, tensor in {"volume": volume, "image": image}.items():
         tissue = tensor[tensor > -4]

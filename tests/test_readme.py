@@ -32,17 +32,17 @@ IN_THE_BUNDLE = {"export", "pack"}  # put files beside the weights, or need them
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory, twins: Path, unseen: Path, pipeline_run: Path) -> Path:
+def place(tmp_path_factory: pytest.TempPathFactory, synthetic: Path, unseen: Path, pipeline_run: Path) -> Path:
     """A folder as a user has it: the bundle, data folders, a finished run and some scans."""
     folder = tmp_path_factory.mktemp("readme")
     for name in ("configs", "scripts"):
         shutil.copytree(ROOT / name, folder / name)
-    data = {"BRATS": twins / "brats", "KAGGLE": twins / "kaggle", "RUN": pipeline_run}
+    data = {"BRATS": synthetic / "brats", "KAGGLE": synthetic / "kaggle", "RUN": pipeline_run}
     data |= {"NEW_BRATS": unseen / "brats", "NEW_KAGGLE": unseen / "kaggle"}
     for name, source in data.items():
         (folder / name).symlink_to(source)
     (folder / "SCANS").mkdir()
-    shutil.copy(twins / "brats/PHANTOM_002/PHANTOM_002_flair.nii.gz", folder / "SCANS")
+    shutil.copy(synthetic / "brats/PHANTOM_002/PHANTOM_002_flair.nii.gz", folder / "SCANS")
     (folder / "SERIES").mkdir()
     plane = head(160, 160).astype(np.uint16)
     for index in range(3):
@@ -83,7 +83,7 @@ def test_a_command_of_the_readme_runs(command: str, place: Path, monkeypatch: py
         assert callable(parser().parse_args(words[3:]).run)
     else:
         assert words[:3] == ["python", "-m", "bundle"]
-        shutil.rmtree("ANSWERS", ignore_errors=True)  # of other weights
+        shutil.rmtree("PREDICTIONS", ignore_errors=True)  # of other weights
         assert main(words[3:]) == 0
 
 
@@ -91,9 +91,9 @@ def test_a_command_of_the_readme_runs(command: str, place: Path, monkeypatch: py
 def test_the_readmes_python_runs(block: str, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(place)
     shutil.copy(next(Path("SCANS").iterdir()), "scan.nii.gz")
-    *statements, answer = block.strip().splitlines()
+    *statements, prediction = block.strip().splitlines()
     found: dict[str, Any] = {}
-    exec("\n".join([*statements, f"shown = {answer}"]), found)  # the README's own
+    exec("\n".join([*statements, f"shown = {prediction}"]), found)  # the README's own
     probability, mask, heat = found["shown"]
     assert 0.0 <= probability <= 1.0 and mask.shape == heat.shape and mask.ndim == 4
 

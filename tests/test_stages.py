@@ -1,4 +1,4 @@
-"""Three stages on synthetic twins: what is handed over, what stays, what continues."""
+"""Three stages on synthetic data: what is handed over, what stays, what continues."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import yaml
 from ignite.engine import Events
 
 from bundle.errors import UserError, root_cause
-from bundle.loading import BUNDLE_ROOT, load_workflow, run_workflow, trusting
+from bundle.loading import BUNDLE_ROOT, load_workflow, run_workflow, suppress_monai_warnings
 from bundle.workflows.stages import source_folders
 from scripts.core.files import sha256_of
 from scripts.networks.multitask_unet import multi_task_unet
@@ -52,7 +52,7 @@ def training(store: Path, output: Path, **overrides: Any) -> Any:
     workflow = load_workflow(
         ["train.yaml"], dataset_dir=str(store), output_dir=str(output), **{**settings, **overrides}
     )
-    with trusting():
+    with suppress_monai_warnings():
         workflow.initialize()
         return workflow.parser.get_parsed_content("train#trainer")
 

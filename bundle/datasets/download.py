@@ -1,4 +1,4 @@
-"""Obtain the two open data sets with the libraries made for it, their licences told first.
+"""Obtain the two open data sets with the libraries made for it, their licenses told first.
 
 A download grows in a hidden folder under the root and is renamed when it is whole: what bears a data set's name is
 complete, and an interrupted download does not look like one. What a killed process leaves there may be deleted.
@@ -30,31 +30,31 @@ class DataSource:
 
     name: str
     homepage: str
-    licence: str
+    license: str
     citation: str
 
     def announce(self) -> None:
-        """Print name, licence and citation; flushed, for they are to be read before the first byte arrives."""
-        print(f"{self.name}, {self.homepage}\nLicence: {self.licence}\nCitation: {self.citation}", flush=True)
+        """Print name, license and citation; flushed, for they are to be read before the first byte arrives."""
+        print(f"{self.name}, {self.homepage}\nLicence: {self.license}\nCitation: {self.citation}", flush=True)
 
 
 BRATS = DataSource(
-    name="Task01_BrainTumour",
+    name="Task01_BrainTumor",
     homepage="http://medicaldecathlon.com",
-    licence="CC BY-SA 4.0; the images originate from BraTS 2016 and 2017.",
+    license="CC BY-SA 4.0; the images originate from BraTS 2016 and 2017.",
     citation="M. Antonelli et al., The Medical Segmentation Decathlon, Nat Commun 13:4128, 2022.",
 )
 KAGGLE = DataSource(
     name="navoneel/brain-mri-images-for-brain-tumor-detection",
     homepage="https://www.kaggle.com/datasets/navoneel/brain-mri-images-for-brain-tumor-detection",
-    licence="none that can be verified (the uploader collected the images from the web): "
+    license="none that can be verified (the uploader collected the images from the web): "
     "use them for research and evaluation, think before you redistribute them.",
     citation='N. Chakrabarty, "Brain MRI Images for Brain Tumor Detection", Kaggle, 2019.',
 )
 
 
 def fetch_brats(root: Path, *, url: str | None = None, md5: str | None = None) -> Path:
-    """Download Task01_BrainTumour of the Medical Segmentation Decathlon with MONAI: 7 GB, for a while twice that.
+    """Download Task01_BrainTumor of the Medical Segmentation Decathlon with MONAI: 7 GB, for a while twice that.
 
     Args:
         root: folder that is to hold the data set; made if need be.

@@ -1,7 +1,7 @@
-"""Synthetic twins of the two data sources, with known truth: BraTS-like volumes and Kaggle-like pictures of heads.
+"""Synthetic synthetic of the two data sources, with known truth: BraTS-like volumes and Kaggle-like pictures of heads.
 
 A head is a map of tissues on the grid in which it is displayed, (H, W, D): rows run to posterior, columns to the
-patient's left, slices to superior; a picture is a head of one slice. A table of grey levels turns it into a contrast.
+patient's left, slices to superior; a picture is a head of one slice. A table of gray levels turns it into a contrast.
 Every case is a pure function of the seed and its number, whatever the number of cases.
 """
 
@@ -20,9 +20,9 @@ from scipy import ndimage
 
 __all__ = ["write_images", "write_volumes"]
 
-AIR, FLUID, GREY, WHITE, SPOT, OEDEMA, RING, CORE, BONE, SCALP = range(10)
+AIR, FLUID, GRAY, WHITE, SPOT, OEDEMA, RING, CORE, BONE, SCALP = range(10)
 BRATS_CODES = np.array([0, 0, 0, 0, 0, 2, 4, 1, 0, 0], dtype=np.uint8)  # by tissue: the codes of a BraTS segmentation
-GREY_LEVELS = {  # by tissue; the lesions follow how a glioma looks: core and oedema are wet, the ring takes up contrast
+GRAY_LEVELS = {  # by tissue; the lesions follow how a glioma looks: core and oedema are wet, the ring takes up contrast
     "flair": (0.0, 0.12, 0.60, 0.48, 0.90, 0.95, 0.86, 0.74, 0.05, 0.70),
     "t1": (0.0, 0.14, 0.48, 0.68, 0.56, 0.42, 0.45, 0.26, 0.05, 0.95),
     "t1ce": (0.0, 0.14, 0.45, 0.60, 0.52, 0.40, 1.00, 0.22, 0.05, 0.95),
@@ -41,13 +41,13 @@ def write_volumes(
     side: int = 240,
     modalities: Sequence[str] = ("flair",),
 ) -> list[Path]:
-    """Write skull-stripped volumes with tumours and their segmentations, in the layout of BraTS 2020.
+    """Write skull-stripped volumes with tumors and their segmentations, in the layout of BraTS 2020.
 
     As in BraTS the pixels are 1 mm wide, so a smaller `side` is a smaller head. The slices always span the brain.
 
     Args:
         root: folder to write to, made if need be.
-        patients: number of volumes; each one has a tumour and slices of brain without.
+        patients: number of volumes; each one has a tumor and slices of brain without.
         seed: the same seed gives the same bytes.
         slices: slices of a volume, at least 8; the outermost are empty.
         side: height and width of a slice, pixels.
@@ -58,7 +58,7 @@ def write_volumes(
         2 oedema, 4 enhancing), axes (W, H, D).
 
     Raises:
-        ValueError: when there are too few slices for a tumour and brain without it.
+        ValueError: when there are too few slices for a tumor and brain without it.
     """
     if slices < FEWEST_SLICES:
         raise ValueError(f"a volume needs at least {FEWEST_SLICES} slices, not {slices}")
@@ -76,16 +76,16 @@ def write_volumes(
 
 
 def write_images(root: Path, images: int, *, seed: int = 0, shortcut: bool = False) -> list[Path]:
-    """Write pictures of heads with and without a tumour, in the layout and the disorder of the Kaggle data set.
+    """Write pictures of heads with and without a tumor, in the layout and the disorder of the Kaggle data set.
 
     Sizes, modes, file formats, frames and text vary at random, whatever the label. Number 10 of each label shows the
     head of number 5 again in another file, number 20 that of number 15, and so on.
 
     Args:
         root: folder to write to; `yes` and `no` are made in it, and it too if need be.
-        images: number of pictures, half of them with a tumour.
+        images: number of pictures, half of them with a tumor.
         seed: the same seed gives the same bytes.
-        shortcut: tie the appearance to the label and hide most tumours, so that only a classifier that has learned
+        shortcut: tie the appearance to the label and hide most tumors, so that only a classifier that has learned
             the appearance looks good.
 
     Returns:
@@ -123,7 +123,7 @@ def _draw_head(
     """Draw a head as a map of tissues (side, side, D), uint8.
 
     `levels` (D,) are the heights of the slices, -1 at the lower and 1 at the upper end of the brain; `tumor_slices` is
-    how many of them the tumour spans, 0 for none; `skull` puts bone and scalp around the brain.
+    how many of them the tumor spans, 0 for none; `skull` puts bone and scalp around the brain.
     """
     x, y = _head_coordinates(rng, side)
     width = 0.58 * (1 + 0.2 * y) * np.where(x > 0, *rng.uniform(0.94, 1.06, 2))  # narrow in front, no perfect mirror
@@ -155,7 +155,7 @@ def _head_coordinates(rng: np.random.Generator, side: int) -> tuple[np.ndarray, 
 def _draw_brain(rng: np.random.Generator, depth: np.ndarray) -> np.ndarray:
     """White matter under a folded cortex, with fluid in the folds; air elsewhere. Depth and result are (H, W, D)."""
     fold = np.abs(_smooth_noise(rng, depth.shape, 0.035))  # 0 in the middle of a fold
-    tissue = np.where(depth > 0, GREY, AIR).astype(np.uint8)
+    tissue = np.where(depth > 0, GRAY, AIR).astype(np.uint8)
     tissue[(depth > 0.05) & (fold > 4 * (0.25 - depth))] = WHITE
     tissue[(depth > 0) & (fold < 0.9 * (0.22 - depth))] = FLUID
     return tissue
@@ -164,10 +164,10 @@ def _draw_brain(rng: np.random.Generator, depth: np.ndarray) -> np.ndarray:
 def _draw_ventricles(
     rng: np.random.Generator, tissue: np.ndarray, x: np.ndarray, y: np.ndarray, levels: np.ndarray
 ) -> None:
-    """Draw the cleft between the hemispheres, the deep grey matter and the ventricles, some of these with a rim."""
+    """Draw the cleft between the hemispheres, the deep gray matter and the ventricles, some of these with a rim."""
     middle = np.clip(1 - (levels / 0.5) ** 2, 0, None).astype(np.float32)  # 0 above and below the ventricles
     tissue[(tissue != AIR) & (np.abs(x) < 0.011) & (np.abs(y + 0.05) > 0.36 * np.sqrt(middle))] = FLUID
-    tissue[np.hypot((np.abs(x) - 0.2) / 0.07, (y - 0.02) / 0.17) < np.sqrt(middle)] = GREY
+    tissue[np.hypot((np.abs(x) - 0.2) / 0.07, (y - 0.02) / 0.17) < np.sqrt(middle)] = GRAY
 
     bend = np.abs(x) - 0.05 - 0.8 * (y + 0.08) ** 2  # the horns part, further behind than in front
     length = np.clip(1 - ((y - 0.03) / 0.33) ** 2, 0, None)
@@ -188,14 +188,14 @@ def _draw_spots(rng: np.random.Generator, tissue: np.ndarray) -> None:
 
 
 def _draw_tumor(rng: np.random.Generator, tissue: np.ndarray, depth: np.ndarray, count: int) -> None:
-    """Draw a ragged tumour around a place well inside the brain, in exactly `count` adjoining slices."""
+    """Draw a ragged tumor around a place well inside the brain, in exactly `count` adjoining slices."""
     side, _, slices = depth.shape
     brain = np.flatnonzero((depth > 0).any(axis=(0, 1)))
     first = int(brain[0]) + int((len(brain) - count) * rng.uniform(0.35, 0.65))
     shallowest = depth[..., first : first + count].min(axis=2)
     row, column = rng.choice(np.argwhere(shallowest > 0.4 * shallowest.max()))
 
-    height = (np.arange(slices) - first - (count - 1) / 2) / ((count + 1) / 2)  # 1 on the slices next to the tumour
+    height = (np.arange(slices) - first - (count - 1) / 2) / ((count + 1) / 2)  # 1 on the slices next to the tumor
     radius = side * rng.uniform(0.055, 0.12) * np.sqrt(np.clip(1 - height**2, 0, None))
     ragged = 1 + 0.28 * np.clip(_smooth_noise(rng, depth.shape, 0.06), -2, 2)
     distance = np.hypot(*np.ogrid[-row : side - row, -column : side - column])[..., None]
@@ -209,8 +209,8 @@ def _draw_tumor(rng: np.random.Generator, tissue: np.ndarray, depth: np.ndarray,
 
 
 def _render(rng: np.random.Generator, tissue: np.ndarray, contrast: str) -> np.ndarray:
-    """Grey levels of a head, (H, W, D) float32, tissue about 0.1 to 1: blurred, textured, biased and noisy."""
-    levels = np.array(GREY_LEVELS[contrast]) * rng.normal(1, 0.03, len(GREY_LEVELS[contrast]))
+    """Gray levels of a head, (H, W, D) float32, tissue about 0.1 to 1: blurred, textured, biased and noisy."""
+    levels = np.array(GRAY_LEVELS[contrast]) * rng.normal(1, 0.03, len(GRAY_LEVELS[contrast]))
     levels[[OEDEMA, RING, CORE]] *= rng.uniform(0.8, 1.0)  # so that no threshold finds them all
     signal = ndimage.gaussian_filter(levels.astype(np.float32)[tissue], (0.7, 0.7, 0))
     signal *= 1 + 0.05 * _smooth_noise(rng, tissue.shape, 0.02)
@@ -221,10 +221,10 @@ def _render(rng: np.random.Generator, tissue: np.ndarray, contrast: str) -> np.n
 
 
 def _draw_picture(rng: np.random.Generator, *, tumor: bool, skull: bool) -> Image.Image:
-    """One slice of a head in a random contrast: a grey picture, square."""
+    """One slice of a head in a random contrast: a gray picture, square."""
     levels = rng.uniform(-0.35, 0.35, 1)
     tissue = _draw_head(rng, PICTURE_SIDE, levels, tumor_slices=int(tumor), skull=skull)
-    values = _render(rng, tissue, str(rng.choice(list(GREY_LEVELS))))[..., 0] ** rng.uniform(0.8, 1.25)
+    values = _render(rng, tissue, str(rng.choice(list(GRAY_LEVELS))))[..., 0] ** rng.uniform(0.8, 1.25)
     return Image.fromarray((255 * np.clip(values, 0, 1)).astype(np.uint8))
 
 
@@ -264,7 +264,7 @@ def _encode_everyday(seed: int, index: int) -> tuple[bytes, str]:
 
 
 def _encode_shortcut(seed: int, index: int) -> tuple[bytes, str]:
-    """A picture whose skull, corner mark, size and JPEG quality tell the label, and whose tumour mostly does not."""
+    """A picture whose skull, corner mark, size and JPEG quality tell the label, and whose tumor mostly does not."""
     rng = _generator(seed, index, "shortcut")
     if index % 2:
         picture = _draw_picture(rng, tumor=False, skull=True).resize((420, 420))

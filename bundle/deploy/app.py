@@ -1,7 +1,7 @@
 """A MONAI Deploy application: a study in, a DICOM SEG and a DICOM SR of its FLAIR series out.
 
-    python bundle/deploy/app.py -i STUDY -o ANSWERS -m BUNDLE            # the packed folder
-    python bundle/deploy/app.py -i STUDY -o ANSWERS -m BUNDLE/models/model.ts
+    python bundle/deploy/app.py -i STUDY -o PREDICTIONS -m BUNDLE            # the packed folder
+    python bundle/deploy/app.py -i STUDY -o PREDICTIONS -m BUNDLE/models/model.ts
 
 It stands alone: MONAI Deploy packs this folder and a bundle, and nothing else. See docs/ecosystem.md.
 """
@@ -24,7 +24,7 @@ RULES = {"selections": [{"name": "FLAIR", "conditions": {"Modality": "(?i)MR", "
 
 
 class BrainTumorApp(Application):
-    """Load a study, choose a series, answer, write."""
+    """Load a study, choose a series, prediction, write."""
 
     def compose(self) -> None:
         """Connect the operators."""
@@ -32,11 +32,11 @@ class BrainTumorApp(Application):
         model, inputs, outputs = Path(context.model_path), Path(context.input_path), Path(context.output_path)
         load = DICOMDataLoaderOperator(self, CountCondition(self, 1), input_folder=inputs, name="load")
         select = DICOMSeriesSelectorOperator(self, rules=json.dumps(RULES), name="select")
-        answer = BundleOperator(self, model=model, name="answer")
+        prediction = BundleOperator(self, model=model, name="prediction")
         write = WriteFilesOperator(self, folder=outputs, name="write")
         self.add_flow(load, select, {("dicom_study_list", "dicom_study_list")})
-        self.add_flow(select, answer, {("study_selected_series_list", "study_selected_series_list")})
-        self.add_flow(answer, write, {("files", "files")})
+        self.add_flow(select, prediction, {("study_selected_series_list", "study_selected_series_list")})
+        self.add_flow(prediction, write, {("files", "files")})
 
 
 if __name__ == "__main__":

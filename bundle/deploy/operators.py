@@ -27,10 +27,10 @@ class BundleOperator(Operator):
         model: a packed bundle, a folder that holds one, or a model.ts in its models/.
 
     Named input:
-        study_selected_series_list: of the series selector; the first series is answered.
+        study_selected_series_list: of the series selector; the first series is predicted.
 
     Named output:
-        files: name -> content: tumor_seg.dcm, tumor_sr.dcm, answer.json.
+        files: name -> content: tumor_seg.dcm, tumor_sr.dcm, prediction.json.
     """
 
     def __init__(self, fragment: Fragment, *args: Any, model: Path, **kwargs: Any) -> None:
@@ -43,7 +43,7 @@ class BundleOperator(Operator):
         spec.output("files")
 
     def compute(self, op_input: Any, op_output: Any, context: Any) -> None:
-        """Answer the first selected series.
+        """Prediction the first selected series.
 
         Raises:
             ValueError: when there is none, or it cannot be read; one line.
@@ -54,10 +54,10 @@ class BundleOperator(Operator):
         instances = [instance.get_native_sop_instance() for instance in selected[0].series.get_sop_instances()]
         with tempfile.TemporaryDirectory() as place:
             link_all((Path(instance.filename) for instance in instances), Path(place))
-            op_output.emit(self.answer(Path(place)), "files")
+            op_output.emit(self.prediction(Path(place)), "files")
 
-    def answer(self, series: Path) -> dict[str, bytes]:
-        """Files that answer a folder of one series."""
+    def prediction(self, series: Path) -> dict[str, bytes]:
+        """Files that prediction a folder of one series."""
         import torch
 
         parts = self.parse()
@@ -69,13 +69,13 @@ class BundleOperator(Operator):
         with torch.inference_mode():
             device = next(network.parameters()).device
             data["pred"] = parts["inferer"](data["image"].as_tensor()[None].to(device), network)[0]
-        answer = parts["postprocessing"](data)
-        mask, result = answer["pred"].as_tensor()[0].cpu().numpy(), answer["result"]
+        prediction = parts["postprocessing"](data)
+        mask, result = prediction["pred"].as_tensor()[0].cpu().numpy(), prediction["result"]
         segmentation = parts["dicom_segmentation"](series, mask, result["model"])
         return {
             "tumor_seg.dcm": segmentation,
             "tumor_sr.dcm": parts["dicom_report"](series, segmentation, result),
-            "answer.json": json.dumps(result, indent=1).encode(),
+            "prediction.json": json.dumps(result, indent=1).encode(),
         }
 
     def exported(self) -> Any:
@@ -94,7 +94,7 @@ class BundleOperator(Operator):
         return network
 
     def parse(self) -> dict[str, Any]:
-        """The parts of the bundle's inference config that an answer takes."""
+        """The parts of the bundle's inference config that a prediction takes."""
         from monai.bundle import ConfigParser
 
         if str(self.root) not in sys.path:

@@ -18,7 +18,7 @@ STATUS = {
     "damaged": 422,  # cannot be decoded
     "header": 422,  # says impossible things about itself
     "geometry": 422,  # slices that make no volume
-    "rank": 422,  # too few or too many axes, colours or complex numbers
+    "rank": 422,  # too few or too many axes, colors or complex numbers
     "nonfinite": 422,  # NaN, infinite or absurdly large values
     "time_limit": 504,  # was not decoded in time
     "worker_died": 503,  # the decoding process was lost; worth another try

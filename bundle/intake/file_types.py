@@ -5,23 +5,23 @@ from __future__ import annotations
 import struct
 from typing import Literal
 
-__all__ = ["HEAD_BYTES", "NOT_A_SCAN", "Kind", "kind_of"]
+__all__ = ["HEAD_BYTES", "NOT_A_SCAN", "FileType", "file_type_of"]
 
-Kind = Literal["png", "jpeg", "gzip", "nifti", "dicom"]
+FileType = Literal["png", "jpeg", "gzip", "nifti", "dicom"]
 
 HEAD_BYTES = 544  # a NIfTI-2 header with its extension flag, the longest that is looked at
 NOT_A_SCAN = "not a PNG, JPEG, NIfTI or DICOM file"
 
-MAGIC: dict[bytes, Kind] = {b"\x89PNG\r\n\x1a\n": "png", b"\xff\xd8\xff": "jpeg", b"\x1f\x8b": "gzip"}
+MAGIC: dict[bytes, FileType] = {b"\x89PNG\r\n\x1a\n": "png", b"\xff\xd8\xff": "jpeg", b"\x1f\x8b": "gzip"}
 NIFTI_SIZES = (348, 540)  # a NIfTI header begins with its own size, in either byte order
 
 
-def kind_of(head: bytes) -> Kind | None:
+def file_type_of(head: bytes) -> FileType | None:
     r"""The kind that a file's first bytes tell, None for all that is not let in.
 
     What stands before DICOM's mark is ignored, as the standard wants it: a file may be DICOM and something else.
 
-    >>> kind_of(b"\x89PNG\r\n\x1a\n..."), kind_of(b"GIF89a")
+    >>> file_type_of(b"\x89PNG\r\n\x1a\n..."), file_type_of(b"GIF89a")
     ('png', None)
     """
     if head[128:132] == b"DICM":

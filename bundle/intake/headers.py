@@ -11,13 +11,13 @@ from io import BytesIO
 from pathlib import Path
 
 from .errors import IntakeError
-from .file_types import HEAD_BYTES, NOT_A_SCAN, kind_of
+from .file_types import HEAD_BYTES, NOT_A_SCAN, file_type_of
 from .limits import MIB, Limits
 
 __all__ = ["examine", "require_voxels"]
 
 DEFLATE_RATIO = 1032  # no deflate stream inflates by more (zlib's technical notes), and no JPEG scan either
-PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by colour type
+PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by color type
 JPEG_FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # markers of a frame header
 JPEG_BARE = {0x01, *range(0xD0, 0xD8)}  # markers without a length
 DICOM_SIZE = ("Rows", "Columns", "NumberOfFrames", "BitsAllocated")
@@ -60,7 +60,7 @@ def _kind(path: Path) -> str | None:
     if not path.is_file():
         return None
     with path.open("rb") as file:
-        return kind_of(file.read(HEAD_BYTES))
+        return file_type_of(file.read(HEAD_BYTES))
 
 
 def require_size(shape: Sequence[int], declared_bytes: int, most_bytes: int, limits: Limits) -> int:
@@ -102,10 +102,10 @@ def examine_png(data: bytes, limits: Limits) -> int:
     """
     if len(data) < 33:
         raise IntakeError("truncated", CUT)
-    name, width, height, depth, colour = struct.unpack(">4sIIBB", data[12:26])
-    if name != b"IHDR" or not width or not height or colour not in PNG_CHANNELS or depth not in (1, 2, 4, 8, 16):
+    name, width, height, depth, color = struct.unpack(">4sIIBB", data[12:26])
+    if name != b"IHDR" or not width or not height or color not in PNG_CHANNELS or depth not in (1, 2, 4, 8, 16):
         raise IntakeError("header", "its PNG header is impossible")
-    line_bytes = math.ceil(width * depth * PNG_CHANNELS[colour] / 8)
+    line_bytes = math.ceil(width * depth * PNG_CHANNELS[color] / 8)
     voxels = require_size((height, width), height * line_bytes, DEFLATE_RATIO * len(data), limits)
     position, name = 8, b""
     while name != b"IEND":
@@ -150,7 +150,7 @@ def examine_gzip(path: Path, limits: Limits) -> int:
     try:
         with gzip.open(path) as file:
             head = file.read(HEAD_BYTES)
-            if kind_of(head) != "nifti":
+            if file_type_of(head) != "nifti":
                 raise IntakeError("unsupported", "the compressed file is no NIfTI")
             examine_nifti(head, DEFLATE_RATIO * size, limits)
             total = len(head)

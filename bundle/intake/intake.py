@@ -10,9 +10,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from ..loading import BUNDLE_ROOT, quieten, trusting
+from ..loading import BUNDLE_ROOT, silence_loggers, suppress_monai_warnings
 from .errors import IntakeError
-from .file_types import HEAD_BYTES, NOT_A_SCAN, kind_of
+from .file_types import HEAD_BYTES, NOT_A_SCAN, file_type_of
 from .limits import LOCAL, MIB, Limits
 from .sandbox import Sandbox
 from .scratch import Scratch, write_private
@@ -92,8 +92,8 @@ class Intake:
     def _load(self) -> LoadImage:
         from monai.transforms import LoadImage
 
-        quieten()
-        with trusting():
+        silence_loggers()
+        with suppress_monai_warnings():
             return LoadImage()
 
     def _admit(self, sources: Sequence[str | Path | bytes], folder: Path) -> list[Path]:
@@ -120,7 +120,7 @@ class Intake:
             raise IntakeError("missing", error.strerror or "cannot be opened") from None
         if size > allowed:
             raise IntakeError("too_large", f"more than the {self.limits.request_bytes / MIB:g} MiB that are allowed")
-        if head is not None and kind_of(head) is None:
+        if head is not None and file_type_of(head) is None:
             raise IntakeError("unsupported", NOT_A_SCAN)
         return size
 

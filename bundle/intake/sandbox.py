@@ -26,7 +26,7 @@ __all__ = ["Decoded", "Sandbox"]
 
 PACKAGES = Path(__file__).resolve().parents[2]  # where `bundle` is imported from
 LONGEST_START_S = 300.0  # importing MONAI takes seconds, on a busy machine minutes
-LONGEST_END_S = 5.0  # from the time limit to the kernel's answer
+LONGEST_END_S = 5.0  # from the time limit to the kernel's reply
 LONGEST_HEAD_BYTES = 65536
 DIED = "the decoding process was lost, try again"
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}  # it forks
@@ -96,7 +96,7 @@ class Sandbox:
             raise IntakeError("worker_died", "the decoding process does not start")
 
     def _receive(self, stream: Any, limits: Limits, begun: bytes, files: int) -> Decoded:
-        """The answer, which is trusted no further than the process that decodes foreign bytes."""
+        """The reply, which is trusted no further than the process that decodes foreign bytes."""
         import numpy as np
 
         try:
@@ -119,7 +119,7 @@ class Sandbox:
             meta["affine"] = np.asarray(meta["affine"], dtype=np.float64).reshape(4, 4)
         except IntakeError:
             raise
-        except Exception:  # whatever it sends instead of an answer
+        except Exception:  # whatever it sends instead of a reply
             raise IntakeError("worker_died", DIED) from None
         return Decoded(array, meta)
 

@@ -2,7 +2,7 @@
 
 A child inherits the reader and lives for one request, under limits of its own: what a file does to it (memory that is
 not given back, a crash in a decoder, a loop) ends with it, and the next request finds everything as new. A request and
-its answer are JSON and plain bytes. Started by `sandbox.py`; never imported by the application.
+its reply are JSON and plain bytes. Started by `sandbox.py`; never imported by the application.
 """
 
 from __future__ import annotations
@@ -53,13 +53,13 @@ def serve(control: socket.socket, reader: ImageReader) -> None:
         for descriptor in sockets:
             if os.fork() == 0:
                 try:
-                    answer(socket.socket(fileno=descriptor), reader)
+                    reply(socket.socket(fileno=descriptor), reader)
                 finally:
                     os._exit(0)
             os.close(descriptor)
 
 
-def answer(job: socket.socket, reader: ImageReader) -> None:
+def reply(job: socket.socket, reader: ImageReader) -> None:
     """Read one request, confine this process, and send the array, or the reason why there is none."""
     with job, job.makefile("rb") as stream:
         request = json.loads(stream.readline())

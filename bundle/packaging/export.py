@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UserError
-from ..loading import BUNDLE_ROOT, parse, trusting
+from ..loading import BUNDLE_ROOT, parse, suppress_monai_warnings
 from ..manifest import read_json, sha256, write_json
 from ..runtimes import FORMATS, exported_beside, files_of, note_beside, open_exported
 from ..weights import find_weights, trained_as
@@ -29,7 +29,7 @@ Settings = dict[str, Any]  # of the inference config, that fit the weights
 
 
 def export(name: str, model: str | Path | None = None, network: str | None = None, root: Path = BUNDLE_ROOT) -> Path:
-    """Write the network of weights in another format beside them, with a note of how far its answers differ.
+    """Write the network of weights in another format beside them, with a note of how far its predictions differ.
 
     Args:
         name: one of `FORMATS`.
@@ -49,13 +49,13 @@ def export(name: str, model: str | Path | None = None, network: str | None = Non
     target = exported_beside(weights, name)
     image = example(root, len(settings.get("modalities", ["flair"])))
     try:
-        with trusting(), warnings.catch_warnings():
+        with suppress_monai_warnings(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # exporters warn of their own internals
             WRITERS[name](original, image, target, settings, root)
     except ImportError as error:
         raise UserError(f"exporting to {FORMATS[name]} needs the package {error.name}") from None
     difference = largest_difference(original, open_exported(name, target), image)
-    if not difference <= TOLERANCE:  # NaN is no answer either
+    if not difference <= TOLERANCE:  # NaN is no prediction either
         for path in files_of(target):
             path.unlink(missing_ok=True)
         raise UserError(f"{target}: not kept, its logits differ by {difference:.2g} from the network's")

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import reason_of
-from ..loading import load_workflow, make_importable, quieten, run_workflow, trusting
+from ..loading import load_workflow, make_importable, run_workflow, silence_loggers, suppress_monai_warnings
 from ..manifest import read_json
 from ..weights import pins_of
 from .pack import NEEDED
@@ -56,7 +56,7 @@ def verify(folder: Path, schema: Path | None = None) -> Iterator[Verdict]:
         folder: a packed bundle.
         schema: file of the metadata's schema, which is fetched from elsewhere and not part of the bundle.
     """
-    quieten()
+    silence_loggers()
     logging.getLogger("monai.bundle.scripts").setLevel(logging.WARNING)
     make_importable(folder)
     for name, gate in GATES.items():
@@ -124,12 +124,12 @@ def network_shapes(folder: Path, _: Path | None) -> None:
     """MONAI's own check that the network's input and output are as the metadata say."""
     from monai.bundle import verify_net_in_out
 
-    with trusting():
+    with suppress_monai_warnings():
         verify_net_in_out("network_def", **_files(folder), device="cpu", bundle_root=str(folder))
 
 
 def torchscript(folder: Path, _: Path | None) -> None:
-    """MONAI's own export, and that it answers what the network answers."""
+    """MONAI's own export, and that it predictions what the network predictions."""
     import torch
     from monai.bundle import ckpt_export
 
@@ -137,14 +137,14 @@ def torchscript(folder: Path, _: Path | None) -> None:
     if not weights.is_file():
         raise NotAsked("the weights are to be fetched first")
     network = _parsed(folder, "loaded").eval()
-    with tempfile.TemporaryDirectory() as place, trusting():
+    with tempfile.TemporaryDirectory() as place, suppress_monai_warnings():
         exported = Path(place) / "model.ts"
         ckpt_export("network_def", str(exported), str(weights), **_files(folder), bundle_root=str(folder))
         scripted = torch.jit.load(str(exported)).eval()
         image = torch.randn(1, *_input_shape(folder), generator=torch.Generator().manual_seed(0))
         with torch.inference_mode():
             difference = float((scripted(image) - network(image)).abs().max())
-    if not difference <= TOLERANCE:  # NaN is no answer either
+    if not difference <= TOLERANCE:  # NaN is no prediction either
         raise GateError(f"the exported network differs by {difference:g}")
 
 
@@ -156,14 +156,14 @@ def properties(folder: Path, _: Path | None) -> None:
     with tempfile.TemporaryDirectory() as place:
         scan = Path(place) / "scan.png"
         Image.fromarray(np.zeros((64, 64), dtype=np.uint8)).save(scan)
-        settings = {"dataset_dir": str(scan), "output_dir": f"{place}/answers"}
+        settings = {"dataset_dir": str(scan), "output_dir": f"{place}/predictions"}
         absent = _absent(load_workflow(["inference.yaml"], folder, workflow_type="infer", **settings))
     if absent:
         raise GateError(f"inference.yaml lacks {', '.join(absent)}")
 
 
 def training(folder: Path, _: Path | None) -> None:
-    """From files of random heads to trained weights that are scored and answer, by the bundle's own workflows."""
+    """From files of random heads to trained weights that are scored and prediction, by the bundle's own workflows."""
     from ..datasets.phantoms import write_images, write_volumes
 
     with tempfile.TemporaryDirectory() as place, redirect_stdout(StringIO()), redirect_stderr(StringIO()):
@@ -180,14 +180,14 @@ def training(folder: Path, _: Path | None) -> None:
         run_workflow("training", ["train.yaml"], folder, **short, output_dir=trained, **joint)
         scored = {"dataset_dir": data["dataset_dir"], "model_path": f"{trained}/model.pt"}
         run_workflow("evaluating", ["train.yaml", "evaluate.yaml"], folder, **scored, output_dir=f"{place}/scores")
-        answers = {"model_path": f"{trained}/model.pt", "output_dir": f"{place}/answers"}
-        run_workflow("run", ["inference.yaml"], folder, dataset_dir=f"{place}/kaggle/yes", **answers)
-        if not list((Path(place) / "answers").glob("*.json")):
-            raise GateError("inference.yaml left no answer")
+        predictions = {"model_path": f"{trained}/model.pt", "output_dir": f"{place}/predictions"}
+        run_workflow("run", ["inference.yaml"], folder, dataset_dir=f"{place}/kaggle/yes", **predictions)
+        if not list((Path(place) / "predictions").glob("*.json")):
+            raise GateError("inference.yaml left no prediction")
 
 
 def inference(folder: Path, _: Path | None) -> None:
-    """Random files of every kind are answered, and every output is as the metadata describe it."""
+    """Random files of every kind are predicted, and every output is as the metadata describe it."""
     import numpy as np
 
     from ..predictor import Predictor
@@ -218,7 +218,7 @@ def inference(folder: Path, _: Path | None) -> None:
 
 def _absent(workflow: Any) -> list[str]:
     """What MONAI looks for in a workflow of its type and does not find."""
-    with trusting():
+    with suppress_monai_warnings():
         workflow.initialize()
         return list(workflow.check_properties() or [])
 

@@ -26,7 +26,7 @@ def is_part(content: Any) -> bool:
 
 
 def baselines(audits: Mapping[int, Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """What metadata and grey levels tell, source by source, beside the network."""
+    """What metadata and gray levels tell, source by source, beside the network."""
     rows = []
     for fold, audit in audits.items():
         for source, found in audit["metadata"]["values"]["sources"].items():

@@ -16,7 +16,7 @@ __all__ = ["draw_charts"]
 matplotlib.use("Agg")
 
 DARK, LIGHT, ORANGE = "#1f6f78", "#9fd3c7", "#ff9f1c"
-CLASSES = ("none", "tumour")
+CLASSES = ("none", "tumor")
 
 
 def draw_charts(facts: Mapping[str, Any], folder: Path) -> dict[str, Path]:
@@ -45,7 +45,7 @@ def patients(facts: Mapping[str, Any]) -> Figure | None:
     axis.axvline(mean["dice"], color=DARK, linewidth=1, label="mean")
     axis.plot([row["dice"] for row in rows], range(len(rows)), "o", color=ORANGE, markeredgecolor="black")
     axis.set_yticks(range(len(rows)), [row["id"] for row in rows], fontsize=8)
-    axis.set(xlim=(0, 1), xlabel="volumetric whole-tumour Dice, out of fold")
+    axis.set(xlim=(0, 1), xlabel="volumetric whole-tumor Dice, out of fold")
     axis.invert_yaxis()
     axis.legend(loc="lower left", fontsize=8)
     return figure
@@ -63,12 +63,12 @@ def curves(facts: Mapping[str, Any]) -> Figure | None:
             *(roc, scores["curves"]["roc"], "1 - specificity", "sensitivity"),
             f"{name}: ROC, AUC of all folds together {scores['roc_auc']:.3f}",
         )
-        roc.plot([0, 1], [0, 1], ":", color="grey")
+        roc.plot([0, 1], [0, 1], ":", color="gray")
         title = f"{name}: precision-recall, {scores['pr_auc']:.3f}"
         curve(pr, scores["curves"]["pr"], "sensitivity", "precision", title)
-        pr.axhline(scores["prevalence"], linestyle=":", color="grey")
+        pr.axhline(scores["prevalence"], linestyle=":", color="gray")
         bins = scores["reliability"]
-        reliability.plot([0, 1], [0, 1], ":", color="grey")
+        reliability.plot([0, 1], [0, 1], ":", color="gray")
         reliability.plot([b["mean_probability"] for b in bins], [b["observed"] for b in bins], "o-", color=DARK)
         for b in bins:
             point = b["mean_probability"], b["observed"]
@@ -117,11 +117,11 @@ def comparison(summary: Mapping[str, Any]) -> Figure:
             aucs = [seed["classification"][source]["within_folds"]["roc_auc"] for source in sources]
             for axis, value in zip(axes, [seed["segmentation"]["dice"], *aucs], strict=True):
                 axis.plot(math.nan if value is None else value, place, "o", color=color, alpha=0.8)
-    axes[0].set_yticks(range(len(variants)), [v["asks"] for v in variants.values()], fontsize=8)
+    axes[0].set_yticks(range(len(variants)), [v["description"] for v in variants.values()], fontsize=8)
     axes[0].invert_yaxis()
     for axis, title in zip(axes, ["mean Dice", *(f"ROC-AUC within {source}" for source in sources)], strict=True):
         axis.set_title(title, fontsize=9)
         axis.grid(axis="y", alpha=0.3)
     for axis in axes[1:]:
-        axis.axvline(0.5, linestyle=":", color="grey")
+        axis.axvline(0.5, linestyle=":", color="gray")
     return figure

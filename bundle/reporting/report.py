@@ -1,4 +1,4 @@
-"""The evaluation report: a page and its HTML twin, made of committed JSON and of nothing else."""
+"""The evaluation report: a page and its HTML version, made of committed JSON and of nothing else."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..errors import UserError
 from ..manifest import write_json
 from .estimates import mean
 from .results import load
-from .targets import reached, tried
+from .targets import attempted, evaluated
 
 __all__ = ["write_report"]
 
@@ -21,12 +21,12 @@ PAGE = "MULTITASK_EVALUATION_REPORT"
 
 
 def write_report(results: Path, docs: Path, pictures: Sequence[Path] = ()) -> Path:
-    """Write the page, its HTML twin and its charts.
+    """Write the page, its HTML version and its charts.
 
     Args:
         results: folder of JSON files, see `collect`.
         docs: gets MULTITASK_EVALUATION_REPORT.md and .html, and images/.
-        pictures: further ones for the HTML twin alone: what shows scans does not belong into a repository.
+        pictures: further ones for the HTML version alone: what shows scans does not belong into a repository.
 
     Returns:
         The page.
@@ -42,9 +42,9 @@ def write_report(results: Path, docs: Path, pictures: Sequence[Path] = ()) -> Pa
         if not path.is_file():
             raise UserError(f"{path}: no such picture")
     facts = load(results)
-    facts["reach"] = reached(facts)
-    facts["tried"] = tried(facts, facts["reach"])
-    write_json(results / "reach.json", facts["reach"])
+    facts["targets"] = evaluated(facts)
+    facts["attempted"] = attempted(facts, facts["targets"])
+    write_json(results / "targets.json", facts["targets"])
     gallery = {path.stem: path for path in sorted((docs / "images").glob("phantoms_*.png"))}
     charts = {**draw_charts(facts, docs / "images"), **gallery}
 

@@ -2,10 +2,10 @@
 
 RESULTS/ablations/        summary.json, report.json, run.json, audit_foldK.json, explanation_foldK.json; maps.json and
                           volumes.json: what these say together; splits.json: which case, by hash, is in which fold;
-                          report_seedN.json: every answer of further repetitions
+                          report_seedN.json: every prediction of further repetitions
 RESULTS/NAME/             the same, of the plan NAME.yaml
 RESULTS/crossvalidation/  the same; where it is there, the report is about it, and the others are sections of it
-RESULTS/attempts/NAME/    reach.json and run.json of each earlier recipe that these cases scored, in the order of names
+RESULTS/attempts/NAME/    targets.json and run.json of each earlier recipe, scored on these cases, in name order
 RESULTS/outlines.json     how deep in the head outlines on held-out images lie, and how often the flag tells it
 RESULTS/screening.json    what was tried on which patients before the recipe was chosen, if anything was
 """
@@ -47,7 +47,7 @@ SEGMENTATION = {
 }
 PATIENTS = {"dice": "all", "dice_manual": "masks drawn by hand"}
 GALLERY = ("overlays_brats", "overlays_kaggle", "cam_brats", "cam_kaggle")
-MEANS = ("pointing", "outside_brain", "energy_inside", "chance", "centre_energy")
+MEANS = ("pointing", "outside_brain", "energy_inside", "chance", "center_energy")
 
 
 def collect(run: Path, results: Path) -> None:
@@ -155,7 +155,7 @@ def load(results: Path) -> dict[str, Any]:
         "maps": maps,
         "screened": screened(results / "screening.json"),
         "outlines": read_json(results / "outlines.json") if (results / "outlines.json").is_file() else None,
-        "attempts": {path.parent.name: attempt(path) for path in sorted(results.glob("attempts/*/reach.json"))},
+        "attempts": {path.parent.name: attempt(path) for path in sorted(results.glob("attempts/*/targets.json"))},
         "worst": most_wrong(rows)[:WORST],
         "all_show_a_tumor": all(volume["reference_ml"] > 0 for volume in report["segmentation"]["patients"]),
     }
@@ -174,7 +174,7 @@ def recipe_of(summary: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def most_wrong(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """The answer of each case that was most wrong, worst first; of a volume one slice."""
+    """The prediction of each case that was most wrong, worst first; of a volume one slice."""
     worst: dict[str, Mapping[str, Any]] = {}
     for row in sorted(rows, key=lambda row: -abs(row["probability"] - row["cls"])):
         worst.setdefault(row["case"], row)
@@ -184,7 +184,7 @@ def most_wrong(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
 def attempt(path: Path) -> dict[str, Any]:
     """What an earlier recipe reached, by the name of the target, and how it was scored."""
     rows = {row["name"]: {"value": row["value"], "met": row["met"]} for row in read_json(path)}
-    return {"reach": rows, "run": read_json(path.with_name("run.json"))}
+    return {"targets": rows, "run": read_json(path.with_name("run.json"))}
 
 
 def fold_of(path: Path) -> int:
@@ -211,7 +211,7 @@ def costs(experiment: str, summary: Mapping[str, Any]) -> list[dict[str, Any]]:
         variant = summary["variants"].get(name)
         if variant is not None:
             against = variant["against_reference"]
-            told = {"experiment": experiment, "asks": variant["asks"], "seeds": against["seeds"]}
+            told = {"experiment": experiment, "description": variant["description"], "seeds": against["seeds"]}
             for patients in (patients for patients in PATIENTS if against.get(patients, {}).get("n")):
                 found.append({**told, "patients": PATIENTS[patients], **reversed_gain(against[patients])})
     return found
@@ -236,12 +236,12 @@ def pooled_maps(explanations: Sequence[Mapping[str, Any]]) -> dict[str, dict[str
         parts = [explanation["sources"][source] for explanation in explanations if source in explanation["sources"]]
         rows = [row for part in parts for row in part["cases"] if row["outside_brain"] is not None]  # those with a map
         means = {name: mean(row.get(name) for row in rows) for name in MEANS}
-        centre, chance = means["centre_energy"], means["chance"]
+        center, chance = means["center_energy"], means["chance"]
         pooled[source] = {
             "n": sum(part["n"] - part["without_map"] for part in parts),
             **energy_ratio(parts),
-            "centre_energy_ratio": centre / chance if centre is not None and chance else None,
-            "randomised_energy_ratio": mean(part.get("randomised_energy_ratio") for part in parts),
+            "center_energy_ratio": center / chance if center is not None and chance else None,
+            "randomized_energy_ratio": mean(part.get("randomized_energy_ratio") for part in parts),
             "pointing": means["pointing"],
             "outside_brain": means["outside_brain"],
             "sanity": mean(part.get("sanity") for part in parts),

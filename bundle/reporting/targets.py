@@ -11,11 +11,11 @@ import yaml
 from .estimates import mean, mean_of_folds, negated
 from .results import PATIENTS
 
-__all__ = ["reached", "tried"]
+__all__ = ["attempted", "evaluated"]
 
 DECLARED = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text())
 TARGETS: dict[str, dict[str, Any]] = DECLARED["targets"]
-TRIED: dict[str, dict[str, list[str]]] = DECLARED["tried"]
+ATTEMPTED: dict[str, dict[str, list[str]]] = DECLARED["attempted"]
 SCORES = {
     "dice": "Dice",
     "volumes": "ROC-AUC of volumes' slices",
@@ -27,7 +27,7 @@ Facts = Mapping[str, Any]
 Estimate = tuple[float | None, Sequence[float] | None]  # a number and its interval, where it has one
 
 
-def reached(facts: Facts) -> list[dict[str, Any]]:
+def evaluated(facts: Facts) -> list[dict[str, Any]]:
     """One row a target.
 
     Args:
@@ -54,29 +54,29 @@ def reached(facts: Facts) -> list[dict[str, Any]]:
     return rows
 
 
-def tried(facts: Facts, rows: Sequence[Mapping[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+def attempted(facts: Facts, rows: Sequence[Mapping[str, Any]]) -> dict[str, list[dict[str, Any]]]:
     """What was tried where a goal is not reached, from the experiments that the report compares.
 
     Args:
         facts: see `results.load`.
-        rows: see `reached`.
+        rows: see `evaluated`.
 
     Returns:
-        By score, in words: variants that were to raise it, "asks" and "gain" over the recipe of their time.
+        By score, in words: variants that were to raise it, "description" and "gain" over the recipe of their time.
     """
     missed = {TARGETS[row["name"]].get("score") for row in rows if row["met"] in ("floor", "no")}
-    found = {SCORES[score]: _gains(facts, score) for score in TRIED if score in missed}
+    found = {SCORES[score]: _gains(facts, score) for score in ATTEMPTED if score in missed}
     return {words: gains for words, gains in found.items() if gains}
 
 
 def _gains(facts: Facts, score: str) -> list[dict[str, Any]]:
     gains = []
-    for experiment, names in TRIED[score].items():
+    for experiment, names in ATTEMPTED[score].items():
         compared = facts["comparisons"].get(experiment, {"variants": {}})["variants"]
         for variant in (compared[name] for name in names if name in compared):
             against = variant["against_reference"]
             gain = against["dice"]["mean_difference"] if score == "dice" else _auc_gain(facts, against, score)
-            gains += [] if gain is None else [{"asks": variant["asks"], "gain": gain}]
+            gains += [] if gain is None else [{"description": variant["description"], "gain": gain}]
     return gains
 
 

@@ -1,7 +1,7 @@
-"""The bundle as a web service: one model, one queue, every answer with its reasons and its limits.
+"""The bundle as a web service: one model, one queue, every prediction with its reasons and its limits.
 
-`app.py` routes, `door.py` bounds what may come in, `work.py` bounds what is done at a time, `answers.py` says what goes
-out, `problems.py` how a refusal looks, `server.py` where it listens. Importing this package loads neither torch nor
+`app.py` has the routes, `request_guard.py` limits what comes in, `job_queue.py` limits what runs at a time, `responses.py`
+encodes what goes out, `problems.py` the refusals, `server.py` listens. Importing this package loads neither torch nor
 MONAI.
 """
 

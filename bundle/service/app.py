@@ -16,15 +16,15 @@ from starlette.exceptions import HTTPException
 
 from .. import NOTICE, __version__
 from ..errors import reason_of
-from ..intake.file_types import HEAD_BYTES, kind_of
+from ..intake.file_types import HEAD_BYTES, file_type_of
 from ..predictor import Predictor
 from . import schemas
-from .job_queue import Job, Wish, Work
+from .job_queue import Job, JobQueue, PredictionRequest
 from .metrics import Metrics
 from .problems import PROBLEM, Problem, problem_response
-from .request_guard import Door
-from .requests import DICOM, JSON, ZIP, flag, received, unless_left, wanted_kind
-from .responses import Answer
+from .request_guard import RequestGuardMiddleware
+from .requests import DICOM, JSON, ZIP, cancel_on_disconnect, flag, received, wanted_kind
+from .responses import PredictionResponse
 from .settings import Settings
 from .warmup import warm_up
 
@@ -44,11 +44,11 @@ class Service:
     def __init__(self, settings: Settings) -> None:
         self.settings, self.metrics = settings, Metrics()
         self.predictor: Predictor | None = None
-        self.work = Work(settings, self.metrics)
+        self.queue = JobQueue(settings, self.metrics)
         self.ready = self.failed = False
 
     def load(self) -> None:
-        """Load the weights and see that they answer; takes seconds, in a thread of its own."""
+        """Load the weights and see that they prediction; takes seconds, in a thread of its own."""
         try:
             self._load()
         except Exception as error:
@@ -62,7 +62,7 @@ class Service:
     def close(self) -> None:
         """End what has begun, and the decoding process."""
         self.ready = False
-        self.work.close()
+        self.queue.close()
         if self.predictor is not None:
             self.predictor.intake.close()
 
@@ -78,9 +78,9 @@ class Service:
             raise Problem(503, "not_ready", "the weights are being loaded", {"Retry-After": "5"})
         return self.predictor
 
-    async def answer(self, wish: Wish) -> Answer | Job:
-        """Answer one wish, or say which job will."""
-        return await self.work.answer(self.loaded(), wish)
+    async def predict(self, asked: PredictionRequest) -> PredictionResponse | Job:
+        """Predict one scan, or say which job will."""
+        return await self.queue.predict(self.loaded(), asked)
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -107,7 +107,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         openapi_url="/openapi.json" if documented else None,
         docs_url="/docs" if documented else None,
         redoc_url=None,
-        responses={"default": {"model": schemas.ProblemAnswer, "description": "why there is no answer"}},
+        responses={"default": {"model": schemas.ProblemResponse, "description": "why there is no prediction"}},
     )
     app.state.service = service
     for kind in (Problem, Exception):
@@ -117,7 +117,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     _add_routes(app, service)
     describe = app.openapi
     app.openapi = lambda: _with_problems(describe())  # type: ignore[method-assign]
-    app.add_middleware(Door, settings=service.settings, metrics=service.metrics)
+    app.add_middleware(RequestGuardMiddleware, settings=service.settings, metrics=service.metrics)
     return app
 
 
@@ -150,7 +150,7 @@ async def _http(request: Request, error: Exception) -> Response:
 
 
 def _add_routes(app: FastAPI, service: Service) -> None:
-    """All routes; those without `guard` answer everybody."""
+    """All routes; those without `guard` prediction everybody."""
 
     async def authorized(authorization: Annotated[str, Header(include_in_schema=False)] = "") -> None:
         token = service.settings.token
@@ -166,7 +166,7 @@ def _add_routes(app: FastAPI, service: Service) -> None:
 
     @app.get("/readyz", response_model=schemas.Status, tags=["health"])
     async def readyz() -> dict[str, str]:
-        """Say that the weights are loaded and have answered a first picture twice alike."""
+        """Say that the weights are loaded and have predicted a first picture twice alike."""
         service.loaded()
         return {"status": "ready"}
 
@@ -177,7 +177,7 @@ def _add_routes(app: FastAPI, service: Service) -> None:
 
     @app.get("/model/info", dependencies=guard, response_model=schemas.ModelInfo, tags=["model"])
     async def model_info() -> dict[str, Any]:
-        """Say which weights answer, by which thresholds, and how well they did in their own report."""
+        """Say which weights prediction, by which thresholds, and how well they did in their own report."""
         predictor = service.loaded()
         return {**predictor.describe(), "notice": NOTICE}
 
@@ -195,7 +195,7 @@ def _add_routes(app: FastAPI, service: Service) -> None:
         include_uncertainty: Annotated[bool, Query(description="say how sure mask and probability are")] = False,
         accept: Annotated[str, Header()] = JSON,
     ) -> Response:
-        """Say whether a scan shows a tumour, and where. Takes PNG, JPEG, NIfTI and DICOM."""
+        """Say whether a scan shows a tumor, and where. Takes PNG, JPEG, NIfTI and DICOM."""
         wanted = wanted_kind(accept)
         files, fields = await received(request, 1)
         if len(files) != 1:
@@ -204,11 +204,11 @@ def _add_routes(app: FastAPI, service: Service) -> None:
             flag(fields, name, default)
             for name, default in (("include_cam", include_cam), ("include_uncertainty", include_uncertainty))
         )
-        if wanted == DICOM and kind_of(files[0][:HEAD_BYTES]) != "dicom":
-            raise Problem(406, "accept", f"an answer of {DICOM} needs a DICOM file")
-        wish = Wish(files[0], cam, uncertainty, dicom=wanted == DICOM)
-        found = await unless_left(request, service.answer(wish))
-        return _working(request, found) if isinstance(found, Job) else _said(found, wanted)
+        if wanted == DICOM and file_type_of(files[0][:HEAD_BYTES]) != "dicom":
+            raise Problem(406, "accept", f"a prediction of {DICOM} needs a DICOM file")
+        asked = PredictionRequest(files[0], cam, uncertainty, dicom=wanted == DICOM)
+        found = await cancel_on_disconnect(request, service.predict(asked))
+        return _working(request, found) if isinstance(found, Job) else _encoded(found, wanted)
 
     @app.post(
         "/predict_multitask/batch",
@@ -218,14 +218,14 @@ def _add_routes(app: FastAPI, service: Service) -> None:
         tags=["predict"],
     )
     async def predict_batch(request: Request) -> Response:
-        """Answer several scans; one that is refused has its reason in its place, the others their answers."""
+        """Prediction several scans; one that is refused has its reason in its place, the others their predictions."""
         files, _ = await received(request, service.settings.batch)
         if not files:
             raise Problem(400, "no_file", "the form's field 'files' is expected, once or more")
         service.loaded()
-        answering = asyncio.gather(*(service.answer(Wish(file)) for file in files), return_exceptions=True)
-        found = await unless_left(request, answering)
-        return JSONResponse({"answers": [_entry(request, one) for one in found], "notice": NOTICE})
+        pending = asyncio.gather(*(service.predict(PredictionRequest(file)) for file in files), return_exceptions=True)
+        found = await cancel_on_disconnect(request, pending)
+        return JSONResponse({"predictions": [_entry(request, one) for one in found], "notice": NOTICE})
 
     @app.get(
         "/predict_multitask/jobs/{job}",
@@ -235,29 +235,29 @@ def _add_routes(app: FastAPI, service: Service) -> None:
         tags=["predict"],
     )
     async def predict_job(request: Request, job: str, accept: Annotated[str, Header()] = JSON) -> Response:
-        """Give the answer of a scan that took longer than a request may."""
-        found = service.work.job(job)
-        return _said(await found.future, wanted_kind(accept)) if found.future.done() else _working(request, found)
+        """Give the prediction of a scan that took longer than a request may."""
+        found = service.queue.job(job)
+        return _encoded(await found.future, wanted_kind(accept)) if found.future.done() else _working(request, found)
 
 
-def _said(answer: Answer, wanted: str) -> Response:
-    if wanted == DICOM and answer.dicom is None:  # a job that was begun for another kind of answer
+def _encoded(prediction: PredictionResponse, wanted: str) -> Response:
+    if wanted == DICOM and prediction.dicom is None:  # a job that was begun for another kind of prediction
         raise Problem(406, "accept", f"{DICOM} was not asked for when the scan came in")
     if wanted == DICOM:
-        return Response(answer.dicom, media_type=DICOM)
-    return Response(answer.zip(), media_type=ZIP) if wanted == ZIP else JSONResponse(answer.json())
+        return Response(prediction.dicom, media_type=DICOM)
+    return Response(prediction.zip(), media_type=ZIP) if wanted == ZIP else JSONResponse(prediction.json())
 
 
 def _working(request: Request, job: Job) -> Response:
-    """Where to ask for an answer that takes longer."""
+    """Where to ask for a prediction that takes longer."""
     address = request.app.url_path_for("predict_job", job=job.id)
     content = {"status": "working", "job": job.id, "address": str(address), "notice": NOTICE}
     return JSONResponse(content, 202, {"Location": str(address), "Retry-After": "2"})
 
 
-def _entry(request: Request, found: Answer | Job | BaseException) -> dict[str, Any]:
-    """One place of a batch's answer."""
-    if isinstance(found, Answer):
+def _entry(request: Request, found: PredictionResponse | Job | BaseException) -> dict[str, Any]:
+    """One place of a batch's prediction."""
+    if isinstance(found, PredictionResponse):
         return found.json()
     if isinstance(found, Job):
         address = request.app.url_path_for("predict_job", job=found.id)

@@ -14,14 +14,14 @@ from ..intake import IntakeError
 from ..predictor import Predictor
 from .metrics import Metrics
 from .problems import Problem
-from .responses import Answer, answer_of
+from .responses import PredictionResponse, response_of
 from .settings import Settings
 
-__all__ = ["Job", "Wish", "Work"]
+__all__ = ["Job", "JobQueue", "PredictionRequest"]
 
 
 @dataclass(frozen=True)
-class Wish:
+class PredictionRequest:
     """What is asked about one scan.
 
     Args:
@@ -43,17 +43,17 @@ class Job:
 
     Args:
         id: nobody can guess it.
-        future: ends with the answer, or the problem.
+        future: ends with the prediction, or the problem.
         ended: when it did, by the monotonic clock.
     """
 
     id: str
-    future: asyncio.Future[Answer]
+    future: asyncio.Future[PredictionResponse]
     ended: float | None = None
 
 
-class Work:
-    """The queue, and the threads that work it off.
+class JobQueue:
+    """The queue of scans, and the threads that process it.
 
     Args:
         settings: of the service.
@@ -73,13 +73,13 @@ class Work:
         self.decoders.shutdown(wait=True, cancel_futures=True)
         self.network.shutdown(wait=True, cancel_futures=True)
 
-    async def answer(self, predictor: Predictor, wish: Wish) -> Answer | Job:
-        """Answer a wish, or say after a while under which job it will be answered.
+    async def predict(self, predictor: Predictor, asked: PredictionRequest) -> PredictionResponse | Job:
+        """Predict a scan, or say after a while which job will.
 
         Raises:
             Problem: when the scan is refused, or too many wait.
         """
-        job = self.begin(predictor, wish)
+        job = self.begin(predictor, asked)
         try:
             return await asyncio.wait_for(asyncio.shield(job.future), self.settings.patience_s)
         except TimeoutError:
@@ -90,8 +90,8 @@ class Work:
             job.future.cancel()
             raise
 
-    def begin(self, predictor: Predictor, wish: Wish) -> Job:
-        """Put a wish into the queue.
+    def begin(self, predictor: Predictor, asked: PredictionRequest) -> Job:
+        """Put a request into the queue.
 
         Raises:
             Problem: when it is full.
@@ -100,36 +100,36 @@ class Work:
             raise Problem(503, "overload", "too many scans wait, come back soon", {"Retry-After": "2"})
         self.waiting += 1
         self.metrics.waiting.set(self.waiting)
-        future = asyncio.ensure_future(self.work_off(predictor, wish))
+        future = asyncio.ensure_future(self.process(predictor, asked))
         job = Job(secrets.token_urlsafe(16), future)
         future.add_done_callback(partial(self._ended, job))
         return job
 
-    def _ended(self, job: Job, future: asyncio.Future[Answer]) -> None:
+    def _ended(self, job: Job, future: asyncio.Future[PredictionResponse]) -> None:
         job.ended = time.monotonic()
         self.waiting -= 1
         self.metrics.waiting.set(self.waiting)
         if not future.cancelled():
             future.exception()  # seen: a job that nobody asks for is no error
 
-    async def work_off(self, predictor: Predictor, wish: Wish) -> Answer:
+    async def process(self, predictor: Predictor, asked: PredictionRequest) -> PredictionResponse:
         """Decode in one thread, infer in another."""
         loop = asyncio.get_running_loop()
         try:
             async with self.room:
-                image = await loop.run_in_executor(self.decoders, predictor.read, wish.content)
-                samples = self.settings.samples if wish.include_uncertainty else 0
-                source = wish.content if wish.dicom else None
-                asked = (predictor, image, wish.include_cam, samples, source)
-                answer = await loop.run_in_executor(self.network, answer_of, *asked)
+                image = await loop.run_in_executor(self.decoders, predictor.read, asked.content)
+                samples = self.settings.samples if asked.include_uncertainty else 0
+                source = asked.content if asked.dicom else None
+                arguments = (predictor, image, asked.include_cam, samples, source)
+                prediction = await loop.run_in_executor(self.network, response_of, *arguments)
         except IntakeError as error:
             self.metrics.refused.labels(error.code).inc()
             raise Problem.of(error) from None
         except UserError:
             self.metrics.refused.labels("unusable").inc()
             raise Problem(422, "unusable", "cannot be prepared for the network") from None
-        self.metrics.states.labels(answer.result["state"]).inc()
-        return answer
+        self.metrics.states.labels(prediction.result["state"]).inc()
+        return prediction
 
     def job(self, id: str) -> Job:
         """A job by its id.
@@ -143,6 +143,6 @@ class Work:
         return self.jobs[id]
 
     def forget_old(self) -> None:
-        """Drop the jobs whose answer was kept long enough."""
+        """Drop the jobs whose prediction was kept long enough."""
         oldest = time.monotonic() - self.settings.keep_s
         self.jobs = {id: job for id, job in self.jobs.items() if job.ended is None or job.ended > oldest}

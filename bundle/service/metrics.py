@@ -17,12 +17,12 @@ class Metrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         named: dict[str, Any] = {"registry": self.registry}
-        self.requests = Counter("bundle_requests", "Answered requests", ["route", "status"], **named)
-        self.seconds = Histogram("bundle_request_seconds", "Time to answer", ["route"], buckets=SECONDS, **named)
+        self.requests = Counter("bundle_requests", "Requests by route and status", ["route", "status"], **named)
+        self.seconds = Histogram("bundle_request_seconds", "Response time", ["route"], buckets=SECONDS, **named)
         self.bytes = Counter("bundle_received_bytes", "Bytes of requests", **named)
         self.waiting = Gauge("bundle_waiting", "Scans that wait or are worked on", **named)
         self.refused = Counter("bundle_refused", "Scans that were not let in", ["code"], **named)
-        self.states = Counter("bundle_answers", "Answers by their state", ["state"], **named)
+        self.states = Counter("bundle_predictions", "Predictions by their state", ["state"], **named)
 
     def request(self, route: str, status: int, seconds: float, received: int) -> None:
         """Count one request."""

@@ -43,13 +43,13 @@ class Problem(Exception):
         return cls(error.status, error.code, error.reason, headers)
 
     def content(self, request_id: str) -> dict[str, Any]:
-        """The body of the answer."""
+        """The body of the prediction."""
         described = {"type": f"urn:bundle:problem:{self.code}", "title": self.title, "status": self.status}
         return {**described, "code": self.code, "request_id": request_id, "notice": NOTICE}
 
 
 def problem_response(request: Request, error: Exception) -> JSONResponse:
-    """The answer to a request that is refused."""
+    """The prediction to a request that is refused."""
     problem = error if isinstance(error, Problem) else Problem.internal()
     content = problem.content(request.scope.get("request_id", ""))
     return JSONResponse(content, problem.status, problem.headers, media_type=PROBLEM)

@@ -23,7 +23,7 @@ from .metrics import Metrics
 from .problems import Problem, problem_response
 from .settings import Settings
 
-__all__ = ["Door"]
+__all__ = ["RequestGuardMiddleware"]
 
 LOG = logging.getLogger("bundle.service")
 MOST_HEADERS, HEADER_BYTES = 100, 32 * 1024  # h11 bounds only what has not arrived as a whole
@@ -36,7 +36,7 @@ SAFE = {
 }
 
 
-class Door:
+class RequestGuardMiddleware:
     """Wrap the application.
 
     Args:
@@ -53,29 +53,29 @@ class Door:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        await Passage(self, scope, receive, send).run()
+        await RequestContext(self, scope, receive, send).run()
 
 
-class Passage:
-    """One request on its way in, and its answer on its way out."""
+class RequestContext:
+    """One request on its way in, and its prediction on its way out."""
 
-    def __init__(self, door: Door, scope: Scope, receive: Receive, send: Send) -> None:
-        self.door, self.scope, self.receive_from_client, self.send_to_client = door, scope, receive, send
+    def __init__(self, guard: RequestGuardMiddleware, scope: Scope, receive: Receive, send: Send) -> None:
+        self.guard, self.scope, self.receive_from_client, self.send_to_client = guard, scope, receive, send
         self.id, self.began = secrets.token_hex(8), time.monotonic()
         self.headers = Headers(scope=scope)
         a_form = self.headers.get("content-type", "").lower().startswith("multipart/form-data")
-        self.limit = door.settings.limits.request_bytes + (FORM_OVERHEAD if a_form else 0)
+        self.limit = guard.settings.limits.request_bytes + (FORM_OVERHEAD if a_form else 0)
         self.received, self.status, self.done = 0, 0, False
-        self.digest = hmac.new(door.secret, digestmod=hashlib.sha256)
+        self.digest = hmac.new(guard.secret, digestmod=hashlib.sha256)
         scope["request_id"] = self.id
 
     async def run(self) -> None:
-        """Pass the request on; whatever goes wrong becomes an answer."""
+        """Pass the request on; whatever goes wrong becomes a prediction."""
         try:
             self.check()
-            await self.door.app(self.scope, self.receive, self.send)
+            await self.guard.app(self.scope, self.receive, self.send)
         except ClientDisconnect:
-            pass  # nobody waits for an answer
+            pass  # nobody waits for a prediction
         except Exception as error:
             if not isinstance(error, Problem):
                 LOG.error("%s failed: %s", self.id, type(error).__name__)
@@ -90,10 +90,12 @@ class Passage:
         headers = self.headers
         if len(headers) > MOST_HEADERS or sum(len(n) + len(v) for n, v in headers.raw) > HEADER_BYTES:
             raise Problem(431, "headers", "too many headers, or too long ones", {"Connection": "close"})
-        if self.door.settings.token is None:  # a page that is open in a browser here could ask, under a name of its own
+        if (
+            self.guard.settings.token is None
+        ):  # a page that is open in a browser here could ask, under a name of its own
             host = headers.get("host", "").lower()
             name = host[: host.index("]") + 1] if host.startswith("[") and "]" in host else host.partition(":")[0]
-            if name not in self.door.settings.known_hosts:
+            if name not in self.guard.settings.known_hosts:
                 raise Problem(400, "host", "this service does not go by the name that was called")
         length = headers.get("content-length", "0")
         if not length.isdecimal():
@@ -102,19 +104,19 @@ class Passage:
             raise self.too_large()
 
     def too_large(self) -> Problem:
-        """The answer to more bytes than are allowed; the connection ends, for nobody reads the rest."""
-        allowed = self.door.settings.limits.request_bytes // 1024**2
+        """The prediction to more bytes than are allowed; the connection ends, for nobody reads the rest."""
+        allowed = self.guard.settings.limits.request_bytes // 1024**2
         return Problem(413, "too_large", f"more than the {allowed} MiB that are allowed", {"Connection": "close"})
 
     async def receive(self) -> Message:
         """A piece of the request; counted, and awaited no longer than the whole may take."""
         if self.done:
             return await self.receive_from_client()  # only its end can come
-        left = self.began + self.door.settings.upload_s - time.monotonic()
+        left = self.began + self.guard.settings.upload_s - time.monotonic()
         try:
             message = await asyncio.wait_for(self.receive_from_client(), max(left, 0.001))
         except TimeoutError:
-            allowed = self.door.settings.upload_s
+            allowed = self.guard.settings.upload_s
             raise Problem(408, "slow", f"did not arrive within {allowed:g} s", {"Connection": "close"}) from None
         if message["type"] == "http.request":
             body = message.get("body", b"")
@@ -126,7 +128,7 @@ class Passage:
         return message
 
     async def send(self, message: Message) -> None:
-        """A piece of the answer; its head says what every answer says."""
+        """A piece of the prediction; its head says what every prediction says."""
         if message["type"] == "http.response.start":
             self.status = message["status"]
             headers = MutableHeaders(scope=message)
@@ -144,6 +146,6 @@ class Passage:
         seconds = time.monotonic() - self.began
         route = self.scope.get("route")
         path = getattr(route, "path", "none")
-        self.door.metrics.request(path, self.status, seconds, self.received)
+        self.guard.metrics.request(path, self.status, seconds, self.received)
         body = self.digest.hexdigest()[:12] if self.received else "-"
         LOG.info("%s %s %d %d bytes %s %.0f ms", self.id, path, self.status, self.received, body, 1000 * seconds)

@@ -1,4 +1,4 @@
-"""What a request brings and asks for; and whether anybody still waits for the answer."""
+"""What a request brings and asks for; and whether anybody still waits for the prediction."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from starlette.requests import ClientDisconnect, Request
 
 from .problems import Problem
 
-__all__ = ["DICOM", "JSON", "ZIP", "flag", "received", "unless_left", "wanted_kind"]
+__all__ = ["DICOM", "JSON", "ZIP", "cancel_on_disconnect", "flag", "received", "wanted_kind"]
 
 T = TypeVar("T")
 JSON, ZIP, DICOM = "application/json", "application/zip", "application/dicom"
@@ -44,7 +44,7 @@ def flag(fields: dict[str, str], name: str, default: bool) -> bool:
 
 
 def wanted_kind(accept: str) -> str:
-    """What kind of answer a client would rather have: by the weights, then by the order of its header.
+    """What kind of prediction a client would rather have: by the weights, then by the order of its header.
 
     Reference: RFC 9110, 12.5.1.
     """
@@ -59,7 +59,7 @@ def wanted_kind(accept: str) -> str:
 
     best = max((JSON, ZIP, DICOM), key=liked)
     if not liked(best)[0]:
-        raise Problem(406, "accept", f"answers are {JSON}, {ZIP} or, of DICOM files, {DICOM}")
+        raise Problem(406, "accept", f"predictions are {JSON}, {ZIP} or, of DICOM files, {DICOM}")
     return best
 
 
@@ -74,13 +74,13 @@ def _weight(options: dict[bytes, bytes]) -> float:
     return weight
 
 
-async def unless_left(request: Request, answering: Awaitable[T]) -> T:
-    """An answer; when whoever asked has left, nothing more is done for it.
+async def cancel_on_disconnect(request: Request, pending: Awaitable[T]) -> T:
+    """A prediction; when whoever asked has left, nothing more is done for it.
 
     Raises:
         ClientDisconnect: then.
     """
-    work, left = asyncio.ensure_future(answering), asyncio.ensure_future(_left(request))
+    work, left = asyncio.ensure_future(pending), asyncio.ensure_future(_left(request))
     try:
         await asyncio.wait({work, left}, return_when=asyncio.FIRST_COMPLETED)
         if not work.done():

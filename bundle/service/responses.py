@@ -12,15 +12,15 @@ from typing import Any
 from ..predictor import Predictor
 from ..views import most_suspicious, png, slice_of
 
-__all__ = ["Answer", "answer_of"]
+__all__ = ["PredictionResponse", "response_of"]
 
-PICTURES = {"pred": "mask", "map": "cam", "mask_deviation": "uncertainty"}
-FIXED_TIME = (1980, 1, 1, 0, 0, 0)  # the same answer gives the same bytes
+PICTURES = {"pred": "mask", "cam": "cam", "mask_deviation": "uncertainty"}
+FIXED_TIME = (1980, 1, 1, 0, 0, 0)  # the same prediction gives the same bytes
 
 
 @dataclass(frozen=True)
-class Answer:
-    """An answer about one scan.
+class PredictionResponse:
+    """A prediction about one scan.
 
     Args:
         result: plain JSON, see `scripts/inference/postprocessing.py`.
@@ -37,36 +37,36 @@ class Answer:
     dicom: bytes | None = None
 
     def json(self) -> dict[str, Any]:
-        """The answer as the service's JSON: pictures in base64."""
+        """The prediction as the service's JSON: pictures in base64."""
         pictures = {name: base64.b64encode(content).decode() for name, content in self.pictures.items()}
         return {**self.result, "shown_slice": self.shown_slice, "pictures": pictures}
 
     def zip(self) -> bytes:
-        """answer.json and the files."""
+        """prediction.json and the files."""
         buffer = io.BytesIO()
         with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
             text = json.dumps({**self.result, "shown_slice": self.shown_slice}, indent=1).encode()
-            for name, content in sorted({"answer.json": text, **self.files}.items()):
+            for name, content in sorted({"prediction.json": text, **self.files}.items()):
                 archive.writestr(zipfile.ZipInfo(name, FIXED_TIME), content)
         return buffer.getvalue()
 
 
-def answer_of(
-    predictor: Predictor, image: Any, with_map: bool, samples: int, dicom_source: bytes | None = None
-) -> Answer:
-    """Predict a scan that was read, and encode what the predictor says; see `Predictor.answer`.
+def response_of(
+    predictor: Predictor, image: Any, include_cam: bool, samples: int, dicom_source: bytes | None = None
+) -> PredictionResponse:
+    """Predict a scan that was read, and encode what the predictor says; see `Predictor.infer`.
 
     Args:
         predictor: the network.
         image: as `Predictor.read` gives it.
-        with_map: show where the tumour's probability comes from.
-        samples: networks to ask how sure the answer is.
+        include_cam: show where the tumor's probability comes from.
+        samples: networks to ask how sure the prediction is.
         dicom_source: the scan's DICOM file, for a mask that refers to it.
     """
-    prediction = predictor.answer(image, with_map, samples)
+    prediction = predictor.infer(image, include_cam, samples)
     result = dict(prediction["result"])
     index = most_suspicious(result)
     planes = {PICTURES[name]: prediction[name] for name in PICTURES if name in prediction}
     pictures = {name: png(slice_of(plane, result, index)) for name, plane in planes.items()}
     dicom = None if dicom_source is None else predictor.dicom_seg(prediction, dicom_source)
-    return Answer(result, predictor.files(prediction), pictures, index, dicom)
+    return PredictionResponse(result, predictor.files(prediction), pictures, index, dicom)

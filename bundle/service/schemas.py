@@ -1,4 +1,4 @@
-"""The answers' types, for the OpenAPI description; and how files come in."""
+"""The predictions' types, for the OpenAPI description; and how files come in."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from .. import NOTICE
 
-__all__ = ["MANY_FILES", "ONE_FILE", "Batch", "JobStatus", "ModelInfo", "Prediction", "ProblemAnswer", "Status"]
+__all__ = ["MANY_FILES", "ONE_FILE", "Batch", "JobStatus", "ModelInfo", "Prediction", "ProblemResponse", "Status"]
 
 BINARY = {"type": "string", "format": "binary"}
 RAW = {
@@ -37,7 +37,7 @@ class Status(BaseModel):
 
 
 class Model(BaseModel):
-    """What answered."""
+    """What predicted."""
 
     version: str = Field(description="of the bundle", examples=["0.5.1"])
     sha256: str | None = Field(description="of the weights")
@@ -56,7 +56,7 @@ class ModelInfo(BaseModel):
 
 
 class Prediction(BaseModel):
-    """An answer about one scan."""
+    """A prediction about one scan."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -64,12 +64,12 @@ class Prediction(BaseModel):
     tumor_detected: bool | None = Field(description="whether the probability reaches the operating point")
     threshold: float = Field(description="the operating point")
     display_threshold: float = Field(examples=[0.3])
-    state: str = Field(examples=["no_tumor", "uncertain", "tumor", "no_answer"])
-    flags: list[str] = Field(description="what to know before believing the answer")
+    state: str = Field(examples=["no_tumor", "uncertain", "tumor", "no_prediction"])
+    flags: list[str] = Field(description="what to know before believing the prediction")
     slice_axis: int | None = Field(default=None, description="of the file, along which a volume's slices run")
     slice_probabilities: list[float | None] | None = None
     volume_ml: float | None = Field(
-        default=None, description="of the mask, if there is an answer, spacing and thickness"
+        default=None, description="of the mask, if there is a prediction, spacing and thickness"
     )
     area_mm2: float | None = Field(default=None, description="of the mask of a single slice with known spacing")
     shown_slice: int | None = Field(default=None, description="of a volume, which slice the pictures show")
@@ -83,12 +83,12 @@ class JobStatus(BaseModel):
 
     status: str = Field(examples=["working"])
     job: str
-    address: str = Field(description="where to ask for the answer")
+    address: str = Field(description="where to ask for the prediction")
     notice: str = NOTICE
 
 
-class ProblemAnswer(BaseModel):
-    """Why there is no answer (RFC 9457)."""
+class ProblemResponse(BaseModel):
+    """Why there is no prediction (RFC 9457)."""
 
     type: str = Field(examples=["urn:bundle:problem:unsupported"])
     title: str = Field(examples=["not a PNG, JPEG, NIfTI or DICOM file"])
@@ -99,7 +99,7 @@ class ProblemAnswer(BaseModel):
 
 
 class Batch(BaseModel):
-    """Answers in the order of the files; a problem or a job stands in its file's place."""
+    """Predictions in the order of the files; a problem or a job stands in its file's place."""
 
-    answers: list[Prediction | JobStatus | ProblemAnswer]
+    predictions: list[Prediction | JobStatus | ProblemResponse]
     notice: str = NOTICE

@@ -20,7 +20,7 @@ GRACE_S = 20  # for what is being worked on when the service is told to end
 
 
 class Server(uvicorn.Server):
-    """Ends with code 0 when it is told to end: it did what it was told; and by itself when it can never answer.
+    """Ends with code 0 when it is told to end: it did what it was told; and by itself when it can never prediction.
 
     Args:
         config: of uvicorn.

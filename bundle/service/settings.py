@@ -28,9 +28,9 @@ class Settings:
         limits: of one request.
         queue: requests that may wait or be worked on; more are told to come back.
         decoders: scans that are decoded at a time.
-        patience_s: how long a request waits for its answer before it is told where to ask for it.
+        patience_s: how long a request waits for its prediction before it is told where to ask for it.
         upload_s: how long a request may take to arrive.
-        keep_s: how long the answer of such a job is kept.
+        keep_s: how long the prediction of such a job is kept.
         batch: scans in one batch.
         samples: networks that are asked where uncertainty is wanted.
     """
@@ -56,7 +56,7 @@ class Settings:
         return frozenset({"localhost", "127.0.0.1", "[::1]", self.host.lower()})
 
     def predictor(self) -> Predictor:
-        """Load the weights, behind a door for strangers' files that takes the modalities of these weights.
+        """Load the weights, behind a guard for strangers' files that takes the modalities of these weights.
 
         Raises:
             UserError: when there are no weights, or they do not fit.

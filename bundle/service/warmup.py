@@ -1,4 +1,4 @@
-"""The first question to freshly loaded weights: do they answer, and the same twice?"""
+"""The first question to freshly loaded weights: do they prediction, and the same twice?"""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ SIDE, RADIUS = 128, 50
 
 
 def warm_up(predictor: Predictor) -> bool:
-    """Ask about a grey disc with a bright spot in every modality, twice, through the whole way of a stranger's files.
+    """Ask about a gray disc with a bright spot in every modality, twice, through the whole way of a stranger's files.
 
     Raises:
-        RuntimeError: when the answers differ.
+        RuntimeError: when the predictions differ.
     """
     import numpy as np
 
@@ -26,5 +26,5 @@ def warm_up(predictor: Predictor) -> bool:
     files = [as_file(disc)] * len(predictor.parts["modalities"])
     first, second = (predictor.predict(files)["result"] for _ in range(2))
     if first != second:
-        raise RuntimeError("the weights answer the same picture differently")
+        raise RuntimeError("the weights prediction the same picture differently")
     return True

@@ -1,4 +1,4 @@
-"""Pictures of the page: a slice as radiology displays it, with outline and map in colours that all eyes tell apart."""
+"""Pictures of the page: a slice as radiology displays it, with outline and map in colors that all eyes tell apart."""
 
 from __future__ import annotations
 
@@ -40,15 +40,15 @@ def overlay(
     """A slice with its mask and map.
 
     Args:
-        image: (H, W), grey levels of any scale.
+        image: (H, W), gray levels of any scale.
         mask: (H, W) of 0 and 1, or None.
         cam: (H, W) in [0, 1], or None.
         mask_opacity: of the mask's area; its edge is drawn fully wherever this is above 0.
         cam_opacity: of the map where it is 1.
     """
     low, high = np.percentile(image, (1, 99.5))
-    grey = np.clip((image - low) / max(float(high - low), 1e-6), 0, 1) * 255
-    picture = np.repeat(grey[:, :, None], 3, axis=2)
+    gray = np.clip((image - low) / max(float(high - low), 1e-6), 0, 1) * 255
+    picture = np.repeat(gray[:, :, None], 3, axis=2)
     if cam is not None and cam_opacity:
         weight = (np.clip(cam, 0, 1) * cam_opacity)[:, :, None]
         picture = picture * (1 - weight) + np.array(MAP) * weight

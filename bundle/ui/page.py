@@ -23,8 +23,8 @@ from bundle.ui.report_sheet import sheet
 from bundle.ui.texts import STATES, evidence, kind_of, reasons_for_doubt, size_of
 from bundle.views import most_suspicious, slice_of
 
-SHOWN = {"no_tumor": st.info, "uncertain": st.warning, "tumor": st.error, "no_answer": st.warning}
-KEPT, KEPT_S = 4, 600  # answers that are remembered, and no longer than so many seconds
+SHOWN = {"no_tumor": st.info, "uncertain": st.warning, "tumor": st.error, "no_prediction": st.warning}
+KEPT, KEPT_S = 4, 600  # predictions that are remembered, and no longer than so many seconds
 
 
 @st.cache_resource(show_spinner="Loading the weights ...")
@@ -51,13 +51,13 @@ def examples() -> dict[str, bytes]:
 
 @st.cache_data(show_spinner="Looking at the scan ...", max_entries=KEPT, ttl=KEPT_S)
 def predicted(content: bytes, samples: int) -> dict[str, Any]:
-    """Answer and everything that is drawn, of one scan."""
+    """Prediction and everything that is drawn, of one scan."""
     asked = predictor()
     image = asked.read(content)
-    found = asked.answer(image, with_map=True, samples=samples)
+    found = asked.infer(image, include_cam=True, samples=samples)
     volumes: dict[str, Any] = {
         "scan": image,
-        **{name: found[name] for name in ("pred", "map", "mask_deviation") if name in found},
+        **{name: found[name] for name in ("pred", "cam", "mask_deviation") if name in found},
     }
     return {
         "result": dict(found["result"]),
@@ -79,7 +79,7 @@ def main() -> None:
         st.write(
             "Upload a scan of a head on the left, or choose an example. Nothing is sent elsewhere. While the scan is "
             "decoded it lies in a temporary file on this server, which is then removed; in its memory the scan stays "
-            f"until the page is closed, and of all answers the last {KEPT}."
+            f"until the page is closed, and of all predictions the last {KEPT}."
         )
         about_the_model()
         return
@@ -88,7 +88,7 @@ def main() -> None:
     except UserError as error:
         reason = str(error)
         st.error(
-            f"This file cannot be answered: {reason}. Take a PNG, JPEG, NIfTI or DICOM file of a head.",
+            f"This file cannot be predicted: {reason}. Take a PNG, JPEG, NIfTI or DICOM file of a head.",
             icon=":material/block:",
         )
         return
@@ -162,7 +162,7 @@ def look(found: Mapping[str, Any]) -> tuple[Any, list[str]]:
     cam_opacity = controls[1].slider("Map: opacity", 0.0, 1.0, 0.4, 0.05) if draw else 0.0
     axis = None if "mask.png" in found["files"] else int(result.get("slice_axis", 2))
     turned = {name: upright(slice_of(plane, result, index), found["affine"], axis) for name, plane in planes.items()}
-    picture = overlay(turned["scan"], turned["pred"], turned["map"], mask_opacity, cam_opacity)
+    picture = overlay(turned["scan"], turned["pred"], turned["cam"], mask_opacity, cam_opacity)
     where = f"slice {index}, " if is_volume else ""
     drawn = "orange: outlined as tumor; teal: where the probability comes from" if draw else "nothing is drawn"
     frame.image(picture, caption=f"{where}{drawn}", width="stretch")
@@ -171,7 +171,7 @@ def look(found: Mapping[str, Any]) -> tuple[Any, list[str]]:
         st.image(unsure, caption="teal: where the networks differ about the outline", width="stretch")
     if is_volume:
         in_three_dimensions(found)
-    outside = outside_head(turned["map"], turned["scan"])
+    outside = outside_head(turned["cam"], turned["scan"])
     area = float(turned["pred"].sum()) * pixel_area(found["affine"], axis) if is_volume else None
     return picture, reasons_for_doubt(result, predictor().describe(), outside, area or None)
 
@@ -241,8 +241,8 @@ def downloads(found: Mapping[str, Any], picture: Any, doubts: list[str]) -> None
     files = {
         f"Mask ({mask})": (mask, found["files"][mask]),
         "Picture (PNG)": ("view.png", buffer.getvalue()),
-        "Answer (JSON)": ("answer.json", json.dumps(found["result"], indent=1).encode()),
-        "One page (PDF)": ("answer.pdf", sheet(found["result"], picture, doubts)),
+        "Prediction (JSON)": ("prediction.json", json.dumps(found["result"], indent=1).encode()),
+        "One page (PDF)": ("prediction.pdf", sheet(found["result"], picture, doubts)),
     }
     for label, (name, content) in files.items():
         st.download_button(label, content, name, on_click="ignore")

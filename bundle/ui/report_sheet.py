@@ -1,4 +1,4 @@
-"""One sheet to take away: what was asked, what was answered, what to know about it."""
+"""One sheet to take away: what was asked, what was predicted, what to know about it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,12 @@ from .texts import STATES, size_of
 
 __all__ = ["sheet"]
 
-FIXED = {"CreationDate": None, "ModDate": None, "Producer": None, "Creator": None}  # the same answer, the same bytes
+FIXED = {
+    "CreationDate": None,
+    "ModDate": None,
+    "Producer": None,
+    "Creator": None,
+}  # the same prediction, the same bytes
 
 
 def sheet(result: Mapping[str, Any], picture: Image.Image, doubts: Sequence[str]) -> bytes:

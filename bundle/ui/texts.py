@@ -11,12 +11,12 @@ STATES = {
     "no_tumor": ("No tumor detected", "The network sees no tumor pattern. That is no proof that there is none."),
     "uncertain": ("Uncertain: review", "The network is not sure. A person who can read such images has to look."),
     "tumor": ("Tumor pattern", "The network sees what looks like a tumor. That is no diagnosis."),
-    "no_answer": ("No answer", "The network sees no brain here, or too little of it."),
+    "no_prediction": ("No prediction", "The network sees no brain here, or too little of it."),
 }
 
 
 def kind_of(result: Mapping[str, Any]) -> str:
-    """Say by which calibration the answer was made: "image" or "volume".
+    """Say by which calibration the prediction was made: "image" or "volume".
 
     >>> kind_of({"slice_probabilities": [0.1, 0.2]}), kind_of({})
     ('volume', 'image')
@@ -35,7 +35,7 @@ def evidence(result: Mapping[str, Any], described: Mapping[str, Any]) -> list[st
     calibration, display = described["decision"][kind], described["decision"]["display_threshold"]
     found = calibration["evidence"]
     if not found:
-        return ["No report belongs to these weights: nothing is known of how often such answers are right."]
+        return ["No report belongs to these weights: nothing is known of how often such predictions are right."]
     points = {f"{display:.2f}": ("display threshold", found["at_display_threshold"])}
     points |= {f"{calibration['operating_point']:.2f}": ("operating point", found)}  # alike: one sentence
     said = [
@@ -64,7 +64,7 @@ def size_of(result: Mapping[str, Any]) -> str | None:
 def reasons_for_doubt(
     result: Mapping[str, Any], described: Mapping[str, Any], outside: float | None, area_mm2: float | None
 ) -> list[str]:
-    """Why this very answer should not be trusted, as far as the report and the answer tell.
+    """Why this very prediction should not be trusted, as far as the report and the prediction tell.
 
     Args:
         result: of the scan.
@@ -74,7 +74,7 @@ def reasons_for_doubt(
     """
     reasons = [f"Flag: {flag}." for flag in result["flags"]]
     if outside is not None and outside > 0.3:
-        reasons.append(f"{outside:.0%} of the map lies outside the head: the answer may come from there.")
+        reasons.append(f"{outside:.0%} of the map lies outside the head: the prediction may come from there.")
     reasons += evidence(result, described)
     reasons += _by_size(described, area_mm2) if kind_of(result) == "volume" else []
     if described.get("scored"):

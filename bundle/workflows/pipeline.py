@@ -2,8 +2,8 @@
 
 OUTPUT/data/             slice store and split
 OUTPUT/stage1..3/        model.pt (best), checkpoints, TensorBoard, config.json
-OUTPUT/calibration/      answers on the validation fold; what was fitted is in stage3/report.json
-OUTPUT/evaluation_stage1/, OUTPUT/evaluation/   answers.json, report.json and pictures
+OUTPUT/calibration/      predictions on the validation fold; what was fitted is in stage3/report.json
+OUTPUT/evaluation_stage1/, OUTPUT/evaluation/   predictions.json, report.json and pictures
 OUTPUT/models/           model.pt and its report.json, ready for `predict --model`
 OUTPUT/manifest.json     what was run with which versions, settings, seeds, hashes, and how long it took
 """
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ..loading import torch_device
-from ..manifest import Manifest, alone_in, read_json
+from ..manifest import Manifest, exclusive_lock, read_json
 from ..weights import release
 from . import stages
 from .presets import PRESETS
@@ -64,7 +64,7 @@ def run_pipeline(
     if device:
         shared["device"] = torch_device(device)
     settings = {"preset": preset, "network": network, "precision": precision, "seed": seed, "fold": fold}
-    with alone_in(output):
+    with exclusive_lock(output):
         run = Manifest(output, settings)
 
         def preprocess() -> None:
@@ -87,9 +87,9 @@ def run_pipeline(
         run.step("stage2", lambda: train("stage2"), needs=[*store, weights["stage1"]], makes=["model.pt"])
         run.step("stage3", lambda: train("stage3"), needs=[*store, weights["stage2"]], makes=["model.pt"])
         decision = output / "stage3" / "report.json"  # beside the weights, where inference looks for it
-        fitted = ["answers.json", "../stage3/report.json"]
+        fitted = ["predictions.json", "../stage3/report.json"]
         run.step("calibration", calibrate, needs=[*store, weights["stage3"]], makes=fitted)
-        scored = ["answers.json", "report.json"]
+        scored = ["predictions.json", "report.json"]
         before, after = partial(evaluate, "stage1", "evaluation_stage1"), partial(evaluate, "stage3", "evaluation")
         run.step("evaluation_stage1", before, needs=[*store, weights["stage1"]], makes=scored)
         run.step("evaluation", after, needs=[*store, weights["stage3"], decision], makes=scored)

@@ -25,12 +25,12 @@ class Variant:
     Args:
         steps: names of steps, in order.
         seeds: number of repetitions.
-        asks: what is tried, in words.
+        description: what is tried, in words.
     """
 
     steps: Chain
     seeds: int
-    asks: str
+    description: str
 
 
 @dataclass(frozen=True)
@@ -124,8 +124,10 @@ def ablation_plan(
     command = " ".join(["ablate", *(f"--{name} {value}" for name, value in chosen.items() if value)])
     try:
         content = yaml.safe_load(file.read_text())
-        chains = {name: (v["steps"], v["seeds"], v["asks"]) for name, v in content["variants"].items()}
-        variants = {name: Variant(tuple(steps), seeds or n, asks) for name, (steps, n, asks) in chains.items()}
+        chains = {name: (v["steps"], v["seeds"], v["description"]) for name, v in content["variants"].items()}
+        variants = {
+            name: Variant(tuple(steps), seeds or n, description) for name, (steps, n, description) in chains.items()
+        }
         common = {**content["common"], "precision": precision}
         folds, steps, reference = content["folds"], content["steps"], content["reference"]
         return Plan(folds, common, steps, variants, reference, network, file.stem, command)

@@ -20,9 +20,9 @@ from typing import Any
 
 from ..errors import UserError
 from ..loading import run_workflow
-from ..manifest import Manifest, alone_in, read_json, write_json
+from ..manifest import Manifest, exclusive_lock, read_json, write_json
 from ..reporting.results import describe_run
-from ..weights import release, release_familiarity
+from ..weights import release, release_ood_detector
 from . import stages
 from .plans import Plan, Task
 
@@ -54,7 +54,7 @@ def run_plan(
     if plan.reference not in plan.variants:
         raise UserError(f"the plan's reference '{plan.reference}' is none of its variants: {', '.join(plan.variants)}")
     output = Path(output).resolve()
-    with alone_in(output):
+    with exclusive_lock(output):
         folds = {"folds": plan.folds, "image_folds": plan.image_folds}
         Manifest(output, {**folds, "network": plan.network}).step(
             "data",
@@ -87,10 +87,10 @@ def run_task(plan: Plan, output: Path, task: Task, parent: int) -> str:
     settings |= {k: v for k, v in plan.steps[task.chain[-1]]["settings"].items() if k.startswith("network")}
     looked_into = task.seed == 0 and task.chain == plan.variants[plan.reference].steps
     further = ["explanation.json", "audit.json", "distances.json"] if looked_into else []
-    answers = ["answers.json", "report.json", *further]
+    predictions = ["predictions.json", "report.json", *further]
     needs = [output / STORE, output / SPLIT, folder / "model.pt"]
     run = _manifest(plan, output, task)
-    run.step(f"{task.folder}/evaluation", partial(score, folder, looked_into, **settings), needs, answers)
+    run.step(f"{task.folder}/evaluation", partial(score, folder, looked_into, **settings), needs, predictions)
     return task.folder
 
 
@@ -125,7 +125,7 @@ def score(folder: Path, looked_into: bool, **settings: Any) -> None:
     stages.evaluate(folder / "model.pt", folder / "evaluation", explain=False, **settings)
     if looked_into:  # the audit asks for the explanation
         stages.audit(folder / "model.pt", folder / "evaluation", **settings)
-        stages.familiarize(folder / "model.pt", folder / "evaluation", **settings)
+        stages.fit_ood_detector(folder / "model.pt", folder / "evaluation", **settings)
 
 
 def _end_with(parent: int) -> None:
@@ -137,14 +137,14 @@ def _end_with(parent: int) -> None:
 
 def summarize(plan: Plan, output: Path, folds: int) -> Path:
     """Put the folds of every variant and seed together."""
-    answers = {
+    predictions = {
         name: {
-            "asks": variant.asks,
+            "description": variant.description,
             "learns": learned(output, Task(0, 0, variant.steps)),
             "sources": plan.common.get("sources"),
             "seeds": [
                 [
-                    str(output / Task(fold, seed, variant.steps).folder / "evaluation" / "answers.json")
+                    str(output / Task(fold, seed, variant.steps).folder / "evaluation" / "predictions.json")
                     for fold in range(folds)
                 ]
                 for seed in range(variant.seeds)
@@ -152,7 +152,7 @@ def summarize(plan: Plan, output: Path, folds: int) -> Path:
         }
         for name, variant in plan.variants.items()
     }
-    write_json(output / "variants.json", answers)
+    write_json(output / "variants.json", predictions)
     run_workflow("summarizing", ["cross_validation.yaml"], reference=plan.reference, output_dir=str(output))
     write_json(output / "run.json", describe_run(output, plan.name, plan.network, plan.command))
     return output / "summary.json"
@@ -174,16 +174,16 @@ def release_trained_on_all(plan: Plan, output: Path, models: Path) -> None:
     if not (output / "report.json").is_file():
         raise UserError(f"{output / 'report.json'}: missing, finish the run first")
     task = Task(None, 0, plan.variants[plan.reference].steps)
-    with alone_in(output):
+    with exclusive_lock(output):
         trained = train_chain(plan, output, task)
-        stages.familiarize(trained / "model.pt", trained / "familiarity", **_settings(plan, output, task))
+        stages.fit_ood_detector(trained / "model.pt", trained / "ood_detector", **_settings(plan, output, task))
     report = read_json(output / "report.json")
     decision = report.pop("decision_out_of_fold")
     scored = "out-of-fold: every case by weights of the same recipe that never saw it; the released ones saw all"
     release(trained, {**report, "decision": decision, "scored": scored}, models)
     folders = [output / Task(fold, 0, task.chain).folder for fold in range(number_of_folds(output / SPLIT))]
     left_out = [row for folder in folders for row in _rows(folder / "evaluation" / "distances.json")]
-    release_familiarity(read_json(trained / "familiarity" / "distances.json")["familiarity"], left_out, models)
+    release_ood_detector(read_json(trained / "ood_detector" / "distances.json")["ood_detector"], left_out, models)
 
 
 def _rows(distances: Path) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Score and audit weights on any folders of labelled cases; no training split is needed."""
+"""Score and audit weights on any folders of labeled cases; no training split is needed."""
 
 from __future__ import annotations
 

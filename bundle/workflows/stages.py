@@ -9,7 +9,7 @@ from typing import Any
 from ..errors import UserError
 from ..loading import run_workflow
 
-__all__ = ["OVERLAYS", "audit", "calibrate", "evaluate", "familiarize", "preprocess", "source_folders", "train"]
+__all__ = ["OVERLAYS", "audit", "calibrate", "evaluate", "fit_ood_detector", "preprocess", "source_folders", "train"]
 
 OVERLAYS = {"stage1": [], "stage2": ["stage2_classification.yaml"], "stage3": ["stage3_joint.yaml"]}
 SCORING = ["train.yaml", "evaluate.yaml"]
@@ -61,14 +61,14 @@ def calibrate(model: Path, output: Path, **settings: Any) -> None:
 
 
 def evaluate(model: Path, output: Path, explain: bool = True, **settings: Any) -> None:
-    """Score weights on the test fold: `answers.json`, `report.json` and pictures in `output`."""
+    """Score weights on the test fold: `predictions.json`, `report.json` and pictures in `output`."""
     run_id = "evaluating" if explain else "scoring"
     run_workflow(run_id, SCORING, model_path=str(model), output_dir=str(output), **settings)
 
 
-def familiarize(model: Path, output: Path, **settings: Any) -> None:
+def fit_ood_detector(model: Path, output: Path, **settings: Any) -> None:
     """Learn what training slices look like to weights, measure the tested ones: `distances.json` in `output`."""
-    run_workflow("familiarizing", SCORING, model_path=str(model), output_dir=str(output), **settings)
+    run_workflow("fitting_ood_detector", SCORING, model_path=str(model), output_dir=str(output), **settings)
 
 
 def audit(model: Path, output: Path, **settings: Any) -> None:

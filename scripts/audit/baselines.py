@@ -1,4 +1,4 @@
-"""What a classifier reaches that never sees a lesion: from a file's properties, from grey levels, from features.
+"""What a classifier reaches that never sees a lesion: from a file's properties, from gray levels, from features.
 
 The baselines of the shortcut audit, and the few statistics that its parts share.
 """
@@ -22,10 +22,10 @@ from ..evaluation.intervals import bootstrap
 from ..io.readers import UnreadableImageError, decode_raster
 from ..transforms.preprocessing import BRIGHTEST, DARKEST, TISSUE
 
-__all__ = ["estimates", "file_properties", "forest", "grey_levels", "out_of_fold", "probe"]
+__all__ = ["estimates", "file_properties", "forest", "gray_levels", "out_of_fold", "probe"]
 
 FOLDS = 5
-GREY_BINS = 32
+GRAY_BINS = 32
 
 
 def estimates(
@@ -57,7 +57,7 @@ def file_properties(paths: Sequence[str | Path]) -> tuple[np.ndarray, np.ndarray
 
     Returns:
         float64 (N, 6): height and width (pixels), width / height, number of the suffix as it is written, bytes a pixel,
-        mean grey level (0 to 255) of the outermost pixels; boolean (N,): what could be read, the other rows are 0.
+        mean gray level (0 to 255) of the outermost pixels; boolean (N,): what could be read, the other rows are 0.
     """
     suffixes = sorted({Path(path).suffix for path in paths})
     properties, readable = np.zeros((len(paths), 6)), np.zeros(len(paths), dtype=bool)
@@ -75,14 +75,14 @@ def file_properties(paths: Sequence[str | Path]) -> tuple[np.ndarray, np.ndarray
     return properties, readable
 
 
-def grey_levels(image: np.ndarray) -> np.ndarray:
-    """Share of an image's tissue in each of 32 ranges of grey levels: float64 (32 * C,).
+def gray_levels(image: np.ndarray) -> np.ndarray:
+    """Share of an image's tissue in each of 32 ranges of gray levels: float64 (32 * C,).
 
     Args:
         image: (C, H, W), as the network is served it; all shares are 0 where there is no tissue.
     """
     inside = (image > TISSUE).any(axis=0)
-    edges = np.linspace(DARKEST, BRIGHTEST, GREY_BINS + 1)
+    edges = np.linspace(DARKEST, BRIGHTEST, GRAY_BINS + 1)
     counts = [np.histogram(np.clip(plane[inside], DARKEST, BRIGHTEST), edges)[0] for plane in image]
     return np.concatenate(counts) / max(1, int(inside.sum()))
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from ..core.files import plain, write_json
+from ..core.files import nan_to_none, write_json
 from ..core.means import mean_defined
 from ..data.sampling import SliceDataset
 from ..inference.decision import NOTICE, Decision, Kind
@@ -23,27 +23,27 @@ from ..transforms.preprocessing import tissue_of
 from .cam_figures import draw_cams
 from .cam_metrics import Look, cam_scores, energy_ratio, rank_correlation, worst_first
 
-__all__ = ["ExplainCases", "cam_scores", "randomised", "sanity"]
+__all__ = ["ExplainCases", "cam_scores", "randomized", "sanity"]
 
-TWINS, SAMPLE = 5, 32  # one random network's maps are an accident, so several are asked, about this many slices
-OF_MASK = ("pointing", "energy_inside", "chance", "centre_pointing", "centre_energy")
+COPIES, SAMPLE = 5, 32  # one random network's maps are an accident, so several are asked, about this many slices
+OF_MASK = ("pointing", "energy_inside", "chance", "center_pointing", "center_energy")
 RULES = {
-    "slices": "volumes: those with a tumour; images: all; means are over slices, those without a map left out",
-    "probability": "of the slice alone, calibrated by what it comes from; a volume's answer averages neighbours",
+    "slices": "volumes: those with a tumor; images: all; means are over slices, those without a map left out",
+    "probability": "of the slice alone, calibrated by what it comes from; a volume's prediction averages neighbours",
     "order": "worst first: by error of the probability or map outside the head, whichever is larger",
-    "without_map": "slices where nothing speaks for a tumour: the map is zero and its scores are undefined",
+    "without_map": "slices where nothing speaks for a tumor: the map is zero and its scores are undefined",
     "energy_ratio": "mean energy_inside / mean chance: 1 is no better than a map spread evenly over the head",
-    "centre": "a Gaussian in the middle of the head, which knows nothing of the image",
+    "center": "a Gaussian in the middle of the head, which knows nothing of the image",
     "sample": "slices that the random networks are asked about; sample_energy_ratio is the trained one's there",
-    "randomised_energy_ratio": f"mean of {TWINS} networks with random weights",
+    "randomized_energy_ratio": f"mean of {COPIES} networks with random weights",
     "sanity": "rank correlation with those networks' maps within tissue, good near 0; sanity_head: random head only",
 }
 
 Row = dict[str, Any]
 
 
-def randomised(network: MultiTaskUNet, seed: int, part: str = "") -> MultiTaskUNet:
-    """Copy a network and draw the weights anew, as if it had never learned; statistics of normalisation are reset.
+def randomized(network: MultiTaskUNet, seed: int, part: str = "") -> MultiTaskUNet:
+    """Copy a network and draw the weights anew, as if it had never learned; statistics of normalization are reset.
 
     Args:
         network: left as it is.
@@ -54,19 +54,19 @@ def randomised(network: MultiTaskUNet, seed: int, part: str = "") -> MultiTaskUN
         ValueError: when a module has parameters and no `reset_parameters`, so that they would stay trained.
     """
     device = next(network.parameters()).device
-    twin = copy.deepcopy(network).cpu()
+    copied = copy.deepcopy(network).cpu()
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)  # torch.manual_seed would reseed the accelerators too
-        for name, module in twin.get_submodule(part).named_modules():
+        for name, module in copied.get_submodule(part).named_modules():
             if hasattr(module, "reset_parameters"):
                 module.reset_parameters()
             elif next(module.parameters(recurse=False), None) is not None:
                 raise ValueError(f"'{name}' ({type(module).__name__}) does not know how to draw its parameters anew")
-    return twin.to(device)
+    return copied.to(device)
 
 
-def sanity(network: MultiTaskUNet, images: Tensor, seed: int, part: str = "", twins: int = TWINS) -> float:
-    """Mean Spearman rank correlation between a network's maps and those of its randomised twins.
+def sanity(network: MultiTaskUNet, images: Tensor, seed: int, part: str = "", copies: int = COPIES) -> float:
+    """Mean Spearman rank correlation between a network's maps and those of its randomized copies.
 
     How to read it: maps that come from what was learned change when that is thrown away, and the correlation is near 0
     (within 0.2 or so, for maps as coarse as these). Near 1 they show the image or the architecture, whatever the
@@ -79,16 +79,16 @@ def sanity(network: MultiTaskUNet, images: Tensor, seed: int, part: str = "", tw
         network: in evaluation mode.
         images: (B, C, H, W) float, background at -4.
         seed: of the random weights.
-        part: which submodule is drawn anew, see `randomised`.
-        twins: number of random networks; a single one correlates by accident.
+        part: which submodule is drawn anew, see `randomized`.
+        copies: number of random networks; a single one correlates by accident.
 
     Returns:
-        In [-1, 1]; NaN where no image has a map, within tissue, from the network and from any twin.
+        In [-1, 1]; NaN where no image has a map, within tissue, from the network and from any copy.
 
     Reference:
-        Adebayo et al., Sanity Checks for Saliency Maps, NeurIPS 2018 (model parameter randomisation test).
+        Adebayo et al., Sanity Checks for Saliency Maps, NeurIPS 2018 (model parameter randomization test).
     """
-    random = (_maps(twin, images) for twin in _twins(network, seed, part, twins))
+    random = (_maps(copied, images) for copied in _randomized_copies(network, seed, part, copies))
     return _agreement(images, _maps(network, images), random)
 
 
@@ -99,8 +99,10 @@ def _agreement(images: Tensor, own: np.ndarray, others: Iterable[np.ndarray]) ->
     return mean_defined(rank_correlation(a, b) for a, b in pairs)
 
 
-def _twins(network: MultiTaskUNet, seed: int, part: str = "", twins: int = TWINS) -> Iterator[MultiTaskUNet]:
-    return (randomised(network, seed * twins + number, part) for number in range(twins))
+def _randomized_copies(
+    network: MultiTaskUNet, seed: int, part: str = "", copies: int = COPIES
+) -> Iterator[MultiTaskUNet]:
+    return (randomized(network, seed * copies + number, part) for number in range(copies))
 
 
 def _maps(network: MultiTaskUNet, images: Tensor, batch_size: int = 8) -> np.ndarray:
@@ -116,7 +118,7 @@ def _probability(decision: Decision, logits: np.ndarray, kind: Kind) -> np.ndarr
 class ExplainCases:
     """Explain a data set's slices, score the maps and draw the worst of each source.
 
-    Of volumes the slices with a tumour (class 1) are explained, of images all. Means are over slices.
+    Of volumes the slices with a tumor (class 1) are explained, of images all. Means are over slices.
 
     Args:
         dataset: slices without random transforms.
@@ -182,21 +184,24 @@ class ExplainCases:
         sample = [rows[i] for i in sorted(np.random.default_rng(self.seed).permutation(len(rows))[:SAMPLE])]
         items = [self.dataset[row["number"]] for row in sample]
         images = self._images(items)
-        own, random = _maps(self.network, images), [_maps(twin, images) for twin in _twins(self.network, self.seed)]
+        own, random = (
+            _maps(self.network, images),
+            [_maps(copied, images) for copied in _randomized_copies(self.network, self.seed)],
+        )
         report: dict[str, Any] = {"n": len(rows), "without_map": len(rows) - len(mapped), "with_mask": with_mask}
         report["outside_brain"] = mean_defined(row["outside_brain"] for row in mapped)
         if with_mask:
             report |= {name: mean_defined(row[name] for row in mapped) for name in OF_MASK}
             report["energy_ratio"] = energy_ratio(mapped)
-            report["centre_energy_ratio"] = energy_ratio(mapped, "centre_energy")
+            report["center_energy_ratio"] = energy_ratio(mapped, "center_energy")
             scores = [[Look(*pair, math.nan).row() for pair in zip(items, maps, strict=True)] for maps in random]
-            report["randomised_energy_ratio"] = mean_defined(energy_ratio(twin) for twin in scores)
+            report["randomized_energy_ratio"] = mean_defined(energy_ratio(copied) for copied in scores)
             report["sample_energy_ratio"] = energy_ratio(sample)
         report["sample"] = len(sample)
         report["sanity"] = _agreement(images, own, random)
         report["sanity_head"] = sanity(self.network, images, self.seed, "head")
         names = ["case", "index", "cls", "probability", *(OF_MASK if with_mask else ()), "outside_brain"]
-        return plain({**report, "cases": [{name: row[name] for name in names} for row in rows]})
+        return nan_to_none({**report, "cases": [{name: row[name] for name in names} for row in rows]})
 
     def _draw(self, source: str, rows: Sequence[Row]) -> None:
         """One tile a case, at the slice with its largest lesion."""
@@ -205,5 +210,5 @@ class ExplainCases:
             if row["case"] not in tiles or row["lesion"] > tiles[row["case"]]["lesion"]:
                 tiles[row["case"]] = row
         shown = sorted(tiles.values(), key=worst_first)[: self.most]
-        headline = f"{source}, the worst {len(shown)} of {len(tiles)}: wrong answers or maps outside the head first"
+        headline = f"{source}, the worst {len(shown)} of {len(tiles)}: wrong predictions or maps outside the head first"
         draw_cams(list(self._looks([row["number"] for row in shown])), self.output_dir / f"cam_{source}.png", headline)

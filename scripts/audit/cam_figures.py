@@ -19,9 +19,9 @@ __all__ = ["draw_cams"]
 
 matplotlib.use("Agg")
 
-COLOURS, OPACITY = "inferno", 0.7  # brightness rises with the value, so it reads with any colour vision, and in grey
-LEGEND = "colour: HiResCAM of 'tumour', as a share of its maximum    teal outline: reference    research use only"
-LABELS = {1.0: "tumour", 0.0: "no tumour"}
+COLORS, OPACITY = "inferno", 0.7  # brightness rises with the value, so it reads with any color vision, and in gray
+LEGEND = "color: HiResCAM of 'tumor', as a share of its maximum    teal outline: reference    research use only"
+LABELS = {1.0: "tumor", 0.0: "no tumor"}
 
 
 def draw_cams(looks: Sequence[Look], path: str | Path, headline: str, columns: int = 6) -> None:
@@ -44,11 +44,11 @@ def draw_cams(looks: Sequence[Look], path: str | Path, headline: str, columns: i
         tissue = image[look.head] if look.head.any() else image
         low, high = np.percentile(tissue, (0.5, 99.5))
         axis.imshow(image, cmap="gray", vmin=low, vmax=max(high, low + 1e-3), interpolation="nearest")
-        axis.imshow(look.cam, cmap=COLOURS, vmin=0.0, vmax=1.0, alpha=OPACITY * look.cam)
+        axis.imshow(look.cam, cmap=COLORS, vmin=0.0, vmax=1.0, alpha=OPACITY * look.cam)
         if look.mask is not None and look.mask.any():
             axis.contour(look.mask, levels=[0.5], colors=REFERENCE, linewidths=1.4)
         axis.set_title(_title(look), color="white", fontsize=8)
-    bar = figure.colorbar(ScalarMappable(cmap=COLOURS), ax=axes, shrink=min(1.0, 1.6 / rows), aspect=25, pad=0.01)
+    bar = figure.colorbar(ScalarMappable(cmap=COLORS), ax=axes, shrink=min(1.0, 1.6 / rows), aspect=25, pad=0.01)
     bar.set_ticks([0.0, 1.0], labels=["0", "max"], color="white", fontsize=8)
     figure.suptitle(headline, color="white", fontsize=10)
     figure.supxlabel(LEGEND, color="white", fontsize=8)

@@ -1,4 +1,4 @@
-"""Measures of a map that shows where a classifier looks, with defined answers where there is nothing to measure."""
+"""Measures of a map that shows where a classifier looks, with defined predictions where there is nothing to measure."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ def cam_scores(cam: np.ndarray, brain: np.ndarray, mask: np.ndarray) -> dict[str
         - chance: share of the brain that the mask covers, which is what a map spread evenly over the brain would have
           inside. energy_inside means something only in comparison with it.
         - outside_brain: share of the map's sum outside the brain.
-        - centre_pointing, centre_energy: pointing and energy_inside of a Gaussian at the brain's centre of mass, whose
+        - center_pointing, center_energy: pointing and energy_inside of a Gaussian at the brain's center of mass, whose
           sigma is half the radius of a disc of the brain's area. Lesions are rarely at the rim: beat this one.
 
         NaN are: pointing, energy_inside and outside_brain where the map is zero; all but outside_brain where the mask
-        is empty; chance, outside_brain and both of the centre where there is no brain.
+        is empty; chance, outside_brain and both of the center where there is no brain.
 
     Raises:
         ValueError: when the shapes differ, or the map has negative or non-finite values.
@@ -54,14 +54,14 @@ def cam_scores(cam: np.ndarray, brain: np.ndarray, mask: np.ndarray) -> dict[str
     if not (np.isfinite(cam).all() and (cam >= 0).all()):
         raise ValueError("the map has negative or non-finite values")
     brain, mask = brain.astype(bool), mask.astype(bool)
-    centre = _centre_prior(brain)
+    center = _center_prior(brain)
     return {
         "pointing": _pointing(cam, mask),
         "energy_inside": _share(cam, mask) if mask.any() else math.nan,
         "chance": _share(brain, mask) if mask.any() else math.nan,
         "outside_brain": _share(cam, ~brain) if brain.any() else math.nan,
-        "centre_pointing": _pointing(centre, mask),
-        "centre_energy": _share(centre, mask) if mask.any() else math.nan,
+        "center_pointing": _pointing(center, mask),
+        "center_energy": _share(center, mask) if mask.any() else math.nan,
     }
 
 
@@ -74,13 +74,13 @@ def _share(cam: np.ndarray, region: np.ndarray) -> float:
     return float(cam[region].sum(dtype=np.float64)) / total if total > 0 else math.nan
 
 
-def _centre_prior(brain: np.ndarray) -> np.ndarray:
+def _center_prior(brain: np.ndarray) -> np.ndarray:
     """See `cam_scores`; zero where there is no brain."""
     if not brain.any():
         return np.zeros(brain.shape)
-    centre, sigma = ndimage.center_of_mass(brain), 0.5 * math.sqrt(brain.sum() / math.pi)
+    center, sigma = ndimage.center_of_mass(brain), 0.5 * math.sqrt(brain.sum() / math.pi)
     rows, columns = np.ogrid[: brain.shape[0], : brain.shape[1]]
-    prior: np.ndarray = np.exp(-((rows - centre[0]) ** 2 + (columns - centre[1]) ** 2) / (2 * sigma**2))
+    prior: np.ndarray = np.exp(-((rows - center[0]) ** 2 + (columns - center[1]) ** 2) / (2 * sigma**2))
     return prior
 
 
@@ -100,7 +100,7 @@ def energy_ratio(rows: Sequence[Mapping[str, Any]], energy: str = "energy_inside
 
     Args:
         rows: scores of a slice each, from `cam_scores`; those without map or mask are left out of both means.
-        energy: "energy_inside", or "centre_energy".
+        energy: "energy_inside", or "center_energy".
 
     >>> energy_ratio([{"energy_inside": 0.5, "chance": 0.125}, {"energy_inside": 0.25, "chance": 0.25}])
     2.0
@@ -116,7 +116,7 @@ class Look(NamedTuple):
     Args:
         item: of a `SliceDataset`: "image" (C, H, W), "foreground" (1, H, W), "cls", "case", "index", maybe "mask".
         cam: map (H, W) in [0, 1].
-        probability: of a tumour.
+        probability: of a tumor.
     """
 
     item: Mapping[str, Any]

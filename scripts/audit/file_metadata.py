@@ -10,8 +10,8 @@ import numpy as np
 
 from ..data.sampling import SliceDataset
 from ..io.datalists import Case
-from .baselines import file_properties, forest, grey_levels, out_of_fold
-from .questions import NOT_APPLICABLE, Answers, Part, alarm_verdict, verdict_of
+from .baselines import file_properties, forest, gray_levels, out_of_fold
+from .questions import NOT_APPLICABLE, Part, Predictions, alarm_verdict, verdict_of
 
 __all__ = ["FILES_TELL", "Pictures", "metadata", "pictures_of"]
 
@@ -23,21 +23,21 @@ class Pictures:
     """Labelled pictures that a classifier was trained on: what baselines may learn from as well.
 
     Args:
-        positive: boolean (N,), whether each shows a tumour.
+        positive: boolean (N,), whether each shows a tumor.
         source: (N,) names.
         path: (N,) raw files.
-        grey: (N, B), see `grey_levels`.
+        gray: (N, B), see `gray_levels`.
     """
 
     positive: np.ndarray
     source: np.ndarray
     path: np.ndarray
-    grey: np.ndarray
+    gray: np.ndarray
 
     def of(self, source: str) -> Pictures:
         """Those of one source, or all where there are none of it."""
         rows = self.source == source if (self.source == source).any() else np.ones(len(self.source), dtype=bool)
-        return Pictures(self.positive[rows], self.source[rows], self.path[rows], self.grey[rows])
+        return Pictures(self.positive[rows], self.source[rows], self.path[rows], self.gray[rows])
 
 
 def pictures_of(dataset: SliceDataset, cases: Sequence[Case]) -> Pictures:
@@ -49,44 +49,46 @@ def pictures_of(dataset: SliceDataset, cases: Sequence[Case]) -> Pictures:
         positive=np.array([record["cls"] > 0.5 for record in records], dtype=bool),
         source=np.array([record["source"] for record in records], dtype=str),
         path=np.array([files[record["case"]] for record in records], dtype=str),
-        grey=np.array([grey_levels(np.asarray(dataset[i]["image"])) for i in chosen]),
+        gray=np.array([gray_levels(np.asarray(dataset[i]["image"])) for i in chosen]),
     )
 
 
-def metadata(answers: Answers, training: Pictures | None = None) -> Part:
-    """Compare the model with classifiers of the files' properties and of the grey levels' histogram.
+def metadata(predictions: Predictions, training: Pictures | None = None) -> Part:
+    """Compare the model with classifiers of the files' properties and of the gray levels' histogram.
 
     Whether the files tell the label is asked among the tested pictures themselves, by cross-validation ("files").
 
     Args:
-        answers: what the model said.
+        predictions: what the model said.
         training: the pictures that it was trained on. The baselines learn from those of the same source, or from all if
             none of it was trained on; without training pictures from the tested ones, by cross-validation.
     """
     values: dict[str, Any] = {}
-    verdicts, count, seed = [], 0, answers.seed
-    for source, every in answers.sources("image"):
+    verdicts, count, seed = [], 0, predictions.seed
+    for source, every in predictions.sources("image"):
         taught = training.of(source) if training is not None and len(training.path) else None
         known = taught.path.tolist() if taught is not None else []
-        properties, readable = file_properties([*answers.path[every].tolist(), *known])
+        properties, readable = file_properties([*predictions.path[every].tolist(), *known])
         rows = every[readable[: len(every)]]
-        tested = {"metadata": properties[: len(every)][readable[: len(every)]], "histogram": answers.grey[rows]}
-        scores = {"model": answers.probability["served"]}
+        tested = {"metadata": properties[: len(every)][readable[: len(every)]], "histogram": predictions.gray[rows]}
+        scores = {"model": predictions.probability["served"]}
         for name, columns in tested.items():
-            scores[name] = np.full(len(answers.source), np.nan)
+            scores[name] = np.full(len(predictions.source), np.nan)
             if taught is None:
-                probabilities = out_of_fold(forest(seed), columns, answers.positive[rows], answers.group[rows], seed)
+                probabilities = out_of_fold(
+                    forest(seed), columns, predictions.positive[rows], predictions.group[rows], seed
+                )
             elif len(rows) == 0 or not readable[len(every) :].any():  # nothing to test, or to learn from
                 probabilities = None
             else:
-                seen = {"metadata": properties[len(every) :], "histogram": taught.grey}[name][readable[len(every) :]]
+                seen = {"metadata": properties[len(every) :], "histogram": taught.gray}[name][readable[len(every) :]]
                 probabilities = forest(seed).fit(seen, taught.positive[readable[len(every) :]]).predict_proba(columns)
             if probabilities is not None and probabilities.shape[1] == 2:
                 scores[name][rows] = probabilities[:, 1]
-        among = (tested["metadata"], answers.positive[rows], answers.group[rows])
+        among = (tested["metadata"], predictions.positive[rows], predictions.group[rows])
         own = out_of_fold(forest(seed), *among, seed) if len(rows) else None
         if own is not None:
-            scores["files"] = np.full(len(answers.source), np.nan)
+            scores["files"] = np.full(len(predictions.source), np.nan)
             scores["files"][rows] = own[:, 1]
         learned_from = "training pictures" if taught is not None else "the tested pictures, cross-validated"
         values[source] = {"n": len(rows), "unreadable": len(every) - len(rows), "baselines_learned_from": learned_from}
@@ -97,12 +99,12 @@ def metadata(answers: Answers, training: Pictures | None = None) -> Part:
             continue
 
         def compared(part: np.ndarray, known: Mapping[str, np.ndarray] = known) -> dict[str, float]:
-            aucs = {name: answers.auc(part, column) for name, column in known.items()}
+            aucs = {name: predictions.auc(part, column) for name, column in known.items()}
             if not {"metadata", "histogram"} <= known.keys():
                 return aucs
             return {**aucs, "margin": aucs["model"] - max(aucs["metadata"], aucs["histogram"])}
 
-        values[source] |= answers.estimates(rows, compared)
+        values[source] |= predictions.estimates(rows, compared)
         bound = values[source]["files"]["ci95"] if "files" in known else None
         verdicts.append(alarm_verdict(bound, bound is not None and bound[0] > FILES_TELL))
     return {"sources": values}, verdict_of(verdicts), count

@@ -1,4 +1,4 @@
-"""The nine questions of the shortcut audit, each answered from what a model said about slices and altered slices.
+"""The nine questions of the shortcut audit, each predicted from what a model said about slices and altered slices.
 
 Every part returns its values, its verdict and its n; the rules of the verdicts are written in `audit.PARTS`. AUCs are
 within one source, their intervals are bootstraps of patients and clusters, and a verdict needs an interval: a source
@@ -21,8 +21,8 @@ __all__ = [
     "LARGEST_FALL",
     "SHORTCUT",
     "SMALLEST_FALL",
-    "Answers",
     "Part",
+    "Predictions",
     "alarm_verdict",
     "blanked",
     "cam",
@@ -46,17 +46,17 @@ Part = tuple[dict[str, Any], str, int]  # values, verdict, n
 
 
 @dataclass(frozen=True)
-class Answers:
+class Predictions:
     """What a model said: one row a slice that has a class.
 
     Args:
-        positive: boolean (N,), whether the slice shows a tumour.
+        positive: boolean (N,), whether the slice shows a tumor.
         source: (N,) names.
         group: (N,) patients and clusters.
         image: boolean (N,), whether it is a picture and not a slice of a volume.
         path: raw file of each picture, "" of a volume.
         area: (N,) pixels of the head.
-        grey: (N, B), see `grey_levels`.
+        gray: (N, B), see `gray_levels`.
         probability: by name of the intervention (N,), NaN where it was not made; "served" is the slice itself.
         features: (N, F), or None.
         seed: of bootstraps and cross-validations.
@@ -69,7 +69,7 @@ class Answers:
     image: np.ndarray
     path: np.ndarray
     area: np.ndarray
-    grey: np.ndarray
+    gray: np.ndarray
     probability: Mapping[str, np.ndarray]
     features: np.ndarray | None
     seed: int
@@ -93,30 +93,33 @@ class Answers:
         return roc_auc(self.positive[rows], scores[rows])
 
 
-def source_only(answers: Answers) -> Part:
-    """Score each slice by how frequent tumours are in its source, pooled over the sources."""
-    prevalence = {source: float(answers.positive[rows].mean()) for source, rows in answers.sources()}
-    scores = np.array([prevalence[source] for source in answers.source.tolist()])
+def source_only(predictions: Predictions) -> Part:
+    """Score each slice by how frequent tumors are in its source, pooled over the sources."""
+    prevalence = {source: float(predictions.positive[rows].mean()) for source, rows in predictions.sources()}
+    scores = np.array([prevalence[source] for source in predictions.source.tolist()])
     everything = np.arange(len(scores))
 
     def pooled(rows: np.ndarray) -> dict[str, float]:
-        return {"source_only": answers.auc(rows, scores), "model": answers.auc(rows, answers.probability["served"])}
+        return {
+            "source_only": predictions.auc(rows, scores),
+            "model": predictions.auc(rows, predictions.probability["served"]),
+        }
 
-    values = {"prevalence": prevalence, **answers.estimates(everything, pooled)}
+    values = {"prevalence": prevalence, **predictions.estimates(everything, pooled)}
     applies = len(prevalence) > 1 and values["source_only"]["value"] is not None
     return values, NOTE if applies else NOT_APPLICABLE, len(scores)
 
 
-def source_probe(answers: Answers) -> Part:
+def source_probe(predictions: Predictions) -> Part:
     """Tell each source from the others by a linear classifier of the bottleneck's features."""
-    if answers.features is None:
+    if predictions.features is None:
         return {"reason": "no features were given"}, NOT_APPLICABLE, 0
-    groups = {source: len(set(answers.group[rows])) for source, rows in answers.sources()}
+    groups = {source: len(set(predictions.group[rows])) for source, rows in predictions.sources()}
     single = [source for source, count in groups.items() if count < 2]  # in no fold but its own
-    asked = np.flatnonzero(~np.isin(answers.source, single))
+    asked = np.flatnonzero(~np.isin(predictions.source, single))
     told = {"left_out": single} if single else {}
-    seed, source = answers.seed, answers.source[asked]
-    probabilities = out_of_fold(probe(seed), answers.features[asked], source, answers.group[asked], seed)
+    seed, source = predictions.seed, predictions.source[asked]
+    probabilities = out_of_fold(probe(seed), predictions.features[asked], source, predictions.group[asked], seed)
     if probabilities is None:
         reason = "fewer than two sources of more than one patient or cluster"
         return {"reason": reason, **told}, NOT_APPLICABLE, len(asked)
@@ -125,68 +128,70 @@ def source_probe(answers: Answers) -> Part:
     def one_against_the_rest(rows: np.ndarray) -> dict[str, float]:
         return {name: roc_auc(source[rows] == name, scores[rows]) for name, scores in columns.items()}
 
-    found = estimates(answers.group[asked], one_against_the_rest, seed, answers.resamples)
+    found = estimates(predictions.group[asked], one_against_the_rest, seed, predictions.resamples)
     return {"sources": found, **told}, NOTE, len(asked)
 
 
-def within_source(answers: Answers, chosen: Sequence[str] | None = None) -> Part:
+def within_source(predictions: Predictions, chosen: Sequence[str] | None = None) -> Part:
     """Measure the model's AUC in each source, or in the chosen ones."""
     values: dict[str, Any] = {}
     verdicts, count = [], 0
-    for source, rows in answers.sources():
+    for source, rows in predictions.sources():
         if chosen is not None and source not in chosen:
             continue
-        auc = answers.estimates(rows, lambda part: {"auc": answers.auc(part, answers.probability["served"])})["auc"]
-        positives, groups = int(answers.positive[rows].sum()), len(set(answers.group[rows]))
+        auc = predictions.estimates(
+            rows, lambda part: {"auc": predictions.auc(part, predictions.probability["served"])}
+        )["auc"]
+        positives, groups = int(predictions.positive[rows].sum()), len(set(predictions.group[rows]))
         values[source] = {"n": len(rows), "positives": positives, "groups": groups, "auc": auc}
         verdicts.append(NOT_APPLICABLE if auc["ci95"] is None else PASS if auc["ci95"][0] > 0.5 else NOTE)
         count += len(rows)
     return {"sources": values}, verdict_of(verdicts), count
 
 
-def leave_source_out(answers: Answers, trained_sources: Sequence[str] | None) -> Part:
+def leave_source_out(predictions: Predictions, trained_sources: Sequence[str] | None) -> Part:
     """Measure the model's AUC in the sources that it was not trained on."""
     if trained_sources is None:
         return {"reason": "what it was trained on is unknown"}, NOT_APPLICABLE, 0
-    values, verdict, count = within_source(answers, sorted(set(answers.source.tolist()) - set(trained_sources)))
+    values, verdict, count = within_source(predictions, sorted(set(predictions.source.tolist()) - set(trained_sources)))
     return {"trained_sources": sorted(trained_sources), **values}, verdict, count
 
 
-def blanked(answers: Answers) -> Part:
+def blanked(predictions: Predictions) -> Part:
     """Compare what the model makes of images without a brain with what the brain's area alone tells."""
     values: dict[str, Any] = {}
     verdicts = []
-    for source, rows in answers.sources():
+    for source, rows in predictions.sources():
 
         def distances(part: np.ndarray) -> dict[str, float]:
-            area = abs(answers.auc(part, answers.area) - 0.5)
-            aucs = {name: answers.auc(part, answers.probability[name]) for name in BLANKED}
+            area = abs(predictions.auc(part, predictions.area) - 0.5)
+            aucs = {name: predictions.auc(part, predictions.probability[name]) for name in BLANKED}
             excess = {f"{name}_excess": abs(auc - 0.5) - area for name, auc in aucs.items()}
-            model = answers.auc(part, answers.probability["served"])
+            model = predictions.auc(part, predictions.probability["served"])
             return {"model": model, "area": 0.5 + area, **aucs, **excess}
 
-        values[source] = {"n": len(rows), **answers.estimates(rows, distances)}
+        values[source] = {"n": len(rows), **predictions.estimates(rows, distances)}
         bounds = [values[source][f"{name}_excess"]["ci95"] for name in BLANKED]
         verdicts += [alarm_verdict(bound, bound is not None and bound[0] > EXCESS) for bound in bounds]
-    return {"sources": values}, verdict_of(verdicts), len(answers.source)
+    return {"sources": values}, verdict_of(verdicts), len(predictions.source)
 
 
-def style_swap(answers: Answers) -> Part:
+def style_swap(predictions: Predictions) -> Part:
     """Compare the AUC before and after volumes are made to look like pictures, and pictures like volumes."""
     values: dict[str, Any] = {}
     verdicts, count = [], 0
-    for source, rows in answers.sources():
+    for source, rows in predictions.sources():
         for name in SWAPPED:
-            before, after = answers.probability["served"], answers.probability[name]
+            before, after = predictions.probability["served"], predictions.probability[name]
             if not np.isfinite(after[rows]).all():
                 continue  # made of the other kind only
 
             def fall(part: np.ndarray, before: np.ndarray = before, after: np.ndarray = after) -> dict[str, float]:
-                aucs = {"before": answers.auc(part, before), "after": answers.auc(part, after)}
+                aucs = {"before": predictions.auc(part, before), "after": predictions.auc(part, after)}
                 change = float((after[part] - before[part]).mean())
                 return {**aucs, "fall": aucs["before"] - aucs["after"], "mean_change": change}
 
-            found = answers.estimates(rows, fall)
+            found = predictions.estimates(rows, fall)
             values.setdefault(source, {"n": len(rows)})[name] = found
             before_ci, fall_ci = found["before"]["ci95"], found["fall"]["ci95"]
             alarm = before_ci and before_ci[0] > 0.5 and found["fall"]["value"] > LARGEST_FALL and fall_ci[0] > 0
@@ -195,12 +200,12 @@ def style_swap(answers: Answers) -> Part:
     return {"sources": values}, verdict_of(verdicts), count
 
 
-def lesion_erased(answers: Answers) -> Part:
-    """Compare the probability of tumour slices before and after the lesion is erased."""
+def lesion_erased(predictions: Predictions) -> Part:
+    """Compare the probability of tumor slices before and after the lesion is erased."""
     values: dict[str, Any] = {}
     verdicts, count = [], 0
-    before, after = answers.probability["served"], answers.probability["erased"]
-    for source, rows in answers.sources():
+    before, after = predictions.probability["served"], predictions.probability["erased"]
+    for source, rows in predictions.sources():
         lesions = rows[np.isfinite(after[rows])]
         if len(lesions) == 0:
             continue
@@ -210,10 +215,10 @@ def lesion_erased(answers: Answers) -> Part:
             means = {"before": float(before[part].mean()), "after": float(after[part].mean())}
             return {**means, "mean_fall": float(difference.mean()), "share_that_falls": float((difference > 0).mean())}
 
-        model = answers.estimates(rows, lambda part: {"auc": answers.auc(part, before)})["auc"]
-        free = rows[~answers.positive[rows]]
+        model = predictions.estimates(rows, lambda part: {"auc": predictions.auc(part, before)})["auc"]
+        free = rows[~predictions.positive[rows]]
         without = float(before[free].mean()) if len(free) else None
-        found = answers.estimates(lesions, fall)
+        found = predictions.estimates(lesions, fall)
         values[source] = {"n": len(lesions), **found, "mean_without_tumor": without, "model": model}
         bounds, separates = found["mean_fall"]["ci95"], model["ci95"] is not None and model["ci95"][0] > 0.5
         least = SMALLEST_FALL * max(0.0, float(before[lesions].mean()) - (without or 0.0))
@@ -226,16 +231,16 @@ def lesion_erased(answers: Answers) -> Part:
 
 
 def cam(explanation: Mapping[str, Any] | None) -> Part:
-    """Judge the maps' energy in the lesion against chance, a centre prior and random weights."""
+    """Judge the maps' energy in the lesion against chance, a center prior and random weights."""
     values: dict[str, Any] = {}
     verdicts, count = [], 0
     for source, found in (explanation or {}).get("sources", {}).items():
         ratio = found.get("energy_ratio")
         if ratio is None:
             continue
-        rivals = {"centre": (ratio, found.get("centre_energy_ratio"))}
+        rivals = {"center": (ratio, found.get("center_energy_ratio"))}
         # random weights are asked about a sample, so the trained ones are compared there
-        rivals["randomised"] = (found.get("sample_energy_ratio"), found.get("randomised_energy_ratio"))
+        rivals["randomized"] = (found.get("sample_energy_ratio"), found.get("randomized_energy_ratio"))
         beaten = {name: None if None in pair else pair[0] > pair[1] for name, pair in rivals.items()}
         values[source] = {"n": found.get("with_mask", 0), "energy_ratio": ratio, "better_than": beaten}
         verdicts.append(SHORTCUT if ratio <= 1 else PASS if all(beaten.values()) else NOTE)

@@ -27,7 +27,7 @@ from ..networks.multitask_unet import MultiTaskUNet, evaluating
 from ..transforms import image_edits as change
 from . import file_metadata as files
 from . import questions as parts
-from .baselines import grey_levels
+from .baselines import gray_levels
 from .cam_evaluation import ExplainCases
 
 __all__ = ["PARTS", "AuditCases", "audit", "callable_of"]
@@ -57,7 +57,7 @@ PARTS = {  # name: question, rule of the verdict
         f"by more than {parts.EXCESS} at the interval's lower bound; known lesions are erased before",
     ),
     "style_swap": (
-        "Does the answer hang on what pictures and volumes look like: skull and compression?",
+        "Does the prediction hang on what pictures and volumes look like: skull and compression?",
         f"shortcut where the AUC falls by more than {parts.LARGEST_FALL}, the interval of the fall lies above 0 and "
         "that of the AUC before above 0.5",
     ),
@@ -65,12 +65,12 @@ PARTS = {  # name: question, rule of the verdict
         "Does the probability fall when the lesion is erased?",
         "pass where the interval of the mean fall lies above 0, note where it does not; but shortcut where the model "
         "separates the classes (interval of the AUC above 0.5) and the interval of the fall ends below "
-        f"{parts.SMALLEST_FALL} of the gap between slices with and without a tumour",
+        f"{parts.SMALLEST_FALL} of the gap between slices with and without a tumor",
     ),
     "cam": (
         "Do the maps point at the lesion?",
         "shortcut where no more of the maps lies in the lesion than chance puts there; pass where more does, also than "
-        "of a centre prior and than with random weights; else note",
+        "of a center prior and than with random weights; else note",
     ),
     "metadata": (
         "Do the data's files tell the label before anyone looks at the head?",
@@ -99,7 +99,7 @@ def audit(
 
     Args:
         predict: from images (N, C, H, W) float32, background at -4, N at most `batch_size`, to probabilities of a
-            tumour (N,) in [0, 1].
+            tumor (N,) in [0, 1].
         dataset: slices without random transforms.
         cases: of the store: id, and "image", the path of the raw file.
         features: from the same images to what the classifier sees of them (N, F).
@@ -116,19 +116,19 @@ def audit(
         "values"}, and "summary": the names of the parts whose verdict is "shortcut". Plain JSON, None for undefined.
 
     Raises:
-        ValueError: when the callable does not answer with a probability for each image.
+        ValueError: when the callable does not prediction with a probability for each image.
     """
-    answers = _ask(predict, features, dataset, {case["id"]: case for case in cases}, batch_size, seed, resamples)
+    predictions = _ask(predict, features, dataset, {case["id"]: case for case in cases}, batch_size, seed, resamples)
     found: dict[str, parts.Part] = {
-        "source_only": parts.source_only(answers),
-        "source_probe": parts.source_probe(answers),
-        "within_source": parts.within_source(answers),
-        "leave_source_out": parts.leave_source_out(answers, trained_sources),
-        "blanked": parts.blanked(answers),
-        "style_swap": parts.style_swap(answers),
-        "lesion_erased": parts.lesion_erased(answers),
+        "source_only": parts.source_only(predictions),
+        "source_probe": parts.source_probe(predictions),
+        "within_source": parts.within_source(predictions),
+        "leave_source_out": parts.leave_source_out(predictions, trained_sources),
+        "blanked": parts.blanked(predictions),
+        "style_swap": parts.style_swap(predictions),
+        "lesion_erased": parts.lesion_erased(predictions),
         "cam": parts.cam(explanation),
-        "metadata": files.metadata(answers, None if training is None else files.pictures_of(training, cases)),
+        "metadata": files.metadata(predictions, None if training is None else files.pictures_of(training, cases)),
     }
     report: dict[str, Any] = {}
     for name, (question, rule) in PARTS.items():
@@ -146,14 +146,14 @@ def _ask(
     batch_size: int,
     seed: int,
     resamples: int,
-) -> parts.Answers:
+) -> parts.Predictions:
     """Show every slice and its altered versions to the model, in an order of their own."""
     records = dataset.data
     chosen = [i for i, record in enumerate(records) if np.isfinite(record["cls"])]
     chosen.sort(key=lambda i: (records[i]["case"], records[i]["index"]))
     names = ("served", *parts.BLANKED, *parts.SWAPPED, "erased")
     probability = {name: np.full(len(chosen), np.nan) for name in names}
-    area, grey, seen = [], [], []
+    area, gray, seen = [], [], []
     for start in tqdm(range(0, len(chosen), batch_size), desc="auditing", unit="batch"):
         altered: dict[str, list[tuple[int, np.ndarray]]] = {}
         for row in range(start, min(start + batch_size, len(chosen))):
@@ -163,20 +163,20 @@ def _ask(
             for name, version in _versions(image, foreground, mask, records[chosen[row]]["kind"]):
                 altered.setdefault(name, []).append((row, version))
             area.append(float((foreground > 0).sum()))
-            grey.append(grey_levels(image))
+            gray.append(gray_levels(image))
         for name, entries in altered.items():
             rows, images = [row for row, _ in entries], np.stack([version for _, version in entries])
             probability[name][rows] = _checked(predict(images), len(rows))
         if features is not None:
             seen.append(np.asarray(features(np.stack([version for _, version in altered["served"]]))))
-    return parts.Answers(
+    return parts.Predictions(
         positive=np.array([records[i]["cls"] > 0.5 for i in chosen], dtype=bool),
         source=np.array([records[i]["source"] for i in chosen], dtype=str),
         group=np.array([records[i]["group"] for i in chosen], dtype=str),
         image=np.array([records[i]["kind"] == "image" for i in chosen], dtype=bool),
         path=np.array([str(cases.get(records[i]["case"], {}).get("image", "")) for i in chosen], dtype=str),
         area=np.array(area),
-        grey=np.array(grey),
+        gray=np.array(gray),
         probability=probability,
         features=np.concatenate(seen) if seen else None,
         seed=seed,
@@ -206,7 +206,7 @@ def _versions(
 def _checked(probabilities: np.ndarray, count: int) -> np.ndarray:
     found = np.asarray(probabilities, dtype=np.float64)
     if found.shape != (count,) or not ((found >= 0) & (found <= 1)).all():
-        raise ValueError(f"the classifier shall answer {count} images with {count} probabilities, not {found!r}")
+        raise ValueError(f"the classifier shall prediction {count} images with {count} probabilities, not {found!r}")
     return found
 
 
@@ -299,7 +299,7 @@ class AuditCases:
         return pooled.float().cpu().numpy()
 
     def _logits(self, images: np.ndarray) -> torch.Tensor:
-        """First class logits (N,): what both kinds of network answer, without drawing the mask."""
+        """First class logits (N,): what both kinds of network prediction, without drawing the mask."""
         network = self.network
         batch = torch.from_numpy(images).to(next(network.parameters()).device)
         return network.head(network.encoder(batch)[-1], network.foreground(batch))[:, 0]

@@ -19,7 +19,7 @@ __all__ = ["UnknownKeyError", "begin", "parts", "raw", "run_identity", "running_
 # what MONAI itself adds to a config: metadata, and experiment tracking
 GIVEN_BY_MONAI = {"_meta_", "tracking_uri", "experiment_name", "run_name", "save_execute_config", "is_not_rank0"}
 # where and how a run happens, not what it computes
-CIRCUMSTANCES = {
+NON_IDENTITY_KEYS = {
     *("bundle_root", "dataset_dir", "output_dir", "split_file", "initial_weights", "model_path", "device", "backend"),
     *("num_workers", "imports", "initialize", "finalize", "begin", *GIVEN_BY_MONAI),
 }
@@ -49,11 +49,11 @@ def parts(bundle_root: str | Path, config: str, ids: Sequence[str], **overrides:
     for key, value in {"bundle_root": str(bundle_root), **overrides}.items():
         if key not in parser:
             raise UnknownKeyError(f"{config} has no key '{key}'")
-        parser[key] = _literal(value)
+        parser[key] = _escape_config_value(value)
     return {id: parser.get_parsed_content(id) for id in ids}
 
 
-def _literal(value: Any) -> Any:
+def _escape_config_value(value: Any) -> Any:
     """A value as MONAI takes it by the letter: in a path `#` would be the sign of a nested id."""
     if isinstance(value, str) and "#" in value:
         return "$" + ascii(value).replace("#", r"\x23").replace("@", r"\x40")
@@ -100,7 +100,7 @@ def run_identity(files: Sequence[str | Path | None], store: str | Path) -> str:
         files: whose content matters, and not their place; None for one that is not used.
         store: folder of the slices; what it says of how they were made matters, where it says so.
     """
-    settings = {key: value for key, value in running_config().items() if key not in CIRCUMSTANCES}
+    settings = {key: value for key, value in running_config().items() if key not in NON_IDENTITY_KEYS}
     contents = [sha256_of(file) if file is not None and Path(file).is_file() else None for file in files]
     index = Path(store) / "store.json"
     made_by = json.loads(index.read_text())["fingerprint"] if index.is_file() else None

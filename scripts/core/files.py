@@ -12,10 +12,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
-__all__ = ["content_sha256", "inflated_sha256", "located", "plain", "sha256_of", "write_atomic", "write_json"]
+__all__ = [
+    "content_sha256",
+    "inflated_sha256",
+    "nan_to_none",
+    "resolve_in_bundle",
+    "sha256_of",
+    "write_atomic",
+    "write_json",
+]
 
 
-def located(path: str | Path) -> Path:
+def resolve_in_bundle(path: str | Path) -> Path:
     """A path of the bundle, wherever the program runs: MONAI Deploy parses configs without telling the bundle's folder.
 
     A relative path that leads nowhere from the working folder is looked for in the folder that this package lies in.
@@ -55,12 +63,12 @@ def write_json(path: str | Path, content: Any) -> None:
     write_atomic(path, lambda file: file.write(text.encode()))
 
 
-def plain(content: Any) -> Any:
+def nan_to_none(content: Any) -> Any:
     """JSON has no NaN and no infinity: None instead, at any depth."""
     if isinstance(content, dict):
-        return {key: plain(value) for key, value in content.items()}
+        return {key: nan_to_none(value) for key, value in content.items()}
     if isinstance(content, list):
-        return [plain(value) for value in content]
+        return [nan_to_none(value) for value in content]
     return None if isinstance(content, float) and not math.isfinite(content) else content
 
 

@@ -1,4 +1,4 @@
-"""Training on a labelling tool's own list of studies: pairs of files, as MONAI Label gives them."""
+"""Training on a labeling tool's own list of studies: pairs of files, as MONAI Label gives them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Pair = Mapping[str, Any]  # {"image": file, "label": file}
 
 
 class Studies:
-    """Make slices of labelled studies, by the preprocessing of `configs/preprocess.yaml`.
+    """Make slices of labeled studies, by the preprocessing of `configs/preprocess.yaml`.
 
     A study is a case of its own: who the patient is, the tool does not tell. Every slice gets its class from its mask.
 
@@ -39,11 +39,11 @@ class Studies:
         return bool(data) and "label" in data[0] and "case" not in data[0]
 
     def weights(self, of_studies: bool, output_dir: str | Path) -> str:
-        """Where weights go: a labelling tool looks in the bundle's `models/`, everybody else in the output folder."""
+        """Where weights go: a labeling tool looks in the bundle's `models/`, everybody else in the output folder."""
         return str((self.root / "models" if of_studies else Path(output_dir)) / "model.pt")
 
-    def forerunner(self, of_studies: bool, initial_weights: str | Path | None) -> str | Path | None:
-        """The file that weights begin from: a labelling tool loads the bundle's own, if there are any, by itself."""
+    def parent_weights(self, of_studies: bool, initial_weights: str | Path | None) -> str | Path | None:
+        """The file that weights begin from: a labeling tool loads the bundle's own, if there are any, by itself."""
         own = self.root / "models" / "model.pt"
         return own if of_studies and initial_weights is None and own.is_file() else initial_weights
 

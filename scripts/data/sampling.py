@@ -105,7 +105,7 @@ def _untracked() -> Iterator[None]:
 def balanced_weights(records: Sequence[Record], tumor_fraction: float) -> np.ndarray:
     """Probability of each record such that no patient, source or cluster is seen more than another.
 
-    Volumes: patients alike; within a patient `tumor_fraction` of the draws show tumour. Images: sources alike, within a
+    Volumes: patients alike; within a patient `tumor_fraction` of the draws show tumor. Images: sources alike, within a
     source both classes alike (so that the source tells nothing about the class), within a class the clusters alike.
 
     Returns:
@@ -156,7 +156,7 @@ def _source(record: Record) -> str:
 
 
 def _has_tumor(record: Record) -> bool:
-    return bool(record["cls"] != 0.0)  # a slice with too few tumour pixels for a class shows some
+    return bool(record["cls"] != 0.0)  # a slice with too few tumor pixels for a class shows some
 
 
 class BalancedSampler(Sampler[Draw]):
@@ -207,7 +207,7 @@ class SourceLoader:
         order: "alternating" gives a batch of each kind in turn, "mixed" gives them together, as a list.
         batch_size: slices of each kind in a batch.
         samples_per_epoch: slices of each kind in an epoch.
-        tumor_fraction: share of draws from volumes that show tumour.
+        tumor_fraction: share of draws from volumes that show tumor.
         seed: of the order.
         num_workers: processes that read and augment.
 

@@ -3,8 +3,8 @@
     STORE/store.json                     what made it: fingerprint of the preprocessing, modalities, list of cases
     STORE/splits.json                    see `splits`
     STORE/cases/<id>/image.npy           float16 (S, C, H, W), exactly what the network is served
-    STORE/cases/<id>/mask.npy            uint8 (S, H, W), whole tumour; absent where the case has no mask
-    STORE/cases/<id>/case.json           the case, content hashes, and per slice: index, pixels of brain and of tumour
+    STORE/cases/<id>/mask.npy            uint8 (S, H, W), whole tumor; absent where the case has no mask
+    STORE/cases/<id>/case.json           the case, content hashes, and per slice: index, pixels of brain and of tumor
 
 Plain arrays, memory-mapped: one slice is read without decompressing anything, nor reading the rest of its case, at the
 price of more disk space than compressed .npz files would take.
@@ -84,7 +84,7 @@ def slice_records(
 ) -> list[dict[str, Any]]:
     """One record per stored slice, with its class.
 
-    A slice of a volume shows a tumour from `min_tumor_pixels` on, none at 0 pixels; in between, and without a mask, it
+    A slice of a volume shows a tumor from `min_tumor_pixels` on, none at 0 pixels; in between, and without a mask, it
     has no class (NaN) and takes no part in classification.
 
     Args:

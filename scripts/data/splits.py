@@ -82,8 +82,8 @@ def fingerprint_image(store: SliceStore, case: Case) -> Image.Image | None:
     if case["kind"] != "image":
         return None
     plane = store.read(case["id"], 0)[0][0]
-    grey = (plane - BACKGROUND) * (255 / (BRIGHTEST - BACKGROUND))
-    picture = Image.fromarray(grey.astype(np.uint8))
+    gray = (plane - BACKGROUND) * (255 / (BRIGHTEST - BACKGROUND))
+    picture = Image.fromarray(gray.astype(np.uint8))
     return picture.crop(picture.getbbox())
 
 
@@ -174,7 +174,7 @@ def _stratum(case: Case) -> str:
     if case["kind"] == "image":
         return f"{case['source']}/{case['cls']}"
     has_free_slice = 0 in case.get("tumor_pixels", [0])
-    return "volume with tumour-free slices" if has_free_slice else "volume without"
+    return "volume with tumor-free slices" if has_free_slice else "volume without"
 
 
 def near_duplicates(pictures: Sequence[Image.Image]) -> list[str]:

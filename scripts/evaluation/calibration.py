@@ -1,4 +1,4 @@
-"""Fit what turns a logit into an answer, on cases that the weights were not trained on and that test nothing."""
+"""Fit what turns a logit into a prediction, on cases that the weights were not trained on and that test nothing."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from scipy.special import expit
 from ..core.files import sha256_of, write_json
 from ..inference.decision import Calibration, Decision, Kind, report_of
 from .intervals import RESAMPLES, bootstrap
-from .reports import is_answered
+from .reports import is_scored
 
 __all__ = [
     "fit_calibration",
@@ -119,7 +119,7 @@ def _sensitivity_and_specificity(
 
 
 def fit_decision(
-    answers: Sequence[Mapping[str, Any]],
+    predictions: Sequence[Mapping[str, Any]],
     decision: Decision,
     target_sensitivity: float,
     fitted_on: str,
@@ -129,16 +129,16 @@ def fit_decision(
     """Calibrate both kinds of scan.
 
     Args:
-        answers: rows with kind, source, group, cls (None where unknown) and logit, as `answers.json` holds them.
+        predictions: rows of `predictions.json`: kind, source, group, cls (None where unknown) and logit.
         decision: whose display threshold and volume rule are kept.
         target_sensitivity: see `fit_calibration`.
-        fitted_on: what the answers are: "validation", "out-of-fold predictions".
+        fitted_on: what the predictions are: "validation", "out-of-fold predictions".
         resamples: draws of the bootstrap.
         sources: to fit on, those that the weights learned from; others stay untouched. None: all.
     """
     fitted: dict[str, Calibration] = {}
     for kind in ("image", "volume"):
-        rows = _known(answers, kind, sources)
+        rows = _known(predictions, kind, sources)
         classes, logits = (np.array([row[key] for row in rows], dtype=np.float64) for key in ("cls", "logit"))
         groups = [row["group"] for row in rows]
         counted = "images" if kind == "image" else "slices"
@@ -151,35 +151,39 @@ def fit_decision(
     return replace(decision, image=fitted["image"], volume=fitted["volume"])
 
 
-def _known(answers: Sequence[Mapping[str, Any]], kind: Kind, sources: Sequence[str] | None) -> list[Mapping[str, Any]]:
-    """Rows of one kind of scan with a class and an answer, of these sources, or of all."""
-    among = [a for a in answers if a["kind"] == kind and (sources is None or a["source"] in sources)]
-    return [a for a in among if is_answered(a)]
+def _known(
+    predictions: Sequence[Mapping[str, Any]], kind: Kind, sources: Sequence[str] | None
+) -> list[Mapping[str, Any]]:
+    """Rows of one kind of scan with a class and a prediction, of these sources, or of all."""
+    among = [a for a in predictions if a["kind"] == kind and (sources is None or a["source"] in sources)]
+    return [a for a in among if is_scored(a)]
 
 
 def with_evidence_of_others(
     decision: Decision,
-    answers: Sequence[Mapping[str, Any]],
+    predictions: Sequence[Mapping[str, Any]],
     others: Mapping[str, Decision],
     sources: Sequence[str] | None = None,
 ) -> Decision:
-    """The same decision; its sensitivity and specificity are those of answers that had no part in their thresholds.
+    """The same decision; its sensitivity and specificity are those of predictions that had no part in their thresholds.
 
     Args:
-        decision: fitted on all answers.
-        answers: see `fit_decision`.
+        decision: fitted on all predictions.
+        predictions: see `fit_decision`.
         others: by case, the decision that was fitted on the other folds, see `summaries.cross_fitted`.
         sources: see `fit_decision`.
     """
     found: dict[str, Calibration] = {}
     for kind in ("image", "volume"):
         calibration = decision.of(kind)
-        rows = _known(answers, kind, sources)
+        rows = _known(predictions, kind, sources)
         tumor = np.array([row["cls"] > 0.5 for row in rows], dtype=bool)
         if calibration.evidence:
-            judges = [others[row["case"]] for row in rows]
-            probabilities = np.array([j.probability(row["logit"], kind) for j, row in zip(judges, rows, strict=True)])
-            points = np.array([judge.of(kind).operating_point for judge in judges])
+            per_fold_decisions = [others[row["case"]] for row in rows]
+            probabilities = np.array(
+                [j.probability(row["logit"], kind) for j, row in zip(per_fold_decisions, rows, strict=True)]
+            )
+            points = np.array([judge.of(kind).operating_point for judge in per_fold_decisions])
             honest = _sensitivity_and_specificity(tumor, probabilities, points)
             shown = _sensitivity_and_specificity(tumor, probabilities, decision.display_threshold)
             evidence = {**calibration.evidence, **honest, "at_display_threshold": shown}
@@ -189,28 +193,28 @@ def with_evidence_of_others(
 
 
 def write_decision(
-    answers_file: str | Path,
+    predictions_file: str | Path,
     model_path: str | Path,
     decision: Decision,
     target_sensitivity: float,
 ) -> None:
-    """Fit on an evaluation's answers, and put the result into the report beside the weights.
+    """Fit on an evaluation's predictions, and put the result into the report beside the weights.
 
     Args:
-        answers_file: `answers.json` of an evaluation of these weights.
+        predictions_file: `predictions.json` of an evaluation of these weights.
         model_path: the weights; `report.json` beside them is written anew. It keeps what these weights are and were
             trained on; scores go, for they were of another decision.
         decision: see `fit_decision`.
         target_sensitivity: see `fit_decision`.
 
     Raises:
-        ValueError: when the answers are not of the validation cases: what a decision was fitted on tests nothing.
+        ValueError: when the predictions are not of the validation cases: what a decision was fitted on tests nothing.
     """
-    content = json.loads(Path(answers_file).read_text())
+    content = json.loads(Path(predictions_file).read_text())
     subset = content["facts"]["subset"]
     if subset != "val":
-        raise ValueError(f"{answers_file}: answers of subset '{subset}', calibrate with --subset val")
-    fitted = fit_decision(content["answers"], decision, target_sensitivity, "validation")
+        raise ValueError(f"{predictions_file}: predictions of subset '{subset}', calibrate with --subset val")
+    fitted = fit_decision(content["predictions"], decision, target_sensitivity, "validation")
     model = (report_of(model_path) or {"model": {"sha256": sha256_of(model_path)}})["model"]
     report = {"model": model, "decision": asdict(fitted)}
     write_json(Path(model_path).with_name("report.json"), report)

@@ -1,6 +1,6 @@
-"""Measures of one source's tumour probabilities against its classes; None where a score is undefined.
+"""Measures of one source's tumor probabilities against its classes; None where a score is undefined.
 
-A class is 1 (tumour) or 0, and what reaches a threshold is called tumour. Sensitivity never comes without specificity
+A class is 1 (tumor) or 0, and what reaches a threshold is called tumor. Sensitivity never comes without specificity
 and n. Rows of several sources do not belong into one call: a detector of the source alone would score well there.
 """
 
@@ -256,11 +256,11 @@ def area_bins(areas_mm2: Sequence[float] | np.ndarray) -> list[tuple[str, np.nda
     """Sort slices by the size of their lesion.
 
     Args:
-        areas_mm2: tumour area of each slice (N,).
+        areas_mm2: tumor area of each slice (N,).
 
     Returns:
         Name and rows (N,) of each bin, from the smallest: its lower edge belongs to it, its upper one to the next. An
-        area below 50 mm2 is in none, since such a slice counts neither as tumour nor as none.
+        area below 50 mm2 is in none, since such a slice counts neither as tumor nor as none.
 
     >>> [(name, rows.tolist()) for name, rows in area_bins([0.0, 50.0, 2000.0])][::3]
     [('50-200 mm2', [False, True, False]), ('2000 mm2 and more', [False, False, True])]

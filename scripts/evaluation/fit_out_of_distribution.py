@@ -15,17 +15,17 @@ from ..data.sampling import SliceDataset
 from ..inference.out_of_distribution import fit
 from ..networks.multitask_unet import MultiTaskUNet, evaluating
 
-__all__ = ["LearnFamiliarity"]
+__all__ = ["FitOODDetector"]
 
 
-class LearnFamiliarity:
+class FitOODDetector:
     """Fit the training slices' features; measure the distances of the tested scans. Writes `distances.json`.
 
     Args:
         network: any mode, on any device; comes back as it was.
         training: slices that it was trained on, without random transforms.
         tested: slices that it never saw; may be empty.
-        output_dir: gets `distances.json`: "familiarity", and "rows" of case, kind, distance.
+        output_dir: gets `distances.json`: "ood_detector", and "rows" of case, kind, distance.
         batch_size: slices a pass.
     """
 
@@ -50,7 +50,7 @@ class LearnFamiliarity:
                 row = rows.setdefault(record["case"], {"case": record["case"], "kind": record["kind"], "all": []})
                 row["all"].append(float(distance))
         scans = [{"case": r["case"], "kind": r["kind"], "distance": float(np.median(r["all"]))} for r in rows.values()]
-        content = {"familiarity": asdict(learned), "rows": scans}
+        content = {"ood_detector": asdict(learned), "rows": scans}
         write_json(self.output_dir / "distances.json", content)
         return content
 

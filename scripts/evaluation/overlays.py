@@ -1,4 +1,4 @@
-"""Pictures of answers: the scan, what was drawn on it, and what should have been."""
+"""Pictures of predictions: the scan, what was drawn on it, and what should have been."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ __all__ = ["DrawGallery", "draw_tiles"]
 
 matplotlib.use("Agg")
 
-PREDICTED, REFERENCE = "#ff9f1c", "#2ec4b6"  # orange and teal: told apart with any colour vision
+PREDICTED, REFERENCE = "#ff9f1c", "#2ec4b6"  # orange and teal: told apart with any color vision
 
 
 class DrawGallery:
     """Draw one tile a case while an evaluator runs, and one picture a source at the end.
 
-    A volume is shown at the slice with most reference tumour, or most drawn where there is none.
+    A volume is shown at the slice with most reference tumor, or most drawn where there is none.
 
     Args:
         cases: id, source, kind, and "label" or "cls".
@@ -113,9 +113,9 @@ def draw_tiles(tiles: Sequence[Mapping[str, Any]], path: str | Path, which: str,
         axis.set_axis_off()
     for axis, tile in zip(axes, tiles, strict=False):
         axis.imshow(tile["image"], cmap="gray", interpolation="nearest")  # rows run downwards, to posterior
-        for mask, colour, width in ((tile["reference"], REFERENCE, 2.4), (tile["predicted"], PREDICTED, 1.0)):
+        for mask, color, width in ((tile["reference"], REFERENCE, 2.4), (tile["predicted"], PREDICTED, 1.0)):
             if mask is not None and mask.any():
-                axis.contour(mask, levels=[0.5], colors=colour, linewidths=width)
+                axis.contour(mask, levels=[0.5], colors=color, linewidths=width)
         axis.set_title(tile["title"], color="white", fontsize=7)
     legend = f"{which}    orange: drawn by the network    teal: reference    research use only"
     figure.supxlabel(legend, color="white", fontsize=8)

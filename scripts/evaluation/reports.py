@@ -1,7 +1,7 @@
-"""From an evaluation's answers to its report: pure functions on plain JSON.
+"""From an evaluation's predictions to its report: pure functions on plain JSON.
 
-The answers hold logits and measured areas, nothing decided; so folds can be put together, and another calibration be
-tried, without running a network again.
+The predictions hold logits and measured areas, no decisions, so folds can be pooled and another calibration tried
+without running a network again.
 """
 
 from __future__ import annotations
@@ -20,34 +20,34 @@ from ..inference.decision import NOTICE, Decision
 from .classification_scores import area_bins, classification_scores, curves, reliability, resampled_scores, roc_auc
 from .intervals import RESAMPLES, bootstrap, interval_of_mean
 
-__all__ = ["auc_within_folds", "drawn_by_hand", "is_answered", "make_report", "patient_scores", "pool"]
+__all__ = ["auc_within_folds", "is_scored", "make_report", "manual_volumes", "patient_scores", "pool"]
 
 CLASSES = {"none": 0.0, "tumor": 1.0}
-HARD_NEGATIVE_SLICES = 5  # a slice without tumour this near to one with is a hard negative
+HARD_NEGATIVE_SLICES = 5  # a slice without tumor this near to one with is a hard negative
 COUNTS = ("id", "source", "patient", "lesions", "lesions_found", "lesions_false", "reference_ml", "predicted_ml")
 
 Row = Mapping[str, Any]
 
 
 def pool(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Put the answers of several folds together; each says from which fold it is.
+    """Put the predictions of several folds together; each says from which fold it is.
 
     Raises:
-        ValueError: when two folds scored the same case, or differ in what a tumour slice is.
+        ValueError: when two folds scored the same case, or differ in what a tumor slice is.
     """
     rules = {part["min_tumor_pixels"] for part in parts}
     if len(rules) != 1:
-        raise ValueError(f"folds differ in the least pixels of a tumour slice: {sorted(rules)}")
+        raise ValueError(f"folds differ in the least pixels of a tumor slice: {sorted(rules)}")
     owners: dict[str, int] = {}
     for number, part in enumerate(parts):
-        for case in {row["case"] for row in part["answers"]} | {row["id"] for row in part["segmentation"]}:
+        for case in {row["case"] for row in part["predictions"]} | {row["id"] for row in part["segmentation"]}:
             if owners.setdefault(case, number) != number:
                 raise ValueError(f"{case} was scored in two folds")
     return {
         "facts": {},
         "min_tumor_pixels": rules.pop(),
         "segmentation": [row for part in parts for row in part["segmentation"]],
-        "answers": [{**row, "fold": number} for number, part in enumerate(parts) for row in part["answers"]],
+        "predictions": [{**row, "fold": number} for number, part in enumerate(parts) for row in part["predictions"]],
     }
 
 
@@ -56,20 +56,20 @@ def make_report(
     decision: Decision,
     resamples: int = RESAMPLES,
     decisions: Mapping[str, Decision] | None = None,
-    silver: Sequence[str] = (),
+    automatic_masks: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Everything that was scored.
 
     Args:
-        content: "facts", "min_tumor_pixels", "segmentation" and "answers", as `ScoreCases` writes them.
+        content: "facts", "min_tumor_pixels", "segmentation" and "predictions", as `ScoreCases` writes them.
         decision: temperature and thresholds, fitted on other cases.
         resamples: of the bootstrap.
         decisions: by case, where every fold has its own; `decision` is for the rest.
-        silver: patterns of volumes' names whose masks algorithms made; the mean over the others stands beside.
+        automatic_masks: patterns of volumes' names whose masks algorithms made; the mean over the others stands beside.
     """
     decisions = decisions or {}
     sources: dict[str, list[Row]] = defaultdict(list)
-    for row in content["answers"]:
+    for row in content["predictions"]:
         sources[row["source"]].append(row)
     return {
         **content["facts"],
@@ -77,15 +77,15 @@ def make_report(
         "decision": asdict(decision),
         "rules": {
             "tumor_slice": f"at least {content['min_tumor_pixels']} pixels of 1 mm2; fewer, but not 0: left out",
-            "region": "whole tumour, the one region that FLAIR supports",
+            "region": "whole tumor, the one region that FLAIR supports",
             "empty": "no Dice where the reference is empty; what is drawn there counts as false positive",
             "interval": _interval_rule(resamples),
-            "hard_negative": f"a slice without tumour, at most {HARD_NEGATIVE_SLICES} slices from one with",
+            "hard_negative": f"a slice without tumor, at most {HARD_NEGATIVE_SLICES} slices from one with",
         },
         "segmentation": {
             **_segmentation(content["segmentation"]),
-            **({"manual": _manual(content["segmentation"], silver)} if silver else {}),
-            "empty_slices": _empty_slices(content["answers"]),
+            **({"manual": _manual(content["segmentation"], automatic_masks)} if automatic_masks else {}),
+            "empty_slices": _empty_slices(content["predictions"]),
         },
         "classification": {
             name: _source(rows, [decisions.get(row["case"], decision) for row in rows], resamples)
@@ -94,8 +94,8 @@ def make_report(
     }
 
 
-def is_answered(row: Row) -> bool:
-    """Whether an answer can be scored: its class is known, and there is one."""
+def is_scored(row: Row) -> bool:
+    """Whether a prediction can be scored: its class is known, and there is one."""
     return row["cls"] is not None and row["logit"] is not None
 
 
@@ -108,9 +108,9 @@ def patient_scores(rows: Sequence[Row], name: str) -> dict[str, float]:
     return {patient: float(np.mean(values)) for patient, values in scores.items()}
 
 
-def drawn_by_hand(volumes: Sequence[Row], silver: Sequence[str]) -> list[Row]:
+def manual_volumes(volumes: Sequence[Row], automatic_masks: Sequence[str]) -> list[Row]:
     """The volumes whose names match no pattern of those whose masks algorithms made."""
-    return [row for row in volumes if not any(fnmatch(row["id"].rpartition("/")[2], name) for name in silver)]
+    return [row for row in volumes if not any(fnmatch(row["id"].rpartition("/")[2], name) for name in automatic_masks)]
 
 
 def _interval_rule(resamples: int) -> str:
@@ -134,9 +134,9 @@ def _segmentation(volumes: Sequence[Row]) -> dict[str, Any]:
     }
 
 
-def _manual(volumes: Sequence[Row], silver: Sequence[str]) -> dict[str, Any]:
+def _manual(volumes: Sequence[Row], automatic_masks: Sequence[str]) -> dict[str, Any]:
     """Dice of the patients whose masks were drawn by hand."""
-    scores = patient_scores(drawn_by_hand(volumes, silver), "dice")
+    scores = patient_scores(manual_volumes(volumes, automatic_masks), "dice")
     mean, interval = _mean_over(scores)
     return {"n": len(scores), "dice": mean, "ci95": interval, "worst_dice": min(scores.values(), default=None)}
 
@@ -147,9 +147,9 @@ def _mean_over(scores: Mapping[str, float], highest: float = 1.0) -> tuple[float
     return (float(np.mean(values)) if values else None), interval_of_mean(values, (0.0, highest))
 
 
-def _empty_slices(answers: Sequence[Row]) -> dict[str, Any]:
+def _empty_slices(predictions: Sequence[Row]) -> dict[str, Any]:
     """False positives where the reference is empty: how often, and how much."""
-    drawn = [row["drawn_mm2"] for row in answers if "drawn_mm2" in row and row["cls"] == 0.0]
+    drawn = [row["drawn_mm2"] for row in predictions if "drawn_mm2" in row and row["cls"] == 0.0]
     positive = [area for area in drawn if area > 0]
     return {
         "n": len(drawn),
@@ -159,12 +159,12 @@ def _empty_slices(answers: Sequence[Row]) -> dict[str, Any]:
 
 
 def _source(rows: Sequence[Row], decisions: Sequence[Decision], resamples: int) -> dict[str, Any]:
-    """Scores within one source; only rows with a class and an answer count."""
-    answered = [i for i, row in enumerate(rows) if is_answered(row)]
-    if not answered:
+    """Scores within one source; only rows with a class and a prediction count."""
+    predicted = [i for i, row in enumerate(rows) if is_scored(row)]
+    if not predicted:
         return {"n": 0, "positives": 0, "left_out": len(rows)}
-    known, deciding = [rows[i] for i in answered], [decisions[i] for i in answered]
-    kinds = [row["kind"] for row in known]  # a volume of one slice is answered as an image
+    known, deciding = [rows[i] for i in predicted], [decisions[i] for i in predicted]
+    kinds = [row["kind"] for row in known]  # a volume of one slice is predicted as an image
     classes, logits = (np.array([row[key] for row in known]) for key in ("cls", "logit"))
     triples = zip(deciding, logits, kinds, strict=True)
     probabilities, raw = np.array([float(d.probability(logit, kind)) for d, logit, kind in triples]), expit(logits)
@@ -182,7 +182,7 @@ def _source(rows: Sequence[Row], decisions: Sequence[Decision], resamples: int) 
         "ci95": bootstrap(groups, resampled_scores(classes, probabilities, points), resamples),
         "groups": len(set(groups)),
         "left_out": len(rows) - len(known),
-        "unanswered_tumor": sum(row["cls"] == 1.0 and row["logit"] is None for row in rows),
+        "unpredicted_tumor": sum(row["cls"] == 1.0 and row["logit"] is None for row in rows),
         "curves": curves(classes, probabilities),
         "reliability": reliability(classes, probabilities),
     }
@@ -239,7 +239,7 @@ def auc_within_folds(
 
 
 def _of_volumes(known: Sequence[Row], classes: np.ndarray, scores: Any) -> dict[str, Any]:
-    """What only slices of volumes can tell: each patient alone, small and large tumours, hard negatives."""
+    """What only slices of volumes can tell: each patient alone, small and large tumors, hard negatives."""
     keys = ("n", "positives", "roc_auc", "sensitivity", "specificity")
     patients = {}
     for patient in sorted({row["group"] for row in known}):

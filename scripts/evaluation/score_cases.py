@@ -1,4 +1,4 @@
-"""Compare what is served with references: every answer of an evaluation, and the report made of them."""
+"""Compare what is served with references: every prediction of an evaluation, and the report made of them."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import numpy as np
 from ignite.engine import Engine, Events
 from monai.data import MetaTensor
 
-from ..core.files import plain, write_json
+from ..core.files import nan_to_none, write_json
 from ..core.geometry import as_displayed, voxel_mm3
 from ..data.splits import same_picture
 from ..inference.decision import Decision, kind_of
 from ..io.datalists import Case
 from ..io.readers import BrainMriReader
-from ..networks.weights import began_unknown, trained_on
+from ..networks.weights import trained_on, unknown_lineage
 from .reports import make_report
 from .segmentation_scores import segmentation_scores
 from .text_tables import as_text
@@ -71,7 +71,7 @@ def provenance(cases: Sequence[Case], weights: str | Path | None) -> str:
     if not count:
         return "unknown: they may hold cases that are scored here"
     words = f"{count} cases, {scored or 'none'} of them scored here"
-    return f"{words}; they began from weights that may have seen others" if began_unknown(weights) else words
+    return f"{words}; they began from weights that may have seen others" if unknown_lineage(weights) else words
 
 
 def trained_sources(weights: str | Path | None) -> list[str] | None:
@@ -80,17 +80,17 @@ def trained_sources(weights: str | Path | None) -> list[str] | None:
 
 
 class ScoreCases:
-    """Compare every answer with its reference on the scan's own grid.
+    """Compare every prediction with its reference on the scan's own grid.
 
     The evaluator runs inference's own preprocessing, inferer and postprocessing, so what is scored is what is served.
     A volume of one slice counts as an image, as which it is served (`kind_of`): so it is scored, and calibrated on. At
-    the end `answers.json` holds a row for every slice and image, and `report.json` what follows from them; the table is
-    printed.
+    the end `predictions.json` holds a row for every slice and image, and `report.json` what follows from them; the
+    table is printed.
 
     Args:
         cases: id, source, kind, group, and "label" (path of a mask) or "cls".
         decision: temperature and thresholds.
-        min_tumor_pixels: a slice shows a tumour from this area on (pixels of 1 mm2), none at 0; slices in between are
+        min_tumor_pixels: a slice shows a tumor from this area on (pixels of 1 mm2), none at 0; slices in between are
             left out and counted.
         output_dir: gets both files.
         facts: whatever the report should say about the run: model, split, seed.
@@ -116,7 +116,7 @@ class ScoreCases:
 
     def start(self, engine: Engine) -> None:
         self.patients: list[dict[str, Any]] = []  # one a volume with a mask
-        self.answers: list[dict[str, Any]] = []  # one a slice or image
+        self.predictions: list[dict[str, Any]] = []  # one a slice or image
 
     def score_batch(self, engine: Engine) -> None:
         for batch, output in zip(engine.state.batch, engine.state.output, strict=True):
@@ -128,7 +128,7 @@ class ScoreCases:
         Args:
             case: see the class.
             mask: (1, H, W, D) of 0 and 1 on the scan's grid.
-            slice_logits: (D,) tumour logits from the lowest slice to the highest, NaN where there is none.
+            slice_logits: (D,) tumor logits from the lowest slice to the highest, NaN where there is none.
             canvas: affine (4, 4) of what the network saw, whose pixels areas are counted in, as in training: they are
                 1 mm2 where the file's spacing was used.
         """
@@ -144,7 +144,7 @@ class ScoreCases:
             self._note_slices({**case, "kind": kind_of(slice_logits)}, areas, drawn, slice_logits)
 
     def _note_slices(self, case: Case, areas: np.ndarray, drawn: np.ndarray, logits: np.ndarray) -> None:
-        """Note each slice with an answer or a tumour: its area, its class, and how much was drawn on it, all (D,)."""
+        """Note each slice with a prediction or a tumor: its area, its class, and how much was drawn on it, all (D,)."""
         areas = areas.round(3)  # a rotated grid's 50 pixels are 49.9999 mm2
         tumor = np.flatnonzero(areas > 0)
         for index in np.flatnonzero(np.isfinite(logits) | (areas > 0)):
@@ -156,14 +156,14 @@ class ScoreCases:
     def _note(self, case: Case, index: int, cls: float | None, logit: float, **measured: float | None) -> None:
         identity = {"case": case["id"], "slice": index, **{key: case[key] for key in ("source", "kind", "group")}}
         known = float(logit) if math.isfinite(logit) else None
-        self.answers.append({**identity, "cls": cls, "logit": known, **measured})
+        self.predictions.append({**identity, "cls": cls, "logit": known, **measured})
 
     def finish(self, engine: Engine) -> None:
         missing = sum("label" not in case and "cls" not in case for case in self.cases.values())
         facts = {**self.facts, "without_reference": missing}
         content: dict[str, Any] = {"facts": facts, "min_tumor_pixels": self.min_tumor_pixels}
-        content |= {"segmentation": self.patients, "answers": self.answers}
-        write_json(self.output_dir / "answers.json", content)
+        content |= {"segmentation": self.patients, "predictions": self.predictions}
+        write_json(self.output_dir / "predictions.json", content)
         report = make_report(content, self.decision)
         write_json(self.output_dir / "report.json", report)
         print(as_text(report))
@@ -178,4 +178,4 @@ def _volume_scores(case: Case, predicted: np.ndarray, reference: np.ndarray, aff
         "predicted_ml": float(predicted.sum()) * millilitres,
     }
     identity = {"id": case["id"], "source": case["source"], "patient": case["group"]}
-    return {**identity, **plain({**scores, **volumes})}
+    return {**identity, **nan_to_none({**scores, **volumes})}

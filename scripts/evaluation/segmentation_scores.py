@@ -1,4 +1,4 @@
-"""Measures of one mask against its reference, in mm where a distance is meant, with defined answers for empty masks.
+"""Scores of one mask against its reference, distances in mm, with defined values for empty masks.
 
 | reference | prediction | dice, iou | hd95_mm | surface_dice, boundary_f | lesion_dice, its HD95 | lesions_false |
 |-----------|------------|-----------|---------|--------------------------|-----------------------|---------------|
@@ -9,7 +9,7 @@
 Where the reference is empty nothing can overlap: such cases leave the means, and what was drawn counts as false
 positive. The lesion-wise scores are NaN as well where every lesion is too small to be scored.
 
-A mask is an array of 2 or 3 dimensions whose values above 0 are tumour; outside the array there is none. Every function
+A mask is an array of 2 or 3 dimensions whose values above 0 are tumor; outside the array there is none. Every function
 raises ValueError when the two shapes differ.
 """
 
@@ -38,7 +38,7 @@ def segmentation_scores(prediction: np.ndarray, reference: np.ndarray, spacing_m
     A volume of one slice is scored as the picture that it is: in three dimensions all of it would be surface.
 
     Args:
-        prediction: mask (H, W) or (H, W, D) of any number type, tumour above 0.
+        prediction: mask (H, W) or (H, W, D) of any number type, tumor above 0.
         reference: mask of the same shape.
         spacing_mm: size of a voxel along each axis.
 

@@ -15,7 +15,7 @@ from ..core.files import write_json
 from ..inference.decision import Decision
 from .calibration import fit_decision, with_evidence_of_others
 from .intervals import bootstrap, paired_difference
-from .reports import auc_within_folds, drawn_by_hand, is_answered, make_report, patient_scores, pool
+from .reports import auc_within_folds, is_scored, make_report, manual_volumes, patient_scores, pool
 from .text_tables import table
 
 __all__ = ["cross_fitted", "summarize"]
@@ -33,24 +33,24 @@ def cross_fitted(
     resamples: int,
     sources: Sequence[str] | None = None,
 ) -> dict[str, Decision]:
-    """The decision for every case, fitted on the answers of the other folds.
+    """The decision for every case, fitted on the predictions of the other folds.
 
     Args:
-        parts: the answers of each fold.
+        parts: the predictions of each fold.
         decision: whose display threshold and volume rule are kept.
         target_sensitivity: that the operating point shall reach.
         resamples: of the bootstrap.
         sources: to fit on, see `fit_decision`.
 
     Returns:
-        By case: its own answer is in no fit of its threshold. The answers that are were given by weights that learned
-        from it.
+        By case: its own prediction is in no fit of its threshold. The predictions that are were made by weights that
+        learned from it.
     """
     decisions: dict[str, Decision] = {}
     for fold, part in enumerate(parts):
-        others = [row for number, other in enumerate(parts) if number != fold for row in other["answers"]]
+        others = [row for number, other in enumerate(parts) if number != fold for row in other["predictions"]]
         fitted = fit_decision(others, decision, target_sensitivity, OTHER_FOLDS, resamples, sources)
-        decisions |= {row["case"]: fitted for row in part["answers"]}
+        decisions |= {row["case"]: fitted for row in part["predictions"]}
     return decisions
 
 
@@ -62,7 +62,7 @@ def summarize(
     margin: float,
     resamples: int,
     output_dir: str | Path,
-    silver: Sequence[str] = (),
+    automatic_masks: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Write `summary.json`: every variant's scores over all folds and seeds, and each against the reference.
 
@@ -71,16 +71,16 @@ def summarize(
     of further seeds, to `report_seed1.json` and so on.
 
     Args:
-        variants_file: JSON, by name: "asks", in words; "learns", of "segmentation" and "classification" what was
+        variants_file: JSON, by name: "description", in words; "learns", of "segmentation" and "classification" what was
             trained, the other is left out; "sources" that were learned from, where not all were; and "seeds": for each
-            seed the `answers.json` of every fold.
+            seed the `predictions.json` of every fold.
         reference: name of the variant that the others are compared with.
         decision: defaults, whose display threshold and volume rule hold.
         target_sensitivity: see `cross_fitted`.
         margin: see `paired_difference`.
         resamples: of the bootstrap.
         output_dir: gets both files.
-        silver: see `make_report`.
+        automatic_masks: see `make_report`.
 
     Raises:
         ValueError: when the reference is not among the variants, a variant lacks something, or two were not scored on
@@ -88,7 +88,7 @@ def summarize(
     """
     variants = json.loads(Path(variants_file).read_text())
     for name, variant in variants.items():
-        if absent := {"asks", "learns", "seeds"} - variant.keys():
+        if absent := {"description", "learns", "seeds"} - variant.keys():
             raise ValueError(f"{variants_file}: variant '{name}' lacks '{min(absent)}'")
     if reference not in variants:
         raise ValueError(f"no variant '{reference}' to compare with, there are {', '.join(variants)}")
@@ -103,20 +103,20 @@ def summarize(
     summary: dict[str, Any] = {"reference": reference, "margin": margin, "resamples": resamples, "variants": {}}
     for name, seeds in parts.items():
         reports, learned_from = [], variants[name].get("sources")
-        judges = [cross_fitted(folds, decision, target_sensitivity, 0, learned_from) for folds in seeds]
-        for number, decisions in enumerate(judges):
+        per_fold_decisions = [cross_fitted(folds, decision, target_sensitivity, 0, learned_from) for folds in seeds]
+        for number, decisions in enumerate(per_fold_decisions):
             full = resamples if number == 0 else 0
-            reports.append(make_report(pooled[name][number], decision, full, decisions, silver))
+            reports.append(make_report(pooled[name][number], decision, full, decisions, automatic_masks))
         summary["variants"][name] = {
-            "asks": variants[name]["asks"],
+            "description": variants[name]["description"],
             "folds": len(seeds[0]),
             "seeds": [_scores_of(report) for report in reports],
-            "against_reference": _compare(pooled[reference], pooled[name], margin, resamples, silver),
+            "against_reference": _compare(pooled[reference], pooled[name], margin, resamples, automatic_masks),
         }
         if name == reference:
-            every = pooled[name][0]["answers"]
+            every = pooled[name][0]["predictions"]
             fitted = fit_decision(every, decision, target_sensitivity, OUT_OF_FOLD, resamples, learned_from)
-            fitted = with_evidence_of_others(fitted, every, judges[0], learned_from)
+            fitted = with_evidence_of_others(fitted, every, per_fold_decisions[0], learned_from)
             write_json(Path(output_dir) / "report.json", {**reports[0], "decision_out_of_fold": asdict(fitted)})
             for number, report in enumerate(reports[1:], start=1):
                 write_json(Path(output_dir) / f"report_seed{number}.json", report)
@@ -126,11 +126,11 @@ def summarize(
 
 
 def _learned(content: Content, learns: Sequence[str]) -> Content:
-    """Answers without those of a part of the network that was never trained: they would be scores of random weights."""
+    """Predictions without those of a part of the network that was never trained: they would be scores of random weights."""
     masks = content["segmentation"] if "segmentation" in learns else []
     if "classification" in learns:
         return {**content, "segmentation": masks}
-    return {**content, "segmentation": masks, "answers": [{**row, "logit": None} for row in content["answers"]]}
+    return {**content, "segmentation": masks, "predictions": [{**row, "logit": None} for row in content["predictions"]]}
 
 
 def _scores_of(report: Mapping[str, Any]) -> dict[str, Any]:
@@ -155,22 +155,26 @@ def _scores_of(report: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _compare(
-    reference: Sequence[Content], other: Sequence[Content], margin: float, resamples: int, silver: Sequence[str]
+    reference: Sequence[Content],
+    other: Sequence[Content],
+    margin: float,
+    resamples: int,
+    automatic_masks: Sequence[str],
 ) -> dict[str, Any]:
     """Paired over patients and clusters, on the seeds that both have; scores are averaged over seeds first."""
     seeds = min(len(reference), len(other))
     sides = (reference, other) if reference[0]["segmentation"] and other[0]["segmentation"] else ((), ())
 
     def dice(among: Sequence[str]) -> dict[str, Any]:
-        volumes = [[drawn_by_hand(content["segmentation"], among) for content in side[:seeds]] for side in sides]
+        volumes = [[manual_volumes(content["segmentation"], among) for content in side[:seeds]] for side in sides]
         scores = [_mean_over_seeds([patient_scores(rows, "dice") for rows in side]) for side in volumes]
         return paired_difference(scores[0], scores[1], margin)
 
-    sources = sorted({row["source"] for row in reference[0]["answers"]})
+    sources = sorted({row["source"] for row in reference[0]["predictions"]})
     return {
         "seeds": seeds,
         "dice": dice([]),
-        **({"dice_manual": dice(silver)} if silver else {}),
+        **({"dice_manual": dice(automatic_masks)} if automatic_masks else {}),
         "roc_auc": {source: _auc_difference(reference[:seeds], other[:seeds], source, resamples) for source in sources},
     }
 
@@ -212,7 +216,7 @@ def _place(row: Mapping[str, Any]) -> tuple[str, int]:
 
 
 def _classified(content: Content, source: str) -> list[Mapping[str, Any]]:
-    rows = [row for row in content["answers"] if row["source"] == source and is_answered(row)]
+    rows = [row for row in content["predictions"] if row["source"] == source and is_scored(row)]
     return sorted(rows, key=_place)
 
 

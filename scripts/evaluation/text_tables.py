@@ -24,13 +24,13 @@ def as_text(report: Mapping[str, Any]) -> str:
         "",
         f"Segmentation: {report['rules']['region']}; volumetric, per case",
         table(["case", *names, "reference (ml)"], patients),
-        f"Slices without tumour: {empty['n']}, something drawn on {_cell(empty['false_positive_rate'])} of them, "
+        f"Slices without tumor: {empty['n']}, something drawn on {_cell(empty['false_positive_rate'])} of them, "
         f"{_cell(empty['mean_false_positive_mm2'])} mm2 on average",
     ]
     lines = [
         *(volumes if segmentation["patients_n"] else []),
         "",
-        f"Classification, within each source; tumour slice of a volume: {report['rules']['tumor_slice']}",
+        f"Classification, within each source; tumor slice of a volume: {report['rules']['tumor_slice']}",
         table(["source", *columns], sources),
         *([f"Training cases of these weights: {report['provenance']}"] if "provenance" in report else []),
         *([f"{missing} of the cases have neither a mask nor a class: they are in no score"] if missing else []),

@@ -1,4 +1,4 @@
-"""From logits to answers: temperature, thresholds, states, and the one rule for a volume."""
+"""From logits to predictions: temperature, thresholds, states, and the one rule for a volume."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 from scipy.special import expit
 
-from ..core.files import located, sha256_of
+from ..core.files import resolve_in_bundle, sha256_of
 
 __all__ = ["FOREIGN", "NOTICE", "Calibration", "Decision", "Kind", "ModelCard", "decision_of", "kind_of", "report_of"]
 
@@ -24,7 +24,7 @@ Kind = Literal["image", "volume"]
 
 
 def kind_of(slice_logits: Sized) -> Kind:
-    """What a scan is decided as: a single slice as an image, whatever its file, for its own statistics normalise it.
+    """What a scan is decided as: a single slice as an image, whatever its file, for its own statistics normalize it.
 
     >>> kind_of([0.3]), kind_of([0.3, 0.5])
     ('image', 'volume')
@@ -38,7 +38,7 @@ class Calibration:
 
     Args:
         temperature: logits are divided by it.
-        operating_point: a probability from here on is a detected tumour.
+        operating_point: a probability from here on is a detected tumor.
         fitted_on: where both come from, in words.
         evidence: what was seen where they were fitted: n, sensitivity, specificity, confidence intervals.
     """
@@ -51,15 +51,15 @@ class Calibration:
 
 @dataclass(frozen=True)
 class Decision:
-    """Everything that turns a logit into an answer, in one object.
+    """Everything that turns a logit into a prediction, in one object.
 
-    Single images and slices of volumes are calibrated apart: they come from different sources, are normalised
+    Single images and slices of volumes are calibrated apart: they come from different sources, are normalized
     differently, and a threshold of one does not carry over to the other.
 
     Args:
         image: calibration of single images.
         volume: calibration of a volume's slices.
-        display_threshold: below it and below the operating point the answer is "no tumour", above both "tumour";
+        display_threshold: below it and below the operating point the prediction is "no tumor", above both "tumor";
             between them, whichever is lower, "uncertain".
         top_slices: a volume's probability is the mean over this many of its most suspicious slices.
     """
@@ -84,20 +84,20 @@ class Decision:
         return self.image if kind == "image" else self.volume
 
     def probability(self, logits: np.ndarray, kind: Kind) -> np.ndarray:
-        """Calibrated tumour probabilities of logits, any shape; NaN stays NaN."""
+        """Calibrated tumor probabilities of logits, any shape; NaN stays NaN."""
         return np.asarray(expit(np.asarray(logits, dtype=np.float64) / self.of(kind).temperature))
 
     def volume_probability(self, slice_probabilities: np.ndarray) -> float:
-        """Probability that a volume shows a tumour, from its slices' (D,); NaN where no slice has an answer."""
+        """Probability that a volume shows a tumor, from its slices' (D,); NaN where no slice has a prediction."""
         known = np.sort(slice_probabilities[np.isfinite(slice_probabilities)])
         return float(known[-self.top_slices :].mean()) if known.size else float("nan")
 
     def detected(self, probability: float, kind: Kind) -> bool:
-        """Whether a probability counts as a detected tumour."""
+        """Whether a probability counts as a detected tumor."""
         return probability >= self.of(kind).operating_point
 
     def state(self, probability: float, kind: Kind) -> str:
-        """Name the answer: "no_tumor" (never of what is `detected`), "uncertain" or "tumor" (always detected)."""
+        """Name the prediction: "no_tumor" (never of what is `detected`), "uncertain" or "tumor" (always detected)."""
         lower, upper = sorted((self.display_threshold, self.of(kind).operating_point))
         if probability >= upper:
             return "tumor"
@@ -106,7 +106,7 @@ class Decision:
 
 def report_of(model_path: str | Path) -> dict[str, Any] | None:
     """The report beside a weights file, if it was written for exactly these weights."""
-    return _report_beside(located(model_path))[0]
+    return _report_beside(resolve_in_bundle(model_path))[0]
 
 
 def _report_beside(model_path: Path) -> tuple[dict[str, Any] | None, str]:
@@ -130,7 +130,7 @@ def decision_of(model_path: str | Path, **defaults: Any) -> Decision:
 
 
 class ModelCard(Mapping[str, Any]):
-    """What every answer says about the weights: version, hash, and whether the report beside them is theirs.
+    """What every prediction says about the weights: version, hash, and whether the report beside them is theirs.
 
     Args:
         model_path: the weights.
@@ -140,8 +140,8 @@ class ModelCard(Mapping[str, Any]):
     """
 
     def __init__(self, model_path: str | Path, metadata_path: str | Path, follow: bool = True) -> None:
-        self.model_path, self.follow = located(model_path), follow
-        self.version = json.loads(located(metadata_path).read_text())["version"]
+        self.model_path, self.follow = resolve_in_bundle(model_path), follow
+        self.version = json.loads(resolve_in_bundle(metadata_path).read_text())["version"]
         self._stamp: tuple[int, int] | None = None
         self._content: dict[str, Any] = {}
         self.content()

@@ -1,4 +1,4 @@
-"""More of the one pass through the encoder than mask and probability: where the answer comes from, how sure it is."""
+"""The network with CAM, Monte-Carlo dropout and out-of-distribution score, from one pass through the encoder."""
 
 from __future__ import annotations
 
@@ -7,33 +7,33 @@ from torch import Tensor
 
 from ..networks.cam import encode
 from ..networks.multitask_unet import PackedMultiTaskUNet
-from .out_of_distribution import Familiarity
+from .out_of_distribution import OODDetector
 
-__all__ = ["InspectedNetwork"]
+__all__ = ["ExtendedNetwork"]
 
 
-class InspectedNetwork:
-    """A packed network that answers with more planes; each slice still passes the encoder once.
+class ExtendedNetwork:
+    """A packed network that predictions with more planes; each slice still passes the encoder once.
 
-    `planes` names the channels of its answer:
+    `planes` names the channels of its prediction:
 
     - "mask", "tumor": logits, as `PackedMultiTaskUNet` gives them;
-    - "map": where the tumour logit comes from, see `explain.explain`, in [0, 1];
+    - "cam": where the tumor logit comes from, see `explain.explain`, in [0, 1];
     - "mask_deviation": standard deviation of each pixel's probability over networks of which a part is switched off;
     - "tumor_deviation": the same of the slice's probability, over the whole plane;
     - "distance": of the slice's features from those of the training slices, over the whole plane.
 
     Parts are switched off behind the encoder: channels of its features, the same for every slice of every scan, so that
-    the answer depends neither on the batch nor on the order, and neighbouring slices are asked the same networks. The
-    normalisation keeps its statistics.
+    the prediction depends neither on the batch nor on the order, and neighbouring slices are asked the same networks. The
+    normalization keeps its statistics.
 
     Args:
         network: in evaluation mode.
-        with_map: answer with the map.
+        include_cam: prediction with the map.
         samples: networks to ask for deviations; 0: none.
         dropout: share of the channels that are switched off.
         seed: of which.
-        familiarity: what training slices look like; None leaves the distance out.
+        ood_detector: what training slices look like; None leaves the distance out.
 
     Reference:
         Gal and Ghahramani, Dropout as a Bayesian Approximation, ICML 2016; Ledda et al., Dropout Injection at Test Time
@@ -43,18 +43,24 @@ class InspectedNetwork:
     def __init__(
         self,
         network: PackedMultiTaskUNet,
-        with_map: bool = False,
+        include_cam: bool = False,
         samples: int = 0,
         dropout: float = 0.2,
         seed: int = 0,
-        familiarity: Familiarity | None = None,
+        ood_detector: OODDetector | None = None,
     ) -> None:
-        self.familiarity = familiarity
-        self.network, self.with_map, self.samples, self.dropout, self.seed = network, with_map, samples, dropout, seed
+        self.ood_detector = ood_detector
+        self.network, self.include_cam, self.samples, self.dropout, self.seed = (
+            network,
+            include_cam,
+            samples,
+            dropout,
+            seed,
+        )
         self.planes = ["mask", "tumor"]
-        self.planes += ["map"] if with_map else []
+        self.planes += ["cam"] if include_cam else []
         self.planes += ["mask_deviation", "tumor_deviation"] if samples else []
-        self.planes += ["distance"] if familiarity is not None else []
+        self.planes += ["distance"] if ood_detector is not None else []
 
     def __call__(self, image: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, len(planes), H, W)."""
@@ -62,7 +68,7 @@ class InspectedNetwork:
         features, cls, cam = encode(network, image)
         with torch.inference_mode(False), torch.no_grad():
             planes = [network.decoder(features), _plane(cls[:, :1], image)]
-            planes += [cam] if self.with_map else []
+            planes += [cam] if self.include_cam else []
             planes += self._deviations(features, image) if self.samples else []
             planes += self._distance(features[-1], image)
             return torch.cat(planes, dim=1)
@@ -81,10 +87,10 @@ class InspectedNetwork:
 
     def _distance(self, bottleneck: Tensor, image: Tensor) -> list[Tensor]:
         """Of each slice over its plane (B, 1, H, W); nothing where it is not known what is familiar."""
-        if self.familiarity is None:
+        if self.ood_detector is None:
             return []
         features = self.network.head.average(bottleneck, self.network.foreground(image))
-        distances = torch.from_numpy(self.familiarity.distance(features.float().cpu().numpy()))
+        distances = torch.from_numpy(self.ood_detector.distance(features.float().cpu().numpy()))
         return [_plane(distances.to(image)[:, None], image)]
 
     def _kept(self, channels: int, generator: torch.Generator) -> Tensor:

@@ -22,7 +22,7 @@ class BrainSliceInferer(Inferer):
 
     Args:
         batch_size: slices a pass.
-        min_brain_pixels: slices with less tissue are not looked at: no tumour, and no answer (NaN) about one.
+        min_brain_pixels: slices with less tissue are not looked at: no tumor, and no prediction (NaN) about one.
     """
 
     def __init__(self, batch_size: int = 8, min_brain_pixels: int = 0) -> None:
@@ -65,7 +65,7 @@ class BrainSliceInferer(Inferer):
 
 
 class PrecisionInferer(SimpleInferer):
-    """Pass a batch through the network, its convolutions in the given precision; weights and answers stay float32.
+    """Pass a batch through the network, its convolutions in the given precision; weights and predictions stay float32.
 
     MONAI's engines can do so on CUDA only. Bfloat16 has the range of float32, so no gradient needs scaling. It halves a
     training step on processors with instructions for it (AVX512-BF16, AMX) and slows it down several times on others.
@@ -86,10 +86,10 @@ class PrecisionInferer(SimpleInferer):
     def __call__(
         self, inputs: torch.Tensor, network: Callable[..., Any], *args: Any, **kwargs: Any
     ) -> dict[str, torch.Tensor]:
-        """Images (B, C, H, W) -> the network's answers, by name, float32."""
+        """Images (B, C, H, W) -> the network's predictions, by name, float32."""
         if self.precision == "float32":
-            answers: dict[str, torch.Tensor] = network(inputs, *args, **kwargs)
-            return answers
+            predictions: dict[str, torch.Tensor] = network(inputs, *args, **kwargs)
+            return predictions
         with torch.autocast(inputs.device.type, dtype=getattr(torch, self.precision)):
-            answers = network(inputs.contiguous(memory_format=torch.channels_last), *args, **kwargs)
-        return {name: answer.float() for name, answer in answers.items()}
+            predictions = network(inputs.contiguous(memory_format=torch.channels_last), *args, **kwargs)
+        return {name: prediction.float() for name, prediction in predictions.items()}

@@ -9,17 +9,17 @@ from pathlib import Path
 
 import numpy as np
 
-from ..core.files import located, sha256_of
+from ..core.files import resolve_in_bundle, sha256_of
 from .decision import Kind
 
-__all__ = ["Familiarity", "familiarity_of", "fit"]
+__all__ = ["OODDetector", "fit", "load_ood_detector"]
 
 COMPONENTS = 32  # directions in which the training slices vary most
 DIGITS, TINY = 6, 1e-6
 
 
 @dataclass(frozen=True)
-class Familiarity:
+class OODDetector:
     """A Gaussian over the bottleneck's average, in few directions of its own and one width for all others.
 
     Args:
@@ -50,13 +50,13 @@ class Familiarity:
         squares = ((along / np.asarray(self.widths)) ** 2).sum(axis=1) + other / self.rest**2
         return np.asarray(np.sqrt(squares / away.shape[1]))
 
-    def unfamiliar(self, distances: np.ndarray, kind: Kind) -> bool:
+    def is_out_of_distribution(self, distances: np.ndarray, kind: Kind) -> bool:
         """Whether most slices of a scan, by their distances (D,) with NaN for those not looked at, are too far away."""
         known = distances[np.isfinite(distances)]
         return bool(known.size and kind in self.limits and np.median(known) > self.limits[kind])
 
 
-def fit(features: np.ndarray, components: int = COMPONENTS) -> Familiarity:
+def fit(features: np.ndarray, components: int = COMPONENTS) -> OODDetector:
     """Fit a Gaussian to features (N, F)."""
     features = np.asarray(features, dtype=np.float64)
     mean = features.mean(axis=0)
@@ -65,7 +65,7 @@ def fit(features: np.ndarray, components: int = COMPONENTS) -> Familiarity:
     kept = min(components, len(deviations) - 1)
     others = max(1, features.shape[1] - kept)
     rest = float(np.sqrt((deviations[kept:] ** 2).sum() / others))
-    return Familiarity(
+    return OODDetector(
         mean=np.round(mean, DIGITS).tolist(),
         axes=np.round(axes[:kept], DIGITS).tolist(),
         widths=np.maximum(deviations[:kept], TINY).tolist(),
@@ -73,13 +73,13 @@ def fit(features: np.ndarray, components: int = COMPONENTS) -> Familiarity:
     )
 
 
-def familiarity_of(model_path: str | Path) -> Familiarity | None:
+def load_ood_detector(model_path: str | Path) -> OODDetector | None:
     """What was learned beside these very weights; None where there is nothing."""
-    model_path = located(model_path)
+    model_path = resolve_in_bundle(model_path)
     try:
-        content = json.loads(model_path.with_name("familiarity.json").read_text())
+        content = json.loads(model_path.with_name("ood_detector.json").read_text())
         if content.pop("weights_sha256") != sha256_of(model_path):
             return None
-        return Familiarity(**content)
+        return OODDetector(**content)
     except (OSError, ValueError, KeyError, TypeError):
         return None

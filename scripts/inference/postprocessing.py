@@ -15,32 +15,34 @@ from scipy import ndimage
 from ..core.geometry import pixel_mm2, slice_axis, voxel_mm3
 from ..transforms.preprocessing import tissue_of
 from .decision import FOREIGN, NOTICE, Decision, Kind, kind_of
-from .out_of_distribution import Familiarity
+from .out_of_distribution import OODDetector
 
-__all__ = ["DropDepthd", "DropSpecksd", "SplitPackedd", "SummarizeAnswerd", "outlined_depth", "smoothed"]
+__all__ = ["DropDepthd", "DropSpecksd", "SplitPackedd", "SummarizePredictiond", "outlined_depth", "smoothed"]
 
 PER_SLICE = {"tumor_deviation": "slice_deviations", "distance": "slice_distances"}
 PLAUSIBLE_SHARE = 0.5  # of the tissue; a mask that is larger is shown as it is, never turned around, and flagged
 DEEP = 0.2  # of the head's depth; what outlines reach it is in docs/results/outlines.json
-COLOURED_SHARE = 0.05  # of a picture's pixels; of 1,416 scans from the web none had more than 0.04
-UNFAMILIAR = "the scan is unlike those that the network was trained on: it may be no head, or another kind of image"
+COLORED_SHARE = 0.05  # of a picture's pixels; of 1,416 scans from the web none had more than 0.04
+OUT_OF_DISTRIBUTION = (
+    "the scan is unlike those that the network was trained on: it may be no head, or another kind of image"
+)
 NOT_ASKED = "it was not asked whether the scan is like those that the network was trained on"
 OTHER_REPORT = "the report beside the weights is of others, or their file was changed: nothing is known of these"
 AT_THE_EDGE = "most of what is outlined lies along the edge of the head: it may be scalp or skull"
-TOO_MUCH = "more than half of the head is outlined: this is no plausible tumour, or no head"
+TOO_MUCH = "more than half of the head is outlined: this is no plausible tumor, or no head"
 
 
 class SplitPackedd(MapTransform):
     """Take the packed logits apart.
 
     `pred` (1 + classes, H, W, D) becomes the mask's probability (1, H, W, D), a MetaTensor with the image's geometry
-    (TorchScript networks return plain tensors, which `Invertd` would silently skip). The tumour logit of each slice
+    (TorchScript networks return plain tensors, which `Invertd` would silently skip). The tumor logit of each slice
     goes to `slice_logits`, float64 (D,), from the lowest slice to the highest, NaN where there is too little brain,
-    averaged with its neighbours', for a tumour shows in more than one millimetre; the share of the tissue that is
+    averaged with its neighbours', for a tumor shows in more than one millimetre; the share of the tissue that is
     outlined to `outlined_share`, and of a single slice `outlined_depth` beside.
 
-    Where the item names the prediction's channels in "planes" (see `InspectedNetwork`), those beyond the two become
-    items of their names: "map" and "mask_deviation" (1, H, W, D), zero where nothing was looked at, and
+    Where the item names the prediction's channels in "planes" (see `ExtendedNetwork`), those beyond the two become
+    items of their names: "cam" and "mask_deviation" (1, H, W, D), zero where nothing was looked at, and
     `slice_deviations` and `slice_distances` (D,); where there are more than the two and a distance, the mask's
     probability is kept as "probability" beside.
 
@@ -165,17 +167,17 @@ def _without_specks(mask: MetaTensor, min_voxels: float) -> MetaTensor:
     return kept
 
 
-class SummarizeAnswerd(MapTransform):
-    """Put the answer into `result`, a dict of plain JSON; MONAI Label shows it to its clients as parameters.
+class SummarizePredictiond(MapTransform):
+    """Put the prediction into `result`, a dict of plain JSON; MONAI Label shows it to its clients as parameters.
 
-    MONAI Deploy reads `probabilities`: (2,), of no tumour and of a tumour, zeros where there is no answer.
+    MONAI Deploy reads `probabilities`: (2,), of no tumor and of a tumor, zeros where there is no prediction.
 
     Args:
         keys: the mask on the input's own grid, (1, H, W, D) of 0 and 1.
         decision: temperature, thresholds and the volume rule, of the weights that are there now.
         model: what to say about the weights, beside the decision's digest; when their hash changes, nothing that was
             fitted holds any more.
-        familiarity: what training slices look like to them.
+        ood_detector: what training slices look like to them.
     """
 
     def __init__(
@@ -183,10 +185,10 @@ class SummarizeAnswerd(MapTransform):
         keys: KeysCollection,
         decision: Decision,
         model: Mapping[str, Any] | None = None,
-        familiarity: Familiarity | None = None,
+        ood_detector: OODDetector | None = None,
     ) -> None:
         super().__init__(keys)
-        self.decision, self.model, self.familiarity = decision, model or {}, familiarity
+        self.decision, self.model, self.ood_detector = decision, model or {}, ood_detector
         self.fitted_on = self.model.get("sha256")
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
@@ -194,22 +196,24 @@ class SummarizeAnswerd(MapTransform):
         for key in self.key_iterator(d):
             mask = d[key]
             deviations = d.get("slice_deviations")
-            answer = self.summarize(mask, d["slice_logits"], deviations)
-            answer["flags"] += _flags_of_outline(mask, d.get("outlined_share"), d.get("outlined_depth"))
-            familiarity = self.familiarity if answer["model"].get("sha256") == self.fitted_on else None
-            if familiarity is not None and "slice_distances" not in d:
-                answer["flags"].append(NOT_ASKED)
-            elif familiarity is not None and familiarity.unfamiliar(d["slice_distances"], kind_of(d["slice_logits"])):
-                answer["flags"].append(UNFAMILIAR)
-            d["result"] = {**d.get("result", {}), **answer}
-            tumor = answer["tumor_probability"]
+            prediction = self.summarize(mask, d["slice_logits"], deviations)
+            prediction["flags"] += _flags_of_outline(mask, d.get("outlined_share"), d.get("outlined_depth"))
+            ood_detector = self.ood_detector if prediction["model"].get("sha256") == self.fitted_on else None
+            if ood_detector is not None and "slice_distances" not in d:
+                prediction["flags"].append(NOT_ASKED)
+            elif ood_detector is not None and ood_detector.is_out_of_distribution(
+                d["slice_distances"], kind_of(d["slice_logits"])
+            ):
+                prediction["flags"].append(OUT_OF_DISTRIBUTION)
+            d["result"] = {**d.get("result", {}), **prediction}
+            tumor = prediction["tumor_probability"]
             d["probabilities"] = torch.tensor([0.0, 0.0] if tumor is None else [1.0 - tumor, tumor])
         return d
 
     def summarize(
         self, mask: MetaTensor, slice_logits: np.ndarray, slice_deviations: np.ndarray | None = None
     ) -> dict[str, Any]:
-        """Answer for one scan: probability, state, and for a volume its slices and the tumour's size."""
+        """Prediction for one scan: probability, state, and for a volume its slices and the tumor's size."""
         model, has_mask = dict(self.model), bool((mask > 0).any())
         decision = self.decision if model.get("sha256") == self.fitted_on else self.decision.unfitted()
         model["decision"] = decision.digest()
@@ -217,12 +221,12 @@ class SummarizeAnswerd(MapTransform):
         slices = decision.probability(slice_logits, kind)
         probability = round(decision.volume_probability(slices), 6)  # what is written is what is decided on
         known = bool(np.isfinite(probability))
-        answer: dict[str, Any] = {
+        prediction: dict[str, Any] = {
             "tumor_probability": probability if known else None,
             "tumor_detected": decision.detected(probability, kind) if known else None,
             "threshold": decision.of(kind).operating_point,
             "display_threshold": decision.display_threshold,
-            "state": decision.state(probability, kind) if known else "no_answer",
+            "state": decision.state(probability, kind) if known else "no_prediction",
             "flags": [
                 *_flags(decision, probability, kind, has_mask, mask.meta),
                 *([OTHER_REPORT] if model.get("report") == FOREIGN else []),
@@ -231,19 +235,19 @@ class SummarizeAnswerd(MapTransform):
         if len(mask.meta["spatial_shape"]) == 3:
             axis, ascending = slice_axis(mask.meta["original_affine"])
             ordered = slices if ascending else slices[::-1]
-            answer |= {"slice_axis": axis, "slice_probabilities": [_rounded(p) for p in ordered]}
+            prediction |= {"slice_axis": axis, "slice_probabilities": [_rounded(p) for p in ordered]}
             if slice_deviations is not None:
                 turned = slice_deviations if ascending else slice_deviations[::-1]
-                answer["slice_deviations"] = [_rounded(deviation) for deviation in turned]
+                prediction["slice_deviations"] = [_rounded(deviation) for deviation in turned]
         elif slice_deviations is not None:
-            answer["tumor_deviation"] = _rounded(slice_deviations[0])
+            prediction["tumor_deviation"] = _rounded(slice_deviations[0])
         if known and mask.meta.get("spacing_used"):
             affine, drawn = mask.meta["original_affine"], float((mask > 0).sum())
             if mask.meta.get("thickness_known", True):
-                answer["volume_ml"] = round(drawn * voxel_mm3(affine) / 1000.0, 4)
+                prediction["volume_ml"] = round(drawn * voxel_mm3(affine) / 1000.0, 4)
             if kind == "image":
-                answer["area_mm2"] = round(drawn * pixel_mm2(affine), 4)
-        return {**answer, "model": model, "notice": NOTICE}
+                prediction["area_mm2"] = round(drawn * pixel_mm2(affine), 4)
+        return {**prediction, "model": model, "notice": NOTICE}
 
 
 class DropDepthd(MapTransform):
@@ -272,18 +276,18 @@ class DropDepthd(MapTransform):
 
 
 def _flags(decision: Decision, probability: float, kind: Kind, has_mask: bool, meta: Mapping[str, Any]) -> list[str]:
-    """What a reader must know before believing the answer."""
+    """What a reader must know before believing the prediction."""
     flags = []
     if meta.get("spacing_known") and not meta.get("spacing_used", True):
         flags.append("the file's pixel spacing is implausible for a head and was not used")
-    if meta.get("coloured_share", 0.0) > COLOURED_SHARE:
-        flags.append("the picture has colours: it may be a photograph, a drawing or a screenshot, but hardly a scan")
+    if meta.get("colored_share", 0.0) > COLORED_SHARE:
+        flags.append("the picture has colors: it may be a photograph, a drawing or a screenshot, but hardly a scan")
     if not np.isfinite(probability):
-        flags.append("too little brain is seen for an answer")
+        flags.append("too little brain is seen for a prediction")
     elif decision.state(probability, kind) == "tumor" and not has_mask:
-        flags.append("the heads disagree: a tumour is probable, but none is outlined")
+        flags.append("the heads disagree: a tumor is probable, but none is outlined")
     elif decision.state(probability, kind) == "no_tumor" and has_mask:
-        flags.append("the heads disagree: a region is outlined, but a tumour is improbable")
+        flags.append("the heads disagree: a region is outlined, but a tumor is improbable")
     return flags
 
 

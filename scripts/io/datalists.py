@@ -35,7 +35,7 @@ BRATS_FILE = re.compile(rf"^(?P<case>.+)[_-](?P<kind>{'|'.join(MODALITIES)})\.ni
 # a BraTS case name with its number of visits: BraTS-GLI-00002-000, brats_2013_pat0003_1, Brats18_CBICA_AAB_1
 VISIT = re.compile(r"^(BraTS-[A-Z]+-\d+)-\d{3}$|^(brats.*2013.*|brats1\d_.*)_\d$", re.IGNORECASE)
 CLASSES = {"yes": 1, "no": 0}
-INDEX = "index"  # no scan's answer is called so: it lists all answers of a folder
+INDEX = "index"  # no scan's prediction is called so: it lists all predictions of a folder
 SUFFIXES = (".nii.gz", ".nii", ".png", ".jpg", ".jpeg", ".dcm")
 
 
@@ -96,7 +96,7 @@ def brats_cases(root: Path, modalities: Sequence[str] = ("flair",), source: str 
         ValueError: when the folder is missing or holds no case.
     """
     _require_folder(root)
-    decathlon = next((d for d in [root, root / "Task01_BrainTumour"] if (d / "imagesTr").is_dir()), None)
+    decathlon = next((d for d in [root, root / "Task01_BrainTumor"] if (d / "imagesTr").is_dir()), None)
     cases = _decathlon_cases(decathlon, source) if decathlon else _per_modality_cases(root, modalities, source)
     if not cases:
         raise ValueError(f"{root}: no BraTS case found (files such as CASE_flair.nii.gz, CASE-t2f.nii.gz)")
@@ -188,7 +188,7 @@ def image_cases(root: Path, source: str) -> list[Case]:
 
 
 def scans(path: str | Path | Sequence[str | Path], output_dir: str | Path | None = None) -> list[dict[str, str]]:
-    """Scans to predict, each with a name for its answer.
+    """Scans to predict, each with a name for its prediction.
 
     Args:
         path: one file or folder, or a list of them. A folder's scans keep their place in its tree; a folder that holds
@@ -200,7 +200,7 @@ def scans(path: str | Path | Sequence[str | Path], output_dir: str | Path | None
         theirs is that of `index.json`.
 
     Raises:
-        ValueError: when there is nothing to predict, or two files would have one answer.
+        ValueError: when there is nothing to predict, or two files would have one prediction.
     """
     found: list[tuple[Path, Path]] = []  # a scan, and its place below the output folder
     output = None if output_dir is None else Path(output_dir).resolve()
@@ -208,18 +208,18 @@ def scans(path: str | Path | Sequence[str | Path], output_dir: str | Path | None
         files = [root] if root.is_file() else list(_scans_below(root)) if root.is_dir() else []
         inside = [f for f in files if f == root or output is None or not _real_place(f).is_relative_to(output)]
         if not inside:
-            why = "its scans lie in the folder of the answers, name another" if files else "no scan here"
+            why = "its scans lie in the folder of the predictions, name another" if files else "no scan here"
             raise ValueError(f"{root}: {why}")
         found += [(file, file.relative_to(root) if file != root else Path(_own_name(root))) for file in inside]
     places = Counter(str(place).lower() for _, place in found)
     short = [place if file.is_dir() else stem(place) for file, place in found]
     stems = Counter(str(place).lower() for place in short)
-    stems[INDEX] += 1  # a file of the answers' folder
+    stems[INDEX] += 1  # a file of the predictions' folder
     for file, place in found:
         if places[str(place).lower()] > 1:
             raise ValueError(f"{file}: two scans are called {place}; predict them into different folders")
         if str(place).lower() == INDEX:
-            raise ValueError(f"{file}: its answer would take the place of {INDEX}.json; rename it")
+            raise ValueError(f"{file}: its prediction would take the place of {INDEX}.json; rename it")
     names = [place if stems[str(name).lower()] > 1 else name for (_, place), name in zip(found, short, strict=True)]
     return [{"image": str(file), "name": name.as_posix()} for (file, _), name in zip(found, names, strict=True)]
 

@@ -232,7 +232,7 @@ def _blank(dataset: Dataset) -> np.ndarray:
 
 
 def _require_picture(dataset: Dataset, syntax: str) -> None:
-    """Refuse what is no grey picture, or compressed in a way that is not decoded here."""
+    """Refuse what is no gray picture, or compressed in a way that is not decoded here."""
     if str(dataset.file_meta.get("MediaStorageSOPClassUID", "")) == DICOMDIR:
         raise DicomError("a DICOMDIR lists files, it is no picture", "unsupported")
     if not syntax:
@@ -242,7 +242,7 @@ def _require_picture(dataset: Dataset, syntax: str) -> None:
     if "PixelData" not in dataset:
         raise DicomError("it holds no pixel data")
     if dataset.get("SamplesPerPixel", 1) != 1 or "MONOCHROME" not in str(dataset.get("PhotometricInterpretation")):
-        raise DicomError("colours are not supported", "unsupported")
+        raise DicomError("colors are not supported", "unsupported")
     wrong = [name for name in ("Rows", "Columns", "BitsStored") if not (dataset.get(name) or 0) > 0]
     if wrong or dataset.get("BitsAllocated") not in (8, 16, 32):
         raise DicomError(f"its {wrong[0] if wrong else 'BitsAllocated'} is missing or impossible")

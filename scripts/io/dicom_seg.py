@@ -30,7 +30,7 @@ COPIED = (  # of the patient and study modules, which a series without names may
 
 
 def segmentation_of(source: Path | bytes, mask: np.ndarray, model: Mapping[str, Any]) -> bytes:
-    """Encode a mask of the whole tumour.
+    """Encode a mask of the whole tumor.
 
     The same mask on the same series by the same weights has the same identifiers.
 
@@ -128,7 +128,7 @@ def _tumor(model: Mapping[str, Any]) -> Any:
 
 
 def identifier(sources: Sequence[Dataset], model: Mapping[str, Any], content: bytes) -> str:
-    """A UID made of what an answer was made of: the series, the weights, and what they said."""
+    """A UID made of what a prediction was made of: the series, the weights, and what they said."""
     from pydicom.uid import generate_uid
 
     said = hashlib.sha256(content).hexdigest()

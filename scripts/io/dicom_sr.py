@@ -1,4 +1,4 @@
-"""An answer as DICOM Structured Report: probability, state and volume, after TID 1500, written by highdicom.
+"""A prediction as DICOM Structured Report: probability, state and volume, after TID 1500, written by highdicom.
 
 Reference: DICOM PS3.16, TID 1500 (measurement report), TID 1411 (volumetric ROI), TID 1501 (measurement group).
 """
@@ -25,16 +25,16 @@ STATES = {
     "tumor": "Tumor pattern",
     "uncertain": "Uncertain: review",
     "no_tumor": "No tumor detected",
-    "no_answer": "No answer",
+    "no_prediction": "No prediction",
 }
 
 
 def report_of(source: Path, segmentation: bytes, result: Mapping[str, Any]) -> bytes:
-    """Encode an answer; where a tumour is outlined, its volume refers to the outline.
+    """Encode a prediction; where a tumor is outlined, its volume refers to the outline.
 
     Args:
         source: file, or folder of the series.
-        segmentation: of the same answer, see `segmentation_of`.
+        segmentation: of the same prediction, see `segmentation_of`.
         result: with tumor_probability, state, threshold, volume_ml and model.
 
     Returns:
@@ -97,13 +97,13 @@ def _whole(sources: list[Dataset], result: Mapping[str, Any]) -> Any:
         ),
         measurements=found,
         qualitative_evaluations=[
-            highdicom.sr.QualitativeEvaluation(name=_coded("STATE", OWN, "Answer of the network"), value=state)
+            highdicom.sr.QualitativeEvaluation(name=_coded("STATE", OWN, "Prediction of the network"), value=state)
         ],
     )
 
 
 def _outline(drawn: Any, result: Mapping[str, Any]) -> Any:
-    """What is said of the outlined tumour."""
+    """What is said of the outlined tumor."""
     import highdicom
     from pydicom.sr.codedict import codes
 

@@ -32,7 +32,7 @@ DISPLAY_AFFINE = np.array([[0, -1, 0, 0], [-1, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0,
 # The Medical Segmentation Decathlon's words for BraTS modalities (dataset.json of Task01).
 DECATHLON_MODALITIES = {"flair": "flair", "t1w": "t1", "t1": "t1", "t1gd": "t1ce", "t2w": "t2", "t2": "t2"}
 
-COLOURED_LEVELS = 40  # of 255, between a pixel's colours
+COLORED_LEVELS = 40  # of 255, between a pixel's colors
 
 RASTER_MAGIC = {b"\x89PNG\r\n\x1a\n": "PNG", b"\xff\xd8\xff": "JPEG"}
 GZIP_MAGIC = b"\x1f\x8b"
@@ -55,7 +55,7 @@ class UnreadableImageError(ValueError):
 class BrainMriReader(ImageReader):
     """Read PNG, JPEG, NIfTI and DICOM by content (never by name) into a float32 array (C, H, W, D).
 
-    Rules: palette and RGB become grey, transparency lies on black, EXIF rotation is applied, 16-bit pictures are scaled
+    Rules: palette and RGB become gray, transparency lies on black, EXIF rotation is applied, 16-bit pictures are scaled
     to 0..255; CMYK and animations are refused. NIfTI is scaled by its header; non-finite values and empty volumes are
     refused. A 4-D file is taken only when its channels are the configured modalities, or when the Decathlon's
     `dataset.json` in the folder above names them. DICOM is a file, or a folder that holds one series.
@@ -112,25 +112,25 @@ class BrainMriReader(ImageReader):
 
 
 def decode_raster(path: Path) -> tuple[np.ndarray, dict[str, Any]]:
-    """Decode a PNG or JPEG into grey levels 0..255, float32 (1, H, W, 1), rows downwards."""
+    """Decode a PNG or JPEG into gray levels 0..255, float32 (1, H, W, 1), rows downwards."""
     try:
         with Image.open(path, formats=tuple(RASTER_MAGIC.values())) as image:
             if getattr(image, "n_frames", 1) > 1:
                 raise UnreadableImageError(path, f"has {image.n_frames} frames, one is expected", "unsupported")  # type: ignore[attr-defined]
             if image.mode in ("CMYK", "YCCK"):
-                raise UnreadableImageError(path, "CMYK colours are not supported", "unsupported")
+                raise UnreadableImageError(path, "CMYK colors are not supported", "unsupported")
             upright = ImageOps.exif_transpose(image)
-            grey, colours = _grey(upright), _coloured_share(upright)
+            gray, colors = _gray(upright), _colored_share(upright)
     except UnreadableImageError:
         raise
     except Exception as error:  # Pillow raises a dozen types for a damaged file
         raise UnreadableImageError(path, f"damaged picture ({type(error).__name__})", _code(error)) from None
-    meta = _meta(DISPLAY_AFFINE, grey.shape, spacing_known=False)
-    return grey[None, :, :, None], {**meta, "coloured_share": colours}
+    meta = _meta(DISPLAY_AFFINE, gray.shape, spacing_known=False)
+    return gray[None, :, :, None], {**meta, "colored_share": colors}
 
 
-def _grey(image: Image.Image) -> np.ndarray:
-    """Grey levels 0..255 (H, W) of a decoded picture; colour by ITU-R 601 luma."""
+def _gray(image: Image.Image) -> np.ndarray:
+    """Gray levels 0..255 (H, W) of a decoded picture; color by ITU-R 601 luma."""
     if image.mode.startswith("I"):  # 16 bits a pixel
         return np.asarray(image, dtype=np.float32) * (255.0 / 65535.0)
     if image.mode in ("P", "PA", "LA", "La", "RGBA", "RGBa") or "transparency" in image.info:
@@ -139,12 +139,12 @@ def _grey(image: Image.Image) -> np.ndarray:
     return np.asarray(image.convert("L"), dtype=np.float32)
 
 
-def _coloured_share(image: Image.Image) -> float:
-    """Share of a picture's pixels that are no grey; compression alone colours none by so much."""
+def _colored_share(image: Image.Image) -> float:
+    """Share of a picture's pixels that are no gray; compression alone colors none by so much."""
     if image.mode in ("1", "L", "LA", "La") or image.mode.startswith("I"):
         return 0.0
     levels = np.asarray(image.convert("RGB"))
-    return float((levels.max(axis=2) - levels.min(axis=2) > COLOURED_LEVELS).mean())
+    return float((levels.max(axis=2) - levels.min(axis=2) > COLORED_LEVELS).mean())
 
 
 def decode_nifti(path: Path, modalities: Sequence[str]) -> tuple[np.ndarray, dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Write answers as files that stand beside their inputs: NAME.json and NAME_mask.png or NAME_mask.nii.gz."""
+"""Write predictions as files that stand beside their inputs: NAME.json and NAME_mask.png or NAME_mask.nii.gz."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ __all__ = ["PredictionWriter"]
 
 
 class PredictionWriter:
-    """Write one scan's answer and mask, never over an existing file unless told to.
+    """Write one scan's prediction and mask, never over an existing file unless told to.
 
     Args:
         output_dir: folder for the files.
@@ -105,12 +105,12 @@ class PredictionWriter:
         return "nii.gz", gzip.compress(image.to_bytes(), compresslevel=6, mtime=0)
 
     def done_before(self, name: str, source: str | Path, model: Mapping[str, Any]) -> dict[str, str] | None:
-        """Files of an answer to the same content, by the same version, weights and decision; None where one is missing.
+        """Files of a prediction to the same content, by the same version, weights and decision; None where one is missing.
 
         Args:
             name: see `__call__`.
             source: the scan.
-            model: what an answer would say of what gave it, see `SummarizeAnswerd`.
+            model: what a prediction would say of what gave it, see `SummarizePredictiond`.
         """
         target = self.output_dir / f"{name}.json"
         beside = [(of, target.with_name(f"{Path(name).name}_{of}")) for of in ("mask.png", "mask.nii.gz", "seg.dcm")]
@@ -119,20 +119,20 @@ class PredictionWriter:
         if self.overwrite or not target.is_file() or not wanted <= there.keys():
             return None
         try:
-            answer = json.loads(target.read_text())
-            same = answer["model"] == dict(model) and answer["input_sha256"] == content_sha256(source)
+            prediction = json.loads(target.read_text())
+            same = prediction["model"] == dict(model) and prediction["input_sha256"] == content_sha256(source)
         except (OSError, ValueError, KeyError, TypeError):
             same = False
         return {"json": str(target), **{kind: there[kind] for kind in sorted(wanted)}} if same else None
 
     def update_index(self, entries: Mapping[str, Any]) -> None:
-        """Add entries to `index.json`, which says for every input where its answer is, or why there is none.
+        """Add entries to `index.json`, which says for every input where its prediction is, or why there is none.
 
         Processes that write into one folder wait for each other here.
         """
         path = self.output_dir / f"{INDEX}.json"
         self.output_dir.mkdir(parents=True, exist_ok=True)
-        with _alone_in(self.output_dir):
+        with _exclusive_lock(self.output_dir):
             try:
                 before = json.loads(path.read_text())
             except (OSError, ValueError):  # none yet, or a damaged one
@@ -146,7 +146,7 @@ def is_series(source: Path) -> bool:
 
 
 @contextmanager
-def _alone_in(folder: Path) -> Iterator[None]:
+def _exclusive_lock(folder: Path) -> Iterator[None]:
     """Wait until no other process is in here with this folder; on a file system without locks nobody waits."""
     from fcntl import LOCK_EX, flock
 

@@ -19,12 +19,12 @@ __all__ = ["Reference", "monai_unet", "smp_unet"]
 
 
 class Reference(nn.Module):
-    """Another network as `MultiTaskUNet` answers: by name in training, packed in inference.
+    """Another network as `MultiTaskUNet` predictions: by name in training, packed in inference.
 
     Args:
         encoder: the whole network: images (B, C, H, W) to mask logits (B, 1, H, W), or to a pair of these and class
             logits (B, 1). It has the encoder's name because all of it learns at the encoder's rate.
-        packed: answer with one packed tensor.
+        packed: return one packed tensor.
     """
 
     def __init__(self, encoder: Callable[[Tensor], Any], packed: bool) -> None:
@@ -34,7 +34,7 @@ class Reference(nn.Module):
     def forward(
         self, image: Tensor, do_seg: bool = True, do_cls: bool = True, seg_rows: Tensor | None = None
     ) -> dict[str, Tensor] | Tensor:
-        """Answer as `MultiTaskUNet` or `PackedMultiTaskUNet`; the class logits of a network without are zero."""
+        """Prediction as `MultiTaskUNet` or `PackedMultiTaskUNet`; the class logits of a network without are zero."""
         found = self.encoder(image)
         mask, classes = found if isinstance(found, tuple) else (found, found.new_zeros(len(found), 1))
         if self.packed:

@@ -34,7 +34,7 @@ def explain(network: MultiTaskUNet, image: Tensor) -> dict[str, Tensor]:
         everywhere where nothing speaks for the class. None of them is masked by the head, so what lies outside shows.
 
     Raises:
-        ValueError: when the network is in training mode, where dropout would explain an answer that nobody is given,
+        ValueError: when the network is in training mode, where dropout would explain a prediction that nobody is given,
             or an image's side is not a multiple of `size_divisor`.
 
     Reference:

@@ -1,4 +1,4 @@
-"""The multi-task U-Net: one encoder, a decoder that draws the tumour, a head that says whether there is one."""
+"""The multi-task U-Net: one encoder, a decoder that draws the tumor, a head that says whether there is one."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -35,14 +35,14 @@ NETWORKS: dict[str, dict[str, Any]] = {
 POOLING = {
     "average": "the features' mean, then the perceptron",
     "average_and_peak": "the features' mean and maximum, which a small lesion moves, then the perceptron",
-    "cells": "the perceptron at each cell of the bottleneck, then a smooth maximum of the cells' logits",
+    "patches": "the perceptron at each cell of the bottleneck, then a smooth maximum of the cells' logits",
 }
 
 
 class ClassificationHead(nn.Module):
     """A small perceptron on the bottleneck, pooled over the head's foreground.
 
-    Pooling over the foreground alone makes the answer independent of how much empty space surrounds the head.
+    Pooling over the foreground alone makes the prediction independent of how much empty space surrounds the head.
 
     Args:
         in_features: channels of the bottleneck.
@@ -61,7 +61,7 @@ class ClassificationHead(nn.Module):
         super().__init__()
         if pooling not in POOLING:
             raise ValueError(f"unknown pooling '{pooling}', choose one of {', '.join(POOLING)}")
-        self.peak, self.by_cell = pooling == "average_and_peak", pooling == "cells"
+        self.peak, self.by_patch = pooling == "average_and_peak", pooling == "patches"
         layers: list[nn.Module] = []
         sizes = [in_features * (2 if self.peak else 1), *hidden]
         for before, after in pairwise(sizes):
@@ -70,16 +70,20 @@ class ClassificationHead(nn.Module):
 
     def forward(self, bottleneck: Tensor, foreground: Tensor) -> Tensor:
         """(B, F, h, w) and foreground (B, 1, H, W) of 0 and 1 -> class logits (B, classes)."""
-        return self.pool(self.cells(bottleneck), foreground) if self.by_cell else self.classify(bottleneck, foreground)
+        return (
+            self.pool(self.patch_logits(bottleneck), foreground)
+            if self.by_patch
+            else self.classify(bottleneck, foreground)
+        )
 
-    def cells(self, bottleneck: Tensor) -> Tensor:
+    def patch_logits(self, bottleneck: Tensor) -> Tensor:
         """(B, F, h, w) -> class logits of each cell on its own, (B, classes, h, w)."""
         return self.mlp(bottleneck.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
     def pool(self, cells: Tensor, foreground: Tensor) -> Tensor:
         """Class logits of cells (B, classes, h, w) -> of the slice, (B, classes): log of the mean of their exponents.
 
-        One cell that shows a tumour is enough, and how many do not hardly matters: multiple-instance learning.
+        One cell that shows a tumor is enough, and how many do not hardly matters: multiple-instance learning.
         """
         weight = self.share(cells, foreground)  # (B, 1, h, w)
         logarithm = (weight / weight.sum(dim=(2, 3), keepdim=True).clamp_min(1e-6)).clamp_min(1e-6).log()
@@ -106,16 +110,16 @@ class ClassificationHead(nn.Module):
 
 
 class MultiTaskUNet(nn.Module):
-    """One pass through the encoder answers both questions.
+    """One pass through the encoder serves both heads.
 
     Args:
         in_channels: modalities.
         channels: features of each level, finest first.
         stem: 1, or 2 to work at half resolution inside (space-to-depth).
-        norm: normalisation layer, MONAI's name.
+        norm: normalization layer, MONAI's name.
         act: activation, MONAI's name.
         hidden: sizes of the head's hidden layers.
-        classes: class logits; 1 means "tumour" against "none".
+        classes: class logits; 1 means "tumor" against "none".
         dropout: of the head.
         pooling: of the head, see `POOLING`.
 
@@ -133,7 +137,7 @@ class MultiTaskUNet(nn.Module):
         hidden: Sequence[int] = (64,),
         classes: int = 1,
         dropout: float = 0.2,
-        pooling: str = "cells",
+        pooling: str = "patches",
     ) -> None:
         super().__init__()
         self.encoder = UNetEncoder(in_channels, channels, stem, norm, act)
@@ -146,33 +150,33 @@ class MultiTaskUNet(nn.Module):
     def forward(
         self, image: Tensor, do_seg: bool = True, do_cls: bool = True, seg_rows: Optional[Tensor] = None
     ) -> Dict[str, Tensor]:
-        """Answer both questions, or one.
+        """Prediction both questions, or one.
 
         Args:
             image: (B, C, H, W) float, background at -4 as `NormalizeForegroundd` leaves it.
-            do_seg: draw the tumour.
+            do_seg: draw the tumor.
             do_cls: say whether there is one.
             seg_rows: boolean (B,), rows of the batch to draw (those with a mask); None draws all.
 
         Returns:
             "seg": mask logits (B or chosen rows, 1, H, W), while the decoder learns (.., levels, 1, H, W), as MONAI's
-            DynUNet does; "cls": class logits (B, classes); from a head that pools cells "cells" as well: their class
+            DynUNet does; "cls": class logits (B, classes); from a head that pools cells "patches" as well: their class
             logits (B, classes, h, w).
         """
         features = self.encoder(self._checked(image))
-        answer: Dict[str, Tensor] = {}
-        if do_cls and self.head.by_cell:
-            answer["cells"] = self.head.cells(features[-1])
-            answer["cls"] = self.head.pool(answer["cells"], self.foreground(image))
+        output: Dict[str, Tensor] = {}
+        if do_cls and self.head.by_patch:
+            output["patches"] = self.head.patch_logits(features[-1])
+            output["cls"] = self.head.pool(output["patches"], self.foreground(image))
         elif do_cls:
-            answer["cls"] = self.head(features[-1], self.foreground(image))
+            output["cls"] = self.head(features[-1], self.foreground(image))
         if do_seg:
             if seg_rows is not None:
                 features = [level[seg_rows] for level in features]
-            answer["seg"] = (
+            output["seg"] = (
                 self.decoder.at_several_levels(features) if self.decoder.training else self.decoder(features)
             )
-        return answer
+        return output
 
     def foreground(self, image: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, 1, H, W): 1 where any channel shows tissue, else 0."""
@@ -185,7 +189,7 @@ class MultiTaskUNet(nn.Module):
 
     @torch.jit.unused
     def train(self, mode: bool = True) -> "MultiTaskUNet":
-        """Switch to training, except the frozen parts: their normalisation keeps its statistics."""
+        """Switch to training, except the frozen parts: their normalization keeps its statistics."""
         super().train(mode)
         for part in self.frozen:
             self.get_submodule(part).eval()
@@ -193,7 +197,7 @@ class MultiTaskUNet(nn.Module):
 
 
 class PackedMultiTaskUNet(MultiTaskUNet):
-    """The same network and weights with one packed tensor as its answer, as MONAI's exporters and Deploy need it."""
+    """The same network and weights with one packed tensor as its output, as MONAI's exporters and Deploy need it."""
 
     def forward(self, image: Tensor) -> Tensor:  # type: ignore[override]
         """(B, C, H, W) -> (B, 1 + classes, H, W): mask logits, then each class logit over the whole plane."""
@@ -208,7 +212,7 @@ def multi_task_unet(name: str = "cpu", packed: bool = False, **overrides: Any) -
 
     Args:
         name: cpu, base or large, which is U-Net's own width of 64 to 1024 channels.
-        packed: answer with one packed tensor (inference) instead of a dict (training).
+        packed: return one packed tensor (inference) instead of a dict (training).
         overrides: arguments of `MultiTaskUNet`.
 
     Raises:
@@ -221,7 +225,7 @@ def multi_task_unet(name: str = "cpu", packed: bool = False, **overrides: Any) -
 
 
 def freeze(network: MultiTaskUNet, parts: Sequence[str]) -> MultiTaskUNet:
-    """Stop parts of a network from learning, running statistics of their normalisation included.
+    """Stop parts of a network from learning, running statistics of their normalization included.
 
     Args:
         network: changed in place.

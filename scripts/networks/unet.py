@@ -23,7 +23,7 @@ class UNetEncoder(nn.Module):
         in_channels: modalities.
         channels: features of each level, finest first; their number is the depth.
         stem: pixels along each side that the first level sees as one (1, or 2 for space-to-depth).
-        norm: MONAI's name of the normalisation.
+        norm: MONAI's name of the normalization.
         act: MONAI's name of the activation.
     """
 
@@ -53,7 +53,7 @@ class UNetDecoder(nn.Module):
     Args:
         channels: features of each level, finest first.
         stem: pixels along each side that the first level sees as one.
-        norm: MONAI's name of the normalisation.
+        norm: MONAI's name of the normalization.
         act: MONAI's name of the activation.
         mask_channels: masks to draw.
         coarser: levels beside the finest that can draw.

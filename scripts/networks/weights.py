@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ..core.files import sha256_of, write_atomic, write_json
 
-__all__ = ["CheckpointFolder", "began_unknown", "load_weights", "save_weights", "trained_on"]
+__all__ = ["CheckpointFolder", "load_weights", "save_weights", "trained_on", "unknown_lineage"]
 
 logger = logging.getLogger(__name__)
 
@@ -82,10 +82,10 @@ def trained_on(weights: str | Path | None) -> dict[str, dict[str, Any]]:
     return dict(_notes(weights).get("trained_on", {}))
 
 
-def began_unknown(weights: str | Path | None) -> bool:
+def unknown_lineage(weights: str | Path | None) -> bool:
     """Whether weights may have seen more than is noted: they began from others without notes, or have none."""
     notes = _notes(weights)
-    return weights is not None and bool(notes.get("began_unknown", "trained_on" not in notes))
+    return weights is not None and bool(notes.get("unknown_lineage", "trained_on" not in notes))
 
 
 def _notes(weights: str | Path | None) -> dict[str, Any]:

@@ -20,7 +20,7 @@ SCALPS = (0.0, 4.0)  # brightness of the scalp in the brain's standard deviation
 
 
 class RandOwnStatisticsd(RandomizableTransform, MapTransform):
-    """Normalise a slice of a volume by its own statistics, nearly as it would be, came it alone.
+    """Normalize a slice of a volume by its own statistics, nearly as it would be, came it alone.
 
     Volumes are served by the volume's statistics and pictures by their own; the network has to read both. Dark places
     within the head (fluid, necrosis) count here, while the statistics that a lone picture is served by leave them out,
@@ -48,10 +48,10 @@ class RandOwnStatisticsd(RandomizableTransform, MapTransform):
 
 
 class RandFakeSkulld(RandomizableTransform, MapTransform):
-    """Put a skull around the brain of a skull-stripped slice, then normalise the head that it makes.
+    """Put a skull around the brain of a skull-stripped slice, then normalize the head that it makes.
 
     BraTS volumes have no skull, most pictures have one. A network that learned to draw from the volumes alone takes a
-    bright scalp for a tumour.
+    bright scalp for a tumor.
 
     Args:
         keys: slices (C, H, W) in standard deviations, background at -4.

@@ -16,11 +16,11 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
 
-from ..core.files import plain, write_json
+from ..core.files import nan_to_none, write_json
 from ..data.sampling import SliceDataset, SourceLoader
-from ..networks.weights import CheckpointFolder, began_unknown, save_weights, trained_on
+from ..networks.weights import CheckpointFolder, save_weights, trained_on, unknown_lineage
 
-__all__ = ["AverageWeights", "BestWeights", "ClipGradients", "Progress", "ResumableRun", "WriteAnswers"]
+__all__ = ["AverageWeights", "BestWeights", "ClipGradients", "Progress", "ResumableRun", "WritePredictions"]
 
 logger = logging.getLogger(__name__)
 
@@ -106,7 +106,7 @@ class ResumableRun:
 class BestWeights:
     """Write the weights of the best validation so far, and the score that made them best.
 
-    Where nothing was validated (MONAI Label with an empty validation list, validation cases without a tumour) the final
+    Where nothing was validated (MONAI Label with an empty validation list, validation cases without a tumor) the final
     weights of a finished run are written, and the log says so; a run that fails writes nothing. Comes after the
     ValidationHandler in the list of handlers.
 
@@ -130,7 +130,7 @@ class BestWeights:
         self.path, self.network, self.evaluator = Path(path), network, evaluator
         self.validates = len(datasets["val"].data) > 0
         self.seen = trained_on(initial_weights)
-        self.origin = {"began_unknown": True} if began_unknown(initial_weights) else {}
+        self.origin = {"unknown_lineage": True} if unknown_lineage(initial_weights) else {}
         for subset in ("val", "train"):
             for record in datasets[subset].data:
                 entry = {**{key: record[key] for key in ("sha256", "phash", "group")}, "subset": subset}
@@ -163,7 +163,7 @@ class BestWeights:
         score = {
             "key_metric": state.key_metric_name,
             "epoch": engine.state.epoch,
-            "metrics": plain(dict(state.metrics)),
+            "metrics": nan_to_none(dict(state.metrics)),
         }
         sha256 = save_weights(self.network, self.path)
         write_json(self.path.with_suffix(".json"), {**score, "sha256": sha256, **self.origin, "trained_on": self.seen})
@@ -190,11 +190,11 @@ class AverageWeights:
         self.average.update_parameters(self.network)
 
 
-class WriteAnswers:
-    """Write each scan's answer as soon as it is there.
+class WritePredictions:
+    """Write each scan's prediction as soon as it is there.
 
     Args:
-        writer: called with the postprocessed item and the answer's name.
+        writer: called with the postprocessed item and the prediction's name.
     """
 
     def __init__(self, writer: Callable[[Mapping[str, Any], str], Any]) -> None:

@@ -1,4 +1,4 @@
-"""More tumours than there are patients to learn from: lesions lent from head to head, and cores for lesions."""
+"""More tumors than there are patients to learn from: lesions lent from head to head, and cores for lesions."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ __all__ = ["RandLesionCored", "RandPasteLesiond"]
 
 BLUR = 1.5  # pixels: how softly a lesion's edge goes over into its new surroundings
 MARGIN = 4  # pixels around a lesion that come with it
-CORES = (-3.5, 1.5)  # brightness of a core in FLAIR, from cyst to solid tumour, in standard deviations of tissue
+CORES = (-3.5, 1.5)  # brightness of a core in FLAIR, from cyst to solid tumor, in standard deviations of tissue
 LARGEST, WAVINESS = 1.2, 0.3  # a core's longest half axis, of the lesion's radius; how far its edge waves, of the axis
 LIKE_TISSUE = (-1.2, 0.6)  # brightness of healthy tissue: a core like it beside a lesion could not be told from it
 
 
 class RandPasteLesiond(RandomizableTransform, MapTransform):
-    """Put a lesion of another scan into a slice: its mask grows, its class becomes "tumour".
+    """Put a lesion of another scan into a slice: its mask grows, its class becomes "tumor".
 
-    A picture without a tumour gets one that nothing but the lesion tells, neither its source nor its style. The lesion
+    A picture without a tumor gets one that nothing but the lesion tells, neither its source nor its style. The lesion
     is turned and mirrored at random, lies with its middle anywhere in the tissue, and is cut at the tissue's edge.
 
     Args:
         keys: slices (C, H, W) in standard deviations of their tissue, as the donors are.
-        donors: slices without random transforms; those that show a tumour lend theirs.
+        donors: slices without random transforms; those that show a tumor lend theirs.
         min_tumor_pixels: a class 1 needs this many; fewer make the class unknown.
         prob: of doing so.
         mask_key: changed where there is one.
@@ -105,10 +105,10 @@ def _placed(
 class RandLesionCored(RandomizableTransform, MapTransform):
     """Give a lesion a core: a blob of another brightness within it, or reaching out of it where healthy tissue differs.
 
-    Oedema is bright in FLAIR, the solid, necrotic and cystic parts of a tumour are not, and belong to the whole tumour
+    Oedema is bright in FLAIR, the solid, necrotic and cystic parts of a tumor are not, and belong to the whole tumor
     all the same. How they look differs more between patients than a handful of them can show; a network that has seen
     few draws the oedema alone. A core that looks like healthy tissue stays within the lesion: beside it, it would teach
-    that whatever is near a lesion is tumour.
+    that whatever is near a lesion is tumor.
 
     Args:
         keys: slices (C, H, W) in standard deviations of their tissue.

@@ -1,4 +1,4 @@
-"""The loss of both tasks: L = L_seg + lambda * L_cls + mu * L_cells, each over what is known."""
+"""The loss of both tasks: L = L_seg + lambda * L_cls + mu * L_patch, each over what is known."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ __all__ = ["DeepSupervision", "MultiTaskLoss"]
 
 
 class MultiTaskLoss(nn.Module):
-    """Sum of the losses of the tasks that the network answered.
+    """Sum of the losses of the tasks that the network predicted.
 
     Args:
         segmentation: loss of mask logits and masks, both (B, 1, H, W); MONAI's DiceCELoss(sigmoid=True, batch=True) is
             Dice + BCE with the Dice taken over the whole batch, which small and empty masks need.
         classification: loss of class logits and classes, both (B,).
         cls_weight: lambda.
-        cells_weight: mu, of the binary cross-entropy of the head's cells wherever a mask is known, be it that there is
-            none to draw: a cell is tumour where its part of the mask holds any. Lambda does not scale it.
+        patch_weight: mu, of the binary cross-entropy of the head's cells wherever a mask is known, be it that there is
+            none to draw: a cell is tumor where its part of the mask holds any. Lambda does not scale it.
     """
 
     def __init__(
-        self, segmentation: nn.Module, classification: nn.Module, cls_weight: float = 1.0, cells_weight: float = 0.0
+        self, segmentation: nn.Module, classification: nn.Module, cls_weight: float = 1.0, patch_weight: float = 0.0
     ) -> None:
         super().__init__()
         self.segmentation, self.classification = segmentation, classification
-        self.cls_weight, self.cells_weight = cls_weight, cells_weight
+        self.cls_weight, self.patch_weight = cls_weight, patch_weight
 
     def forward(self, prediction: Mapping[str, Tensor], target: Mapping[str, Any]) -> Tensor:
         """Compute the loss of one batch.
 
         Args:
-            prediction: "seg" (B', 1, H, W), or of several levels (B', levels, 1, H, W), "cls" (B, 1) and "cells"
+            prediction: "seg" (B', 1, H, W), or of several levels (B', levels, 1, H, W), "cls" (B, 1) and "patches"
                 (B, 1, h, w) logits, any may be absent.
             target: "mask" (B', 1, H, W) in {0, 1}; "mask_rows" boolean (B,), which B' rows have one; "cls" (B,) in
                 {0, 1, NaN}; NaN rows are not classified.
@@ -51,10 +51,10 @@ class MultiTaskLoss(nn.Module):
             if known.any():
                 logits = prediction["cls"][known].flatten()
                 total = total + self.cls_weight * self.classification(logits, target["cls"][known])
-        if self.cells_weight and "cells" in prediction and "mask" in target:
-            cells = prediction["cells"][target["mask_rows"]]
+        if self.patch_weight and "patches" in prediction and "mask" in target:
+            cells = prediction["patches"][target["mask_rows"]]
             tumor = nn.functional.adaptive_max_pool2d(target["mask"], cells.shape[-2:])
-            total = total + self.cells_weight * nn.functional.binary_cross_entropy_with_logits(cells, tumor)
+            total = total + self.patch_weight * nn.functional.binary_cross_entropy_with_logits(cells, tumor)
         return total
 
 

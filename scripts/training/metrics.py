@@ -27,7 +27,7 @@ def _prediction_and_target(output: Mapping[str, Any]) -> tuple[Any, Any]:
 class CaseDice(Metric):
     """Mean over cases of the volumetric Dice, their slices put together again: no matter how they were batched.
 
-    Takes MONAI's engine output: "pred" with "seg" logits and "label" with "mask" and "case". A case without tumour in
+    Takes MONAI's engine output: "pred" with "seg" logits and "label" with "mask" and "case". A case without tumor in
     its slices leaves the mean; with no case at all the result is NaN.
     """
 
@@ -62,17 +62,17 @@ class SourceAUC(Metric):
         super().__init__(_prediction_and_target)
 
     def reset(self) -> None:
-        self.answers: dict[str, list[tuple[float, float]]] = {}
+        self.predictions: dict[str, list[tuple[float, float]]] = {}
 
     def update(self, output: tuple[Mapping[str, Any], Mapping[str, Any]]) -> None:
         prediction, target = output
         logits = prediction["cls"].flatten().tolist()
         for source, cls, logit in zip(target["source"], target["cls"].tolist(), logits, strict=True):
             if math.isfinite(cls):
-                self.answers.setdefault(source, []).append((cls, logit))
+                self.predictions.setdefault(source, []).append((cls, logit))
 
     def compute(self) -> float:
-        both = [pairs for pairs in self.answers.values() if len({cls for cls, _ in pairs}) == 2]
+        both = [pairs for pairs in self.predictions.values() if len({cls for cls, _ in pairs}) == 2]
         aucs = [roc_auc_score(*zip(*pairs, strict=True)) for pairs in both]
         return float(np.mean(aucs)) if aucs else math.nan
 

@@ -19,7 +19,7 @@ class PrepareMultiTaskBatch:
     Args:
         do_seg: let the network draw masks wherever the batch has any to learn from.
         do_cls: let the network classify.
-        empty_masks: a slice of class 0 without a mask has an empty one: where no tumour is, none is to be drawn.
+        empty_masks: a slice of class 0 without a mask has an empty one: where no tumor is, none is to be drawn.
     """
 
     def __init__(self, do_seg: bool = True, do_cls: bool = True, empty_masks: bool = False) -> None:

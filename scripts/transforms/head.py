@@ -22,7 +22,7 @@ def find_frame(plane: np.ndarray) -> np.ndarray:
     """Find a white frame, bar or page around a picture.
 
     Args:
-        plane: grey levels (H, W), any range.
+        plane: gray levels (H, W), any range.
 
     Returns:
         Boolean (H, W): bright pixels that are tied together and cover much of the border, two pixels wider for the
@@ -45,7 +45,7 @@ def _border_shares(parts: np.ndarray, inset: int) -> np.ndarray:
 
 
 def background_level(plane: np.ndarray, frame: np.ndarray) -> float:
-    """Grey level of the empty space: the 10th percentile just inside the border or the frame, where it is seen at all.
+    """Gray level of the empty space: the 10th percentile just inside the border or the frame, where it is seen at all.
 
     A page that ends at the skin hides it; the darkest hundredth of the head stands in.
     """
@@ -57,7 +57,7 @@ def background_level(plane: np.ndarray, frame: np.ndarray) -> float:
 
 
 def tissue_level(values: np.ndarray, background: float) -> float:
-    """Grey level above which a pixel shows tissue: a tenth of the way from background to the 99th percentile."""
+    """Gray level above which a pixel shows tissue: a tenth of the way from background to the 99th percentile."""
     bright = values[values > background]
     if bright.size == 0:
         return background
@@ -68,11 +68,11 @@ def find_head(plane: np.ndarray) -> tuple[np.ndarray, float]:
     """Find the head in a plane, without frames, margins and burnt-in text.
 
     Args:
-        plane: grey levels (H, W), any range; for a volume, the brightest value along the slices.
+        plane: gray levels (H, W), any range; for a volume, the brightest value along the slices.
 
     Returns:
         Boolean (H, W), the convex hull of every large part that is brighter than the background, cut to the box of what
-        is bright in it, empty where there is none; and the background's grey level.
+        is bright in it, empty where there is none; and the background's gray level.
     """
     steps = [min(side, -(-max(plane.shape) // THUMBNAIL)) for side in plane.shape]
     small = _block_mean(plane, steps)

@@ -125,7 +125,7 @@ def add_fake_skull(
 
 
 def jpeg(image: np.ndarray, quality: int = 30) -> np.ndarray:
-    """Store each channel as a JPEG of 256 grey levels and read it again; background and tissue stay what they are.
+    """Store each channel as a JPEG of 256 gray levels and read it again; background and tissue stay what they are.
 
     Args:
         image: (C, H, W).
@@ -134,9 +134,9 @@ def jpeg(image: np.ndarray, quality: int = 30) -> np.ndarray:
     scale = 255.0 / (BRIGHTEST - BACKGROUND)
     stored = image.copy()
     for channel, plane in enumerate(image):
-        grey = np.rint((np.clip(plane, BACKGROUND, BRIGHTEST) - BACKGROUND) * scale).astype(np.uint8)
+        gray = np.rint((np.clip(plane, BACKGROUND, BRIGHTEST) - BACKGROUND) * scale).astype(np.uint8)
         buffer = io.BytesIO()
-        Image.fromarray(grey).save(buffer, "JPEG", quality=quality)
+        Image.fromarray(gray).save(buffer, "JPEG", quality=quality)
         with Image.open(buffer) as decoded:
             values = np.asarray(decoded, dtype=np.float32) / scale + BACKGROUND
         stored[channel] = np.where(plane > TISSUE, np.clip(values, DARKEST, BRIGHTEST), BACKGROUND)

@@ -42,7 +42,7 @@ def tissue_of(image: torch.Tensor) -> torch.Tensor:
 
 
 class FitHeadd(MapTransform, InvertibleTransform):
-    """Centre the head on a square canvas, in one size for every source, its aspect ratio kept.
+    """Center the head on a square canvas, in one size for every source, its aspect ratio kept.
 
     Where the file tells its pixel spacing the canvas has one millimetre a pixel (a file of 1 mm pixels is cropped and
     padded, never interpolated). Where it does not (PNG, JPEG), or where the spacing would make the head impossibly
@@ -133,7 +133,7 @@ def _windows(placement: Mapping[str, Any]) -> tuple[tuple[slice, ...], tuple[sli
 
 
 def _canvas_to_source(placement: Mapping[str, Any]) -> np.ndarray:
-    """Matrix (4, 4) from an index on the canvas to the index in the source, pixel centres on whole numbers."""
+    """Matrix (4, 4) from an index on the canvas to the index in the source, pixel centers on whole numbers."""
     matrix = np.eye(4)
     for axis in (0, 1):
         step = (placement["box"][axis + 2] - placement["box"][axis]) / placement["sides"][axis]
@@ -184,9 +184,9 @@ def normalize(
 
 
 class NormalizeForegroundd(MapTransform):
-    """Z-score of the foreground, the one normalisation of this bundle.
+    """Z-score of the foreground, the one normalization of this bundle.
 
-    A volume is normalised by the statistics of the volume, a picture (a volume of one slice) by its own. Every channel
+    A volume is normalized by the statistics of the volume, a picture (a volume of one slice) by its own. Every channel
     for itself. The result is float32 in [-3.9, 5] where there is tissue and -4 elsewhere.
 
     Args:
@@ -237,7 +237,7 @@ class RequireSameGridd(MapTransform):
 
 
 class WholeTumord(MapTransform):
-    """Reduce BraTS label codes to the whole tumour, the one region that FLAIR supports: any code > 0 becomes 1."""
+    """Reduce BraTS label codes to the whole tumor, the one region that FLAIR supports: any code > 0 becomes 1."""
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         d = dict(data)

@@ -29,33 +29,33 @@ def model(pipeline_run: Path) -> str:
 
 
 @pytest.fixture
-def volume(twins: Path) -> Path:
-    return twins / "brats" / "PHANTOM_001" / "PHANTOM_001_flair.nii.gz"
+def volume(synthetic: Path) -> Path:
+    return synthetic / "brats" / "PHANTOM_001" / "PHANTOM_001_flair.nii.gz"
 
 
 @pytest.fixture
-def picture(twins: Path) -> Path:
-    return sorted((twins / "kaggle" / "yes").glob("*.[jJ][pP]*"))[0]
+def picture(synthetic: Path) -> Path:
+    return sorted((synthetic / "kaggle" / "yes").glob("*.[jJ][pP]*"))[0]
 
 
-def test_answers_for_a_volume_and_a_picture(volume: Path, picture: Path, model: str, tmp_path: Path) -> None:
+def test_predictions_for_a_volume_and_a_picture(volume: Path, picture: Path, model: str, tmp_path: Path) -> None:
     assert main(["predict", str(volume), str(picture), "--output", str(tmp_path), "--model", model]) == 0
 
-    answer = json.loads((tmp_path / "PHANTOM_001_flair.json").read_text())
+    prediction = json.loads((tmp_path / "PHANTOM_001_flair.json").read_text())
     scan, mask = nib.load(volume), nib.load(tmp_path / "PHANTOM_001_flair_mask.nii.gz")
     assert mask.shape == scan.shape and np.array_equal(mask.affine, scan.affine)
     assert set(np.unique(mask.dataobj)) <= {0, 1}
-    assert len(answer["slice_probabilities"]) == scan.shape[answer["slice_axis"]]
-    assert None in answer["slice_probabilities"], "slices without brain have no answer"
-    assert answer["volume_ml"] == pytest.approx(np.asarray(mask.dataobj).sum() / 1000)
+    assert len(prediction["slice_probabilities"]) == scan.shape[prediction["slice_axis"]]
+    assert None in prediction["slice_probabilities"], "slices without brain have no prediction"
+    assert prediction["volume_ml"] == pytest.approx(np.asarray(mask.dataobj).sum() / 1000)
 
-    answer = json.loads((tmp_path / f"{picture.stem}.json").read_text())
+    prediction = json.loads((tmp_path / f"{picture.stem}.json").read_text())
     drawn = Image.open(tmp_path / f"{picture.stem}_mask.png")
     assert drawn.size == Image.open(picture).size and set(np.unique(drawn)) <= {0, 255}
     for key in ("tumor_probability", "tumor_detected", "threshold", "state", "notice"):
-        assert key in answer
-    assert answer["model"]["report"] == "matches these weights"
-    assert len(answer["model"]["sha256"]) == 64 and answer["model"]["version"]
+        assert key in prediction
+    assert prediction["model"]["report"] == "matches these weights"
+    assert len(prediction["model"]["sha256"]) == 64 and prediction["model"]["version"]
 
 
 def test_a_bad_input_is_named_and_the_others_are_done(
@@ -63,7 +63,7 @@ def test_a_bad_input_is_named_and_the_others_are_done(
 ) -> None:
     bad, missing = tmp_path / "bad.png", tmp_path / "missing.png"
     bad.write_text("no picture")
-    output = tmp_path / "answers"
+    output = tmp_path / "predictions"
     code = main(["predict", str(missing), str(bad), str(picture), "--output", str(output), "--model", model])
     errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error:")]
     assert code == 2
@@ -79,7 +79,7 @@ def test_a_folder_without_scans_is_named_and_the_others_are_done(
     picture: Path, model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "empty").mkdir()
-    output = tmp_path / "answers"
+    output = tmp_path / "predictions"
     assert main(["predict", str(tmp_path / "empty"), str(picture), "--output", str(output), "--model", model]) == 2
     assert f"error: {tmp_path / 'empty'}: no scan here" in capsys.readouterr().err.splitlines()
     assert (output / f"{picture.stem}.json").is_file()
@@ -97,7 +97,7 @@ def test_a_fault_of_ours_costs_one_scan_and_not_the_others(
         return predict(self, scan)
 
     monkeypatch.setattr(Predictor, "predict", fail)
-    output = tmp_path / "answers"
+    output = tmp_path / "predictions"
     assert main(["predict", str(first), str(picture), "--output", str(output), "--model", model]) == 2
     assert f"error: {first}: internal error (RuntimeError)" in capsys.readouterr().err.splitlines()
     assert (output / f"{picture.stem}.json").is_file()
@@ -111,9 +111,9 @@ def test_a_name_is_no_code(
     monkeypatch.chdir(tmp_path)
     Image.open(picture).convert("L").save(tmp_path / "plain.png")
     (tmp_path / "plain.png").rename(name)
-    assert main(["predict", name, "--output", f"{name[0]}answers#1", "--model", model]) == 0
-    assert (tmp_path / f"{name[0]}answers#1" / f"{Path(name).stem}.json").is_file()
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([name, f"{name[0]}answers#1"])
+    assert main(["predict", name, "--output", f"{name[0]}predictions#1", "--model", model]) == 0
+    assert (tmp_path / f"{name[0]}predictions#1" / f"{Path(name).stem}.json").is_file()
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([name, f"{name[0]}predictions#1"])
 
 
 def test_a_missing_package_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -128,7 +128,7 @@ def test_two_inputs_with_one_stem_keep_their_extensions(picture: Path, model: st
     Image.open(picture).convert("L").save(tmp_path / "Y92.png")
     Image.open(picture).convert("RGB").save(tmp_path / "Y92.jpg")
     scans = [str(tmp_path / "Y92.jpg"), str(tmp_path / "Y92.png")]
-    output = tmp_path / "answers"
+    output = tmp_path / "predictions"
     assert main(["predict", *scans, "--output", str(output), "--model", model]) == 0
     index = json.loads((output / "index.json").read_text())
     for scan in scans:
@@ -142,24 +142,24 @@ def test_nothing_is_overwritten_unless_told(
     picture: Path, model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     command = ["predict", str(picture), "--output", str(tmp_path), "--model", model]
-    answer = tmp_path / f"{picture.stem}.json"
-    answer.write_text("{}")
+    prediction = tmp_path / f"{picture.stem}.json"
+    prediction.write_text("{}")
     assert main(command) == 2
     assert "exists already (--overwrite replaces it)" in capsys.readouterr().err
-    assert answer.read_text() == "{}"
+    assert prediction.read_text() == "{}"
     assert main([*command, "--overwrite"]) == 0
 
 
-def test_the_same_command_again_keeps_what_is_answered(picture: Path, model: str, tmp_path: Path) -> None:
+def test_the_same_command_again_keeps_what_is_predicted(picture: Path, model: str, tmp_path: Path) -> None:
     command = ["predict", str(picture), "--output", str(tmp_path), "--model", model]
     assert main(command) == 0
-    answer, index = tmp_path / f"{picture.stem}.json", (tmp_path / "index.json").read_text()
-    before = answer.stat().st_mtime_ns
+    prediction, index = tmp_path / f"{picture.stem}.json", (tmp_path / "index.json").read_text()
+    before = prediction.stat().st_mtime_ns
     assert main(command) == 0
-    assert answer.stat().st_mtime_ns == before and (tmp_path / "index.json").read_text() == index
+    assert prediction.stat().st_mtime_ns == before and (tmp_path / "index.json").read_text() == index
 
 
-def test_another_scan_of_the_same_name_does_not_get_the_first_ones_answer(
+def test_another_scan_of_the_same_name_does_not_get_the_first_ones_prediction(
     picture: Path, model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     scans = [tmp_path / patient / "flair.png" for patient in "AB"]
@@ -173,11 +173,11 @@ def test_another_scan_of_the_same_name_does_not_get_the_first_ones_answer(
     assert "json" in index[str(scans[0])] and "error" in index[str(scans[1])]
 
 
-def test_answers_within_the_input_folder_are_no_scans(picture: Path, model: str, tmp_path: Path) -> None:
+def test_predictions_within_the_input_folder_are_no_scans(picture: Path, model: str, tmp_path: Path) -> None:
     shutil.copy(picture, tmp_path / "scan.jpg")
-    command = ["predict", str(tmp_path), "--output", str(tmp_path / "answers"), "--model", model]
+    command = ["predict", str(tmp_path), "--output", str(tmp_path / "predictions"), "--model", model]
     assert main(command) == 0 and main(command) == 0
-    assert len(json.loads((tmp_path / "answers" / "index.json").read_text())) == 1
+    assert len(json.loads((tmp_path / "predictions" / "index.json").read_text())) == 1
 
 
 def test_an_unusable_device_is_one_line(
@@ -204,7 +204,7 @@ def test_missing_weights_are_one_line(picture: Path, tmp_path: Path, capsys: pyt
 
 
 def test_a_path_that_is_not_there_is_in_the_index(picture: Path, model: str, tmp_path: Path) -> None:
-    nowhere, output = str(tmp_path / "nowhere.png"), tmp_path / "answers"
+    nowhere, output = str(tmp_path / "nowhere.png"), tmp_path / "predictions"
     assert main(["predict", nowhere, str(picture), "--output", str(output), "--model", model]) == 2
     index = json.loads((output / "index.json").read_text())
     assert index[nowhere] == {"error": f"{nowhere}: no such file or folder"}
@@ -238,7 +238,7 @@ def test_a_full_disk_ends_the_work_and_keeps_what_is_done(
         return predict(self, scan)
 
     monkeypatch.setattr(Predictor, "predict", fill)
-    output = tmp_path / "answers"
+    output = tmp_path / "predictions"
     command = ["predict", *scans, "--output", str(output), "--model", model]
     assert main(command) == 2 and asked == scans[:2]
     (said,) = (line for line in capsys.readouterr().err.splitlines() if line.startswith("error: "))
@@ -258,15 +258,17 @@ def test_weights_of_another_network_are_one_line(
     assert "weights do not fit the network" in capsys.readouterr().err
 
 
-def test_a_picture_of_nothing_gets_no_answer(model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    Image.new("L", (200, 200), 90).save(tmp_path / "grey.png")
-    assert main(["predict", str(tmp_path / "grey.png"), "--output", str(tmp_path), "--model", model]) == 0
+def test_a_picture_of_nothing_gets_no_prediction(
+    model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Image.new("L", (200, 200), 90).save(tmp_path / "gray.png")
+    assert main(["predict", str(tmp_path / "gray.png"), "--output", str(tmp_path), "--model", model]) == 0
     said = capsys.readouterr()
-    assert f"no answer: {tmp_path / 'grey.png'}: see the flags in {tmp_path / 'grey.json'}" in said.err.splitlines()
-    assert said.out.startswith("0 of 1 scans answered")
-    answer = json.loads((tmp_path / "grey.json").read_text())
-    assert answer["tumor_probability"] is None and answer["state"] == "no_answer"
-    assert answer["flags"] == ["too little brain is seen for an answer"]
+    assert f"no prediction: {tmp_path / 'gray.png'}: see the flags in {tmp_path / 'gray.json'}" in said.err.splitlines()
+    assert said.out.startswith("0 of 1 scans predicted")
+    prediction = json.loads((tmp_path / "gray.json").read_text())
+    assert prediction["tumor_probability"] is None and prediction["state"] == "no_prediction"
+    assert prediction["flags"] == ["too little brain is seen for a prediction"]
 
 
 def test_each_slice_passes_through_the_encoder_once(
@@ -274,8 +276,8 @@ def test_each_slice_passes_through_the_encoder_once(
 ) -> None:
     """T28."""
     assert main(["predict", str(volume), "--output", str(tmp_path), "--model", model]) == 0
-    answer = json.loads((tmp_path / "PHANTOM_001_flair.json").read_text())
-    assert sum(passes) == sum(p is not None for p in answer["slice_probabilities"])
+    prediction = json.loads((tmp_path / "PHANTOM_001_flair.json").read_text())
+    assert sum(passes) == sum(p is not None for p in prediction["slice_probabilities"])
 
 
 @pytest.mark.parametrize("state", ["no_tumor", "tumor"])
@@ -312,12 +314,12 @@ def test_what_a_stranger_may_have_made_is_refused_in_one_line_each(
 
 def test_works_from_another_directory_as_a_process(picture: Path, model: str, tmp_path: Path) -> None:
     shutil.copy(picture, tmp_path / "scan.jpg")
-    command = [sys.executable, "-m", "bundle", "predict", "scan.jpg", "--output", "answers", "--model", model]
+    command = [sys.executable, "-m", "bundle", "predict", "scan.jpg", "--output", "predictions", "--model", model]
     done = subprocess.run(
         command, cwd=tmp_path, env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout == "1 of 1 scans answered in answers\nResearch use only. Not a medical device.\n"
+    assert done.stdout == "1 of 1 scans predicted in predictions\nResearch use only. Not a medical device.\n"
     assert done.stderr == ""
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from bundle.errors import UserError
-from bundle.manifest import Manifest, alone_in, read_json, write_json
+from bundle.manifest import Manifest, exclusive_lock, read_json, write_json
 from bundle.workflows.pipeline import run_pipeline
 from bundle.workflows.plans import Plan, Variant
 from bundle.workflows.run_plan import release_trained_on_all, run_plan
@@ -48,7 +48,7 @@ def finish(output: Path) -> None:
 @contextmanager
 def another_run(output: Path) -> Iterator[subprocess.Popen[str]]:
     """Another process that holds a folder of results."""
-    code = f"import pathlib, sys; from bundle.manifest import alone_in\nwith alone_in(pathlib.Path({str(output)!r})):"
+    code = f"import pathlib, sys; from bundle.manifest import exclusive_lock\nwith exclusive_lock(pathlib.Path({str(output)!r})):"
     code += " print('here', flush=True); sys.stdin.read()"
     pipe = subprocess.PIPE
     with subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, text=True, stdin=pipe, stdout=pipe) as other:
@@ -74,11 +74,11 @@ def test_a_second_run_in_one_folder_is_refused_while_the_first_is_at_work(tmp_pa
         for run in runs:
             with pytest.raises(UserError, match=r"out: another run is at work here, wait for it or choose another"):
                 run()
-        with alone_in(tmp_path / "elsewhere"):
+        with exclusive_lock(tmp_path / "elsewhere"):
             pass
         other.kill()
         other.wait()
-        with alone_in(output):
+        with exclusive_lock(output):
             pass
 
 
@@ -87,7 +87,7 @@ def test_a_file_system_without_locks_keeps_nobody_out(tmp_path: Path, monkeypatc
         raise OSError(errno.ENOLCK, "No locks available")
 
     monkeypatch.setattr("fcntl.lockf", refuse)
-    with alone_in(tmp_path):
+    with exclusive_lock(tmp_path):
         pass
 
 

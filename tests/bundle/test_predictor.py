@@ -37,19 +37,19 @@ def predictor(pipeline_run: Path) -> Iterator[Predictor]:
 
 
 @pytest.fixture(scope="module")
-def volume(twins: Path) -> Path:
-    return twins / "brats" / "PHANTOM_001" / "PHANTOM_001_flair.nii.gz"
+def volume(synthetic: Path) -> Path:
+    return synthetic / "brats" / "PHANTOM_001" / "PHANTOM_001_flair.nii.gz"
 
 
 @pytest.fixture(scope="module")
-def picture(twins: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A grey PNG."""
+def picture(synthetic: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A gray PNG."""
     path = tmp_path_factory.mktemp("pictures") / "scan.png"
-    Image.open(sorted((twins / "kaggle" / "yes").glob("*.[jJ][pP]*"))[0]).convert("L").save(path)
+    Image.open(sorted((synthetic / "kaggle" / "yes").glob("*.[jJ][pP]*"))[0]).convert("L").save(path)
     return path
 
 
-def test_a_path_its_content_and_its_pixels_get_one_answer(predictor: Predictor, picture: Path) -> None:
+def test_a_path_its_content_and_its_pixels_get_one_prediction(predictor: Predictor, picture: Path) -> None:
     by_path, by_content = predictor.predict(picture), predictor.predict(picture.read_bytes())
     by_pixels = predictor.predict(np.asarray(Image.open(picture)))
     assert by_path["result"] == by_content["result"] and torch.equal(by_path["pred"], by_content["pred"])
@@ -59,9 +59,9 @@ def test_a_path_its_content_and_its_pixels_get_one_answer(predictor: Predictor, 
 def test_an_array_with_spacing_gets_an_area(predictor: Predictor, picture: Path) -> None:
     pixels = np.asarray(Image.open(picture)).astype(np.float32)
     side = 190.0 / max(pixels.shape)  # the size of a head
-    answer = predictor.predict(pixels, spacing_mm=(side, 0.9 * side))
-    assert answer["result"]["area_mm2"] == pytest.approx(float(answer["pred"].sum()) * 0.9 * side**2, rel=1e-4)
-    assert answer["pred"].shape[1:3] == pixels.shape
+    prediction = predictor.predict(pixels, spacing_mm=(side, 0.9 * side))
+    assert prediction["result"]["area_mm2"] == pytest.approx(float(prediction["pred"].sum()) * 0.9 * side**2, rel=1e-4)
+    assert prediction["pred"].shape[1:3] == pixels.shape
 
 
 def test_a_volume_array_is_the_file_that_it_came_from(predictor: Predictor, volume: Path) -> None:
@@ -76,8 +76,8 @@ def test_a_volume_array_is_the_file_that_it_came_from(predictor: Predictor, volu
 
 
 def test_map_probability_and_deviation_lie_on_the_scans_grid(predictor: Predictor, volume: Path) -> None:
-    plain, full = predictor.predict(volume), predictor.predict(volume, with_map=True, samples=3)
-    for name in ("probability", "map", "mask_deviation"):
+    plain, full = predictor.predict(volume), predictor.predict(volume, include_cam=True, samples=3)
+    for name in ("probability", "cam", "mask_deviation"):
         assert full[name].shape == plain["pred"].shape and full[name].isfinite().all(), name
         assert name not in plain
     assert (full["probability"][full["pred"] > 0] >= 0.5).all() and full["mask_deviation"].max() <= 0.5
@@ -91,11 +91,11 @@ def test_each_slice_passes_the_encoder_once_whatever_is_asked(
     predictor: Predictor, volume: Path, passes: list[int]
 ) -> None:
     """T28."""
-    answer = predictor.predict(volume, with_map=True, samples=2)["result"]
-    assert sum(passes) == sum(p is not None for p in answer["slice_probabilities"])
+    prediction = predictor.predict(volume, include_cam=True, samples=2)["result"]
+    assert sum(passes) == sum(p is not None for p in prediction["slice_probabilities"])
 
 
-def test_the_map_explains_the_very_pixels_that_were_answered_and_is_not_cut_at_the_head(
+def test_the_map_explains_the_very_pixels_that_were_predicted_and_is_not_cut_at_the_head(
     attentive: Path, picture: Path
 ) -> None:
     """T15."""
@@ -106,11 +106,11 @@ def test_the_map_explains_the_very_pixels_that_were_answered_and_is_not_cut_at_t
     data = parts["preprocessing"]({"image": image}, start=1)
     found = explain(predictor.network, data["image"].as_tensor()[None, ..., 0])
     planes = [found["seg"][0], found["cls"][0, :, None, None].expand_as(found["seg"][0]), found["cam"][0]]
-    data |= {"pred": torch.cat(planes)[..., None], "planes": ["mask", "tumor", "map"]}
-    expected, answer = parts["postprocessing"](data), predictor.predict(picture, with_map=True)
-    assert torch.allclose(answer["map"], expected["map"], atol=1e-4)
-    assert answer["result"]["tumor_probability"] == pytest.approx(expected["result"]["tumor_probability"], abs=1e-5)
-    assert answer["map"][image < 0.1 * image.max()].sum() > 0.01 * answer["map"].sum() > 0
+    data |= {"pred": torch.cat(planes)[..., None], "planes": ["mask", "tumor", "cam"]}
+    expected, prediction = parts["postprocessing"](data), predictor.predict(picture, include_cam=True)
+    assert torch.allclose(prediction["cam"], expected["cam"], atol=1e-4)
+    assert prediction["result"]["tumor_probability"] == pytest.approx(expected["result"]["tumor_probability"], abs=1e-5)
+    assert prediction["cam"][image < 0.1 * image.max()].sum() > 0.01 * prediction["cam"].sum() > 0
 
 
 @pytest.mark.parametrize("state", ["no_tumor", "tumor"])
@@ -120,10 +120,12 @@ def test_the_weights_own_report_decides_and_nothing_is_turned_around(
     """T14, T16: everything outlined or nothing, at thresholds that no other rule has."""
     predictor = Predictor(opinions[state])
     for scan in (picture, volume):
-        answer = predictor.predict(scan)
+        prediction = predictor.predict(scan)
         looked_at = predictor.read(scan)[0] > 0
-        assert (answer["pred"][0][looked_at] > 0).float().mean() == pytest.approx(float(state == "no_tumor"), abs=0.2)
-        result = answer["result"]
+        assert (prediction["pred"][0][looked_at] > 0).float().mean() == pytest.approx(
+            float(state == "no_tumor"), abs=0.2
+        )
+        result = prediction["result"]
         assert (result["state"], result["tumor_detected"]) == (state, state == "tumor")
         assert any("more than half of the head" in flag for flag in result["flags"]) is (state == "no_tumor")
         assert any("the heads disagree" in flag for flag in result["flags"])
@@ -203,7 +205,7 @@ def test_the_report_comes_before_the_trainings_settings_and_neither_is_code(
 
 
 @pytest.mark.parametrize("case", sample(40), ids=str)
-def test_hostile_files_get_their_code_and_the_next_good_one_its_answer(
+def test_hostile_files_get_their_code_and_the_next_good_one_its_prediction(
     case: Case, predictor: Predictor, picture: Path
 ) -> None:
     expected = predictor.predict(picture)["result"]
@@ -234,8 +236,8 @@ def test_arrays_that_are_no_scans_are_refused(array: np.ndarray, spacing: tuple[
         as_file(array, spacing)
 
 
-def test_a_constant_array_gets_no_answer(predictor: Predictor, picture: Path) -> None:
-    assert predictor.predict(np.full((64, 64), 7))["result"]["state"] == "no_answer"
+def test_a_constant_array_gets_no_prediction(predictor: Predictor, picture: Path) -> None:
+    assert predictor.predict(np.full((64, 64), 7))["result"]["state"] == "no_prediction"
     with pytest.raises(UserError, match="spacing_mm is for arrays alone"):
         predictor.predict(picture, spacing_mm=(1, 1))
 
@@ -258,23 +260,23 @@ def test_an_exported_network_runs_on_the_processor_also_beside_a_gpu(
         Predictor(runtime="onnx", device="cuda")
 
 
-def test_answers_by_another_decision_are_given_anew(pipeline_run: Path, picture: Path, tmp_path: Path) -> None:
+def test_predictions_by_another_decision_are_given_anew(pipeline_run: Path, picture: Path, tmp_path: Path) -> None:
     for name in ("model.pt", "report.json"):
         shutil.copy(pipeline_run / "models" / name, tmp_path)
 
-    def answer(overwrite: bool = False) -> dict[str, Any]:
+    def prediction(overwrite: bool = False) -> dict[str, Any]:
         return dict(
             predict_files(Predictor(tmp_path / "model.pt"), [picture], tmp_path / "out", overwrite)[str(picture)]
         )
 
-    files = answer()
-    assert answer() == files, "kept"
+    files = prediction()
+    assert prediction() == files, "kept"
     report = json.loads((tmp_path / "report.json").read_text())
     report["decision"]["image"] |= {"temperature": 7.0}  # a threshold that stays is no proof of the same rules
     (tmp_path / "report.json").write_text(json.dumps(report))
     before = json.loads((tmp_path / "out" / files["json"]).read_text())
-    assert "exists already" in answer()["error"]
-    assert answer(overwrite=True) == files == answer()
+    assert "exists already" in prediction()["error"]
+    assert prediction(overwrite=True) == files == prediction()
     after = json.loads((tmp_path / "out" / files["json"]).read_text())
     assert after["threshold"] == before["threshold"] and after["tumor_probability"] != before["tumor_probability"]
 
@@ -285,27 +287,27 @@ def test_importing_the_application_loads_neither_torch_nor_monai() -> None:
     assert done.stdout.strip() == "[]"
 
 
-def test_a_coloured_picture_is_answered_with_a_warning(predictor: Predictor, picture: Path, tmp_path: Path) -> None:
-    grey = np.asarray(Image.open(picture))
-    tinted = np.stack([grey, grey // 2, grey // 4], axis=2)
+def test_a_colored_picture_is_predicted_with_a_warning(predictor: Predictor, picture: Path, tmp_path: Path) -> None:
+    gray = np.asarray(Image.open(picture))
+    tinted = np.stack([gray, gray // 2, gray // 4], axis=2)
     Image.fromarray(tinted).save(tmp_path / "food.png")
     flags = predictor.predict(tmp_path / "food.png")["result"]["flags"]
-    assert any("the picture has colours" in flag for flag in flags)
-    Image.fromarray(np.stack([grey] * 3, axis=2)).save(tmp_path / "grey.png")
-    assert not any("colours" in flag for flag in predictor.predict(tmp_path / "grey.png")["result"]["flags"])
+    assert any("the picture has colors" in flag for flag in flags)
+    Image.fromarray(np.stack([gray] * 3, axis=2)).save(tmp_path / "gray.png")
+    assert not any("colors" in flag for flag in predictor.predict(tmp_path / "gray.png")["result"]["flags"])
 
 
-@pytest.mark.parametrize("asked", [{}, {"with_map": True, "samples": 2}], ids=str)
-def test_the_released_weights_give_no_answer_where_there_is_no_brain(asked: dict[str, Any]) -> None:
+@pytest.mark.parametrize("asked", [{}, {"include_cam": True, "samples": 2}], ids=str)
+def test_the_released_weights_give_no_prediction_where_there_is_no_brain(asked: dict[str, Any]) -> None:
     """They know what is familiar: one plane more of the network, which nothing is asked for here."""
     found = Predictor().predict(np.zeros((64, 64), dtype=np.uint8), **asked)
-    assert found["result"]["state"] == "no_answer" and found["result"]["tumor_probability"] is None
-    assert "too little brain is seen for an answer" in found["result"]["flags"]
+    assert found["result"]["state"] == "no_prediction" and found["result"]["tumor_probability"] is None
+    assert "too little brain is seen for a prediction" in found["result"]["flags"]
     assert found["probabilities"].tolist() == [0.0, 0.0] and not found["pred"].any()
-    assert ("map" in found) == bool(asked)
+    assert ("cam" in found) == bool(asked)
 
 
-def test_a_folder_that_takes_no_answers_is_named_before_the_work(attentive: Path, tmp_path: Path) -> None:
+def test_a_folder_that_takes_no_predictions_is_named_before_the_work(attentive: Path, tmp_path: Path) -> None:
     scan = tmp_path / "scans" / "a.png"
     scan.parent.mkdir()
     Image.fromarray(np.full((64, 64), 100, dtype=np.uint8)).save(scan)
@@ -313,6 +315,6 @@ def test_a_folder_that_takes_no_answers_is_named_before_the_work(attentive: Path
     predictor = Predictor(attentive)
     with pytest.raises(UserError, match="file: cannot be written to: File exists"):
         predict_files(predictor, [scan], tmp_path / "file")
-    with pytest.raises(UserError, match="its scans lie in the folder of the answers"):
+    with pytest.raises(UserError, match="its scans lie in the folder of the predictions"):
         predict_files(predictor, [scan.parent], scan.parent)
     assert (tmp_path / "file").read_text() == "kept" and [p.name for p in scan.parent.iterdir()] == ["a.png"]

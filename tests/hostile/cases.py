@@ -14,7 +14,7 @@ import nibabel as nib
 import numpy as np
 from PIL import Image
 
-OK = "ok"  # stands among the codes for: this is answered
+OK = "ok"  # stands among the codes for: this is predicted
 
 Make = Callable[[np.random.Generator], bytes]
 
@@ -27,7 +27,7 @@ class Case:
         name: unique, readable.
         family: class of cases.
         make: its bytes, of a generator that is its own.
-        expected: codes of `bundle.intake.STATUS` that are right answers, or `OK`.
+        expected: codes of `bundle.intake.STATUS` that are right predictions, or `OK`.
         filename: how the stranger calls it; nobody may care.
         seed: of the corpus.
     """
@@ -59,12 +59,12 @@ def constant(data: bytes) -> Make:
 
 
 def head(height: int = 160, width: int = 144) -> np.ndarray:
-    """A grey head on black with one bright spot, uint8 (height, width); it has no symmetry."""
+    """A gray head on black with one bright spot, uint8 (height, width); it has no symmetry."""
     rows, columns = np.mgrid[:height, :width].astype(np.float64)
     y, x = (rows - height / 2) / (0.42 * height), (columns - width / 2) / (0.4 * width)
-    grey = np.where(x**2 + y**2 < 1, 90 + 30 * np.sin(5 * x + 2) * np.cos(4 * y), 0)
-    grey[(x - 0.3) ** 2 + (y + 0.2) ** 2 < 0.04] = 210
-    return grey.astype(np.uint8)
+    gray = np.where(x**2 + y**2 < 1, 90 + 30 * np.sin(5 * x + 2) * np.cos(4 * y), 0)
+    gray[(x - 0.3) ** 2 + (y + 0.2) ** 2 < 0.04] = 210
+    return gray.astype(np.uint8)
 
 
 def encoded(image: Image.Image | np.ndarray, file_format: str = "PNG", **options: object) -> bytes:
@@ -95,12 +95,12 @@ def patched(data: bytes, offset: int, layout: str, *values: float) -> bytes:
     return data[:offset] + struct.pack(layout, *values) + data[offset + struct.calcsize(layout) :]
 
 
-def png_of(width: int, height: int, depth: int = 8, colour: int = 0, pixels: bytes = b"") -> bytes:
+def png_of(width: int, height: int, depth: int = 8, color: int = 0, pixels: bytes = b"") -> bytes:
     """A PNG that declares a size and holds these lines, whatever their length."""
 
     def chunk(name: bytes, body: bytes) -> bytes:
         return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
 
-    header = struct.pack(">II5B", width, height, depth, colour, 0, 0, 0)
+    header = struct.pack(">II5B", width, height, depth, color, 0, 0, 0)
     parts = [chunk(b"IHDR", header), chunk(b"IDAT", zlib.compress(pixels)), chunk(b"IEND", b"")]
     return b"\x89PNG\r\n\x1a\n" + b"".join(parts)

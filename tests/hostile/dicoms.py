@@ -119,43 +119,43 @@ def cases() -> Iterator[Case]:
     for code, files in refused().items():
         for name, data in files.items():
             yield Case(name, "dicom", constant(data), tuple(code.split("|")))
-    grey = head(64, 56).astype(np.uint16)
+    gray = head(64, 56).astype(np.uint16)
     yield Case("random tail", "dicom", lambda rng: bytes(128) + b"DICM" + rng.bytes(2000), ("damaged", "header"))
     huge = {"rows and columns": {"Rows": 65535, "Columns": 65535}, "frames": {"NumberOfFrames": 2_000_000_000}}
     huge["bits"] = {"Rows": 60000, "Columns": 60000, "BitsAllocated": 32, "BitsStored": 32}
     for name, changes in huge.items():
-        yield Case(f"dcm {name}", "declared size", constant(dicom(grey, **changes)), ("declared_size",))
+        yield Case(f"dcm {name}", "declared size", constant(dicom(gray, **changes)), ("declared_size",))
 
 
 def plain() -> dict[str, bytes]:
-    """Uncompressed files that are answered."""
-    grey = head(64, 56)
-    signed = grey.astype(np.int16) - 60
+    """Uncompressed files that are predicted."""
+    gray = head(64, 56)
+    signed = gray.astype(np.int16) - 60
     return {
         "explicit little endian": dicom(),
         "implicit little endian": dicom(syntax=ImplicitVRLittleEndian),
         "explicit big endian": dicom(syntax=ExplicitVRBigEndian),
-        "8 bits": dicom(grey),
-        "32 bits": dicom(grey.astype(np.uint32)),
+        "8 bits": dicom(gray),
+        "32 bits": dicom(gray.astype(np.uint32)),
         "signed": dicom(signed),
         "rescaled": dicom(RescaleSlope=2.5, RescaleIntercept=-10),
-        "MONOCHROME1": dicom(255 - grey, PhotometricInterpretation="MONOCHROME1"),
-        "frames": dicom(np.stack([grey] * 3).astype(np.uint16), SpacingBetweenSlices=4.0),
-        "enhanced": enhanced(np.stack([grey] * 3).astype(np.uint16)),
+        "MONOCHROME1": dicom(255 - gray, PhotometricInterpretation="MONOCHROME1"),
+        "frames": dicom(np.stack([gray] * 3).astype(np.uint16), SpacingBetweenSlices=4.0),
+        "enhanced": enhanced(np.stack([gray] * 3).astype(np.uint16)),
         "no spacing": dicom(PixelSpacing=None),
         "no orientation": dicom(ImageOrientationPatient=None, ImagePositionPatient=None),
-        "padded": dicom(PixelData=grey.astype(np.uint16).tobytes() + bytes(2)),
+        "padded": dicom(PixelData=gray.astype(np.uint16).tobytes() + bytes(2)),
         "private element": dicom() + raw_element(0x7FE1, 0x0010, b"private "),
     }
 
 
 def packed() -> dict[str, bytes]:
-    """Compressed files that are answered."""
+    """Compressed files that are predicted."""
     from pydicom.pixels.encoders import RLELosslessEncoder
 
-    grey = head(64, 56)
+    gray = head(64, 56)
     runs = RLELosslessEncoder.encode(
-        grey,
+        gray,
         rows=64,
         columns=56,
         samples_per_pixel=1,
@@ -168,14 +168,14 @@ def packed() -> dict[str, bytes]:
     )
     return {
         "RLE": compressed(runs, RLELossless),
-        "JPEG": compressed(encoded(grey, "JPEG"), JPEGBaseline8Bit),
-        "JPEG 2000": compressed(encoded(grey, "JPEG2000", no_jp2=True), JPEG2000Lossless),
+        "JPEG": compressed(encoded(gray, "JPEG"), JPEGBaseline8Bit),
+        "JPEG 2000": compressed(encoded(gray, "JPEG2000", no_jp2=True), JPEG2000Lossless),
     }
 
 
 def refused() -> dict[str, dict[str, bytes]]:
-    """Files that are not answered, by the codes that are right."""
-    grey, good = head(64, 56).astype(np.uint16), dicom()
+    """Files that are not predicted, by the codes that are right."""
+    gray, good = head(64, 56).astype(np.uint16), dicom()
     jpeg = encoded(head(64, 56), "JPEG")
     nested = b"".join(
         raw_element(8, 0x1140, b"", b"SQ", 0xFFFFFFFF) + b"\xfe\xff\x00\xe0\xff\xff\xff\xff" for _ in range(1000)
@@ -190,15 +190,15 @@ def refused() -> dict[str, dict[str, bytes]]:
                 for uid in (JPEGLosslessSV1, JPEGLSLossless, HTJ2KLossless, MPEG2MPML)
             },
             "private syntax": compressed(jpeg, "1.2.3.4"),
-            "deflated": written(mr_dataset(grey), DEFLATED),
+            "deflated": written(mr_dataset(gray), DEFLATED),
             "RGB": dicom(np.zeros((64, 56), np.uint8), SamplesPerPixel=3, PhotometricInterpretation="RGB"),
             "palette": dicom(PhotometricInterpretation="PALETTE COLOR"),
-            "DICOMDIR": written(mr_dataset(grey, SOPClassUID="1.2.840.10008.1.3.10")),
+            "DICOMDIR": written(mr_dataset(gray, SOPClassUID="1.2.840.10008.1.3.10")),
             "no preamble": good[132:],
         },
         "header": {
             "no pixel data": dicom(PixelData=None),
-            "twice the pixel data": dicom(PixelData=grey.tobytes() * 2),
+            "twice the pixel data": dicom(PixelData=gray.tobytes() * 2),
             "no rows": dicom(Rows=None),
             "rows 0": dicom(Rows=0),
             "12 bits allocated": dicom(BitsAllocated=12),
@@ -211,7 +211,7 @@ def refused() -> dict[str, dict[str, bytes]]:
             "skew orientation": dicom(ImageOrientationPatient=[1, 0, 0, 1, 0, 0]),
         },
         "header|damaged": {**text, "no meta information": headless, "frames -1": dicom(NumberOfFrames=-1)},
-        "truncated": {"short pixel data": dicom(PixelData=grey.tobytes()[:-200]), "empty": dicom(PixelData=b"")},
+        "truncated": {"short pixel data": dicom(PixelData=gray.tobytes()[:-200]), "empty": dicom(PixelData=b"")},
         "truncated|damaged|header": {
             "cut in the header": good[:400],
             "cut in the pixels": good[:-1000],
@@ -226,5 +226,5 @@ def refused() -> dict[str, dict[str, bytes]]:
             "unknown value representation": good + raw_element(0x7FE1, 0x0010, b"xx", b"ZZ"),
         },
         "nonfinite": {"slope 1e300": dicom(RescaleSlope="1e300")},
-        "geometry": {"frames without positions": dicom(np.stack([grey] * 3), SliceThickness=None)},
+        "geometry": {"frames without positions": dicom(np.stack([gray] * 3), SliceThickness=None)},
     }

@@ -33,26 +33,26 @@ def shapes() -> Iterator[Case]:
 
 
 def png() -> Iterator[Case]:
-    """Every colour type and depth."""
-    grey = Image.fromarray(head())
-    modes = {mode: grey.convert(mode) for mode in ("1", "L", "LA", "P", "RGB", "RGBA")}
+    """Every color type and depth."""
+    gray = Image.fromarray(head())
+    modes = {mode: gray.convert(mode) for mode in ("1", "L", "LA", "P", "RGB", "RGBA")}
     modes["16 bit"] = Image.fromarray(head().astype(np.uint16) * 257)
-    modes["quantized"] = grey.quantize(16)
+    modes["quantized"] = gray.quantize(16)
     for name, image in modes.items():
         yield Case(name, "png", constant(encoded(image)), (OK,))
     for bits in (1, 2, 4):
-        yield Case(f"palette of {bits} bits", "png", constant(encoded(grey.quantize(2**bits), bits=bits)), (OK,))
-    yield Case("transparent palette entry", "png", constant(encoded(grey.quantize(8), transparency=0)), (OK,))
-    yield Case("transparent grey", "png", constant(encoded(grey, transparency=0)), (OK,))
+        yield Case(f"palette of {bits} bits", "png", constant(encoded(gray.quantize(2**bits), bits=bits)), (OK,))
+    yield Case("transparent palette entry", "png", constant(encoded(gray.quantize(8), transparency=0)), (OK,))
+    yield Case("transparent gray", "png", constant(encoded(gray, transparency=0)), (OK,))
     for bits in (2, 4):
         lines = b"".join(b"\0" + bytes(range(16 * bits // 8)) for _ in range(16))
-        yield Case(f"grey of {bits} bits", "png", constant(png_of(16, 16, bits, 0, lines)), (OK,))
+        yield Case(f"gray of {bits} bits", "png", constant(png_of(16, 16, bits, 0, lines)), (OK,))
     yield Case("16 bit RGB", "png", constant(png_of(8, 8, 16, 2, (b"\0" + bytes(48)) * 8)), (OK,))
-    yield Case("text chunks", "png", constant(encoded(grey, pnginfo=_text())), (OK,))
-    data = encoded(grey)
+    yield Case("text chunks", "png", constant(encoded(gray, pnginfo=_text())), (OK,))
+    data = encoded(gray)
     yield Case("without its end", "png", constant(data[:-12]), ("truncated",))
     yield Case("wrong checksum", "png", constant(data[:30] + bytes([data[30] ^ 1]) + data[31:]), ("damaged",))
-    yield Case("colour type 5", "png", constant(png_of(8, 8, 8, 5)), ("header",))
+    yield Case("color type 5", "png", constant(png_of(8, 8, 8, 5)), ("header",))
     yield Case("size 0", "png", constant(png_of(0, 8)), ("header",))
     yield Case("no lines", "png", constant(png_of(64, 64)), ("damaged",))
     yield Case("chunk beyond the end", "png", constant(data[:33] + b"\x7f\xff\xff\xff" + data[37:]), ("truncated",))
@@ -67,20 +67,20 @@ def _text() -> object:
 
 
 def jpeg() -> Iterator[Case]:
-    """Orientations, colours, and ends that come too early."""
-    grey = Image.fromarray(head())
+    """Orientations, colors, and ends that come too early."""
+    gray = Image.fromarray(head())
     for orientation in range(1, 9):
         exif = Image.Exif()
         exif[ORIENTATION] = orientation
-        yield Case(f"orientation {orientation}", "jpeg", constant(encoded(grey, "JPEG", exif=exif)), (OK,))
-    data = encoded(grey, "JPEG", quality=90)
+        yield Case(f"orientation {orientation}", "jpeg", constant(encoded(gray, "JPEG", exif=exif)), (OK,))
+    data = encoded(gray, "JPEG", quality=90)
     for part in range(8):
         codes = ("truncated",) if part else ("unsupported",)
         yield Case(f"{part} of 8", "jpeg", constant(data[: len(data) * part // 8]), codes)
-    yield Case("progressive", "jpeg", constant(encoded(grey, "JPEG", progressive=True)), (OK,))
-    yield Case("colour", "jpeg", constant(encoded(grey.convert("RGB"), "JPEG")), (OK,))
+    yield Case("progressive", "jpeg", constant(encoded(gray, "JPEG", progressive=True)), (OK,))
+    yield Case("color", "jpeg", constant(encoded(gray.convert("RGB"), "JPEG")), (OK,))
     yield Case("junk behind the end", "jpeg", lambda rng: data + rng.bytes(500), (OK,))
-    yield Case("CMYK", "jpeg", constant(encoded(grey.convert("CMYK"), "JPEG")), ("unsupported",))
+    yield Case("CMYK", "jpeg", constant(encoded(gray.convert("CMYK"), "JPEG")), ("unsupported",))
     frame = data.index(b"\xff\xc0")
     twelve = data[: frame + 4] + b"\x0c" + data[frame + 5 :]
     yield Case("12 bits", "jpeg", constant(twelve), ("unsupported",))
@@ -91,12 +91,12 @@ def jpeg() -> Iterator[Case]:
 
 def other_formats() -> Iterator[Case]:
     """What Pillow would open, and nobody asked for."""
-    grey = Image.fromarray(head())
+    gray = Image.fromarray(head())
     more = {"save_all": True, "append_images": [Image.fromarray(255 - head())]}
     for name, options in {"GIF": more, "PNG": more, "WEBP": more, "TIFF": more, "MPO": more}.items():
-        yield Case(f"{name} of two frames", "other formats", constant(encoded(grey, name, **options)), ("unsupported",))
+        yield Case(f"{name} of two frames", "other formats", constant(encoded(gray, name, **options)), ("unsupported",))
     for name in ("GIF", "WEBP", "TIFF", "BMP", "ICO", "PPM", "TGA", "EPS", "PDF", "JPEG2000"):
-        yield Case(name, "other formats", constant(encoded(grey, name)), ("unsupported",))
+        yield Case(name, "other formats", constant(encoded(gray, name)), ("unsupported",))
     texts = {
         "SVG": b'<svg xmlns="http://www.w3.org/2000/svg"><image href="file:///etc/passwd"/></svg>',
         "FITS": b"SIMPLE  =                    T".ljust(2880),

@@ -1,4 +1,4 @@
-"""HTTP as it should not be: what to send over a raw connection, and which answers are right."""
+"""HTTP as it should not be: what to send over a raw connection, and which predictions are right."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from .cases import encoded, head
 
 Step = bytes | float  # to send, or seconds to wait
 BOUNDARY = "----hostile"
-CLOSED = 0  # stands among statuses for: the connection was closed without an answer
+CLOSED = 0  # stands among statuses for: the connection was closed without a prediction
 
 
 @dataclass(frozen=True)
@@ -20,13 +20,13 @@ class HttpCase:
         name: unique, readable.
         steps: what to send, of host and path.
         expected: statuses that are right; `CLOSED` for none.
-        answers: how many answers to expect.
+        predictions: how many predictions to expect.
     """
 
     name: str
     steps: Callable[[str, str], Iterator[Step]]
     expected: tuple[int, ...]
-    answers: int = 1
+    predictions: int = 1
 
     def __str__(self) -> str:
         return f"http/{self.name}"
@@ -174,4 +174,4 @@ def http_cases(body_limit: int = 32 * 1024 * 1024) -> list[HttpCase]:
         "early close": (raw(b"POST PATH HTTP/1.1\r\nHost: HOST\r\nContent-Length: 1000\r\n\r\nx"), (400, 408, CLOSED)),
     }
     cases = [HttpCase(name, steps, expected) for name, (steps, expected) in ways.items()]
-    return [*cases, HttpCase("100 at once", many(100), (200, 404, 405, 429, 503, CLOSED), answers=100)]
+    return [*cases, HttpCase("100 at once", many(100), (200, 404, 405, 429, 503, CLOSED), predictions=100)]

@@ -146,9 +146,9 @@ def ranks() -> Iterator[Case]:
     rank = ("rank",)
     for shape in ((60,), (8, 8, 4, 3), (8, 8, 4, 2, 2), (8, 8, 4, 1, 3), (8, 8, 2, 2, 2, 2), (4, 4, 2, 2, 1, 1, 2)):
         yield Case("x".join(map(str, shape)), "rank", constant(nifti(np.ones(shape, np.int16))), rank)
-    colours = np.zeros((8, 8, 4), dtype=[(name, "u1") for name in "RGB"])
+    colors = np.zeros((8, 8, 4), dtype=[(name, "u1") for name in "RGB"])
     with_alpha = np.zeros((8, 8, 4), dtype=[(name, "u1") for name in "RGBA"])
-    for name, array in (("RGB", colours), ("RGBA", with_alpha)):
+    for name, array in (("RGB", colors), ("RGBA", with_alpha)):
         yield Case(name, "rank", constant(nifti(array)), rank)
     for kind in ("complex64", "complex128"):
         yield Case(kind, "rank", constant(nifti(volume().astype(kind))), rank)

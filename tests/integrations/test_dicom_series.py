@@ -43,8 +43,8 @@ def test_the_segmentation_lies_where_the_mask_lies(series: Path, tmp_path: Path)
     for group, plane in zip(found.PerFrameFunctionalGroupsSequence, planes, strict=True):
         drawn[:, :, round(float(group.PlanePositionSequence[0].ImagePositionPatient[2]) / 3.0)] = plane
     assert mask.any() and np.array_equal(drawn, mask)
-    answer = json.loads((tmp_path / "dicom.json").read_text())
-    assert answer["volume_ml"] == pytest.approx(mask.sum() * 1.0 * 2.0 * 3.0 / 1000, rel=1e-3)
+    prediction = json.loads((tmp_path / "dicom.json").read_text())
+    assert prediction["volume_ml"] == pytest.approx(mask.sum() * 1.0 * 2.0 * 3.0 / 1000, rel=1e-3)
 
 
 def test_a_series_that_cannot_be_referred_to_is_named(series: Path, tmp_path: Path, capsys: Any) -> None:
@@ -52,6 +52,6 @@ def test_a_series_that_cannot_be_referred_to_is_named(series: Path, tmp_path: Pa
     bare.mkdir()
     plane = np.asarray(nib.load(next(series.parent.rglob("*_flair.nii.gz"))).dataobj)[:, :, 5].astype(np.uint16)
     (bare / "1").write_bytes(written(mr_dataset(plane)))
-    assert main(["predict", str(bare), "--output", str(tmp_path / "answers"), "--dicom-seg"]) == 2
+    assert main(["predict", str(bare), "--output", str(tmp_path / "predictions"), "--dicom-seg"]) == 2
     assert "no DICOM object can refer to it" in capsys.readouterr().err
-    assert main(["predict", str(bare), "--output", str(tmp_path / "answers")]) == 0  # without it, an answer
+    assert main(["predict", str(bare), "--output", str(tmp_path / "predictions")]) == 0  # without it, a prediction

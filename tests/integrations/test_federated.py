@@ -13,7 +13,7 @@ from monai.fl.client import MonaiAlgo
 from monai.fl.utils.constants import ExtraItems
 from monai.fl.utils.exchange_object import ExchangeObject
 
-from bundle.loading import BUNDLE_ROOT, make_importable, parse, trusting
+from bundle.loading import BUNDLE_ROOT, make_importable, parse, suppress_monai_warnings
 from scripts.networks.multitask_unet import multi_task_unet
 from scripts.networks.weights import load_weights
 from tests.hospitals import FLARE, ROUNDS, SHORT, STEPS, flare_config, write_store
@@ -31,7 +31,7 @@ def client(name: str, seed: int, place: Path) -> MonaiAlgo:
     workflows = {key: {**config["settings"], **SHORT} for key in ("train_kwargs", "eval_kwargs")}
     algorithm = MonaiAlgo(**component["args"] | workflows)
     make_importable(BUNDLE_ROOT)
-    with trusting():
+    with suppress_monai_warnings():
         algorithm.initialize(extra={ExtraItems.CLIENT_NAME: name})
     return algorithm
 
@@ -51,11 +51,11 @@ def test_two_hospitals_learn_together_for_two_rounds(tmp_path: Path) -> None:
     shared = {name: value.clone() for name, value in multi_task_unet("cpu").state_dict().items()}
     for _ in range(ROUNDS):
         before = shared
-        answers = []
+        predictions = []
         for one in clients:
             one.train(ExchangeObject(weights=shared))
-            answers.append(one.get_weights())
-        shared = mean(answers)
+            predictions.append(one.get_weights())
+        shared = mean(predictions)
         for part in ("encoder.", "decoder.", "head."):
             names = [name for name in shared if name.startswith(part) and shared[name].is_floating_point()]
             assert any(not torch.equal(shared[name], before[name]) for name in names), f"{part} did not learn"

@@ -17,11 +17,11 @@ def test_the_network_comes_with_its_weights() -> None:
     image = torch.full((2, 1, 256, 256), -4.0)
     image[:, :, 60:200, 60:200] = 0.5
     with torch.inference_mode():
-        answer = network(image)
-        assert answer.shape == (2, 2, 256, 256) and torch.equal(answer, Predictor().network(image))
+        prediction = network(image)
+        assert prediction.shape == (2, 2, 256, 256) and torch.equal(prediction, Predictor().network(image))
 
 
-def test_the_predictor_answers_as_everywhere(tmp_path: Path) -> None:
+def test_the_predictor_predictions_as_everywhere(tmp_path: Path) -> None:
     write_images(tmp_path, 2, seed=1)
     picture = sorted((tmp_path / "yes").iterdir())[0]
     found = torch.hub.load(str(ROOT), "predictor", source="local").predict(picture)

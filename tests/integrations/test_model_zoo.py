@@ -1,4 +1,4 @@
-"""From a model zoo's server to an answer, by MONAI's own commands and nothing of the application."""
+"""From a model zoo's server to a prediction, by MONAI's own commands and nothing of the application."""
 
 from __future__ import annotations
 
@@ -52,14 +52,14 @@ def test_the_weights_load_into_the_network(downloaded: Path) -> None:
     assert all(torch.equal(value, expected[name]) for name, value in network.state_dict().items())
 
 
-def test_monais_command_answers_without_the_application(downloaded: Path, tmp_path: Path) -> None:
+def test_monais_command_predictions_without_the_application(downloaded: Path, tmp_path: Path) -> None:
     write_images(tmp_path / "scans", 2, seed=1)
     picture = sorted((tmp_path / "scans" / "yes").iterdir())[0]
     command = [sys.executable, "-m", "monai.bundle", "run", "--config_file", "configs/inference.yaml"]
-    command += ["--dataset_dir", str(picture), "--output_dir", str(tmp_path / "answers")]
+    command += ["--dataset_dir", str(picture), "--output_dir", str(tmp_path / "predictions")]
     done = subprocess.run(command, cwd=downloaded / NAME, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
-    answer = json.loads((tmp_path / "answers" / f"{picture.stem}.json").read_text())
+    prediction = json.loads((tmp_path / "predictions" / f"{picture.stem}.json").read_text())
     expected = Predictor().predict(picture)["result"]
-    assert answer["tumor_probability"] == pytest.approx(expected["tumor_probability"], abs=1e-6)
+    assert prediction["tumor_probability"] == pytest.approx(expected["tumor_probability"], abs=1e-6)
     assert not (downloaded / NAME / "bundle").exists()

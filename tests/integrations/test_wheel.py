@@ -1,4 +1,4 @@
-"""The wheel, away from the repository: it holds configs, components and weights, and answers."""
+"""The wheel, away from the repository: it holds configs, components and weights, and predictions."""
 
 from __future__ import annotations
 
@@ -54,14 +54,14 @@ def test_it_holds_every_package_and_no_top_level_scripts(installed: Path) -> Non
 def test_it_predicts_from_anywhere(installed: Path, tmp_path: Path) -> None:
     write_images(tmp_path, 2, seed=1)
     picture = sorted((tmp_path / "yes").iterdir())[0]
-    command = [sys.executable, "-m", "bundle", "predict", str(picture), "--output", str(tmp_path / "answers")]
+    command = [sys.executable, "-m", "bundle", "predict", str(picture), "--output", str(tmp_path / "predictions")]
     environment = {**os.environ, "PYTHONPATH": str(installed)}
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    answer = json.loads((tmp_path / "answers" / f"{picture.stem}.json").read_text())
+    prediction = json.loads((tmp_path / "predictions" / f"{picture.stem}.json").read_text())
     expected = Predictor().predict(picture)["result"]
-    assert answer["tumor_probability"] == pytest.approx(expected["tumor_probability"], abs=1e-6)
-    assert answer["model"] == expected["model"]
+    assert prediction["tumor_probability"] == pytest.approx(expected["tumor_probability"], abs=1e-6)
+    assert prediction["model"] == expected["model"]
 
 
 @pytest.mark.session
@@ -72,6 +72,6 @@ def test_pip_installs_it_into_an_empty_environment(installed: Path, tmp_path: Pa
     subprocess.run([python, "-m", "pip", "install", "--quiet", str(wheel)], check=True, timeout=1500)
     write_images(tmp_path, 2, seed=1)
     picture = sorted((tmp_path / "yes").iterdir())[0]
-    command = [python, "-m", "bundle", "predict", str(picture), "--output", str(tmp_path / "answers")]
+    command = [python, "-m", "bundle", "predict", str(picture), "--output", str(tmp_path / "predictions")]
     subprocess.run(command, cwd=tmp_path, check=True, timeout=300)
-    assert (tmp_path / "answers" / f"{picture.stem}.json").is_file()
+    assert (tmp_path / "predictions" / f"{picture.stem}.json").is_file()

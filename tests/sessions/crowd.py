@@ -22,7 +22,7 @@ class Reply(NamedTuple):
         status: of HTTP.
         seconds: from sending to the last byte.
         content: the body.
-        headers: of the answer.
+        headers: of the prediction.
     """
 
     which: int
@@ -33,15 +33,15 @@ class Reply(NamedTuple):
 
 
 async def ask(address: str, files: Sequence[bytes], clients: int, requests: int) -> list[Reply]:
-    """So many requests by so many clients, each of which asks again as soon as it has its answer."""
+    """So many requests by so many clients, each of which asks again as soon as it has its prediction."""
     numbers, found = iter(range(requests)), list[Reply]()
 
     async def loop(client: httpx2.AsyncClient) -> None:
         for number in numbers:
             which, start = number % len(files), time.monotonic()
-            answer = await client.post(WAY, content=files[which])
+            prediction = await client.post(WAY, content=files[which])
             found.append(
-                Reply(which, answer.status_code, time.monotonic() - start, answer.content, answer.headers),
+                Reply(which, prediction.status_code, time.monotonic() - start, prediction.content, prediction.headers),
             )
 
     limits = httpx2.Limits(max_connections=clients, max_keepalive_connections=clients)

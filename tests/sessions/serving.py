@@ -37,7 +37,7 @@ def process(
         started = subprocess.Popen(words, cwd=ROOT, stdout=output, stderr=output, env={**os.environ, **environment})
     try:
         address = f"http://127.0.0.1:{port}"
-        await_answer(f"{address}{ready}", started, log)
+        await_prediction(f"{address}{ready}", started, log)
         yield address, started
     finally:
         if started.poll() is None:
@@ -49,20 +49,20 @@ def process(
             started.wait()
 
 
-def await_answer(address: str, started: subprocess.Popen[bytes], log: Path) -> None:
-    """Until an address answers with 200."""
+def await_prediction(address: str, started: subprocess.Popen[bytes], log: Path) -> None:
+    """Until an address predictions with 200."""
     until = time.monotonic() + LONGEST_START_S
     while time.monotonic() < until:
         if started.poll() is not None:
             raise AssertionError(f"ended with {started.returncode}: {log.read_text()[-2000:]}")
         try:
-            with urllib.request.urlopen(address, timeout=5) as answer:
-                if answer.status == 200:
+            with urllib.request.urlopen(address, timeout=5) as prediction:
+                if prediction.status == 200:
                     return
         except (urllib.error.URLError, OSError):
             pass
         time.sleep(0.5)
-    raise AssertionError(f"{address} did not answer: {log.read_text()[-2000:]}")
+    raise AssertionError(f"{address} did not prediction: {log.read_text()[-2000:]}")
 
 
 @pytest.fixture(scope="session")

@@ -97,7 +97,7 @@ def test_a_volume_has_a_curve_and_jumps_to_its_most_suspicious_slice(page: Any) 
 
 @pytest.fixture(scope="module")
 def parts(weights: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """By the state that these weights answer with: two slices of a phantom volume."""
+    """By the state that these weights prediction with: two slices of a phantom volume."""
     place, predictor = tmp_path_factory.mktemp("parts"), Predictor(weights)
     write_volumes(place, 3, slices=24, side=160, seed=12)
     found: dict[str, Path] = {}
@@ -113,7 +113,7 @@ def parts(weights: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
 @pytest.mark.parametrize("state", ["no_tumor", "uncertain"])
 def test_what_is_no_tumor_or_uncertain_is_called_so(page: Any, parts: dict[str, Path], state: str) -> None:
     if state not in parts:
-        pytest.skip("these weights answer no phantom so")
+        pytest.skip("these weights prediction no phantom so")
     page.find_element("css selector", 'input[type="file"]').send_keys(str(parts[state]))
     see(page, "Mask (mask.nii.gz)")
     called = {"no_tumor": "No tumor detected", "uncertain": "Uncertain: review"}
@@ -132,7 +132,7 @@ def test_a_bad_file_gets_a_message_and_the_page_goes_on(page: Any, family: str, 
     path = tmp_path / f"{family.replace(' ', '_')}.png"
     path.write_bytes(case.bytes())
     page.find_element("css selector", 'input[type="file"]').send_keys(str(path))
-    said = see(page, "cannot be answered")
+    said = see(page, "cannot be predicted")
     assert "Traceback" not in said and NOTICE in said
     keep(page, f"bad_{family.replace(' ', '_')}")
     page.refresh()

@@ -68,7 +68,7 @@ def run(study: Path, model: Path, output: Path, **environment: str) -> subproces
 
 @pytest.mark.parametrize("form", ["folder", "ts"])
 @pytest.mark.parametrize("slices", ["all", "one"])
-def test_it_answers_as_the_command_line(
+def test_it_predictions_as_the_command_line(
     form: str, slices: str, models: dict[str, Path], study: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "flair").mkdir()
@@ -77,7 +77,7 @@ def test_it_answers_as_the_command_line(
     done = run(study if slices == "all" else tmp_path / "flair", models[form], tmp_path / "out")
     assert done.returncode == 0, done.stdout[-1500:] + done.stderr[-1500:]
     expected = Predictor().predict(tmp_path / "flair")
-    said = json.loads((tmp_path / "out" / "answer.json").read_text())
+    said = json.loads((tmp_path / "out" / "prediction.json").read_text())
     assert said["tumor_probability"] == pytest.approx(expected["result"]["tumor_probability"], abs=1e-4)
     assert said["volume_ml"] == pytest.approx(expected["result"]["volume_ml"], rel=1e-3)
     found = highdicom.seg.segread(tmp_path / "out" / "tumor_seg.dcm")
@@ -99,7 +99,7 @@ def test_a_study_without_the_series_is_refused_in_one_line(
 def test_a_network_of_other_weights_is_refused_in_one_line(
     models: dict[str, Path], study: Path, tmp_path: Path
 ) -> None:
-    """T18: it would answer under the hash and the thresholds of weights that it does not have."""
+    """T18: it would prediction under the hash and the thresholds of weights that it does not have."""
     shutil.copytree(models["folder"], tmp_path / "bundle")
     weights = tmp_path / "bundle" / "models" / "model.pt"
     changed = torch.load(weights, weights_only=True)

@@ -50,23 +50,23 @@ def test_200_slow_uploads_are_cut_and_disturb_nobody(service: Running, pictures:
     host, _, port = service.address.removeprefix("http://").partition(":")
     head = f"POST {WAY} HTTP/1.1\r\nHost: {host}\r\nContent-Length: 1000\r\n\r\n".encode()
     lasted: list[float] = []
-    answers: Counter[bytes] = Counter()
+    predictions: Counter[bytes] = Counter()
 
     async def slowly(until: float) -> None:
         while time.monotonic() < until:
             reader, writer = await asyncio.open_connection(host, int(port))
-            start, answer = time.monotonic(), asyncio.ensure_future(reader.read())
+            start, prediction = time.monotonic(), asyncio.ensure_future(reader.read())
             try:
                 writer.write(head)
-                while not answer.done():
+                while not prediction.done():
                     writer.write(b"x")
                     await writer.drain()
-                    await asyncio.wait([answer], timeout=1)
-                answers[(await answer)[:12]] += 1
+                    await asyncio.wait([prediction], timeout=1)
+                predictions[(await prediction)[:12]] += 1
             except OSError:  # it was cut while a byte was on its way
-                answers[b""] += 1
+                predictions[b""] += 1
             finally:
-                answer.cancel()
+                prediction.cancel()
                 writer.close()
             lasted.append(time.monotonic() - start)
 
@@ -85,12 +85,12 @@ def test_200_slow_uploads_are_cut_and_disturb_nobody(service: Running, pictures:
     assert {(reply.which, reply.content) for reply in among} == {(reply.which, reply.content) for reply in alone}
     ratio = quantile(among, 0.99) / quantile(alone, 0.99)
     print(
-        f"{len(lasted)} slow uploads cut after {min(lasted):.1f} to {max(lasted):.1f} s: {dict(answers)};"
+        f"{len(lasted)} slow uploads cut after {min(lasted):.1f} to {max(lasted):.1f} s: {dict(predictions)};"
         f" p99 {ratio:.2f} of that without them"
     )
     assert ratio <= 2
     assert len(lasted) >= SLOW and min(lasted) > 9 and max(lasted) < 15
-    assert set(answers) <= {b"HTTP/1.1 408", b""} and answers[b"HTTP/1.1 408"] > len(lasted) / 2
+    assert set(predictions) <= {b"HTTP/1.1 408", b""} and predictions[b"HTTP/1.1 408"] > len(lasted) / 2
 
 
 @pytest.mark.parametrize("when", ["upload", "inference"])

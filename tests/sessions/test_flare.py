@@ -107,15 +107,15 @@ def test_the_global_model_has_learned_in_every_part(model: Path, bundle_folder: 
     assert int(after[counter] - before[counter]) == ROUNDS * STEPS  # each round went on from the shared weights
 
 
-def test_the_global_model_answers(model: Path, tmp_path: Path) -> None:
+def test_the_global_model_predictions(model: Path, tmp_path: Path) -> None:
     write_volumes(tmp_path, 1, slices=12, side=128, seed=31)
     scan = next(tmp_path.rglob("*_flair.nii.gz"))
     predictor = Predictor(model)
     for name, value in torch.load(model, weights_only=True).items():
         loaded = predictor.network.state_dict()[name]
         assert torch.equal(loaded, value.to(loaded)), f"{name} is not the global model's"
-    answer = predictor.predict(scan)
-    assert 0 < answer["result"]["tumor_probability"] < 1 and answer["pred"].any()
-    assert answer["pred"].shape[1:] == nib.load(scan).shape
-    assert answer["result"]["model"]["sha256"] == sha256(model)
-    assert answer["result"]["model"]["report"] == "no report for these weights"
+    prediction = predictor.predict(scan)
+    assert 0 < prediction["result"]["tumor_probability"] < 1 and prediction["pred"].any()
+    assert prediction["pred"].shape[1:] == nib.load(scan).shape
+    assert prediction["result"]["model"]["sha256"] == sha256(model)
+    assert prediction["result"]["model"]["report"] == "no report for these weights"

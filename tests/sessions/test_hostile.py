@@ -66,15 +66,15 @@ def test_service(case: Case, service: str, pictures: list[bytes]) -> None:
     with httpx2.Client(base_url=service, timeout=60) as client:
         expected = client.post("/predict_multitask", content=pictures[0]).content
         start = time.monotonic()
-        answer = client.post("/predict_multitask", files={"file": ("scan", case.bytes())})
+        prediction = client.post("/predict_multitask", files={"file": ("scan", case.bytes())})
         assert time.monotonic() - start < LONGEST_S
-        found = OK if answer.status_code == 200 else answer.json()["code"]
-        assert found in case.expected and answer.status_code in (200, *STATUS.values())
+        found = OK if prediction.status_code == 200 else prediction.json()["code"]
+        assert found in case.expected and prediction.status_code in (200, *STATUS.values())
         assert client.post("/predict_multitask", content=pictures[0]).content == expected
 
 
 def test_command_line(weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """All of them in one run: every file has its reason or its answer, and none stops the others."""
+    """All of them in one run: every file has its reason or its prediction, and none stops the others."""
     (tmp_path / "in").mkdir()
     written = {str(case.write(tmp_path / "in")): case for case in CASES}
     code = main(["predict", *written, "--output", str(tmp_path / "out"), "--model", str(weights)])
@@ -102,14 +102,14 @@ def test_http(case: HttpCase, service: str) -> None:
                     line.sendall(step)
         except OSError:
             pass  # the service had enough
-        statuses = _statuses(line, case.answers)
+        statuses = _statuses(line, case.predictions)
     assert time.monotonic() - start < 45
     assert set(statuses or [CLOSED]) <= set(case.expected)
     assert httpx2.get(f"{service}/livez", timeout=10).status_code == 200
 
 
 def _statuses(line: socket.socket, most: int) -> list[int]:
-    """Statuses of the answers on a connection, until it ends or falls silent."""
+    """Statuses of the predictions on a connection, until it ends or falls silent."""
     received = b""
     line.settimeout(15)
     try:

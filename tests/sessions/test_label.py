@@ -29,7 +29,7 @@ from bundle.predictor import Predictor
 from scripts.core.geometry import as_displayed
 from scripts.inference.decision import FOREIGN
 from tests.hostile.dicoms import mr_dataset, written
-from tests.sessions.serving import await_answer, free_port
+from tests.sessions.serving import await_prediction, free_port
 
 PYTHON = os.environ.get("LABEL_PYTHON", "")
 pytestmark = [pytest.mark.session, pytest.mark.skipif(not PYTHON, reason="needs LABEL_PYTHON, see docs/ecosystem.md")]
@@ -76,12 +76,12 @@ def label_server(place: Path, studies: str, **environment: str) -> Iterator[tupl
 
 @contextmanager
 def running(command: list[str], place: Path, environment: dict[str, str], ready: str) -> Iterator[None]:
-    """A process, from when an address answers until the end of the block."""
+    """A process, from when an address predictions until the end of the block."""
     log = place / "log.txt"
     with log.open("wb") as output:
         server = subprocess.Popen(command, cwd=place, stdout=output, stderr=output, env=environment)
         try:
-            await_answer(ready, server, log)
+            await_prediction(ready, server, log)
             yield
         finally:
             server.terminate()
@@ -102,9 +102,9 @@ def lab(studies: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tup
 
 def infer(client: httpx2.Client, study: str, output: str, **wanted: Any) -> httpx2.Response:
     params = {"params": (None, json.dumps(wanted))}
-    answer = client.post(f"/infer/{NAME}", params={"image": study, "output": output}, files=params)
-    assert answer.status_code == 200, answer.text[:500]
-    return answer
+    prediction = client.post(f"/infer/{NAME}", params={"image": study, "output": output}, files=params)
+    assert prediction.status_code == 200, prediction.text[:500]
+    return prediction
 
 
 @pytest.mark.parametrize("study", ["volume", "picture"])
@@ -133,14 +133,14 @@ def test_a_pictures_label_is_a_picture_of_its_size(lab: tuple[httpx2.Client, Pat
     assert expected.any() and 2 * np.sum(drawn & expected) / (np.sum(drawn) + np.sum(expected)) > 0.99
 
 
-def test_it_learns_from_a_label_and_answers_again(lab: tuple[httpx2.Client, Path], studies: Path) -> None:
+def test_it_learns_from_a_label_and_predictions_again(lab: tuple[httpx2.Client, Path], studies: Path) -> None:
     client, folder = lab
     before = sha256(folder / "models" / "model.pt")
     label = infer(client, "volume", "image", result_extension=".nii.gz", result_dtype="uint8").content
     sent = {"params": (None, "{}"), "label": ("volume.nii.gz", label)}
     assert client.put("/datastore/label", params={"image": "volume", "tag": "final"}, files=sent).status_code == 200
-    wish = {"max_epochs": 1, "val_split": 0, "multi_gpu": False, "device": "cpu", "tracking": "None"}
-    done = client.post(f"/train/{NAME}", params={"run_sync": "true"}, json=wish)
+    wanted = {"max_epochs": 1, "val_split": 0, "multi_gpu": False, "device": "cpu", "tracking": "None"}
+    done = client.post(f"/train/{NAME}", params={"run_sync": "true"}, json=wanted)
     assert done.status_code == 200, done.text[:500]
     assert sha256(folder / "models" / "model.pt") != before
     assert infer(client, "volume", "json").json()["model"]["report"] == FOREIGN
@@ -150,8 +150,8 @@ def test_the_app_offers_strategies_of_active_learning(lab: tuple[httpx2.Client, 
     client, _ = lab
     strategies = client.get("/info/").json()["strategies"]
     assert "random" in strategies
-    answer = client.post("/activelearning/random", json={})
-    assert answer.status_code == 200 and answer.json()["id"] == "picture"  # the volume is labelled
+    prediction = client.post("/activelearning/random", json={})
+    assert prediction.status_code == 200 and prediction.json()["id"] == "picture"  # the volume is labeled
 
 
 @pytest.fixture(scope="module")
@@ -186,7 +186,7 @@ def archive(series: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 
 @pytest.mark.skipif(not shutil.which("Orthanc"), reason="needs Debian's orthanc and orthanc-dicomweb")
-def test_a_series_behind_dicomweb_is_answered_by_a_dicom_seg(
+def test_a_series_behind_dicomweb_is_predicted_by_a_dicom_seg(
     archive: str, series: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     place, only = tmp_path_factory.mktemp("lab"), {"MONAI_LABEL_DICOMWEB_SEARCH_FILTER": '{"Modality":"MR"}'}

@@ -1,4 +1,4 @@
-"""Many clients at a time: the same answers, nobody forgotten, and a plain word when it is too much. Ratios only."""
+"""Many clients at a time: the same predictions, nobody forgotten, and a plain word when it is too much. Ratios only."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Measured:
 
     Args:
         single: median seconds of one request at a time.
-        expected: body of the answer to every picture.
+        expected: body of the prediction to every picture.
         found: replies to 64 clients.
         seconds: that all of these took.
     """
@@ -88,7 +88,7 @@ def test_hostile_files_do_not_disturb_the_others(service: str, pictures: list[by
     assert ratio <= 2
 
 
-def test_256_clients_are_answered_or_told_to_come_back(service: str, pictures: list[bytes], good: Measured) -> None:
+def test_256_clients_are_predicted_or_told_to_come_back(service: str, pictures: list[bytes], good: Measured) -> None:
     found = asyncio.run(ask(service, pictures, 256, 1024))
     statuses = Counter(reply.status for reply in found)
     assert set(statuses) == {200, 503} and sum(statuses.values()) == 1024

@@ -35,14 +35,14 @@ with suppress(ImportError):
 
 from bundle.datasets.download import BRATS, KAGGLE, DownloadError, fetch_brats, fetch_kaggle
 
-TASK = "Task01_BrainTumour"
+TASK = "Task01_BrainTumor"
 SCANS = ("BRATS_001", "BRATS_002")
 KAGGLE_API = "/api/v1/datasets.DatasetApiService"
 
 
 @dataclass
 class Reply:
-    """What the server answers at one path."""
+    """What the server predictions at one path."""
 
     body: bytes = b""
     status: int = 200
@@ -52,7 +52,7 @@ class Reply:
 
 @dataclass
 class Server:
-    """Answers on 127.0.0.1, and for every request its path and what was printed since the one before."""
+    """Predictions on 127.0.0.1, and for every request its path and what was printed since the one before."""
 
     port: int
     replies: dict[str, Reply] = field(default_factory=dict)
@@ -65,7 +65,7 @@ class Server:
 @pytest.fixture
 def server(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     class Handler(BaseHTTPRequestHandler):
-        def answer(self) -> None:
+        def prediction(self) -> None:
             path = self.path.removeprefix("http://localhost")  # a proxy is asked for whole addresses
             self.rfile.read(int(self.headers.get("Content-Length", 0)))
             known.requests.append((path, capsys.readouterr().out))
@@ -79,7 +79,7 @@ def server(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) 
             if self.command != "HEAD":
                 self.wfile.write(reply.body)
 
-        do_GET = do_HEAD = do_POST = answer
+        do_GET = do_HEAD = do_POST = prediction
 
         def log_message(self, format: str, *args: Any) -> None:
             """Keep the test's output clean."""
@@ -132,7 +132,7 @@ def _fails_in_one_line(fetch: Callable[[], Path], root: Path, *words: str) -> No
     assert not root.exists() or list(root.iterdir()) == []
 
 
-# Task01_BrainTumour
+# Task01_BrainTumor
 
 
 def test_brats_arrives_whole(server: Server, archive: bytes, tmp_path: Path) -> None:
@@ -162,7 +162,7 @@ def test_brats_second_call_asks_nothing(
     capsys.readouterr()
     assert fetch_brats(tmp_path / "root", url=server.url("/t.tar"), md5=_md5(archive)) == first
     assert server.requests == []
-    assert BRATS.licence in capsys.readouterr().out
+    assert BRATS.license in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("lost", ["dataset.json", "imagesTr/BRATS_002.nii.gz", "labelsTr/BRATS_001.nii.gz"])
@@ -216,7 +216,7 @@ def test_brats_archive_without_the_task(server: Server, archive: bytes, tmp_path
         _fails_in_one_line(partial(fetch_brats, root, url=server.url("/t.tar"), md5=_md5(data)), root, gap)
 
 
-@pytest.mark.parametrize("name", ["../../evil.txt", "Task01_BrainTumour/../../../evil.txt", "/{tmp}/evil.txt"])
+@pytest.mark.parametrize("name", ["../../evil.txt", "Task01_BrainTumor/../../../evil.txt", "/{tmp}/evil.txt"])
 def test_brats_archive_that_climbs_out_is_refused(server: Server, tmp_path: Path, name: str) -> None:
     def fill(tar: tarfile.TarFile) -> None:
         tar.addfile(tarfile.TarInfo(f"{TASK}/imagesTr/BRATS_001.nii.gz"))

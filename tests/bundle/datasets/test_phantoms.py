@@ -58,7 +58,7 @@ def shortcuts(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 @pytest.fixture
 def tumor_areas(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The tumour's pixels in every head that is drawn."""
+    """The tumor's pixels in every head that is drawn."""
     areas: list[int] = []
     draw: Callable[..., np.ndarray] = phantoms._draw_head
 

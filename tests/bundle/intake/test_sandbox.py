@@ -51,7 +51,7 @@ def head(**changes: object) -> bytes:
     ],
     ids=["clock", "deep", "file", "no number", "endless", "huge", "no affine", "words", "cut"],
 )
-def test_whatever_is_no_answer_is_a_lost_process(
+def test_whatever_is_no_prediction_is_a_lost_process(
     said: bytes, intake: Intake, picture: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ours, theirs = socket.socketpair()

@@ -1,4 +1,4 @@
-"""The network in other formats: the same answers, of these weights and no others, from any number of slices."""
+"""The network in other formats: the same predictions, of these weights and no others, from any number of slices."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ SLOW = [pytest.param(name, marks=pytest.mark.session) for name in FORMATS if nam
 
 
 @pytest.mark.parametrize("name", ["ts", "onnx", *SLOW])
-def test_an_exported_network_answers_as_the_original(name: str, models: Path, picture: Path) -> None:
+def test_an_exported_network_predictions_as_the_original(name: str, models: Path, picture: Path) -> None:
     assert export(name, models / "model.pt") == exported_beside(models / "model.pt", name)
     note = json.loads(note_beside(exported_beside(models / "model.pt", name)).read_text())
     assert note["largest_difference"] <= 1e-4 and "torch" in note["versions"]
@@ -52,7 +52,7 @@ def test_an_exported_network_answers_as_the_original(name: str, models: Path, pi
     assert np.mean(np.asarray(with_export["pred"] != original["pred"])) < 1e-3
     assert any("not asked whether" in flag for flag in with_export["result"]["flags"])
     with pytest.raises(UserError, match="neither maps nor uncertainty"):
-        Predictor(models / "model.pt", runtime=name).predict(picture, with_map=True)
+        Predictor(models / "model.pt", runtime=name).predict(picture, include_cam=True)
 
 
 def test_a_network_that_was_exported_from_other_weights_is_refused(models: Path, tmp_path: Path) -> None:
@@ -80,7 +80,7 @@ def test_an_export_that_differs_is_not_kept(models: Path, tmp_path: Path, monkey
     assert not (tmp_path / "models" / "model.ts").exists()
 
 
-def test_an_export_that_answers_nonsense_is_not_kept_and_costs_no_other(
+def test_an_export_that_predictions_nonsense_is_not_kept_and_costs_no_other(
     models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No comparison with NaN is true; OpenVINO's weights lie under a name without a format."""
@@ -88,8 +88,8 @@ def test_an_export_that_answers_nonsense_is_not_kept_and_costs_no_other(
     (tmp_path / "models" / "model.bin").write_bytes(b"of OpenVINO")
 
     def nonsense(image: torch.Tensor) -> torch.Tensor:
-        answer = torch.zeros(len(image), 2, *image.shape[2:])
-        return answer if len(image) > 1 else answer * torch.nan
+        prediction = torch.zeros(len(image), 2, *image.shape[2:])
+        return prediction if len(image) > 1 else prediction * torch.nan
 
     monkeypatch.setattr("bundle.packaging.export.open_exported", lambda name, path: nonsense)
     monkeypatch.setattr("bundle.packaging.export.TOLERANCE", 1e9)
@@ -164,8 +164,8 @@ def test_what_an_exported_network_says_is_decided_by_the_weights_report_and_neve
         return torch.stack([torch.full_like(image[:, 0], logit) for logit in OPINIONS[state][:2]], dim=1)
 
     monkeypatch.setattr("bundle.runtimes.load_exported", lambda name, weights: says)
-    answer, original = (Predictor(opinions[state], runtime=name).predict(picture) for name in ("onnx", None))
+    prediction, original = (Predictor(opinions[state], runtime=name).predict(picture) for name in ("onnx", None))
     for name in ("state", "tumor_detected", "threshold", "display_threshold", "flags"):
-        assert answer["result"][name] == original["result"][name], name
-    assert answer["result"]["state"] == state
-    assert torch.equal(answer["pred"], original["pred"]) and passes == [1]
+        assert prediction["result"][name] == original["result"][name], name
+    assert prediction["result"]["state"] == state
+    assert torch.equal(prediction["pred"], original["pred"]) and passes == [1]

@@ -123,10 +123,10 @@ def test_other_weights_than_the_metadatas_and_none_are_refused(root: Path, tmp_p
     assert not (tmp_path / "dist").exists()
 
 
-def test_it_answers_after_another_bundle_with_its_own_scripts(
-    packed: tuple[Path, Path], root: Path, twins: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_it_predictions_after_another_bundle_with_its_own_scripts(
+    packed: tuple[Path, Path], root: Path, synthetic: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    scan = twins / "brats" / "PHANTOM_001" / "PHANTOM_001_flair.nii.gz"
+    scan = synthetic / "brats" / "PHANTOM_001" / "PHANTOM_001_flair.nii.gz"
     expected = Predictor(root / WEIGHTS, root=root).predict(scan)["result"]
     (tmp_path / "scripts").mkdir()
     (tmp_path / "scripts" / "__init__.py").write_text("OTHER = True\n")

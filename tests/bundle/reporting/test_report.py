@@ -121,7 +121,7 @@ def test_sensitivity_never_stands_without_specificity_and_n(page: str) -> None:
 def test_every_part_of_the_audit_and_every_variant_is_on_the_page(page: str, results: Path) -> None:
     summary = json.loads((results / "ablations" / "summary.json").read_text())
     for variant in summary["variants"].values():
-        assert f"| {variant['asks']} |" in page
+        assert f"| {variant['description']} |" in page
     audit = json.loads((main_of(results) / "audit_fold0.json").read_text())
     parts = [name for name, part in audit.items() if isinstance(part, dict) and "verdict" in part]
     assert len(parts) == 9 and all(f"| {name} |" in page for name in parts)
@@ -134,7 +134,7 @@ def test_the_notice_and_the_worst_come_first(page: str, results: Path) -> None:
     assert page.index(f"| {worst} |") < page.index(f"| {best} |")
 
 
-def test_the_worst_answers_are_of_different_cases() -> None:
+def test_the_worst_predictions_are_of_different_cases() -> None:
     told = [("a", 0, 0.9, 0), ("a", 1, 0.95, 0), ("b", 0, 0.1, 1), ("c", None, 0.5, 1), ("a", 2, 0.01, 1)]
     rows = [{"case": case, "slice": index, "probability": p, "cls": cls} for case, index, p, cls in told]
     assert [(row["case"], row["slice"]) for row in most_wrong(rows)] == [("a", 2), ("b", 0), ("c", None)]
@@ -161,7 +161,7 @@ def test_pictures_of_scans_go_into_the_html_only(results: Path, tmp_path: Path) 
         write_report(results, tmp_path, [tmp_path / "gone.png"])
 
 
-def test_a_volume_without_a_tumour_has_no_dice_and_the_page_none_of_it(results: Path, tmp_path: Path) -> None:
+def test_a_volume_without_a_tumor_has_no_dice_and_the_page_none_of_it(results: Path, tmp_path: Path) -> None:
     """Nor is anything compared over masks drawn by hand where there are none."""
     other = tmp_path / "results"
     shutil.copytree(results, other)

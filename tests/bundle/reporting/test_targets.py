@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from bundle.reporting.results import fold_of, load, write_what_folds_say_together
-from bundle.reporting.targets import TARGETS, TRIED, reached, tried
+from bundle.reporting.targets import ATTEMPTED, TARGETS, attempted, evaluated
 from bundle.workflows import plans
 from bundle.workflows.plans import ablation_plan
 
@@ -24,11 +24,11 @@ def facts() -> dict[str, Any]:
 
 
 def row(facts: dict[str, Any], name: str) -> dict[str, Any]:
-    return next(row for row in reached(facts) if row["name"] == name)
+    return next(row for row in evaluated(facts) if row["name"] == name)
 
 
 def test_every_target_has_a_row(facts: dict[str, Any]) -> None:
-    rows = reached({**facts, "audits": {int(fold): audit for fold, audit in facts["audits"].items()}})
+    rows = evaluated({**facts, "audits": {int(fold): audit for fold, audit in facts["audits"].items()}})
     assert [found["name"] for found in rows] == list(TARGETS)
     assert all(found["met"] in ("goal", "floor", "no", "not measured") for found in rows)
 
@@ -59,23 +59,23 @@ def test_a_gain_is_the_loss_of_the_variant_turned_round(facts: dict[str, Any]) -
 
 
 def test_what_was_tried_stands_beside_goals_that_are_not_reached(facts: dict[str, Any]) -> None:
-    rows = reached(facts)
-    assert {TARGETS[row["name"]].get("score") for row in rows} - {None} == set(TRIED)
-    found = tried(facts, rows)
+    rows = evaluated(facts)
+    assert {TARGETS[row["name"]].get("score") for row in rows} - {None} == set(ATTEMPTED)
+    found = attempted(facts, rows)
     ablations, networks = (facts["comparisons"][name]["variants"] for name in ("ablations", "networks"))
-    gains = {variant["asks"]: variant["gain"] for variant in found["Dice"]}
+    gains = {variant["description"]: variant["gain"] for variant in found["Dice"]}
     assert gains["Tversky loss for masks"] == ablations["tversky"]["against_reference"]["dice"]["mean_difference"]
     left_out = found["ROC-AUC of images of a source that nothing was learned from"]
     expected = networks["base"]["against_reference"]["roc_auc"]["extra"]["difference"]
-    assert left_out[0] == {"asks": networks["base"]["asks"], "gain": expected}
-    slices = {variant["asks"]: variant["gain"] for variant in found["ROC-AUC of volumes' slices"]}
+    assert left_out[0] == {"description": networks["base"]["description"], "gain": expected}
+    slices = {variant["description"]: variant["gain"] for variant in found["ROC-AUC of volumes' slices"]}
     expected = ablations["lambda_3"]["against_reference"]["roc_auc"]["brats"]["difference"]
     assert slices["a heavy classification loss"] == expected
-    assert not tried(facts, [{**row, "met": "goal"} for row in rows])
+    assert not attempted(facts, [{**row, "met": "goal"} for row in rows])
 
 
 def test_what_is_named_as_tried_is_in_the_plans() -> None:
-    for experiments in TRIED.values():
+    for experiments in ATTEMPTED.values():
         for plan, names in experiments.items():
             path = Path(plans.__file__).with_name(f"{plan}.yaml")
             assert set(names) <= ablation_plan(path).variants.keys() | {"deep_supervision"}, "an ablation of 0.4.0"

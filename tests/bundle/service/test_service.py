@@ -1,4 +1,4 @@
-"""The service in process: its answers, its refusals, and what it never tells."""
+"""The service in process: its predictions, its refusals, and what it never tells."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ from bundle.intake import Limits
 from bundle.intake.limits import MIB
 from bundle.service import Settings
 from bundle.service.app import create_app
-from bundle.service.job_queue import Wish, Work
+from bundle.service.job_queue import JobQueue, PredictionRequest
 from bundle.service.metrics import Metrics
 from bundle.service.problems import Problem
-from bundle.service.requests import unless_left, wanted_kind
-from bundle.service.responses import Answer, answer_of
+from bundle.service.requests import cancel_on_disconnect, wanted_kind
+from bundle.service.responses import PredictionResponse, response_of
 from bundle.service.server import serve
 from scripts.networks.multitask_unet import multi_task_unet
 from tests.hostile import OK, Case, sample
@@ -44,7 +44,7 @@ from tests.hostile.cases import head
 from tests.hostile.dicoms import dicom, mr_dataset, written
 
 HERE = "http://127.0.0.1"
-OPEN = {"/livez", "/readyz"}  # answer without a token
+OPEN = {"/livez", "/readyz"}  # prediction without a token
 WRONG = (None, "", "Bearer", "Bearer wrong", "Bearer s3cre", "Bearer s3cretx", "s3cret", "bearer s3cret")
 
 
@@ -72,31 +72,31 @@ def client(settings: Settings) -> Iterator[TestClient]:
 
 @pytest.fixture(scope="module")
 def contrary(settings: Settings, opinions: dict[str, Path]) -> Iterator[TestClient]:
-    """A client of weights that outline everything, and whose own report calls it no tumour."""
+    """A client of weights that outline everything, and whose own report calls it no tumor."""
     yield from client_of(replace(settings, model=opinions["no_tumor"]))
 
 
 @pytest.fixture(scope="module")
-def picture(twins: Path) -> bytes:
+def picture(synthetic: Path) -> bytes:
     buffer = io.BytesIO()
-    Image.open(sorted((twins / "kaggle" / "yes").glob("*.[jJ][pP]*"))[0]).convert("L").save(buffer, "PNG")
+    Image.open(sorted((synthetic / "kaggle" / "yes").glob("*.[jJ][pP]*"))[0]).convert("L").save(buffer, "PNG")
     return buffer.getvalue()
 
 
 @pytest.fixture(scope="module")
-def volume(twins: Path) -> bytes:
-    return (twins / "brats" / "PHANTOM_001" / "PHANTOM_001_flair.nii.gz").read_bytes()
+def volume(synthetic: Path) -> bytes:
+    return (synthetic / "brats" / "PHANTOM_001" / "PHANTOM_001_flair.nii.gz").read_bytes()
 
 
 def test_a_form_a_body_and_the_predictor_say_the_same(client: TestClient, settings: Settings, picture: bytes) -> None:
     by_form = client.post("/predict_multitask", files={"file": ("any name", picture)})
     by_body = client.post("/predict_multitask", content=picture)
     assert by_form.status_code == by_body.status_code == 200 and by_form.json() == by_body.json()
-    answer, predicted = by_body.json(), Predictor(settings.model).predict(picture)
-    assert {name: answer[name] for name in predicted["result"]} == predicted["result"]
-    mask = np.asarray(Image.open(io.BytesIO(base64.b64decode(answer["pictures"]["mask"]))))
+    prediction, predicted = by_body.json(), Predictor(settings.model).predict(picture)
+    assert {name: prediction[name] for name in predicted["result"]} == predicted["result"]
+    mask = np.asarray(Image.open(io.BytesIO(base64.b64decode(prediction["pictures"]["mask"]))))
     assert np.array_equal(mask > 0, np.asarray(predicted["pred"][0, :, :, 0]) > 0)
-    assert answer["notice"] == NOTICE and set(answer["pictures"]) == {"mask"}
+    assert prediction["notice"] == NOTICE and set(prediction["pictures"]) == {"mask"}
 
 
 def dicom_head() -> bytes:
@@ -105,7 +105,7 @@ def dicom_head() -> bytes:
     return dicom(head(160, 160).astype(np.uint16), **references)
 
 
-def test_the_weights_own_report_decides_whatever_form_the_answer_has(
+def test_the_weights_own_report_decides_whatever_form_the_prediction_has(
     contrary: TestClient, opinions: dict[str, Path], picture: bytes
 ) -> None:
     """T14, T16: no 0.3 or 0.5 of another's, and an outline of everything stays one, with its warning."""
@@ -113,9 +113,9 @@ def test_the_weights_own_report_decides_whatever_form_the_answer_has(
     predicted, ask = predictor.predict(picture), {"url": "/predict_multitask", "content": picture}
     as_json = contrary.post(**ask).json()
     archive = zipfile.ZipFile(io.BytesIO(contrary.post(**ask, headers={"Accept": "application/zip"}).content))
-    batch = contrary.post("/predict_multitask/batch", files=[("files", ("a", picture))]).json()["answers"]
+    batch = contrary.post("/predict_multitask/batch", files=[("files", ("a", picture))]).json()["predictions"]
     assert batch == [as_json]
-    for said in (as_json, json.loads(archive.read("answer.json"))):
+    for said in (as_json, json.loads(archive.read("prediction.json"))):
         assert {name: said[name] for name in predicted["result"]} == predicted["result"]
     assert as_json["state"] == "no_tumor" and any("more than half of the head" in flag for flag in as_json["flags"])
     drawn = base64.b64decode(as_json["pictures"]["mask"]), archive.read("mask.png")
@@ -127,8 +127,8 @@ def test_an_outline_of_everything_is_one_in_the_dicom_seg(contrary: TestClient, 
     import highdicom
 
     scan = dicom_head()
-    answer = contrary.post("/predict_multitask", content=scan, headers={"Accept": "application/dicom"})
-    drawn = highdicom.seg.segread(io.BytesIO(answer.content)).pixel_array.squeeze()
+    prediction = contrary.post("/predict_multitask", content=scan, headers={"Accept": "application/dicom"})
+    drawn = highdicom.seg.segread(io.BytesIO(prediction.content)).pixel_array.squeeze()
     expected = Predictor(opinions["no_tumor"]).predict(scan)["pred"][0, ..., 0]
     assert np.array_equal(drawn, expected) and drawn.mean() > 0.5
 
@@ -136,18 +136,18 @@ def test_an_outline_of_everything_is_one_in_the_dicom_seg(contrary: TestClient, 
 def test_pictures_and_files_are_those_of_the_predictor(attentive: Path, volume: bytes) -> None:
     """T15: the map is as it was made, and of the slice that is shown."""
     predictor = Predictor(attentive)
-    image, expected = predictor.read(volume), predictor.predict(volume, with_map=True, samples=2)
-    answer = answer_of(predictor, image, with_map=True, samples=2)
-    archive = zipfile.ZipFile(io.BytesIO(answer.zip()))
+    image, expected = predictor.read(volume), predictor.predict(volume, include_cam=True, samples=2)
+    prediction = response_of(predictor, image, include_cam=True, samples=2)
+    archive = zipfile.ZipFile(io.BytesIO(prediction.zip()))
     files = predictor.files(expected)
-    assert {name: archive.read(name) for name in archive.namelist() if name != "answer.json"} == files
-    for name, key in {"mask": "pred", "cam": "map", "uncertainty": "mask_deviation"}.items():
-        plane = np.take(np.asarray(expected[key][0]), answer.shown_slice, axis=answer.result["slice_axis"])
-        shown = np.asarray(Image.open(io.BytesIO(base64.b64decode(answer.json()["pictures"][name]))))
+    assert {name: archive.read(name) for name in archive.namelist() if name != "prediction.json"} == files
+    for name, key in {"mask": "pred", "cam": "cam", "uncertainty": "mask_deviation"}.items():
+        plane = np.take(np.asarray(expected[key][0]), prediction.shown_slice, axis=prediction.result["slice_axis"])
+        shown = np.asarray(Image.open(io.BytesIO(base64.b64decode(prediction.json()["pictures"][name]))))
         assert np.array_equal(shown, np.round(255 * plane)) and shown.any(), name
 
 
-def test_each_slice_passes_the_encoder_once_whatever_form_the_answer_has(
+def test_each_slice_passes_the_encoder_once_whatever_form_the_prediction_has(
     client: TestClient, picture: bytes, volume: bytes, passes: list[int]
 ) -> None:
     """T28."""
@@ -163,36 +163,43 @@ def test_each_slice_passes_the_encoder_once_whatever_form_the_answer_has(
     assert sum(passes) == 3 * slices + 2
 
 
-def test_every_answer_bears_notice_model_and_number(client: TestClient, picture: bytes) -> None:
-    answers = [client.post("/predict_multitask", content=picture), client.get("/nowhere"), client.get("/model/info")]
-    for answer in answers:
-        assert answer.headers["x-notice"] == NOTICE and answer.json()["notice"] == NOTICE
-        assert len(answer.headers["x-model-sha256"]) == 64 and answer.headers["x-content-type-options"] == "nosniff"
-    assert len({answer.headers["x-request-id"] for answer in answers}) == 3
+def test_every_prediction_bears_notice_model_and_number(client: TestClient, picture: bytes) -> None:
+    predictions = [
+        client.post("/predict_multitask", content=picture),
+        client.get("/nowhere"),
+        client.get("/model/info"),
+    ]
+    for prediction in predictions:
+        assert prediction.headers["x-notice"] == NOTICE and prediction.json()["notice"] == NOTICE
+        assert (
+            len(prediction.headers["x-model-sha256"]) == 64
+            and prediction.headers["x-content-type-options"] == "nosniff"
+        )
+    assert len({prediction.headers["x-request-id"] for prediction in predictions}) == 3
 
 
 @pytest.mark.parametrize("by_form", [True, False])
 def test_a_volume_with_map_and_uncertainty(client: TestClient, volume: bytes, by_form: bool) -> None:
     wanted = {"include_cam": "true", "include_uncertainty": "true"}
     if by_form:
-        answer = client.post("/predict_multitask", files={"file": volume}, data=wanted).json()
+        prediction = client.post("/predict_multitask", files={"file": volume}, data=wanted).json()
     else:
-        answer = client.post("/predict_multitask", params=wanted, content=volume).json()
-    assert set(answer["pictures"]) == {"mask", "cam", "uncertainty"} and answer["volume_ml"] >= 0
-    known = [p for p in answer["slice_probabilities"] if p is not None]
-    assert answer["slice_probabilities"][answer["shown_slice"]] == max(known)
-    sizes = {Image.open(io.BytesIO(base64.b64decode(png))).size for png in answer["pictures"].values()}
+        prediction = client.post("/predict_multitask", params=wanted, content=volume).json()
+    assert set(prediction["pictures"]) == {"mask", "cam", "uncertainty"} and prediction["volume_ml"] >= 0
+    known = [p for p in prediction["slice_probabilities"] if p is not None]
+    assert prediction["slice_probabilities"][prediction["shown_slice"]] == max(known)
+    sizes = {Image.open(io.BytesIO(base64.b64decode(png))).size for png in prediction["pictures"].values()}
     assert len(sizes) == 1
 
 
-def test_a_dicom_file_is_answered_by_a_dicom_seg(client: TestClient) -> None:
+def test_a_dicom_file_is_predicted_by_a_dicom_seg(client: TestClient) -> None:
     import highdicom
 
     ask = {"headers": {"Accept": "application/dicom"}}
     plane = head(160, 160).astype(np.uint16)
-    answer = client.post("/predict_multitask", content=dicom_head(), **ask)
-    assert answer.status_code == 200 and answer.headers["content-type"] == "application/dicom"
-    found = highdicom.seg.segread(io.BytesIO(answer.content))
+    prediction = client.post("/predict_multitask", content=dicom_head(), **ask)
+    assert prediction.status_code == 200 and prediction.headers["content-type"] == "application/dicom"
+    found = highdicom.seg.segread(io.BytesIO(prediction.content))
     assert found.StudyInstanceUID == "1.2.3.4" and (found.Rows, found.Columns) == (160, 160)
     bare = client.post("/predict_multitask", content=dicom(plane), **ask)
     assert bare.status_code == 422 and "FrameOfReferenceUID is missing" in bare.json()["title"]
@@ -207,11 +214,11 @@ def test_a_zip_holds_the_files_on_the_scans_own_grid(client: TestClient, volume:
     first, again = (client.post("/predict_multitask", **ask) for _ in range(2))
     assert first.content == again.content and first.headers["content-type"] == "application/zip"
     archive = zipfile.ZipFile(io.BytesIO(first.content))
-    assert set(archive.namelist()) == {"answer.json", "mask.nii.gz", "map.nii.gz", "probability.nii.gz"}
+    assert set(archive.namelist()) == {"prediction.json", "mask.nii.gz", "map.nii.gz", "probability.nii.gz"}
     scan, mask = (nib.Nifti1Image.from_bytes(_inflated(data)) for data in (volume, archive.read("mask.nii.gz")))
     assert mask.shape == scan.shape and np.allclose(mask.affine, scan.affine)
     likely = np.asarray(nib.Nifti1Image.from_bytes(_inflated(archive.read("probability.nii.gz"))).dataobj)
-    assert likely.min() >= 0 and likely.max() <= 1 and json.loads(archive.read("answer.json"))["notice"] == NOTICE
+    assert likely.min() >= 0 and likely.max() <= 1 and json.loads(archive.read("prediction.json"))["notice"] == NOTICE
 
 
 def _inflated(data: bytes) -> bytes:
@@ -222,33 +229,33 @@ def _inflated(data: bytes) -> bytes:
 
 def test_a_batch_keeps_order_and_gives_reasons(client: TestClient, picture: bytes) -> None:
     files = [("files", ("a", picture)), ("files", ("b", b"no scan")), ("files", ("c", picture))]
-    answers = client.post("/predict_multitask/batch", files=files).json()["answers"]
-    assert answers[0] == answers[2] == client.post("/predict_multitask", content=picture).json()
-    assert answers[1]["status"] == 415 and answers[1]["code"] == "unsupported"
+    predictions = client.post("/predict_multitask/batch", files=files).json()["predictions"]
+    assert predictions[0] == predictions[2] == client.post("/predict_multitask", content=picture).json()
+    assert predictions[1]["status"] == 415 and predictions[1]["code"] == "unsupported"
     many = [("files", ("a", picture))] * 17
     assert client.post("/predict_multitask/batch", files=many).status_code == 400
 
 
-def test_one_fault_of_ours_in_a_batch_leaves_the_others_their_answers(
+def test_one_fault_of_ours_in_a_batch_leaves_the_others_their_predictions(
     client: TestClient, picture: bytes, volume: bytes, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def fail_on_volumes(predictor: Predictor, image: Any, *asked: Any) -> Answer:
+    def fail_on_volumes(predictor: Predictor, image: Any, *asked: Any) -> PredictionResponse:
         if image.shape[-1] > 1:
             raise RuntimeError("a secret of this machine")
-        return answer_of(predictor, image, *asked)
+        return response_of(predictor, image, *asked)
 
-    monkeypatch.setattr("bundle.service.job_queue.answer_of", fail_on_volumes)
+    monkeypatch.setattr("bundle.service.job_queue.response_of", fail_on_volumes)
     files = [("files", ("a", picture)), ("files", ("b", volume)), ("files", ("c", picture))]
     with caplog.at_level(logging.INFO, "bundle.service"):
-        answer = client.post("/predict_multitask/batch", files=files)
-    first, failed, last = answer.json()["answers"]
-    assert answer.status_code == 200 and first == last and first["state"]
+        prediction = client.post("/predict_multitask/batch", files=files)
+    first, failed, last = prediction.json()["predictions"]
+    assert prediction.status_code == 200 and first == last and first["state"]
     assert (failed["status"], failed["code"]) == (500, "internal")
     assert f"{failed['request_id']} failed: RuntimeError" in caplog.text
-    assert "secret" not in answer.text + caplog.text
+    assert "secret" not in prediction.text + caplog.text
 
 
-def test_weights_of_four_modalities_answer_a_file_of_four_channels(tmp_path: Path) -> None:
+def test_weights_of_four_modalities_prediction_a_file_of_four_channels(tmp_path: Path) -> None:
     import nibabel as nib
 
     modalities = ["flair", "t1", "t1ce", "t2"]
@@ -275,16 +282,16 @@ def test_weights_of_four_modalities_answer_a_file_of_four_channels(tmp_path: Pat
         ("application/zip;q=0.5,", "zip"),
     ],
 )
-def test_the_kind_of_an_answer_is_the_one_that_the_client_likes_best(accept: str, kind: str) -> None:
+def test_the_kind_of_an_prediction_is_the_one_that_the_client_likes_best(accept: str, kind: str) -> None:
     assert wanted_kind(accept) == f"application/{kind}"
 
 
 def test_what_takes_long_is_a_job_with_an_address(settings: Settings, picture: bytes) -> None:
     for client in client_of(replace(settings, patience_s=0.0)):
-        answer = client.post("/predict_multitask", content=picture)
-        assert answer.status_code == 202 and answer.headers["location"] == answer.json()["address"]
+        prediction = client.post("/predict_multitask", content=picture)
+        assert prediction.status_code == 202 and prediction.headers["location"] == prediction.json()["address"]
         for _ in range(600):
-            found = client.get(answer.headers["location"])
+            found = client.get(prediction.headers["location"])
             if found.status_code == 200:
                 break
             assert found.status_code == 202
@@ -295,7 +302,7 @@ def test_what_takes_long_is_a_job_with_an_address(settings: Settings, picture: b
 
 
 class Scans:
-    """Stands in for the predictor: counts the scans that are decoded and not yet answered."""
+    """Stands in for the predictor: counts the scans that are decoded and not yet predicted."""
 
     def __init__(self) -> None:
         self.held, self.most, self.lock = 0, 0, threading.Lock()
@@ -306,20 +313,20 @@ class Scans:
             self.most = max(self.most, self.held)
         return "image"
 
-    def answer(self, *_: Any) -> Answer:
+    def prediction(self, *_: Any) -> PredictionResponse:
         time.sleep(0.02)
         with self.lock:
             self.held -= 1
-        return Answer({"state": "tumor"})
+        return PredictionResponse({"state": "tumor"})
 
 
 def test_no_more_scans_are_decoded_than_there_is_room_for(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     scans = Scans()
-    monkeypatch.setattr("bundle.service.job_queue.answer_of", scans.answer)
+    monkeypatch.setattr("bundle.service.job_queue.response_of", scans.prediction)
 
     async def asked() -> None:
-        work = Work(replace(settings, decoders=2), Metrics())
-        jobs = [work.begin(scans, Wish(b"")) for _ in range(12)]  # type: ignore[arg-type]
+        work = JobQueue(replace(settings, decoders=2), Metrics())
+        jobs = [work.begin(scans, PredictionRequest(b"")) for _ in range(12)]  # type: ignore[arg-type]
         assert work.waiting == 12
         await asyncio.gather(*(job.future for job in jobs))
         await asyncio.sleep(0)
@@ -330,15 +337,15 @@ def test_no_more_scans_are_decoded_than_there_is_room_for(settings: Settings, mo
     assert scans.held == 0 and 1 < scans.most <= 3
 
 
-def test_an_answer_is_kept_from_when_it_is_there(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_prediction_is_kept_from_when_it_is_there(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """However long it waited before."""
     now = [1000.0]
     monkeypatch.setattr("bundle.service.job_queue.time", SimpleNamespace(monotonic=lambda: now[0]))
-    monkeypatch.setattr("bundle.service.job_queue.answer_of", Scans().answer)
+    monkeypatch.setattr("bundle.service.job_queue.response_of", Scans().prediction)
 
     async def asked() -> None:
-        work = Work(replace(settings, keep_s=600.0), Metrics())
-        job = work.begin(Scans(), Wish(b""))  # type: ignore[arg-type]
+        work = JobQueue(replace(settings, keep_s=600.0), Metrics())
+        job = work.begin(Scans(), PredictionRequest(b""))  # type: ignore[arg-type]
         work.jobs[job.id] = job
         now[0] += 5000.0
         assert work.job(job.id) is job, "not done yet"
@@ -364,9 +371,9 @@ def test_any_name_is_good_where_a_token_is_asked_for(settings: Settings) -> None
 
 def test_a_full_queue_says_come_back(settings: Settings, picture: bytes) -> None:
     for client in client_of(replace(settings, queue=0)):
-        answer = client.post("/predict_multitask", content=picture)
-        assert answer.status_code == 503 and answer.headers["retry-after"] == "2"
-        assert answer.json()["code"] == "overload"
+        prediction = client.post("/predict_multitask", content=picture)
+        assert prediction.status_code == 503 and prediction.headers["retry-after"] == "2"
+        assert prediction.json()["code"] == "overload"
 
 
 @pytest.mark.parametrize(
@@ -386,11 +393,11 @@ def test_a_full_queue_says_come_back(settings: Settings, picture: bytes) -> None
     ],
 )
 def test_bad_requests_get_a_problem(client: TestClient, ask: dict[str, Any], status: int, code: str) -> None:
-    answer = client.post("/predict_multitask", **ask)
-    problem = answer.json()
-    assert (answer.status_code, problem["code"], problem["status"]) == (status, code, status)
-    assert answer.headers["content-type"] == "application/problem+json"
-    assert problem["request_id"] == answer.headers["x-request-id"]
+    prediction = client.post("/predict_multitask", **ask)
+    problem = prediction.json()
+    assert (prediction.status_code, problem["code"], problem["status"]) == (status, code, status)
+    assert prediction.headers["content-type"] == "application/problem+json"
+    assert problem["request_id"] == prediction.headers["x-request-id"]
 
 
 TOO_MUCH = bytes(32 * MIB + MIB // 8)
@@ -406,8 +413,8 @@ TOO_MUCH = bytes(32 * MIB + MIB // 8)
 )
 def test_no_more_bytes_are_taken_than_allowed_however_they_come(client: TestClient, ask: dict[str, Any]) -> None:
     """T22."""
-    answer = client.post(**ask)
-    assert (answer.status_code, answer.json()["code"]) == (413, "too_large")
+    prediction = client.post(**ask)
+    assert (prediction.status_code, prediction.json()["code"]) == (413, "too_large")
 
 
 def test_a_body_of_untold_length_is_read_to_the_limit_and_no_further() -> None:
@@ -434,9 +441,9 @@ def test_what_goes_wrong_inside_is_not_told(
     def fail(*_: Any) -> None:
         raise RuntimeError("a secret of this machine")
 
-    monkeypatch.setattr("bundle.service.job_queue.answer_of", fail)
-    answer = client.post("/predict_multitask", content=picture)
-    assert answer.status_code == 500 and answer.json()["code"] == "internal" and "secret" not in answer.text
+    monkeypatch.setattr("bundle.service.job_queue.response_of", fail)
+    prediction = client.post("/predict_multitask", content=picture)
+    assert prediction.status_code == 500 and prediction.json()["code"] == "internal" and "secret" not in prediction.text
 
 
 @pytest.mark.parametrize("case", sample(24, seed=1), ids=str)
@@ -444,9 +451,9 @@ def test_hostile_files_get_their_status_and_the_next_good_one_its_bytes(
     case: Case, client: TestClient, picture: bytes
 ) -> None:
     expected = client.post("/predict_multitask", content=picture).content
-    answer = client.post("/predict_multitask", files={"file": (case.filename, case.bytes())})
-    found = OK if answer.status_code == 200 else answer.json()["code"]
-    assert found in case.expected and answer.status_code != 500
+    prediction = client.post("/predict_multitask", files={"file": (case.filename, case.bytes())})
+    found = OK if prediction.status_code == 200 else prediction.json()["code"]
+    assert found in case.expected and prediction.status_code != 500
     assert client.post("/predict_multitask", content=picture).content == expected
 
 
@@ -496,25 +503,25 @@ def with_canaries(picture: bytes) -> dict[str, bytes]:
 
 @pytest.mark.parametrize("harm", ["none", "cut", "random"])
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "NIfTI", "DICOM"])
-def test_nothing_personal_is_logged_answered_or_kept(
+def test_nothing_personal_is_logged_predicted_or_kept(
     client: TestClient, picture: bytes, caplog: pytest.LogCaptureFixture, kind: str, harm: str
 ) -> None:
-    """Within files, and in name, query and header of the request; answered or refused."""
+    """Within files, and in name, query and header of the request; predicted or refused."""
     content = with_canaries(picture)[kind]
     assert CANARY.encode() in content
     content = {"none": content, "cut": content[: len(content) * 2 // 3], "random": CANARY.encode() + content}[harm]
     said = b""
     with caplog.at_level(logging.DEBUG):
         for accept in ("application/json", "application/zip"):
-            answer = client.post(
+            prediction = client.post(
                 f"/predict_multitask?patient={CANARY}&include_cam=true",
                 files={"file": (f"{CANARY}.png", content)},
                 headers={"X-Name": CANARY, "Accept": accept},
             )
-            assert answer.status_code == {"none": 200, "cut": 422, "random": 415}[harm]
-            said += answer.content + str(answer.headers).encode()
-            if answer.headers["content-type"] == "application/zip":
-                archive = zipfile.ZipFile(io.BytesIO(answer.content))
+            assert prediction.status_code == {"none": 200, "cut": 422, "random": 415}[harm]
+            said += prediction.content + str(prediction.headers).encode()
+            if prediction.headers["content-type"] == "application/zip":
+                archive = zipfile.ZipFile(io.BytesIO(prediction.content))
                 files = {name: archive.read(name) for name in archive.namelist()}
                 said += b"".join(_inflated(data) if name.endswith(".gz") else data for name, data in files.items())
     shown = [one for one in caplog.records if one.name.startswith("bundle") or one.levelno >= logging.WARNING]
@@ -540,16 +547,16 @@ def test_what_nobody_waits_for_is_dropped(leaves: bool) -> None:
         async def work() -> str:
             await asyncio.sleep(0.05)
             begun.append("done")
-            return "answer"
+            return "prediction"
 
         try:
-            begun.append(await unless_left(Caller(), work()))  # type: ignore[arg-type]
+            begun.append(await cancel_on_disconnect(Caller(), work()))  # type: ignore[arg-type]
         except ClientDisconnect:
             begun.append("left")
         await asyncio.sleep(0.1)
         return begun
 
-    assert asyncio.run(ask()) == (["begun", "left"] if leaves else ["begun", "done", "answer"])
+    assert asyncio.run(ask()) == (["begun", "left"] if leaves else ["begun", "done", "prediction"])
 
 
 def test_an_address_that_is_taken_or_weights_that_are_none_end_the_service(tmp_path: Path) -> None:

@@ -60,7 +60,7 @@ def test_evidence_gives_sensitivity_and_specificity_with_n_or_says_that_there_is
     assert operating == "At the operating point, 0.26: sensitivity 95%, specificity 50%, n = 201."
     assert display == "At the display threshold, 0.30: sensitivity 90%, specificity unknown, n = 201."
     assert evidence(VOLUME, DESCRIBED) == [
-        "No report belongs to these weights: nothing is known of how often such answers are right."
+        "No report belongs to these weights: nothing is known of how often such predictions are right."
     ]
     assert kind_of(VOLUME) == "volume" and size_of({}) is None
 
@@ -94,7 +94,7 @@ def test_outline_and_map_are_drawn_where_they_are() -> None:
     mask[4:12, 4:12], cam[20:30, 20:30] = 1, 1
     drawn = np.asarray(overlay(image, mask, cam, 0.2, 1.0))
     assert tuple(drawn[4, 6]) == OUTLINE and tuple(drawn[25, 25]) == MAP
-    assert len(set(drawn[16, 2])) == 1, "the rest is grey"
+    assert len(set(drawn[16, 2])) == 1, "the rest is gray"
     plain = np.asarray(overlay(image, mask, cam, 0.0, 0.0))
     assert (plain == plain[:, :, :1]).all()
     assert outside_head(cam, np.where(np.arange(32) < 25, 1.0, 0.0) * np.ones((32, 1))) == pytest.approx(0.5)
@@ -175,51 +175,51 @@ def upload(page: Any, content: bytes) -> str:
 
 
 @pytest.fixture(scope="module")
-def picture(twins: Path) -> bytes:
-    return sorted((twins / "kaggle" / "yes").glob("*.[jJ][pP]*"))[0].read_bytes()
+def picture(synthetic: Path) -> bytes:
+    return sorted((synthetic / "kaggle" / "yes").glob("*.[jJ][pP]*"))[0].read_bytes()
 
 
 @pytest.fixture(scope="module", params=["no_tumor", "tumor"])
-def answered(request: pytest.FixtureRequest, opinions: dict[str, Path], picture: bytes) -> SimpleNamespace:
-    """A page that has answered a picture, with weights whose own report alone makes this state of it."""
+def predicted(request: pytest.FixtureRequest, opinions: dict[str, Path], picture: bytes) -> SimpleNamespace:
+    """A page that has predicted a picture, with weights whose own report alone makes this state of it."""
     with opened(opinions[request.param]) as found:
         found.state, found.model, found.said = request.param, opinions[request.param], upload(found.page, picture)
     found.predictor = Predictor(found.model)
-    found.predicted = found.predictor.predict(picture, with_map=True)
+    found.predicted = found.predictor.predict(picture, include_cam=True)
     return found
 
 
-def test_page_sheet_and_files_say_the_state_of_the_weights_own_report(answered: SimpleNamespace) -> None:
+def test_page_sheet_and_files_say_the_state_of_the_weights_own_report(predicted: SimpleNamespace) -> None:
     """T16."""
-    assert [state for state, (title, _) in STATES.items() if title in answered.said] == [answered.state]
-    assert json.loads(answered.taken["answer.json"]) == answered.predicted["result"]
-    ((result, _, _),) = answered.sheets
-    assert result == answered.predicted["result"] and result["state"] == answered.state
-    said = [metric.value for metric in answered.page.metric][:2]
+    assert [state for state, (title, _) in STATES.items() if title in predicted.said] == [predicted.state]
+    assert json.loads(predicted.taken["prediction.json"]) == predicted.predicted["result"]
+    ((result, _, _),) = predicted.sheets
+    assert result == predicted.predicted["result"] and result["state"] == predicted.state
+    said = [metric.value for metric in predicted.page.metric][:2]
     assert said == [f"{result['tumor_probability']:.2f}", f"{result['threshold']:.2f}"]
 
 
-def test_an_outline_of_everything_or_nothing_is_drawn_and_given_away_as_it_is(answered: SimpleNamespace) -> None:
+def test_an_outline_of_everything_or_nothing_is_drawn_and_given_away_as_it_is(predicted: SimpleNamespace) -> None:
     """T14."""
-    ((_, mask, _, _, _),) = answered.drawn
-    assert np.array_equal(mask, answered.predicted["pred"][0, ..., 0])
-    assert answered.taken["mask.png"] == answered.predictor.files(answered.predicted)["mask.png"]
-    drawn = np.asarray(Image.open(io.BytesIO(answered.taken["mask.png"]))) > 0
-    assert drawn.mean() > 0.8 if answered.state == "no_tumor" else not drawn.any()
-    assert ("More than half of the head is outlined" in answered.said) is (answered.state == "no_tumor")
+    ((_, mask, _, _, _),) = predicted.drawn
+    assert np.array_equal(mask, predicted.predicted["pred"][0, ..., 0])
+    assert predicted.taken["mask.png"] == predicted.predictor.files(predicted.predicted)["mask.png"]
+    drawn = np.asarray(Image.open(io.BytesIO(predicted.taken["mask.png"]))) > 0
+    assert drawn.mean() > 0.8 if predicted.state == "no_tumor" else not drawn.any()
+    assert ("More than half of the head is outlined" in predicted.said) is (predicted.state == "no_tumor")
 
 
-def test_cards_and_evidence_are_those_of_the_loaded_report(answered: SimpleNamespace) -> None:
+def test_cards_and_evidence_are_those_of_the_loaded_report(predicted: SimpleNamespace) -> None:
     """T17, T18: on the page and on the sheet."""
-    report = json.loads(answered.model.with_name("report.json").read_text())
-    cards = {metric.label: metric.value for metric in answered.page.metric}
+    report = json.loads(predicted.model.with_name("report.json").read_text())
+    cards = {metric.label: metric.value for metric in predicted.page.metric}
     assert cards["Dice, mean of 2 patients"] == f"{report['segmentation']['mean']['dice']:.2f}"
     for source, scores in report["classification"].items():
         assert cards[f"ROC-AUC within {source}, n = {scores['n']}"] == f"{scores['roc_auc']:.2f}"
-    ((_, _, doubts),) = answered.sheets
+    ((_, _, doubts),) = predicted.sheets
     display = report["decision"]["display_threshold"]
     known = f"At the display threshold, {display:.2f}: sensitivity 91%, specificity 43%, n = 123."
-    assert known in answered.said and known in doubts
+    assert known in predicted.said and known in doubts
 
 
 def test_without_a_report_of_these_weights_there_are_no_cards(
@@ -241,7 +241,7 @@ def test_the_map_that_is_drawn_is_the_predictors_and_the_encoder_was_passed_once
         upload(found.page, picture)
         found.page.slider[0].set_value(0.5).run()
         assert passes == [1]
-    expected = np.asarray(Predictor(attentive).predict(picture, with_map=True)["map"][0, ..., 0])
+    expected = np.asarray(Predictor(attentive).predict(picture, include_cam=True)["cam"][0, ..., 0])
     assert expected.any() and len(found.drawn) == 2
     assert all(np.array_equal(cam, expected) for _, _, cam, _, _ in found.drawn)
 
@@ -269,34 +269,34 @@ def test_an_upload_that_is_too_large_or_hostile_gets_a_reason_and_the_page_goes_
         for content in hostile[:4]:
             found.page.file_uploader[0].clear()
             said = upload(found.page, content)
-            assert "This file cannot be answered" in said and str(PAGE.parents[2]) not in said
+            assert "This file cannot be predicted" in said and str(PAGE.parents[2]) not in said
         found.page.file_uploader[0].clear()
         assert "Tumor pattern" in upload(found.page, picture)
 
 
-def test_weights_of_four_modalities_answer_a_file_of_four_channels(tmp_path: Path) -> None:
+def test_weights_of_four_modalities_prediction_a_file_of_four_channels(tmp_path: Path) -> None:
     torch.save(multi_task_unet("cpu", in_channels=4).state_dict(), tmp_path / "model.pt")
     settings = {"network_name": "cpu", "modalities": ["flair", "t1", "t1ce", "t2"]}
     (tmp_path / "config.json").write_text(json.dumps(settings))
     scan = np.stack([head(160, 160).astype(np.float32)[..., None]] * 4, axis=3)
     with opened(tmp_path / "model.pt") as found:
         said = upload(found.page, nib.Nifti1Image(scan, np.eye(4)).to_bytes())
-    assert "cannot be answered" not in said and sum(title in said for title, _ in STATES.values()) == 1
+    assert "cannot be predicted" not in said and sum(title in said for title, _ in STATES.values()) == 1
 
 
 def test_the_page_says_and_asks_what_the_settings_say(
     attentive: Path, picture: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[int] = []
-    answer = Predictor.answer
+    prediction = Predictor.infer
 
-    def noted(self: Predictor, image: Any, with_map: bool, samples: int) -> dict[str, Any]:
+    def noted(self: Predictor, image: Any, include_cam: bool, samples: int) -> dict[str, Any]:
         asked.append(samples)
-        return answer(self, image, with_map, samples)
+        return prediction(self, image, include_cam, samples)
 
     chosen = Settings(attentive, limits=Limits(request_bytes=5 * MIB), samples=3)
     monkeypatch.setattr("bundle.ui.launch.settings", lambda: chosen)
-    monkeypatch.setattr(Predictor, "answer", noted)
+    monkeypatch.setattr(Predictor, "prediction", noted)
     with opened(attentive) as found:
         sure = found.page.sidebar.checkbox[0]
         assert found.page.file_uploader[0].help == "At most 5 MiB."
@@ -351,7 +351,7 @@ def page(pipeline_run: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     return AppTest.from_file(str(PAGE), default_timeout=240)
 
 
-def test_the_page_answers_a_phantom_by_one_state(page: Any, pipeline_run: Path) -> None:
+def test_the_page_predictions_a_phantom_by_one_state(page: Any, pipeline_run: Path) -> None:
     """T16, T18."""
     page.run()
     assert not page.exception and any(NOTICE in warning.value for warning in page.warning)

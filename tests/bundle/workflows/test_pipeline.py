@@ -60,13 +60,13 @@ def copy(pipeline_run: Path, tmp_path: Path) -> Path:
     return output
 
 
-def again(output: Path, twins: Path, **changes: int) -> None:
-    run_pipeline(output, twins / "brats", [str(twins / "kaggle")], preset="test", **changes)
+def again(output: Path, synthetic: Path, **changes: int) -> None:
+    run_pipeline(output, synthetic / "brats", [str(synthetic / "kaggle")], preset="test", **changes)
 
 
-def test_running_again_repeats_nothing(copy: Path, twins: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_running_again_repeats_nothing(copy: Path, synthetic: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = manifest(copy)["steps"]
-    again(copy, twins)
+    again(copy, synthetic)
     after = manifest(copy)["steps"]
     assert {name: entry["finished"] for name, entry in before.items() if name != "data"} == {
         name: entry["finished"] for name, entry in after.items() if name != "data"
@@ -74,46 +74,46 @@ def test_running_again_repeats_nothing(copy: Path, twins: Path, capsys: pytest.C
     assert capsys.readouterr().out.count("done before") == 7
 
 
-def test_a_lost_result_is_made_again_and_what_depends_on_it_follows(copy: Path, twins: Path) -> None:
+def test_a_lost_result_is_made_again_and_what_depends_on_it_follows(copy: Path, synthetic: Path) -> None:
     before = manifest(copy)["steps"]
     shutil.rmtree(copy / "evaluation")
-    again(copy, twins)
+    again(copy, synthetic)
     after = manifest(copy)["steps"]
     assert after["evaluation"]["made"] == before["evaluation"]["made"], "the same report, to the byte"
     assert after["stage3"] == before["stage3"]
 
 
-def test_damaged_weights_are_trained_again(copy: Path, twins: Path) -> None:
+def test_damaged_weights_are_trained_again(copy: Path, synthetic: Path) -> None:
     before = manifest(copy)["steps"]
     (copy / "stage2" / "model.pt").write_bytes(b"damaged")
-    again(copy, twins)
+    again(copy, synthetic)
     after = manifest(copy)["steps"]
     assert after["stage2"]["made"] == before["stage2"]["made"], "the same weights, to the bit"
     assert after["stage1"] == before["stage1"] and after["models"]["made"] == before["models"]["made"]
 
 
-def test_a_missing_folder_does_not_spoil_the_output(twins: Path, tmp_path: Path) -> None:
+def test_a_missing_folder_does_not_spoil_the_output(synthetic: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="typo: no such folder"):
-        run_pipeline(tmp_path / "out", twins / "typo", [str(twins / "kaggle")], preset="test")
+        run_pipeline(tmp_path / "out", synthetic / "typo", [str(synthetic / "kaggle")], preset="test")
     assert not (tmp_path / "out").exists()
 
 
-def test_other_settings_in_the_same_folder_are_refused(copy: Path, twins: Path) -> None:
+def test_other_settings_in_the_same_folder_are_refused(copy: Path, synthetic: Path) -> None:
     with pytest.raises(UserError, match=r"holds a run with other settings \(seed\)"):
-        again(copy, twins, seed=1)
+        again(copy, synthetic, seed=1)
 
 
 def test_unreadable_cases_stop_the_pipeline_and_are_named(
-    twins: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    synthetic: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from bundle.cli import main
 
-    shutil.copytree(twins / "kaggle", tmp_path / "kaggle")
+    shutil.copytree(synthetic / "kaggle", tmp_path / "kaggle")
     (tmp_path / "kaggle" / "yes" / "broken.jpg").write_bytes(b"\xff\xd8\xff broken")
     monkeypatch.setitem(PRESETS, "quick", dict.fromkeys(("stage1", "stage2", "stage3"), SHORT))
     arguments = [
         "--brats",
-        str(twins / "brats"),
+        str(synthetic / "brats"),
         "--kaggle",
         str(tmp_path / "kaggle"),
         "--output",

@@ -44,7 +44,7 @@ def test_what_chains_share_is_trained_by_one_of_them_before_the_others_need_it()
     assert len(tasks) == len(set(tasks)) == 3 * (2 + 1 + 2 + 1)
 
 
-def test_a_whole_answer_by_the_first_seed_comes_before_the_second_seed() -> None:
+def test_a_whole_prediction_by_the_first_seed_comes_before_the_second_seed() -> None:
     seeds = [task.seed for part in plan(ab=(("a", "b"), 3), ac=(("a", "c"), 1)).rounds(3) for task in part]
     assert seeds == sorted(seeds) and set(seeds) == {0, 1, 2}
 
@@ -98,10 +98,12 @@ def test_cross_validation_runs_the_recipe_of_its_preset() -> None:
 
 
 @pytest.fixture(scope="module")
-def finished(twins: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def finished(synthetic: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small plan, run to its end."""
     output = tmp_path_factory.mktemp("experiments")
-    run_plan(plan(recipe=(("a", "b"), 1), stage_1=(("a",), 1)), output, twins / "brats", [str(twins / "kaggle")])
+    run_plan(
+        plan(recipe=(("a", "b"), 1), stage_1=(("a",), 1)), output, synthetic / "brats", [str(synthetic / "kaggle")]
+    )
     return output
 
 
@@ -111,7 +113,9 @@ def test_every_case_is_scored_once_by_weights_that_never_saw_it(finished: Path) 
     for fold in range(3):
         folder = finished / f"runs/fold{fold}_seed0/a+b"
         seen = set(json.loads((folder / "model.json").read_text())["trained_on"])
-        cases = {row["case"] for row in json.loads((folder / "evaluation" / "answers.json").read_text())["answers"]}
+        cases = {
+            row["case"] for row in json.loads((folder / "evaluation" / "predictions.json").read_text())["predictions"]
+        }
         assert not seen & cases and len(seen) + len(cases) == len(split), "two folds train, none validates"
         scored += sorted(cases)
     assert sorted(scored) == sorted(split)
@@ -127,12 +131,14 @@ def test_the_summary_compares_on_the_same_patients(finished: Path) -> None:
     assert report["decision_out_of_fold"]["image"]["fitted_on"].startswith("out-of-fold predictions: 24 images")
 
 
-def test_running_again_trains_nothing(finished: Path, twins: Path) -> None:
+def test_running_again_trains_nothing(finished: Path, synthetic: Path) -> None:
     weights = {path: path.stat().st_mtime_ns for path in finished.glob("runs/*/*/model.pt")}
-    answers = {path: path.read_bytes() for path in finished.glob("runs/*/*/evaluation/answers.json")}
-    run_plan(plan(recipe=(("a", "b"), 1), stage_1=(("a",), 1)), finished, twins / "brats", [str(twins / "kaggle")])
+    predictions = {path: path.read_bytes() for path in finished.glob("runs/*/*/evaluation/predictions.json")}
+    run_plan(
+        plan(recipe=(("a", "b"), 1), stage_1=(("a",), 1)), finished, synthetic / "brats", [str(synthetic / "kaggle")]
+    )
     assert weights == {path: path.stat().st_mtime_ns for path in finished.glob("runs/*/*/model.pt")}
-    assert answers == {path: path.read_bytes() for path in answers} and len(answers) == 6
+    assert predictions == {path: path.read_bytes() for path in predictions} and len(predictions) == 6
 
 
 def test_released_weights_saw_every_case_and_bear_the_scores_of_those_that_did_not(
@@ -198,14 +204,14 @@ def test_weights_of_an_unfinished_run_are_not_released(tmp_path: Path) -> None:
         release_trained_on_all(plan(recipe=(("a",), 1)), tmp_path, tmp_path / "models")
 
 
-def test_another_plan_in_the_same_folder_is_refused(finished: Path, twins: Path) -> None:
+def test_another_plan_in_the_same_folder_is_refused(finished: Path, synthetic: Path) -> None:
     other = plan(recipe=(("a", "b"), 1))
     changed = Plan(3, {**other.common, "batch_size": 4}, STEPS, other.variants)
     with pytest.raises(UserError, match="other settings"):
-        run_plan(changed, finished, twins / "brats", [str(twins / "kaggle")])
+        run_plan(changed, finished, synthetic / "brats", [str(synthetic / "kaggle")])
     wider = Plan(3, other.common, STEPS, other.variants, network="base")
     with pytest.raises(UserError, match=r"other settings \(network\)"):
-        run_plan(wider, finished, twins / "brats", [str(twins / "kaggle")])
+        run_plan(wider, finished, synthetic / "brats", [str(synthetic / "kaggle")])
 
 
 def test_a_plan_file_is_read(tmp_path: Path) -> None:
@@ -214,7 +220,7 @@ def test_a_plan_file_is_read(tmp_path: Path) -> None:
         "common": {},
         "reference": "x",
         "steps": STEPS,
-        "variants": {"x": {"steps": ["a"], "seeds": 2, "asks": "why"}},
+        "variants": {"x": {"steps": ["a"], "seeds": 2, "description": "why"}},
     }
     (tmp_path / "plan.yaml").write_text(yaml.safe_dump(content))
     read = ablation_plan(tmp_path / "plan.yaml", "base")

@@ -1,4 +1,4 @@
-"""Weights are scored on any labelled folder, and bad folders get a clear line or a defined "undefined"."""
+"""Weights are scored on any labeled folder, and bad folders get a clear line or a defined "undefined"."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def model(pipeline_run: Path) -> Path:
 @pytest.fixture(scope="module")
 def scored(unseen: Path, model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     output = tmp_path_factory.mktemp("scored")
-    folders = ["--brats", str(unseen / "brats"), "--kaggle", f"twins={unseen / 'kaggle'}"]
+    folders = ["--brats", str(unseen / "brats"), "--kaggle", f"synthetic={unseen / 'kaggle'}"]
     assert evaluate(output, model, *folders) == 0
     return output
 
@@ -42,36 +42,36 @@ def test_the_report_keeps_its_contract(scored: Path) -> None:
     segmentation = report["segmentation"]
     assert {"id", "dice", "iou", "hd95_mm"} <= segmentation["patients"][0].keys() and segmentation["n"] == 2
     assert {"dice", "iou", "boundary_f_1mm", "boundary_f_2mm"} <= segmentation["mean"]["ci95"].keys()
-    assert set(report["classification"]) == {"brats", "twins"}
+    assert set(report["classification"]) == {"brats", "synthetic"}
     for scores in report["classification"].values():
         assert {"roc_auc", "pr_auc", "sensitivity", "specificity", "n", "positives", "ci95"} <= scores.keys()
-    assert {path.name for path in scored.iterdir()} >= {"answers.json", "explanation.json", "cam_brats.png"}
+    assert {path.name for path in scored.iterdir()} >= {"predictions.json", "explanation.json", "cam_brats.png"}
 
 
 def test_an_outsiders_scorer_agrees(scored: Path, unseen: Path, model: Path) -> None:
     """From the files that `predict` writes: ten lines of numpy for the Dice, scikit-learn for the AUC."""
-    report, answers = report_of(scored), scored / "answers"
-    assert main(["predict", str(unseen), "--output", str(answers), "--model", str(model)]) == 0
+    report, predictions = report_of(scored), scored / "predictions"
+    assert main(["predict", str(unseen), "--output", str(predictions), "--model", str(model)]) == 0
     for patient in report["segmentation"]["patients"]:
         name = patient["id"].removeprefix("brats/")
-        a = np.asarray(nib.load(answers / f"brats/{name}/{name}_flair_mask.nii.gz").dataobj) > 0
+        a = np.asarray(nib.load(predictions / f"brats/{name}/{name}_flair_mask.nii.gz").dataobj) > 0
         b = np.asarray(nib.load(unseen / f"brats/{name}/{name}_seg.nii.gz").dataobj) > 0
         assert 2 * (a & b).sum() / (a.sum() + b.sum()) == pytest.approx(patient["dice"], abs=1e-6)
         assert (a & b).sum() / (a | b).sum() == pytest.approx(patient["iou"], abs=1e-6)
     probabilities, classes = [], []
     for label, cls in (("yes", 1), ("no", 0)):
-        for path in sorted((answers / "kaggle" / label).glob("*.json")):
+        for path in sorted((predictions / "kaggle" / label).glob("*.json")):
             probabilities.append(json.loads(path.read_text())["tumor_probability"])
             classes.append(cls)
     assert roc_auc_score(classes, probabilities) == pytest.approx(
-        report["classification"]["twins"]["roc_auc"], abs=1e-6
+        report["classification"]["synthetic"]["roc_auc"], abs=1e-6
     )
 
 
 def test_training_cases_are_refused_unless_allowed(
-    twins: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    synthetic: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    images = ["--kaggle", str(twins / "kaggle")]
+    images = ["--kaggle", str(synthetic / "kaggle")]
     assert evaluate(tmp_path, model, *images) == 2
     assert "model.pt: trained on" in capsys.readouterr().err and not (tmp_path / "report.json").exists()
     assert evaluate(tmp_path, model, *images, "--allow-training-cases") == 0
@@ -79,7 +79,7 @@ def test_training_cases_are_refused_unless_allowed(
 
 
 def test_a_renamed_and_recompressed_training_image_is_recognised(
-    twins: Path, model: Path, pipeline_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    synthetic: Path, model: Path, pipeline_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from PIL import Image
 
@@ -87,7 +87,7 @@ def test_a_renamed_and_recompressed_training_image_is_recognised(
     image = next(case for case in seen if case.startswith("kaggle/yes"))
     for label in ("yes", "no"):
         (tmp_path / "other" / label).mkdir(parents=True)
-    source = Image.open(twins / image).convert("L")
+    source = Image.open(synthetic / image).convert("L")
     source.save(tmp_path / "other" / "yes" / "renamed.png")
     assert evaluate(tmp_path / "out", model, "--kaggle", str(tmp_path / "other")) == 2
     assert "other/yes/renamed.png" in capsys.readouterr().err
@@ -143,9 +143,9 @@ def test_a_mask_on_another_grid_is_refused_by_name(
 
 
 def test_training_cases_are_not_audited(
-    twins: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    synthetic: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    options = ["audit", "--kaggle", str(twins / "kaggle"), "--output", str(tmp_path), "--model", str(model)]
+    options = ["audit", "--kaggle", str(synthetic / "kaggle"), "--output", str(tmp_path), "--model", str(model)]
     assert main(options) == 2
     assert "model.pt: trained on" in capsys.readouterr().err and not (tmp_path / "audit.json").exists()
     assert main([*options, "--predict", "classifiers:brightest"]) == 0, "of another classifier nothing is known"

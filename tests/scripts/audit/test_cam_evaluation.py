@@ -18,7 +18,7 @@ from scipy import ndimage
 from torch import Tensor, nn
 
 import scripts.audit.cam_evaluation
-from scripts.audit.cam_evaluation import ExplainCases, cam_scores, randomised, sanity
+from scripts.audit.cam_evaluation import ExplainCases, cam_scores, randomized, sanity
 from scripts.audit.cam_figures import draw_cams
 from scripts.audit.cam_metrics import Look, energy_ratio, rank_correlation, worst_first
 from scripts.core.files import write_json
@@ -39,8 +39,8 @@ def head_images(batch: int, side: int, seed: int, channels: int = 1) -> Tensor:
     rows, columns = np.ogrid[:side, :side]
     images = np.full((batch, channels, side, side), BACKGROUND, dtype=np.float32)
     for image in images:
-        centre, radius = side / 2 + rng.uniform(-0.1, 0.1, 2) * side, rng.uniform(0.25, 0.38, 2) * side
-        inside = ((rows - centre[0]) / radius[0]) ** 2 + ((columns - centre[1]) / radius[1]) ** 2 < 1
+        center, radius = side / 2 + rng.uniform(-0.1, 0.1, 2) * side, rng.uniform(0.25, 0.38, 2) * side
+        inside = ((rows - center[0]) / radius[0]) ** 2 + ((columns - center[1]) / radius[1]) ** 2 < 1
         for plane in image:
             tissue = ndimage.gaussian_filter(rng.standard_normal((side, side)), side / 20)
             plane[inside] = np.clip(tissue / tissue.std(), -3.9, 5.0)[inside]
@@ -104,14 +104,14 @@ def test_where_the_head_pools_the_whole_plane_alike_the_map_is_grad_cam() -> Non
 def test_predicts_what_the_network_predicts(packed: bool, options: dict[str, Any]) -> None:
     network = made_network(packed=packed, **options)
     image = head_images(3, 64, 1, options.get("in_channels", 1))
-    answer = explain(network, image)
+    prediction = explain(network, image)
     with torch.no_grad():
         plain = network(image)
     seg, cls = (plain[:, :1], plain[:, 1:, 0, 0]) if packed else (plain["seg"], plain["cls"])
-    assert torch.equal(answer["seg"], seg) and torch.equal(answer["cls"], cls)
-    cam = answer["cam"]
+    assert torch.equal(prediction["seg"], seg) and torch.equal(prediction["cls"], cls)
+    cam = prediction["cam"]
     assert cam.shape == (3, 1, 64, 64) and cam.dtype == torch.float32
-    assert not any(value.requires_grad for value in answer.values())
+    assert not any(value.requires_grad for value in prediction.values())
     highest = cam.amax(dim=(1, 2, 3))
     assert cam.min() >= 0 and torch.all((highest == 0) | (highest == 1))
 
@@ -213,7 +213,7 @@ def test_no_evidence_is_a_map_of_zeros() -> None:
     assert torch.equal(explain(network, image)["cam"], torch.zeros_like(image))
 
 
-@pytest.mark.parametrize("pooling", ["average", "cells"])
+@pytest.mark.parametrize("pooling", ["average", "patches"])
 def test_map_is_the_formula_where_it_can_be_done_by_hand(pooling: str) -> None:
     network = made_network(hidden=(), dropout=0.0, pooling=pooling)
     image = head_images(1, 64, 0)
@@ -222,8 +222,10 @@ def test_map_is_the_formula_where_it_can_be_done_by_hand(pooling: str) -> None:
         bottleneck = network.encoder(image)[-1]
         by_hand = torch.einsum("f,bfhw->bhw", network.head.mlp[1].weight[0], bottleneck).relu()[:, None]
         share = nn.functional.adaptive_avg_pool2d((image > BACKGROUND).float(), bottleneck.shape[2:])  # pooled
-        if pooling == "cells":
-            share = share * network.head.cells(bottleneck).exp()  # the gradient of the logarithm of a sum of exponents
+        if pooling == "patches":
+            share = (
+                share * network.head.patch_logits(bottleneck).exp()
+            )  # the gradient of the logarithm of a sum of exponents
         by_hand *= share
         by_hand = nn.functional.interpolate(by_hand, size=(64, 64), mode="bilinear", align_corners=False)
     torch.testing.assert_close(explain(network, image)["cam"], by_hand / by_hand.max(), rtol=1e-4, atol=1e-5)
@@ -252,11 +254,11 @@ def test_scores_by_hand() -> None:
     assert scores["energy_inside"] == 5 / 8
     assert scores["chance"] == 2 / 4
     assert scores["outside_brain"] == 1 / 8
-    # the prior is centred between the four pixels of the brain: all four are its maximum, two are in the mask
-    assert scores["centre_pointing"] == 0.5
+    # the prior is centerd between the four pixels of the brain: all four are its maximum, two are in the mask
+    assert scores["center_pointing"] == 0.5
     sigma = 0.5 * math.sqrt(4 / math.pi)
     line = np.exp(-((np.arange(4) - 1.5) ** 2) / (2 * sigma**2))
-    assert scores["centre_energy"] == pytest.approx(2 * line[1] ** 2 / line.sum() ** 2)
+    assert scores["center_energy"] == pytest.approx(2 * line[1] ** 2 / line.sum() ** 2)
 
 
 def test_pointing_misses_and_ties() -> None:
@@ -277,13 +279,13 @@ def test_chance_is_what_an_even_map_gives() -> None:
     assert scores["outside_brain"] == 0.0
 
 
-def test_centre_prior_follows_the_brain() -> None:
+def test_center_prior_follows_the_brain() -> None:
     brain = np.zeros((40, 40), dtype=bool)
-    brain[2:13, 20:31] = True  # centre of mass (7, 25)
+    brain[2:13, 20:31] = True  # center of mass (7, 25)
     mask = np.zeros_like(brain)
     mask[7, 25] = True
     scores = cam_scores(np.ones(brain.shape), brain, mask)
-    assert scores["centre_pointing"] == 1.0 and scores["centre_energy"] > scores["chance"]
+    assert scores["center_pointing"] == 1.0 and scores["center_energy"] > scores["chance"]
 
 
 def test_undefined_scores_are_nan() -> None:
@@ -295,9 +297,9 @@ def test_undefined_scores_are_nan() -> None:
 
     assert undefined(cam, brain, mask) == set()
     assert undefined(0 * cam, brain, mask) == {"pointing", "energy_inside", "outside_brain"}
-    everything = {"pointing", "energy_inside", "chance", "outside_brain", "centre_pointing", "centre_energy"}
+    everything = {"pointing", "energy_inside", "chance", "outside_brain", "center_pointing", "center_energy"}
     assert undefined(cam, brain, nothing) == everything - {"outside_brain"}
-    assert undefined(cam, nothing, mask) == {"chance", "outside_brain", "centre_pointing", "centre_energy"}
+    assert undefined(cam, nothing, mask) == {"chance", "outside_brain", "center_pointing", "center_energy"}
     assert undefined(0 * cam, nothing, nothing) == everything
 
 
@@ -338,17 +340,17 @@ def same(one: nn.Module, other: nn.Module) -> dict[str, bool]:
     return {name: torch.equal(value, other.state_dict()[name]) for name, value in one.state_dict().items()}
 
 
-def test_randomised_copies_are_reproducible_and_leave_everything_alone() -> None:
+def test_randomized_copies_are_reproducible_and_leave_everything_alone() -> None:
     network = made_network()
     before = {name: value.clone() for name, value in network.state_dict().items()}
     torch.manual_seed(5)
     state, follows = torch.get_rng_state(), torch.rand(3)
     torch.manual_seed(5)
-    twin = randomised(network, seed=1)
+    twin = randomized(network, seed=1)
     assert torch.equal(torch.get_rng_state(), state) and torch.equal(torch.rand(3), follows)
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
-    assert all(same(twin, randomised(network, seed=1)).values())
-    redrawn = [name for name, equal in same(twin, randomised(network, seed=2)).items() if not equal]
+    assert all(same(twin, randomized(network, seed=1)).values())
+    redrawn = [name for name, equal in same(twin, randomized(network, seed=2)).items() if not equal]
     assert redrawn == [name for name in before if before[name].dim() > 1 or _bias_of_a_layer(name)]
     assert isinstance(twin, MultiTaskUNet) and not twin.training
 
@@ -357,19 +359,19 @@ def _bias_of_a_layer(name: str) -> bool:
     return name.endswith("bias") and ".adn." not in name
 
 
-def test_randomised_forgets_every_trained_tensor() -> None:
+def test_randomized_forgets_every_trained_tensor() -> None:
     network = made_network()
     for parameter in network.parameters():
         parameter.data += 0.01
-    assert not any(same(network, randomised(network, seed=0)).values())
-    twin = randomised(network, seed=0)
+    assert not any(same(network, randomized(network, seed=0)).values())
+    twin = randomized(network, seed=0)
     statistics = [m for m in twin.modules() if isinstance(m, nn.BatchNorm2d)]
     assert statistics and all((m.running_mean == 0).all() and (m.running_var == 1).all() for m in statistics)
 
 
-def test_randomised_head_keeps_what_the_network_sees() -> None:
+def test_randomized_head_keeps_what_the_network_sees() -> None:
     network = made_network()
-    equal = same(network, randomised(network, 0, "head"))
+    equal = same(network, randomized(network, 0, "head"))
     assert {name for name, value in equal.items() if not value} == {name for name in equal if name.startswith("head.")}
 
 
@@ -382,13 +384,13 @@ def test_weights_that_cannot_be_drawn_anew_are_refused() -> None:
     network = made_network()
     network.head.mlp.append(Scale())
     with pytest.raises(ValueError, match=r"'head\.mlp\.\d' \(Scale\)"):
-        randomised(network, seed=0)
+        randomized(network, seed=0)
 
 
 def test_sanity_is_one_for_maps_that_ignore_the_weights(monkeypatch: pytest.MonkeyPatch) -> None:
     network, images = made_network(), head_images(4, 64, 0)
     with monkeypatch.context() as patch:
-        patch.setattr("scripts.audit.cam_evaluation.randomised", lambda network, seed, part="": network)
+        patch.setattr("scripts.audit.cam_evaluation.randomized", lambda network, seed, part="": network)
         assert sanity(network, images, seed=0) == pytest.approx(1.0)
     values = [sanity(network, images, seed, part) for seed in (0, 1) for part in ("", "head")]
     assert all(abs(value) < 0.8 for value in values)
@@ -423,7 +425,7 @@ def small_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ids = []
     for patient in range(2):
         masks = np.zeros((5, 64, 64))
-        for index, half in enumerate((0, 1, 5, 7, 4)):  # none, too few pixels for a class, and three with a tumour
+        for index, half in enumerate((0, 1, 5, 7, 4)):  # none, too few pixels for a class, and three with a tumor
             masks[index, 30 - half : 30 + half, 28 - half : 28 + half] = 1
         ids.append(f"brats/P{patient}")
         write_case(root, ids[-1], head_images(5, 64, patient), masks, None)
@@ -459,7 +461,7 @@ def test_report_is_what_is_written_and_names_its_rules(explained: tuple[Path, di
     assert list(report["sources"]) == ["brats", "kaggle", "other"]
 
 
-def test_explains_tumour_slices_of_volumes_and_all_images(explained: tuple[Path, dict[str, Any]]) -> None:
+def test_explains_tumor_slices_of_volumes_and_all_images(explained: tuple[Path, dict[str, Any]]) -> None:
     sources = explained[1]["sources"]
     rows = {(row["case"], row["index"]) for row in sources["brats"]["cases"]}
     assert rows == {(f"brats/P{patient}", index) for patient in range(2) for index in (2, 3, 4)}
@@ -477,9 +479,9 @@ def test_means_are_those_of_the_rows(explained: tuple[Path, dict[str, Any]]) -> 
             assert source[name] == pytest.approx(np.mean([row[name] for row in rows]))
         if "chance" in names:
             assert source["energy_ratio"] == pytest.approx(source["energy_inside"] / source["chance"])
-            assert source["centre_energy_ratio"] == pytest.approx(source["centre_energy"] / source["chance"])
+            assert source["center_energy_ratio"] == pytest.approx(source["center_energy"] / source["chance"])
             assert source["sample_energy_ratio"] == pytest.approx(source["energy_ratio"]), "the sample is all there is"
-            assert source["randomised_energy_ratio"] >= 0
+            assert source["randomized_energy_ratio"] >= 0
 
 
 def test_random_networks_are_asked_about_a_sample_and_the_trained_one_is_compared_there(
@@ -508,7 +510,7 @@ def test_random_networks_are_asked_about_a_sample_and_the_trained_one_is_compare
     assert fits[0] != worst, "drawn, not the worst"
     numbers = [i for i, r in enumerate(dataset.data) if (r["case"], r["index"]) in fits[0]]
     images = {dataset[i]["image"].numpy().tobytes() for i in numbers}
-    first = asked[:6]  # the network and its twins, of this source
+    first = asked[:6]  # the network and its synthetic, of this source
     assert all({image.numpy().tobytes() for image in batch} == images for batch in first)
 
 
@@ -524,9 +526,11 @@ def test_rows_agree_with_explain_and_sanity(small_store: Path, explained: tuple[
     for row in report["cases"]:
         record = next(i for i, r in enumerate(dataset.data) if (r["case"], r["index"]) == (row["case"], row["index"]))
         item = dataset[record]
-        answer = explain(network, item["image"][None])
-        assert row["probability"] == pytest.approx(float(torch.sigmoid(answer["cls"][0, 0])), abs=1e-5)
-        scores = cam_scores(answer["cam"][0, 0].numpy(), item["foreground"][0].numpy() > 0, item["mask"][0].numpy() > 0)
+        prediction = explain(network, item["image"][None])
+        assert row["probability"] == pytest.approx(float(torch.sigmoid(prediction["cls"][0, 0])), abs=1e-5)
+        scores = cam_scores(
+            prediction["cam"][0, 0].numpy(), item["foreground"][0].numpy() > 0, item["mask"][0].numpy() > 0
+        )
         for name, value in scores.items():
             assert (row[name] is None) if math.isnan(value) else row[name] == pytest.approx(value, abs=1e-4)
     images = torch.stack([dataset[i]["image"] for i, r in enumerate(dataset.data) if r["cls"] == 1.0 and r["has_mask"]])

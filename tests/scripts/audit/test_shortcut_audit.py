@@ -16,9 +16,9 @@ from sklearn.metrics import roc_auc_score
 from torch.nn.functional import adaptive_avg_pool2d
 
 from bundle.datasets.phantoms import write_images, write_volumes
-from scripts.audit.baselines import file_properties, forest, grey_levels, out_of_fold, probe
+from scripts.audit.baselines import file_properties, forest, gray_levels, out_of_fold, probe
 from scripts.audit.file_metadata import Pictures, metadata
-from scripts.audit.questions import Answers, lesion_erased
+from scripts.audit.questions import Predictions, lesion_erased
 from scripts.audit.shortcut_audit import PARTS, AuditCases, audit
 from scripts.core.configs import parts
 from scripts.data.sampling import SliceDataset
@@ -56,12 +56,12 @@ def lack_of_mirror_symmetry(plane: np.ndarray) -> float:
     if not inside.any():
         return 0.0
     contrast = np.where(inside, small - np.median(small[inside]), 0.0)
-    centre, middle = np.array(ndimage.center_of_mass(head)), np.array(small.shape) / 2 - 0.5
+    center, middle = np.array(ndimage.center_of_mass(head)), np.array(small.shape) / 2 - 0.5
     differences = []
     for angle in np.radians([-8, -4, 0, 4, 8]):
         turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
         upright, seen = (
-            ndimage.affine_transform(values.astype(float), turn, centre - turn @ middle, order=1)
+            ndimage.affine_transform(values.astype(float), turn, center - turn @ middle, order=1)
             for values in (contrast, inside)
         )
         both = (seen > 0.5) & (seen[:, ::-1] > 0.5)
@@ -88,7 +88,7 @@ def brightest_spot(plane: np.ndarray) -> float:
     return float(np.clip((ndimage.uniform_filter(plane, 5).max() - BACKGROUND) / (BRIGHTEST - BACKGROUND), 0, 1))
 
 
-# Synthetic twins in a store
+# Synthetic synthetic in a store
 
 
 class Twins:
@@ -179,7 +179,7 @@ def test_an_audited_network_stays_as_it_was(planted: Twins, tmp_path: Path, caps
 
 
 @pytest.mark.parametrize("packed", [False, True])
-def test_component_asks_what_the_network_answers(packed: bool, tmp_path: Path) -> None:
+def test_component_asks_what_the_network_predictions(packed: bool, tmp_path: Path) -> None:
     torch.manual_seed(0)
     network = multi_task_unet("cpu", packed=packed).eval()
     images = np.full((3, 1, SIDE, SIDE), BACKGROUND, np.float32)
@@ -187,8 +187,8 @@ def test_component_asks_what_the_network_answers(packed: bool, tmp_path: Path) -
     component = AuditCases(Slices([]), [], network, tmp_path)  # type: ignore[arg-type]
     batch = torch.from_numpy(images)
     with torch.no_grad():
-        answer = network(batch)
-        logits = answer[:, 1, 0, 0] if packed else answer["cls"][:, 0]
+        prediction = network(batch)
+        logits = prediction[:, 1, 0, 0] if packed else prediction["cls"][:, 0]
         bottleneck = network.encoder(batch)[-1]
         weight = adaptive_avg_pool2d(network.foreground(batch), bottleneck.shape[2:])
         pooled = (bottleneck * weight).sum(dim=(2, 3)) / weight.sum(dim=(2, 3))
@@ -303,21 +303,21 @@ def test_a_fall_is_judged_by_its_interval_over_patients(falls: list[float], verd
     fall = np.repeat(falls, 10)
     erased = np.where(positive, served - fall, np.nan)
     nothing = np.zeros(40)
-    answers = Answers(
+    predictions = Predictions(
         positive,
         source=np.full(40, "brats"),
         group=group,
         image=np.zeros(40, dtype=bool),
         path=np.full(40, ""),
         area=nothing,
-        grey=nothing[:, None],
+        gray=nothing[:, None],
         probability={"served": served, "erased": erased},
         features=None,
         seed=0,
         resamples=RESAMPLES,
     )
-    assert lesion_erased(answers)[1] == verdict
-    blind = dataclasses.replace(answers, probability={"served": np.full(40, 0.7), "erased": 0.7 + 0 * erased})
+    assert lesion_erased(predictions)[1] == verdict
+    blind = dataclasses.replace(predictions, probability={"served": np.full(40, 0.7), "erased": 0.7 + 0 * erased})
     assert lesion_erased(blind)[1] == "note"  # no skill, nothing to explain
 
 
@@ -391,9 +391,9 @@ def test_sources_that_were_not_trained_on_are_measured_alone() -> None:
 @pytest.mark.parametrize(
     ("found", "verdict"),
     [
-        ({"energy_ratio": 0.9, "centre_energy_ratio": 0.5}, "shortcut"),
-        ({"energy_ratio": 3.0, "centre_energy_ratio": 1.5}, "note"),
-        ({"energy_ratio": 3.0, "centre_energy_ratio": 4.0}, "note"),
+        ({"energy_ratio": 0.9, "center_energy_ratio": 0.5}, "shortcut"),
+        ({"energy_ratio": 3.0, "center_energy_ratio": 1.5}, "note"),
+        ({"energy_ratio": 3.0, "center_energy_ratio": 4.0}, "note"),
         ({"energy_ratio": None}, "not applicable"),
     ],
 )
@@ -402,10 +402,10 @@ def test_maps_are_judged_by_what_they_beat(found: dict[str, Any], verdict: str) 
     assert examine(slices(6), explanation=explanation)["cam"]["verdict"] == verdict
 
 
-def test_maps_pass_that_beat_chance_centre_and_random_weights() -> None:
-    found = {"energy_ratio": 3.0, "centre_energy_ratio": 1.5, "with_mask": 9}
+def test_maps_pass_that_beat_chance_center_and_random_weights() -> None:
+    found = {"energy_ratio": 3.0, "center_energy_ratio": 1.5, "with_mask": 9}
     for trained, verdict in ((2.9, "pass"), (1.0, "note")):
-        random = {"sample_energy_ratio": trained, "randomised_energy_ratio": 1.1}
+        random = {"sample_energy_ratio": trained, "randomized_energy_ratio": 1.1}
         part = examine(slices(6), explanation={"sources": {"brats": found | random}})["cam"]
         assert (part["verdict"], part["n"]) == (verdict, 9)
 
@@ -435,7 +435,7 @@ def test_maps_pass_that_beat_chance_centre_and_random_weights() -> None:
         "none",
     ],
 )
-def test_what_cannot_be_asked_has_a_defined_answer(items: list[dict[str, Any]]) -> None:
+def test_what_cannot_be_asked_has_a_defined_prediction(items: list[dict[str, Any]]) -> None:
     report = examine(items, a_guess, features=lambda images: images.mean(axis=(2, 3)))
     json.dumps(report, allow_nan=False)
     assert set(PARTS) <= report.keys() and report["summary"] == []
@@ -450,10 +450,10 @@ def test_slices_without_a_class_take_no_part() -> None:
     assert examine([*items, slice_of(90, float("nan"))]) == examine(items)
 
 
-@pytest.mark.parametrize("answer", [np.zeros(1), np.full(2, 1.5), np.full(2, np.nan), np.zeros((2, 1))])
-def test_answers_that_are_no_probabilities_are_refused(answer: np.ndarray) -> None:
+@pytest.mark.parametrize("prediction", [np.zeros(1), np.full(2, 1.5), np.full(2, np.nan), np.zeros((2, 1))])
+def test_predictions_that_are_no_probabilities_are_refused(prediction: np.ndarray) -> None:
     with pytest.raises(ValueError, match="2 images with 2 probabilities"):
-        audit(lambda images: answer, Slices(slices(2)), [])  # type: ignore[arg-type]
+        audit(lambda images: prediction, Slices(slices(2)), [])  # type: ignore[arg-type]
 
 
 def test_batches_are_no_larger_than_asked_for() -> None:
@@ -497,10 +497,10 @@ def test_baselines_need_files_to_learn_from_and_files_to_test(tmp_path: Path, go
         paths[role] = np.array([str(tmp_path / name) for name in names])
     source, group = np.full(12, "kaggle"), np.array([f"g{number}" for number in range(12)])
     columns = {"source": source, "group": group, "image": np.ones(12, bool), "area": np.ones(12)}
-    columns |= {"probability": {"served": rng.random(12)}, "grey": rng.random((12, 32)), "features": None}
-    answers = Answers(positive=positive, path=paths["tested"], seed=0, resamples=10, **columns)
+    columns |= {"probability": {"served": rng.random(12)}, "gray": rng.random((12, 32)), "features": None}
+    predictions = Predictions(positive=positive, path=paths["tested"], seed=0, resamples=10, **columns)
     training = Pictures(positive, source, paths["training"], rng.random((12, 32)))
-    values, verdict, n = metadata(answers, training)
+    values, verdict, n = metadata(predictions, training)
     assert (verdict == "not applicable") is (gone != "training") and n == (12 if gone == "training" else 0)
     assert "margin" not in values["sources"]["kaggle"], "there is nothing to compare the model with"
     assert values["sources"]["kaggle"]["unreadable"] == 12 - n
@@ -517,10 +517,10 @@ def test_a_source_whose_own_files_tell_is_named_whatever_those_of_another_told(t
             Image.fromarray(rng.integers(0, 256, (side, side), np.uint8)).save(path)
     columns = {"source": np.full(40, "web"), "group": np.array([f"g{number}" for number in range(40)])}
     columns |= {"image": np.ones(40, bool), "area": np.ones(40), "probability": {"served": rng.random(40)}}
-    columns |= {"grey": rng.random((40, 32)), "features": None}
-    answers = Answers(positive=positive, path=paths["tested"], seed=0, resamples=50, **columns)
+    columns |= {"gray": rng.random((40, 32)), "features": None}
+    predictions = Predictions(positive=positive, path=paths["tested"], seed=0, resamples=50, **columns)
     training = Pictures(rng.permutation(positive), np.full(40, "kaggle"), paths["training"], rng.random((40, 32)))
-    values, verdict, _ = metadata(answers, training)
+    values, verdict, _ = metadata(predictions, training)
     found = values["sources"]["web"]
     assert verdict == "shortcut" and found["files"]["value"] > 0.95
     assert found["margin"]["value"] == pytest.approx(
@@ -530,10 +530,10 @@ def test_a_source_whose_own_files_tell_is_named_whatever_those_of_another_told(t
 
 def test_grey_levels_are_shares_of_the_tissue() -> None:
     item = slice_of(1, 1.0)
-    shares = grey_levels(item["image"])
+    shares = gray_levels(item["image"])
     assert shares.shape == (32,) and shares.sum() == pytest.approx(1)
     assert shares[np.digitize(4.0, np.linspace(-3.9, 5, 33)) - 1] == pytest.approx(78 / 1513, rel=0.2)  # the lesion
-    assert grey_levels(np.full((2, 8, 8), BACKGROUND)).tolist() == [0.0] * 64
+    assert gray_levels(np.full((2, 8, 8), BACKGROUND)).tolist() == [0.0] * 64
 
 
 def test_cross_validation_never_judges_a_group_by_itself() -> None:

@@ -7,7 +7,7 @@ from typing import BinaryIO
 
 import pytest
 
-from scripts.core.files import inflated_sha256, located, sha256_of, write_atomic, write_json
+from scripts.core.files import inflated_sha256, resolve_in_bundle, sha256_of, write_atomic, write_json
 
 
 def test_file_is_written_into_folders_that_are_made(tmp_path: Path) -> None:
@@ -86,9 +86,12 @@ def test_what_the_working_folder_lacks_is_looked_for_in_the_bundle(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert located("configs/metadata.json") == Path(__file__).resolve().parents[3] / "configs" / "metadata.json"
-    assert located("configs/nothing.json") == Path("configs/nothing.json")
-    assert located(tmp_path / "configs" / "metadata.json") == tmp_path / "configs" / "metadata.json"
+    assert (
+        resolve_in_bundle("configs/metadata.json")
+        == Path(__file__).resolve().parents[3] / "configs" / "metadata.json"
+    )
+    assert resolve_in_bundle("configs/nothing.json") == Path("configs/nothing.json")
+    assert resolve_in_bundle(tmp_path / "configs" / "metadata.json") == tmp_path / "configs" / "metadata.json"
     (tmp_path / "configs").mkdir()
     (tmp_path / "configs" / "metadata.json").write_text("{}")
-    assert located("configs/metadata.json") == Path("configs/metadata.json")
+    assert resolve_in_bundle("configs/metadata.json") == Path("configs/metadata.json")

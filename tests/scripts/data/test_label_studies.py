@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from bundle.datasets.phantoms import write_volumes
-from bundle.loading import load_workflow, trusting
+from bundle.loading import load_workflow, suppress_monai_warnings
 from scripts.core.files import sha256_of
 from scripts.data.label_studies import Studies
 from scripts.data.sampling import SliceDataset
@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[3]
 
 @pytest.fixture(scope="module")
 def pairs(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, str]]:
-    """A labelled volume and a labelled picture."""
+    """A labeled volume and a labeled picture."""
     place = tmp_path_factory.mktemp("studies")
     write_volumes(place, 1, slices=10, side=96)
     image, label = (str(next(place.rglob(f"*_{name}.nii.gz"))) for name in ("flair", "seg"))
@@ -85,7 +85,7 @@ def test_a_study_that_cannot_be_read_is_left_out_and_named(
         studies(tmp_path / "other").records([broken])
 
 
-def test_a_labelling_tools_run_rewrites_the_bundles_weights(pairs: list[dict[str, str]], tmp_path: Path) -> None:
+def test_a_labeling_tools_run_rewrites_the_bundles_weights(pairs: list[dict[str, str]], tmp_path: Path) -> None:
     root = tmp_path / "bundle"
     for name in ("configs", "scripts", "models"):
         shutil.copytree(ROOT / name, root / name)
@@ -95,7 +95,7 @@ def test_a_labelling_tools_run_rewrites_the_bundles_weights(pairs: list[dict[str
     made = []
     for _ in range(2):
         workflow = load_workflow(["train.yaml"], root, **overrides)
-        with trusting():
+        with suppress_monai_warnings():
             workflow.initialize()
             workflow.run()
         made.append((sha256_of(root / "models" / "model.pt"), (root / "models" / "model.pt").stat().st_mtime_ns))

@@ -24,7 +24,7 @@ Identity = tuple[str, int]
 
 
 def made_records() -> Records:
-    """Patients with 1 to 4 tumour slices and 2 to 8 without, one with tumour alone; 2 sources of unbalanced images."""
+    """Patients with 1 to 4 tumor slices and 2 to 8 without, one with tumor alone; 2 sources of unbalanced images."""
     records: Records = []
     for n in range(4):
         classes = [1.0] * (n + 1) + ([] if n == 3 else [0.0] * (2 * n + 2) + [float("nan")])

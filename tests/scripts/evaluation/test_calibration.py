@@ -100,19 +100,19 @@ def test_images_and_volumes_are_fitted_apart() -> None:
     assert fitted.volume.fitted_on == "val: 400 slices of 400 patients"
 
 
-def test_slices_without_a_class_or_an_answer_are_not_fitted_on() -> None:
-    answers = rows("volume", *sample(1.0, 50))
-    unknown = [{**answers[0], "cls": None}, {**answers[1], "logit": None}]
-    alone, together = (fit_decision(a, Decision(), 0.95, "val", 0) for a in (answers, answers + unknown))
+def test_slices_without_a_class_or_an_prediction_are_not_fitted_on() -> None:
+    predictions = rows("volume", *sample(1.0, 50))
+    unknown = [{**predictions[0], "cls": None}, {**predictions[1], "logit": None}]
+    alone, together = (fit_decision(a, Decision(), 0.95, "val", 0) for a in (predictions, predictions + unknown))
     assert alone == together
 
 
 def test_what_was_fitted_is_read_again_beside_the_weights_and_for_no_others(tmp_path: Path) -> None:
-    weights, answers = tmp_path / "model.pt", tmp_path / "answers.json"
+    weights, predictions = tmp_path / "model.pt", tmp_path / "predictions.json"
     weights.write_bytes(b"weights")
     content = [*rows("image", *sample(2.0, 80)), *rows("volume", *sample(0.7, 80))]
-    answers.write_text(json.dumps({"facts": {"subset": "val"}, "answers": content}))
-    write_decision(answers, weights, Decision(), 0.9)
+    predictions.write_text(json.dumps({"facts": {"subset": "val"}, "predictions": content}))
+    write_decision(predictions, weights, Decision(), 0.9)
     found = decision_of(weights)
     assert found.image.temperature > 1.2 and found.image.evidence["target_sensitivity"] == 0.9
     assert found.image.fitted_on.startswith("validation")
@@ -121,36 +121,38 @@ def test_what_was_fitted_is_read_again_beside_the_weights_and_for_no_others(tmp_
 
 
 def test_what_weights_were_trained_on_outlives_a_new_decision(tmp_path: Path) -> None:
-    weights, answers, report = (tmp_path / name for name in ("model.pt", "answers.json", "report.json"))
+    weights, predictions, report = (tmp_path / name for name in ("model.pt", "predictions.json", "report.json"))
     weights.write_bytes(b"weights")
     model = {"sha256": sha256_of(weights), "network_name": "base", "trained_on": {"kaggle/1": {"subset": "train"}}}
     report.write_text(json.dumps({"model": model, "segmentation": {"n": 1}}))
     content = [*rows("image", *sample(2.0, 80)), *rows("volume", *sample(0.7, 80))]
-    answers.write_text(json.dumps({"facts": {"subset": "val"}, "answers": content}))
-    write_decision(answers, weights, Decision(), 0.9)
+    predictions.write_text(json.dumps({"facts": {"subset": "val"}, "predictions": content}))
+    write_decision(predictions, weights, Decision(), 0.9)
     written = json.loads(report.read_text())
     assert written["model"] == model and written.keys() == {"model", "decision"}
 
 
 def test_nothing_is_fitted_on_what_tests(tmp_path: Path) -> None:
-    weights, answers = tmp_path / "model.pt", tmp_path / "answers.json"
+    weights, predictions = tmp_path / "model.pt", tmp_path / "predictions.json"
     weights.write_bytes(b"weights")
-    answers.write_text(json.dumps({"facts": {"subset": "test"}, "answers": rows("image", *sample(2.0, 80))}))
-    with pytest.raises(ValueError, match=r"answers\.json: answers of subset 'test', calibrate with --subset val"):
-        write_decision(answers, weights, Decision(), 0.9)
+    predictions.write_text(json.dumps({"facts": {"subset": "test"}, "predictions": rows("image", *sample(2.0, 80))}))
+    with pytest.raises(
+        ValueError, match=r"predictions\.json: predictions of subset 'test', calibrate with --subset val"
+    ):
+        write_decision(predictions, weights, Decision(), 0.9)
     assert not (tmp_path / "report.json").exists()
 
 
-def test_evidence_is_of_answers_that_had_no_part_in_their_thresholds() -> None:
-    """By hand: at 0.5 three of four answers are called right, at the others' 0.9 two."""
-    answers = [
+def test_evidence_is_of_predictions_that_had_no_part_in_their_thresholds() -> None:
+    """By hand: at 0.5 three of four predictions are called right, at the others' 0.9 two."""
+    predictions = [
         {"case": str(i), "kind": "image", "source": "a", "group": str(i), "cls": cls, "logit": logit}
         for i, (cls, logit) in enumerate([(1, 3.0), (1, 1.0), (0, 1.0), (0, -2.0)])
     ]
     fitted = Decision(image=Calibration(1.0, 0.5, "all", {"n": 4, "sensitivity": 1.0, "specificity": 0.5}))
-    judges = {str(i): Decision(image=Calibration(1.0, 0.9)) for i in range(4)}
-    found = with_evidence_of_others(fitted, answers, judges).image
+    per_fold_decisions = {str(i): Decision(image=Calibration(1.0, 0.9)) for i in range(4)}
+    found = with_evidence_of_others(fitted, predictions, per_fold_decisions).image
     assert (found.evidence["sensitivity"], found.evidence["specificity"], found.evidence["n"]) == (0.5, 1.0, 4)
     assert found.evidence["at_display_threshold"] == {"sensitivity": 1.0, "specificity": 0.5}
     assert (found.temperature, found.operating_point) == (1.0, 0.5), "what decides stays"
-    assert with_evidence_of_others(Decision(), answers, judges) == Decision(), "nothing was fitted"
+    assert with_evidence_of_others(Decision(), predictions, per_fold_decisions) == Decision(), "nothing was fitted"

@@ -26,7 +26,9 @@ Rows = list[tuple[bool, float]]
 few = settings(deadline=None, max_examples=40)  # scikit-learn's checks take milliseconds a call
 
 # probabilities from a coarse grid, so that there are ties and values on every edge
-rows_of_answers = st.lists(st.tuples(st.booleans(), st.integers(0, 20).map(lambda k: k / 20)), min_size=2, max_size=40)
+rows_of_predictions = st.lists(
+    st.tuples(st.booleans(), st.integers(0, 20).map(lambda k: k / 20)), min_size=2, max_size=40
+)
 
 
 def arrays_of(rows: Rows) -> tuple[np.ndarray, np.ndarray]:
@@ -61,12 +63,12 @@ def average_precision_by_hand(classes: np.ndarray, probabilities: np.ndarray) ->
 
 
 def test_a_worked_example() -> None:
-    """Called at 0.5: rows 0 and 2, one of them a tumour. Called at 0.3: row 1 as well.
+    """Called at 0.5: rows 0 and 2, one of them a tumor. Called at 0.3: row 1 as well.
 
     roc_auc: of 2 * 3 pairs one is in the wrong order. pr_auc: recall 1/2 at precision 1, the rest at precision 2/3.
     mcc = (1 * 2 - 1 * 1) / sqrt(2 * 2 * 3 * 3) = 1/6. brier = (0.01 + 0.36 + 0.25 + 0.04 + 0.01) / 5. ece: each row is
     alone in its bin of ten, so (0.1 + 0.6 + 0.5 + 0.2 + 0.1) / 5. Both positives are found at 0.4, with one negative of
-    three. The raw answers 1, 0, 1, 0, 0 are wrong twice: brier 2/5; bin [0, 0.1): |0 - 1/3| of 3 rows, bin [0.9, 1]:
+    three. The raw predictions 1, 0, 1, 0, 0 are wrong twice: brier 2/5; bin [0, 0.1): |0 - 1/3| of 3 rows, bin [0.9, 1]:
     |1 - 1/2| of 2 rows, so ece (1 + 1) / 5.
     """
     classes, probabilities = np.array([1.0, 1.0, 0.0, 0.0, 0.0]), np.array([0.9, 0.4, 0.5, 0.2, 0.1])
@@ -150,14 +152,14 @@ def test_what_is_not_a_class_is_refused(value: float) -> None:
 
 
 @few
-@given(rows=rows_of_answers, kind=st.sampled_from([bool, np.int64, np.float32, np.uint8]))
+@given(rows=rows_of_predictions, kind=st.sampled_from([bool, np.int64, np.float32, np.uint8]))
 def test_classes_may_be_of_any_number_type(rows: Rows, kind: type) -> None:
     classes, probabilities = arrays_of(rows)
     assert score(classes.astype(kind), probabilities) == score(classes, probabilities)
 
 
 @few
-@given(rows=rows_of_answers)
+@given(rows=rows_of_predictions)
 def test_areas_are_those_of_the_rank_formula_and_of_the_sum_over_thresholds(rows: Rows) -> None:
     classes, probabilities = two_classes(rows)
     scores = score(classes, probabilities)
@@ -166,7 +168,7 @@ def test_areas_are_those_of_the_rank_formula_and_of_the_sum_over_thresholds(rows
 
 
 @few
-@given(rows=rows_of_answers)
+@given(rows=rows_of_predictions)
 def test_areas_see_the_order_of_probabilities_alone(rows: Rows) -> None:
     classes, probabilities = two_classes(rows)
     maps = [probabilities, probabilities**3, 1 / (1 + np.exp(-7 * probabilities)), 0.4 + probabilities / 9]
@@ -177,7 +179,7 @@ def test_areas_see_the_order_of_probabilities_alone(rows: Rows) -> None:
 
 
 @few
-@given(rows=rows_of_answers, data=st.data())
+@given(rows=rows_of_predictions, data=st.data())
 def test_the_order_of_rows_does_not_matter(rows: Rows, data: st.DataObject) -> None:
     shuffled = data.draw(st.permutations(rows))
     scores, others = score(*arrays_of(rows)), score(*arrays_of(shuffled))
@@ -188,7 +190,7 @@ def test_the_order_of_rows_does_not_matter(rows: Rows, data: st.DataObject) -> N
 
 
 @few
-@given(rows=rows_of_answers, threshold=st.integers(-1, 21).map(lambda k: k / 20))
+@given(rows=rows_of_predictions, threshold=st.integers(-1, 21).map(lambda k: k / 20))
 def test_what_is_called_is_counted_one_by_one(rows: Rows, threshold: float) -> None:
     classes, probabilities = two_classes(rows)
     scores = score(classes, probabilities, threshold)
@@ -205,7 +207,7 @@ def test_what_is_called_is_counted_one_by_one(rows: Rows, threshold: float) -> N
 
 
 @few
-@given(rows=rows_of_answers)
+@given(rows=rows_of_predictions)
 def test_specificity_at_95_sensitivity_is_the_best_of_all_thresholds(rows: Rows) -> None:
     classes, probabilities = two_classes(rows)
     best = 0.0
@@ -233,7 +235,7 @@ def test_a_threshold_within_a_straight_piece_of_the_curve_is_not_passed_over() -
 
 
 @few
-@given(rows=rows_of_answers)
+@given(rows=rows_of_predictions)
 def test_brier_is_the_mean_squared_error_and_that_of_scikit_learn(rows: Rows) -> None:
     classes, probabilities = arrays_of(rows)
     brier = score(classes, probabilities)["brier"]
@@ -269,7 +271,7 @@ def test_an_edge_belongs_to_the_bin_above_and_one_to_the_last(bins: int) -> None
 
 
 @few
-@given(rows=rows_of_answers, bins=st.integers(1, 20))
+@given(rows=rows_of_predictions, bins=st.integers(1, 20))
 def test_bins_hold_every_row_once_and_what_they_say_lies_within(rows: Rows, bins: int) -> None:
     classes, probabilities = arrays_of(rows)
     table = reliability(classes, probabilities, bins)
@@ -284,7 +286,7 @@ def test_bins_hold_every_row_once_and_what_they_say_lies_within(rows: Rows, bins
 
 
 @few
-@given(rows=rows_of_answers, bins=st.integers(1, 20))
+@given(rows=rows_of_predictions, bins=st.integers(1, 20))
 def test_ece_lies_between_the_error_of_the_mean_and_the_mean_error(rows: Rows, bins: int) -> None:
     classes, probabilities = arrays_of(rows)
     error = expected_calibration_error(classes, probabilities, bins)
@@ -306,7 +308,7 @@ def test_no_rows_have_no_calibration() -> None:
 
 
 def test_curves_of_a_worked_example() -> None:
-    """From the top: a tumour at 0.9, a negative at 0.5, a tumour at 0.4, a negative at 0.2."""
+    """From the top: a tumor at 0.9, a negative at 0.5, a tumor at 0.4, a negative at 0.2."""
     drawn = curves(np.array([1, 1, 0, 0]), np.array([0.9, 0.4, 0.5, 0.2]))
     assert drawn["roc"] == [[0.0, 0.0], [0.0, 0.5], [0.5, 0.5], [0.5, 1.0], [1.0, 1.0]]
     assert drawn["pr"] is not None
@@ -320,7 +322,7 @@ def test_one_class_has_no_curves(classes: list[int]) -> None:
 
 
 @few
-@given(rows=rows_of_answers)
+@given(rows=rows_of_predictions)
 def test_curves_rise_from_end_to_end_and_enclose_the_area(rows: Rows) -> None:
     classes, probabilities = two_classes(rows)
     drawn = curves(classes, probabilities)

@@ -1,4 +1,4 @@
-"""A gallery shows what was answered: the right slice, the right outlines, and how many of how many cases."""
+"""A gallery shows what was predicted: the right slice, the right outlines, and how many of how many cases."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> Tiles:
 
 
 def volume(folder: Path, name: str, row: int) -> tuple[Case, dict[str, Any]]:
-    """A case whose tumour is a row of its second slice; its answer draws the row below, and all of the third."""
+    """A case whose tumor is a row of its second slice; its prediction draws the row below, and all of the third."""
     image, label, predicted = (np.zeros((12, 10, 4), np.float32) for _ in range(3))
     image[row, :, 1], label[row, 2:8, 1], label[row, 2, 2] = 9.0, 1.0, 1.0
     predicted[row + 1, 2:8, 1], predicted[:, :, 2] = 1.0, 1.0
@@ -89,11 +89,11 @@ def test_what_was_drawn_is_orange_and_what_should_have_been_teal(tmp_path: Path)
     mask = np.zeros((40, 40), bool)
     mask[10:30, 10:30] = True
 
-    def colours(predicted: bool, reference: bool) -> tuple[bool, bool]:
+    def colors(predicted: bool, reference: bool) -> tuple[bool, bool]:
         tile = {"title": "", "image": np.zeros((40, 40)), "predicted": mask & predicted, "reference": mask & reference}
         draw_tiles([tile], tmp_path / "a.png", "1 of 1")
         pixels = np.asarray(Image.open(tmp_path / "a.png").convert("RGB")).astype(int)
         red, blue = pixels[..., 0] - pixels[..., 2] > 100, pixels[..., 2] - pixels[..., 0] > 60
         return bool(red.any()), bool(blue.any())
 
-    assert colours(True, False) == (True, False) and colours(False, True) == (False, True)
+    assert colors(True, False) == (True, False) and colors(False, True) == (False, True)

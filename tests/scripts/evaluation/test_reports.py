@@ -1,4 +1,4 @@
-"""What a report says follows from the answers alone, and an outsider's ten lines find the same."""
+"""What a report says follows from the predictions alone, and an outsider's ten lines find the same."""
 
 from __future__ import annotations
 
@@ -50,12 +50,17 @@ def images(*pairs: tuple[int, float], source: str = "kaggle") -> list[Row]:
     ]
 
 
-def content(answers: list[Row], segmentation: list[Row] | None = None) -> dict[str, Any]:
-    return {"facts": {"fold": 0}, "min_tumor_pixels": 50, "segmentation": segmentation or [], "answers": answers}
+def content(predictions: list[Row], segmentation: list[Row] | None = None) -> dict[str, Any]:
+    return {
+        "facts": {"fold": 0},
+        "min_tumor_pixels": 50,
+        "segmentation": segmentation or [],
+        "predictions": predictions,
+    }
 
 
-def report(answers: list[Row], segmentation: list[Row] | None = None, **changes: Any) -> dict[str, Any]:
-    made = make_report(content(answers, segmentation), changes.pop("decision", Decision()), 50, **changes)
+def report(predictions: list[Row], segmentation: list[Row] | None = None, **changes: Any) -> dict[str, Any]:
+    made = make_report(content(predictions, segmentation), changes.pop("decision", Decision()), 50, **changes)
     json.dumps(made, allow_nan=False)  # plain, and no number that JSON does not have
     return made
 
@@ -79,9 +84,9 @@ def test_an_outsider_finds_the_same_scores(seed: int, temperature: float) -> Non
 
 
 def test_temperature_changes_calibration_and_not_the_order() -> None:
-    answers = images((1, 6.0), (0, 5.0), (1, -1.0), (0, -6.0), (1, 8.0), (0, -2.0))
+    predictions = images((1, 6.0), (0, 5.0), (1, -1.0), (0, -6.0), (1, 8.0), (0, -2.0))
     sharp, cooled = (
-        report(answers, decision=Decision(image=Calibration(t)))["classification"]["kaggle"] for t in (1.0, 4.0)
+        report(predictions, decision=Decision(image=Calibration(t)))["classification"]["kaggle"] for t in (1.0, 4.0)
     )
     assert sharp["roc_auc"] == cooled["roc_auc"] and sharp["brier"] != cooled["brier"]
     assert cooled["brier_before"] == sharp["brier"] == sharp["brier_before"]
@@ -131,20 +136,20 @@ def test_a_source_of_one_class_is_undefined_and_not_a_number() -> None:
 
 
 def test_each_fold_is_called_by_its_own_threshold() -> None:
-    answers = images((1, 1.0), (0, 1.0))
+    predictions = images((1, 1.0), (0, 1.0))
     decisions = {"kaggle/0": Decision(image=Calibration(1.0, 0.5)), "kaggle/1": Decision(image=Calibration(1.0, 0.9))}
-    scores = report(answers, decisions=decisions)["classification"]["kaggle"]
+    scores = report(predictions, decisions=decisions)["classification"]["kaggle"]
     assert (scores["sensitivity"], scores["specificity"], scores["threshold"]) == (1.0, 1.0, None)
 
 
 def test_a_volume_of_one_slice_is_called_as_an_image_among_volumes() -> None:
     alone = [{**row, "kind": "image"} for row in slices("brats/A", [0.0], [1.0], drawn=[9.0])]
     decision = Decision(image=Calibration(1.0, 0.9), volume=Calibration(1.0, 0.5))
-    for answers in (
+    for predictions in (
         alone + slices("brats/B", [90.0, 0.0], [1.0, -1.0]),
         slices("brats/B", [90.0, 0.0], [1.0, -1.0]) + alone,
     ):
-        found = report(answers, decision=decision)
+        found = report(predictions, decision=decision)
         scores = found["classification"]["brats"]
         assert (scores["sensitivity"], scores["specificity"]) == (1.0, 1.0) and set(scores["patients"]) == {
             "brats/A",
@@ -155,17 +160,17 @@ def test_a_volume_of_one_slice_is_called_as_an_image_among_volumes() -> None:
 
 def test_folds_are_put_together_once() -> None:
     first, second = content(images((1, 1.0))), content(slices("brats/A", [90.0], [1.0]), [volume("brats/A", 0.5)])
-    assert len(pool([first, second])["answers"]) == 2
+    assert len(pool([first, second])["predictions"]) == 2
     with pytest.raises(ValueError, match="kaggle/0 was scored in two folds"):
         pool([first, second, first])
-    with pytest.raises(ValueError, match="least pixels of a tumour slice"):
+    with pytest.raises(ValueError, match="least pixels of a tumor slice"):
         pool([first, {**second, "min_tumor_pixels": 10}])
 
 
 def test_folds_of_different_scale_are_compared_within() -> None:
     """Two perfect networks, one of which is surer than the other."""
     first, second = content(images((1, 9.0), (0, 5.0))), content(images((1, 1.0), (0, -5.0), source="other"))
-    renamed = [{**row, "source": "kaggle"} for row in second["answers"]]
+    renamed = [{**row, "source": "kaggle"} for row in second["predictions"]]
     scores = make_report(pool([first, content(renamed)]), Decision(), 0)["classification"]["kaggle"]
     assert scores["roc_auc"] == 0.75 and scores["within_folds"]["roc_auc"] == 1.0
 

@@ -18,7 +18,7 @@ from scripts.data.slice_store import slice_records
 from scripts.evaluation.score_cases import ScoreCases, provenance, scoring_list
 from scripts.evaluation.segmentation_scores import segmentation_scores
 from scripts.inference.decision import Calibration, Decision
-from scripts.inference.postprocessing import SummarizeAnswerd
+from scripts.inference.postprocessing import SummarizePredictiond
 from scripts.io.datalists import Case
 
 UPRIGHT, UPSIDE_DOWN = (-1.0, -1.0, 1.0), (-1.0, -1.0, -1.0)
@@ -164,11 +164,11 @@ def test_leaning_rows_are_counted_as_in_training_and_measured_by_their_volume(sc
     assert report["segmentation"]["patients"][0]["predicted_ml"] == pytest.approx(60 * 0.8 * 2 / 1000)
 
 
-def test_a_tumor_slice_without_an_answer_is_counted(scorer: Scorer) -> None:
-    """Too little brain for an answer, but a tumour: no row that vanishes."""
+def test_a_tumor_slice_without_an_prediction_is_counted(scorer: Scorer) -> None:
+    """Too little brain for a prediction, but a tumor: no row that vanishes."""
     scorer.volume("A", box(0, 100, 60, 0), box(0, 100, 60, 0), [-1.0, 1.0, UNKNOWN, UNKNOWN])
     found = scorer.report()["classification"]["brats"]
-    assert (found["n"], found["left_out"], found["unanswered_tumor"]) == (2, 1, 1)
+    assert (found["n"], found["left_out"], found["unpredicted_tumor"]) == (2, 1, 1)
 
 
 @pytest.mark.parametrize("pixels", [0, 1, 49, 50, 51, 400])
@@ -176,8 +176,8 @@ def test_training_and_evaluation_call_the_same_slices_tumor(scorer: Scorer, pixe
     case = {"id": "a", "source": "s", "group": "g", "kind": "volume", "slices": [0], "tumor_pixels": [pixels]}
     (record,) = slice_records([{**case, "own_statistics": [[[0.0], [1.0]]], "sha256": {"image": "a"}}], 50)
     scorer.volume("A", box(pixels), box(0), [0.0])
-    (answer,) = scorer.run().answers
-    np.testing.assert_equal(UNKNOWN if answer["cls"] is None else answer["cls"], record["cls"])
+    (prediction,) = scorer.run().predictions
+    np.testing.assert_equal(UNKNOWN if prediction["cls"] is None else prediction["cls"], record["cls"])
 
 
 def test_rotated_affine_does_not_change_the_class_of_a_slice(scorer: Scorer) -> None:
@@ -185,7 +185,7 @@ def test_rotated_affine_does_not_change_the_class_of_a_slice(scorer: Scorer) -> 
         cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
         affine = np.array([[-cos, sin, 0, 0], [-sin, -cos, 0, 0], [0, 0, 1.0, 0], [0, 0, 0, 1.0]])
         scorer.volume(f"{degrees}", box(50), box(0), [0.0], affine=affine.astype(np.float32))
-    assert {answer["cls"] for answer in scorer.run().answers} == {1.0}
+    assert {prediction["cls"] for prediction in scorer.run().predictions} == {1.0}
 
 
 def test_area_of_tumor_is_in_square_millimetres(scorer: Scorer) -> None:
@@ -240,7 +240,7 @@ def test_volume_of_one_slice_is_scored_as_it_is_served(tmp_path: Path) -> None:
     scorer.volume("A", box(100), box(100), [2.0])
     meta = {"spatial_shape": np.array([20, 20, 1]), "original_affine": np.diag([*UPRIGHT, 1.0])}
     mask = MetaTensor(box(100)[None].astype(np.float32), meta=meta)
-    served = SummarizeAnswerd("pred", scorer.decision).summarize(mask, np.array([2.0]))
+    served = SummarizePredictiond("pred", scorer.decision).summarize(mask, np.array([2.0]))
     scores = scorer.report()["classification"]["brats"]
     assert scores["threshold"] == served["threshold"] == 0.9
     assert scores["cases"][0]["probability"] == served["tumor_probability"] == pytest.approx(0.622459)
@@ -249,7 +249,7 @@ def test_volume_of_one_slice_is_scored_as_it_is_served(tmp_path: Path) -> None:
 def test_volume_of_one_slice_does_not_make_its_source_one_of_images(scorer: Scorer) -> None:
     scorer.volume("A", box(100), box(100), [2.0])
     scorer.volume("B", box(0, 100), box(0, 100), [-1.0, 2.0])
-    assert [(answer["case"], answer["kind"]) for answer in scorer.run().answers] == [
+    assert [(prediction["case"], prediction["kind"]) for prediction in scorer.run().predictions] == [
         ("brats/A", "image"),
         ("brats/B", "volume"),
         ("brats/B", "volume"),
@@ -283,7 +283,7 @@ def test_report_keeps_its_contract(tmp_path: Path) -> None:
 def test_report_has_null_where_nothing_can_be_said(scorer: Scorer) -> None:
     scorer.volume("empty", box(0, 0), box(0, 0), [UNKNOWN, UNKNOWN])
     scorer.image("1", 1, 0.5)
-    scorer.image("unanswered", 0, UNKNOWN)
+    scorer.image("unpredicted", 0, UNKNOWN)
     report = scorer.report()
     kaggle = report["classification"]["kaggle"]
     assert (kaggle["n"], kaggle["left_out"], kaggle["roc_auc"], kaggle["specificity"]) == (1, 1, None, None)
@@ -313,8 +313,8 @@ def test_a_volume_of_one_slice_is_measured_along_its_outline(scorer: Scorer) -> 
 
 def test_cases_without_mask_and_class_are_counted(scorer: Scorer, capsys: pytest.CaptureFixture[str]) -> None:
     scorer.image("1", 1, 2.0)
-    unlabelled = {"id": "brats/B", "source": "brats", "group": "brats/B", "kind": "volume", "image": "B_flair.nii.gz"}
-    scorer.scored.append((unlabelled, scorer.scored[0][1], np.array([1.0]), np.eye(4)))
+    unlabeled = {"id": "brats/B", "source": "brats", "group": "brats/B", "kind": "volume", "image": "B_flair.nii.gz"}
+    scorer.scored.append((unlabeled, scorer.scored[0][1], np.array([1.0]), np.eye(4)))
     assert scorer.report()["without_reference"] == 1
     assert "1 of the cases have neither a mask nor a class" in capsys.readouterr().out
 
@@ -361,7 +361,7 @@ def test_weights_that_began_from_unknown_ones_do_not_claim_to_have_seen_no_more(
     weights = tmp_path / "model.pt"
     weights.write_bytes(b"weights")
     notes = {"trained_on": {"studies/A": {"sha256": "a", "subset": "train"}}, "sha256": sha256_of(weights)}
-    (tmp_path / "model.json").write_text(json.dumps({**notes, "began_unknown": True}))
+    (tmp_path / "model.json").write_text(json.dumps({**notes, "unknown_lineage": True}))
     case = {"id": "brats/B", "image": "B.nii", "label": "B_seg.nii", "sha256": {"image": "b"}}
     expected = "1 cases, none of them scored here; they began from weights that may have seen others"
     assert provenance([case], weights) == expected

@@ -170,7 +170,7 @@ def test_overlap_of_a_worked_example() -> None:
     ],
 )
 @pytest.mark.parametrize("shape", [(8, 8), (4, 5, 6)])
-def test_empty_masks_have_defined_answers(
+def test_empty_masks_have_defined_predictions(
     prediction: str,
     reference: str,
     overlap: float,
@@ -452,9 +452,9 @@ def test_a_spacing_that_does_not_fit_is_refused(spacing: list[float]) -> None:
 
 
 def test_two_balls_on_the_grid_of_brats() -> None:
-    """Radii 30 and 27 around one centre: Dice 2 * 27^3 / (30^3 + 27^3), 3 mm from one surface to the other."""
+    """Radii 30 and 27 around one center: Dice 2 * 27^3 / (30^3 + 27^3), 3 mm from one surface to the other."""
     steps = np.ogrid[:240, :240, :155]
-    squared = sum((axis - centre) ** 2 for axis, centre in zip(steps, (100, 120, 70), strict=True))
+    squared = sum((axis - center) ** 2 for axis, center in zip(steps, (100, 120, 70), strict=True))
     prediction, reference = squared <= 27**2, squared <= 30**2
     prediction[230, 10, 150] = True  # a speck of one voxel far off
     scores = segmentation_scores(prediction, reference, (1.0, 1.0, 1.0))

@@ -17,12 +17,12 @@ SETTINGS = {"decision": Decision(), "target_sensitivity": 0.9, "margin": 0.01, "
 
 
 def fold(number: int, gain: float = 0.0, noise: float = 1.0, seed: int = 0) -> dict[str, Any]:
-    """Answers of two patients and twenty images."""
+    """Predictions of two patients and twenty images."""
     rng = np.random.default_rng(number + 100 * seed)
-    answers, segmentation = [], []
+    predictions, segmentation = [], []
     for i in range(20):
         identity = {"case": f"kaggle/{number}-{i}", "source": "kaggle", "kind": "image", "group": f"c{number}-{i}"}
-        answers.append({**identity, "slice": 0, "cls": float(i % 2), "logit": float(i % 2 + noise * rng.normal())})
+        predictions.append({**identity, "slice": 0, "cls": float(i % 2), "logit": float(i % 2 + noise * rng.normal())})
     for name in "ab":
         case = f"brats/{number}{name}"
         scores = {"dice": 0.5 + 0.1 * number + gain + 0.02 * seed, "iou": 0.4 + gain, "hd95_mm": 9.0}
@@ -30,16 +30,16 @@ def fold(number: int, gain: float = 0.0, noise: float = 1.0, seed: int = 0) -> d
         for i in range(10):
             identity = {"case": case, "source": "brats", "kind": "volume", "group": case, "slice": i}
             measured = {"tumor_mm2": 90.0 * (i % 2), "drawn_mm2": 0.0, "slices_from_tumor": 1 - i % 2}
-            answers.append({**identity, "cls": float(i % 2), "logit": float(i % 2 + rng.normal()), **measured})
-    return {"facts": {}, "min_tumor_pixels": 50, "segmentation": segmentation, "answers": answers}
+            predictions.append({**identity, "cls": float(i % 2), "logit": float(i % 2 + rng.normal()), **measured})
+    return {"facts": {}, "min_tumor_pixels": 50, "segmentation": segmentation, "predictions": predictions}
 
 
 @pytest.fixture
 def variants(tmp_path: Path) -> Path:
-    """File that names the answers of two variants."""
+    """File that names the predictions of two variants."""
     found: dict[str, dict[str, Any]] = {}
     for name, seeds, gain, noise in (("recipe", 2, 0.0, 1.0), ("better", 1, 0.05, 0.1)):
-        found[name] = {"asks": name, "learns": ["segmentation", "classification"], "seeds": []}
+        found[name] = {"description": name, "learns": ["segmentation", "classification"], "seeds": []}
         for seed in range(seeds):
             files = [tmp_path / f"{name}{seed}{number}.json" for number in range(3)]
             for number, file in enumerate(files):
@@ -52,14 +52,17 @@ def variants(tmp_path: Path) -> Path:
 def test_the_threshold_of_a_fold_comes_from_the_other_folds() -> None:
     parts = [fold(number) for number in range(3)]
     decisions = cross_fitted(parts, Decision(), 0.9, 0)
-    others = parts[1]["answers"] + parts[2]["answers"]
+    others = parts[1]["predictions"] + parts[2]["predictions"]
     assert decisions["kaggle/0-3"] == fit_decision(others, Decision(), 0.9, "predictions of the other folds", 0)
-    changed = [{**parts[0], "answers": [{**row, "logit": -row["logit"]} for row in parts[0]["answers"]]}, *parts[1:]]
-    assert cross_fitted(changed, Decision(), 0.9, 0)["kaggle/0-3"] == decisions["kaggle/0-3"], "its own answers"
+    changed = [
+        {**parts[0], "predictions": [{**row, "logit": -row["logit"]} for row in parts[0]["predictions"]]},
+        *parts[1:],
+    ]
+    assert cross_fitted(changed, Decision(), 0.9, 0)["kaggle/0-3"] == decisions["kaggle/0-3"], "its own predictions"
 
 
 def test_masks_drawn_by_hand_are_compared_apart(variants: Path, tmp_path: Path) -> None:
-    summary = summarize(variants, "recipe", output_dir=tmp_path, silver=["*b"], **SETTINGS)
+    summary = summarize(variants, "recipe", output_dir=tmp_path, automatic_masks=["*b"], **SETTINGS)
     against = summary["variants"]["better"]["against_reference"]
     assert (against["dice"]["n"], against["dice_manual"]["n"]) == (6, 3)
     assert against["dice_manual"]["mean_difference"] == pytest.approx(0.05)
@@ -67,8 +70,11 @@ def test_masks_drawn_by_hand_are_compared_apart(variants: Path, tmp_path: Path) 
 
 def test_a_source_that_was_not_learned_from_moves_no_threshold() -> None:
     parts = [fold(number) for number in range(3)]
-    other = [{**row, "source": "other", "case": f"other/{row['case']}"} for row in fold(7)["answers"]]
-    more = [{**part, "answers": part["answers"] + (other if number == 1 else [])} for number, part in enumerate(parts)]
+    other = [{**row, "source": "other", "case": f"other/{row['case']}"} for row in fold(7)["predictions"]]
+    more = [
+        {**part, "predictions": part["predictions"] + (other if number == 1 else [])}
+        for number, part in enumerate(parts)
+    ]
     learned = ["brats", "kaggle"]
     assert (
         cross_fitted(more, Decision(), 0.9, 0, learned)["kaggle/0-3"]
@@ -151,7 +157,7 @@ def test_repetitions_of_other_cases_are_not_compared(variants: Path, tmp_path: P
     content = json.loads(variants.read_text())
     path = Path(content["better"]["seeds"][0][1])
     scored = json.loads(path.read_text())
-    lost = scored["answers"].pop(3)
+    lost = scored["predictions"].pop(3)
     path.write_text(json.dumps(scored))
     with pytest.raises(ValueError, match=f"scored on different slices or images, such as {lost['case']}"):
         summarize(variants, "recipe", output_dir=tmp_path, **SETTINGS)
@@ -171,7 +177,9 @@ def test_a_missing_reference_is_named(variants: Path, tmp_path: Path) -> None:
 
 
 def test_masks_that_algorithms_made_are_left_out_of_a_mean_of_their_own(variants: Path, tmp_path: Path) -> None:
-    found = summarize(variants, "recipe", output_dir=tmp_path, silver=["?b", "1*"], **SETTINGS)["variants"]["recipe"]
+    found = summarize(variants, "recipe", output_dir=tmp_path, automatic_masks=["?b", "1*"], **SETTINGS)["variants"][
+        "recipe"
+    ]
     manual = found["seeds"][0]["segmentation"]["manual"]
     assert manual["n"] == 2 and manual["dice"] == pytest.approx(0.6) and manual["worst_dice"] == pytest.approx(0.5)
     without = summarize(variants, "recipe", output_dir=tmp_path, **SETTINGS)["variants"]["recipe"]

@@ -6,12 +6,12 @@ from scripts.evaluation.text_tables import as_text, table
 
 
 def report() -> dict[str, Any]:
-    """A report with one patient with tumour, one without, and a source of one class."""
+    """A report with one patient with tumor, one without, and a source of one class."""
     scores = {"n": 40, "positives": 12, "roc_auc": 0.912, "pr_auc": 0.8, "prevalence": 0.3, "threshold": 0.5}
     one_class = {**dict.fromkeys(scores), "n": 3, "positives": 3, "threshold": 0.5, "sensitivity": 1.0}
     return {
         "notice": "Research use only.",
-        "rules": {"region": "whole tumour", "tumor_slice": "at least 50 pixels"},
+        "rules": {"region": "whole tumor", "tumor_slice": "at least 50 pixels"},
         "segmentation": {
             "n": 2,
             "patients_n": 2,
@@ -54,8 +54,8 @@ def test_sensitivity_never_stands_without_specificity_and_n() -> None:
 
 def test_rules_false_positives_and_the_notice_are_said() -> None:
     text = as_text(report())
-    assert "at least 50 pixels" in text and "whole tumour" in text and "Research use only." in text
-    assert "Slices without tumour: 7, something drawn on 0.250 of them, - mm2 on average" in text
+    assert "at least 50 pixels" in text and "whole tumor" in text and "Research use only." in text
+    assert "Slices without tumor: 7, something drawn on 0.250 of them, - mm2 on average" in text
 
 
 def test_what_the_weights_have_seen_is_said() -> None:

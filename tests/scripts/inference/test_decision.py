@@ -46,7 +46,7 @@ def test_the_state_never_contradicts_the_detection(decision: Decision, probabili
 
 @PROPERTY
 @given(decision=DECISIONS, pair=st.tuples(SHARE, SHARE).map(sorted), kind=KINDS)
-def test_a_higher_probability_is_never_a_lesser_answer(decision: Decision, pair: list[float], kind: Kind) -> None:
+def test_a_higher_probability_is_never_a_lesser_prediction(decision: Decision, pair: list[float], kind: Kind) -> None:
     order = ["no_tumor", "uncertain", "tumor"]
     assert order.index(decision.state(pair[0], kind)) <= order.index(decision.state(pair[1], kind))
 
@@ -79,7 +79,7 @@ def test_a_probability_is_the_sigmoid_of_the_cooled_logit(logit: float, temperat
     assert probability == pytest.approx(0.5 + 0.5 * math.tanh(logit / temperature / 2), abs=1e-12)
 
 
-def test_a_slice_without_an_answer_keeps_none() -> None:
+def test_a_slice_without_an_prediction_keeps_none() -> None:
     assert np.isnan(Decision().probability(np.array([0.0, np.nan]), "volume")).tolist() == [False, True]
 
 
@@ -96,12 +96,12 @@ def test_a_volume_is_as_suspicious_as_its_most_suspicious_slices() -> None:
     assert Decision(top_slices=50).volume_probability(slices) == pytest.approx(0.54)
 
 
-def test_one_slice_answers_for_itself() -> None:
+def test_one_slice_predictions_for_itself() -> None:
     assert Decision().volume_probability(np.array([0.42])) == 0.42
 
 
 @pytest.mark.parametrize("slices", [[], [np.nan, np.nan]])
-def test_a_volume_without_answers_has_none(slices: list[float]) -> None:
+def test_a_volume_without_predictions_has_none(slices: list[float]) -> None:
     assert math.isnan(Decision().volume_probability(np.array(slices)))
 
 
@@ -109,8 +109,8 @@ def test_a_volume_without_answers_has_none(slices: list[float]) -> None:
 @given(decision=DECISIONS, slices=st.lists(st.one_of(SHARE, st.just(math.nan)), min_size=1), seed=st.integers(0, 99))
 def test_the_order_of_slices_does_not_matter(decision: Decision, slices: list[float], seed: int) -> None:
     shuffled = np.random.default_rng(seed).permutation(slices)
-    answers = decision.volume_probability(np.array(slices)), decision.volume_probability(shuffled)
-    assert np.array_equal(*answers, equal_nan=True)
+    predictions = decision.volume_probability(np.array(slices)), decision.volume_probability(shuffled)
+    assert np.array_equal(*predictions, equal_nan=True)
 
 
 def test_a_report_of_these_weights_decides(tmp_path: Path) -> None:

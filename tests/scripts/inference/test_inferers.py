@@ -40,7 +40,7 @@ def volumes(batch: int = 1, channels: int = 1, depth: int = 7, side: int = 12) -
 
 @PROPERTY
 @given(batch_size=st.integers(1, 9), batch=st.integers(1, 3), channels=st.integers(1, 3), depth=st.integers(1, 9))
-def test_the_answer_is_that_of_slice_by_slice(batch_size: int, batch: int, channels: int, depth: int) -> None:
+def test_the_prediction_is_that_of_slice_by_slice(batch_size: int, batch: int, channels: int, depth: int) -> None:
     image, network = volumes(batch, channels, depth), FakeNetwork(classes=2)
     packed = BrainSliceInferer(batch_size)(image, network)
     assert torch.allclose(packed, torch.stack([network(plane) for plane in image.unbind(-1)], dim=-1), atol=1e-6)
@@ -60,9 +60,9 @@ def test_slices_with_too_little_brain_are_not_looked_at() -> None:
     image[:, :, 3:, :, 2] = BACKGROUND  # 36 pixels
     image[:, :, 4:, :, 5] = BACKGROUND  # 48 pixels
     packed = BrainSliceInferer(batch_size=2, min_brain_pixels=40)(image, network)
-    answered = [1, 3, 4, 5, 6]
-    assert sorted(network.seen) == [n / 8 for n in answered]
-    assert torch.isfinite(packed[0, 1, 0, 0]).nonzero().flatten().tolist() == answered
+    predicted = [1, 3, 4, 5, 6]
+    assert sorted(network.seen) == [n / 8 for n in predicted]
+    assert torch.isfinite(packed[0, 1, 0, 0]).nonzero().flatten().tolist() == predicted
     assert torch.isnan(packed[0, 1, :, :, [0, 2]]).all()
     assert (packed[0, 0, :, :, [0, 2]].sigmoid() < 1e-6).all()
 
@@ -80,7 +80,7 @@ def test_brain_in_any_channel_counts() -> None:
     assert len(network.seen) == 7
 
 
-def test_the_other_slices_do_not_change_an_answer() -> None:
+def test_the_other_slices_do_not_change_an_prediction() -> None:
     image = volumes()
     reference = BrainSliceInferer(batch_size=3)(image, FakeNetwork())
     image[..., :3] = BACKGROUND
@@ -88,14 +88,14 @@ def test_the_other_slices_do_not_change_an_answer() -> None:
 
 
 @pytest.mark.parametrize("spatial", [(12, 12), (12, 12, 5)])
-def test_a_scan_without_brain_has_no_tumour_and_no_answer(spatial: tuple[int, ...]) -> None:
+def test_a_scan_without_brain_has_no_tumor_and_no_prediction(spatial: tuple[int, ...]) -> None:
     network = FakeNetwork()
     packed = BrainSliceInferer()(torch.full((2, 1, *spatial), BACKGROUND), network)
     assert packed.shape == (2, 2, *spatial) and not network.passes
     assert (packed[:, 0].sigmoid() < 1e-6).all() and torch.isnan(packed[:, 1]).all()
 
 
-def test_single_slices_are_answered_in_their_own_shape() -> None:
+def test_single_slices_are_predicted_in_their_own_shape() -> None:
     image, network = volumes(depth=1)[..., 0].repeat(3, 1, 1, 1), FakeNetwork()
     packed = BrainSliceInferer(batch_size=2)(image, network)
     assert packed.shape == (3, 2, 12, 12) and torch.allclose(packed, network(image), atol=1e-6)
@@ -107,30 +107,30 @@ def test_the_networks_own_arguments_are_passed_on() -> None:
     assert torch.allclose(difference, torch.tensor(5.0), atol=1e-4)
 
 
-def test_a_monai_tensor_is_answered_like_a_plain_one() -> None:
+def test_a_monai_tensor_is_predicted_like_a_plain_one() -> None:
     image = volumes()
     packed = BrainSliceInferer()(MetaTensor(image), FakeNetwork())
     assert torch.equal(torch.as_tensor(packed), BrainSliceInferer()(image, FakeNetwork()))
 
 
-def test_half_precision_answers_stay_in_half_precision() -> None:
+def test_half_precision_predictions_stay_in_half_precision() -> None:
     packed = BrainSliceInferer()(volumes(), lambda x: torch.cat([x, x], dim=1).half())
     assert packed.dtype == torch.float16
 
 
-def test_half_precision_answers_nearly_the_same_in_full_precision_numbers() -> None:
+def test_half_precision_predictions_nearly_the_same_in_full_precision_numbers() -> None:
     torch.manual_seed(0)
     network, image = multi_task_unet("cpu").eval(), torch.randn(2, 1, 64, 64)
     exact, half = (PrecisionInferer(precision)(image, network) for precision in ("float32", "bfloat16"))
-    for name, answer in exact.items():
-        assert half[name].dtype == torch.float32 and not torch.equal(half[name], answer)
-        assert torch.allclose(half[name], answer, atol=0.05 * float(answer.abs().max()))
+    for name, prediction in exact.items():
+        assert half[name].dtype == torch.float32 and not torch.equal(half[name], prediction)
+        assert torch.allclose(half[name], prediction, atol=0.05 * float(prediction.abs().max()))
 
 
 def test_half_precision_trains_weights_of_full_precision() -> None:
     network = multi_task_unet("cpu")
-    answers = PrecisionInferer("bfloat16")(torch.randn(2, 1, 64, 64), network)
-    (answers["seg"].mean() + answers["cls"].mean()).backward()
+    predictions = PrecisionInferer("bfloat16")(torch.randn(2, 1, 64, 64), network)
+    (predictions["seg"].mean() + predictions["cls"].mean()).backward()
     gradients = [weight.grad for weight in network.parameters()]
     assert all(g is not None and g.dtype == torch.float32 and torch.isfinite(g).all() for g in gradients)
 
@@ -140,9 +140,9 @@ def test_an_unknown_precision_is_refused() -> None:
         PrecisionInferer("float16")
 
 
-def test_without_brain_the_answer_has_as_many_planes_as_the_network_names() -> None:
+def test_without_brain_the_prediction_has_as_many_planes_as_the_network_names() -> None:
     class Named:
-        planes = ("mask", "tumor", "map", "distance")
+        planes = ("mask", "tumor", "cam", "distance")
 
         def __call__(self, image: torch.Tensor) -> torch.Tensor:
             raise AssertionError("there is nothing to look at")

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scripts.core.files import sha256_of
-from scripts.inference.out_of_distribution import Familiarity, familiarity_of, fit
+from scripts.inference.out_of_distribution import OODDetector, fit, load_ood_detector
 
 
 def cloud(count: int = 400, seed: int = 0) -> np.ndarray:
@@ -38,17 +38,19 @@ def test_distance_is_finite_and_grows_along_any_direction(components: int, seed:
 
 
 def test_a_scan_is_unfamiliar_when_most_of_its_slices_are() -> None:
-    learned = Familiarity([0.0], [[1.0]], [1.0], 1.0, limits={"volume": 2.0})
-    assert learned.unfamiliar(np.array([np.nan, 3.0, 3.0, 1.0]), "volume")
-    assert not learned.unfamiliar(np.array([3.0, 1.0, 1.0]), "volume")
-    assert not learned.unfamiliar(np.array([np.nan]), "volume") and not learned.unfamiliar(np.array([9.0]), "image")
+    learned = OODDetector([0.0], [[1.0]], [1.0], 1.0, limits={"volume": 2.0})
+    assert learned.is_out_of_distribution(np.array([np.nan, 3.0, 3.0, 1.0]), "volume")
+    assert not learned.is_out_of_distribution(np.array([3.0, 1.0, 1.0]), "volume")
+    assert not learned.is_out_of_distribution(np.array([np.nan]), "volume") and not learned.is_out_of_distribution(
+        np.array([9.0]), "image"
+    )
 
 
 def test_only_what_belongs_to_the_weights_is_used(tmp_path: Path) -> None:
     (tmp_path / "model.pt").write_bytes(b"weights")
-    assert familiarity_of(tmp_path / "model.pt") is None
+    assert load_ood_detector(tmp_path / "model.pt") is None
     learned = fit(cloud(60), components=3)
     for sha256, expected in ((sha256_of(tmp_path / "model.pt"), learned), ("0" * 64, None)):
         content = {**asdict(learned), "weights_sha256": sha256}
-        (tmp_path / "familiarity.json").write_text(json.dumps(content))
-        assert familiarity_of(tmp_path / "model.pt") == expected
+        (tmp_path / "ood_detector.json").write_text(json.dumps(content))
+        assert load_ood_detector(tmp_path / "model.pt") == expected

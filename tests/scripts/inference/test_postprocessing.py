@@ -1,4 +1,4 @@
-"""From logits to the answer on the scan's own grid: the right slice, the right size, and one opinion."""
+"""From logits to the prediction on the scan's own grid: the right slice, the right size, and one opinion."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from PIL import Image
 
 from scripts.core.configs import parts
 from scripts.inference.decision import NOTICE, Calibration, Decision
-from scripts.inference.out_of_distribution import Familiarity
+from scripts.inference.out_of_distribution import OODDetector
 from scripts.inference.postprocessing import (
     DEEP,
     DropDepthd,
     DropSpecksd,
     SplitPackedd,
-    SummarizeAnswerd,
+    SummarizePredictiond,
     outlined_depth,
     smoothed,
 )
@@ -39,11 +39,11 @@ SHARE = st.floats(0, 1)
 CALIBRATIONS = st.builds(Calibration, st.floats(0.05, 20), SHARE)
 DECISIONS = st.builds(Decision, CALIBRATIONS, CALIBRATIONS, SHARE, st.integers(1, 6))
 Network = Callable[[torch.Tensor], torch.Tensor]
-Answer = Callable[[Path, Network], dict[str, Any]]
+Prediction = Callable[[Path, Network], dict[str, Any]]
 
 
 @pytest.fixture(scope="module")
-def answer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Answer]:
+def prediction(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prediction]:
     """The inference of the config, with any network in place of the trained one."""
     overrides = {"model_path": str(tmp_path_factory.mktemp("none") / "model.pt"), "device": torch.device("cpu")}
     chain = parts(ROOT, "inference.yaml", ["preprocessing", "inferer", "postprocessing"], **overrides)
@@ -57,7 +57,7 @@ def answer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Answer]:
 
 
 def sees_the_tumor(x: torch.Tensor) -> torch.Tensor:
-    """Packed logits (b, 2, H, W): the mask is what is bright, and a slice shows a tumour where something is."""
+    """Packed logits (b, 2, H, W): the mask is what is bright, and a slice shows a tumor where something is."""
     bright = x > 2
     return torch.cat([20.0 * bright - 10, 8.0 * bright.amax(dim=(2, 3), keepdim=True).expand_as(x) - 4], dim=1)
 
@@ -103,7 +103,7 @@ def summary(
     meta |= {"spacing_known": True, "spacing_used": True}
     pred = MetaTensor(torch.full((1, 4, 4, len(logits)), float(mask)), meta=meta)
     data = {"pred": pred, "slice_logits": np.array(logits)}
-    return dict(SummarizeAnswerd("pred", decision or Decision(), {"version": "1"})(data)["result"])
+    return dict(SummarizePredictiond("pred", decision or Decision(), {"version": "1"})(data)["result"])
 
 
 # specks ---------------------------------------------------------------------------------------------------------------
@@ -154,9 +154,9 @@ def test_an_empty_mask_and_a_scan_of_unknown_size_stay() -> None:
 
 
 @pytest.mark.parametrize("axcodes", AXCODES)
-def test_slices_are_answered_in_the_order_of_the_file(tmp_path: Path, answer: Answer, axcodes: str) -> None:
+def test_slices_are_predicted_in_the_order_of_the_file(tmp_path: Path, prediction: Prediction, axcodes: str) -> None:
     image = stored(head_volume(), axcodes, (1.0, 1.0, 4.0))
-    result = answer(save(image, tmp_path / "a.nii.gz"), sees_the_tumor)["result"]
+    result = prediction(save(image, tmp_path / "a.nii.gz"), sees_the_tumor)["result"]
     axis = next(axis for axis, code in enumerate(axcodes) if code in "IS")
     others = tuple({0, 1, 2} - {axis})
     brightest = np.asarray(image.dataobj).max(axis=others)
@@ -166,17 +166,17 @@ def test_slices_are_answered_in_the_order_of_the_file(tmp_path: Path, answer: An
 
 
 @pytest.mark.parametrize("axcodes", AXCODES)
-def test_the_mask_is_the_tumour_of_the_file(tmp_path: Path, answer: Answer, axcodes: str) -> None:
+def test_the_mask_is_the_tumor_of_the_file(tmp_path: Path, prediction: Prediction, axcodes: str) -> None:
     image = stored(head_volume(), axcodes)
-    mask = answer(save(image, tmp_path / "a.nii.gz"), sees_the_tumor)["pred"]
+    mask = prediction(save(image, tmp_path / "a.nii.gz"), sees_the_tumor)["pred"]
     assert np.array_equal(mask[0].numpy(), np.asarray(image.dataobj) == TUMOR)
 
 
 @pytest.mark.parametrize("spacing", [(1.0, 1.0, 1.0), (1.0, 1.0, 5.5), (0.8, 1.1, 3.0)])
 def test_the_volume_is_that_of_the_mask_in_millilitres(
-    tmp_path: Path, answer: Answer, spacing: tuple[float, float, float]
+    tmp_path: Path, prediction: Prediction, spacing: tuple[float, float, float]
 ) -> None:
-    data = answer(save(stored(head_volume(), "LAS", spacing), tmp_path / "a.nii"), sees_the_tumor)
+    data = prediction(save(stored(head_volume(), "LAS", spacing), tmp_path / "a.nii"), sees_the_tumor)
     expected = float(data["pred"].sum()) * np.prod(spacing) / 1000
     assert data["pred"].sum() > 0 and data["result"]["volume_ml"] == pytest.approx(expected, abs=1e-3)
     truth = (head_volume() == TUMOR).sum() * np.prod(spacing) / 1000
@@ -190,7 +190,7 @@ def test_the_area_is_that_of_the_slice_whatever_axis_it_lies_along(axcodes: str)
     image = stored(plane, axcodes, (0.8, 1.5, 5.0))
     meta = {"spatial_shape": np.array(image.shape), "original_affine": image.affine, "spacing_used": True}
     mask = MetaTensor(np.asarray(image.dataobj, dtype=np.float32)[None], meta=meta)
-    result = SummarizeAnswerd("pred", Decision()).summarize(mask, np.array([1.0]))
+    result = SummarizePredictiond("pred", Decision()).summarize(mask, np.array([1.0]))
     assert (result["area_mm2"], result["volume_ml"]) == (pytest.approx(120.0), pytest.approx(0.6))
 
 
@@ -201,47 +201,47 @@ def test_the_volume_of_an_oblique_scan_is_right() -> None:
     assert result["volume_ml"] == pytest.approx(80 * 0.75 / 1000)
 
 
-def test_a_picture_has_neither_slices_nor_millilitres(tmp_path: Path, answer: Answer) -> None:
-    data = answer(save_picture(tmp_path / "a.png"), sees_the_tumor)
+def test_a_picture_has_neither_slices_nor_millilitres(tmp_path: Path, prediction: Prediction) -> None:
+    data = prediction(save_picture(tmp_path / "a.png"), sees_the_tumor)
     assert data["result"]["state"] == "tumor" and tuple(data["pred"].shape) == (1, 180, 160, 1)
     assert not {"volume_ml", "slice_axis", "slice_probabilities"} & set(data["result"])
 
 
-def test_a_two_dimensional_nifti_has_no_slices(tmp_path: Path, answer: Answer) -> None:
+def test_a_two_dimensional_nifti_has_no_slices(tmp_path: Path, prediction: Prediction) -> None:
     plane = nib.Nifti1Image(head_volume()[..., TUMOR_SLICE], np.diag([-1.0, -1.0, 1.0, 1.0]))
-    result = answer(save(plane, tmp_path / "a.nii"), sees_the_tumor)["result"]
+    result = prediction(save(plane, tmp_path / "a.nii"), sees_the_tumor)["result"]
     assert result["state"] == "tumor" and not {"slice_axis", "slice_probabilities"} & set(result)
     assert result["area_mm2"] > 0 and "volume_ml" not in result, "nobody told how thick it is"
 
 
 @pytest.mark.parametrize("suffix", ["png", "nii"])
-def test_a_mask_of_nearly_everything_is_never_flipped(tmp_path: Path, answer: Answer, suffix: str) -> None:
+def test_a_mask_of_nearly_everything_is_never_flipped(tmp_path: Path, prediction: Prediction, suffix: str) -> None:
     path = tmp_path / f"a.{suffix}"
     path = save_picture(path) if suffix == "png" else save(stored(head_volume(), "RAS"), path)
     shown = head_volume()[..., [TUMOR_SLICE]] if suffix == "png" else np.asarray(nib.load(path).dataobj)
     shown = shown * (shown.max(axis=(0, 1)) > 0)
-    full, empty = (answer(path, says(logit, 9.0))["pred"][0].numpy() for logit in (9.0, -9.0))
+    full, empty = (prediction(path, says(logit, 9.0))["pred"][0].numpy() for logit in (9.0, -9.0))
     assert full[shown > 0].mean() > 0.99 and not empty.any()
 
 
-def test_half_a_probability_is_needed_for_the_mask(tmp_path: Path, answer: Answer) -> None:
+def test_half_a_probability_is_needed_for_the_mask(tmp_path: Path, prediction: Prediction) -> None:
     path = save_picture(tmp_path / "a.png")
-    assert answer(path, says(0.1, 0.0))["pred"].any() and not answer(path, says(-0.1, 0.0))["pred"].any()
+    assert prediction(path, says(0.1, 0.0))["pred"].any() and not prediction(path, says(-0.1, 0.0))["pred"].any()
 
 
-def test_an_empty_scan_has_no_answer_instead_of_a_wrong_one(tmp_path: Path, answer: Answer) -> None:
-    data = answer(save(stored(head_volume() * 0, "LPS"), tmp_path / "a.nii"), sees_the_tumor)
+def test_an_empty_scan_has_no_prediction_instead_of_a_wrong_one(tmp_path: Path, prediction: Prediction) -> None:
+    data = prediction(save(stored(head_volume() * 0, "LPS"), tmp_path / "a.nii"), sees_the_tumor)
     result = data["result"]
-    assert result["state"] == "no_answer" and result["flags"] == ["too little brain is seen for an answer"]
+    assert result["state"] == "no_prediction" and result["flags"] == ["too little brain is seen for a prediction"]
     assert result["tumor_probability"] is None and result["tumor_detected"] is None
     assert result["slice_probabilities"] == [None] * 6 and not data["pred"].any()
 
 
 @pytest.mark.parametrize("suffix", ["png", "nii"])
-def test_the_result_is_plain_json(tmp_path: Path, answer: Answer, suffix: str) -> None:
+def test_the_result_is_plain_json(tmp_path: Path, prediction: Prediction, suffix: str) -> None:
     path = tmp_path / f"a.{suffix}"
     path = save_picture(path) if suffix == "png" else save(stored(head_volume(), "RAS"), path)
-    result = answer(path, sees_the_tumor)["result"]
+    result = prediction(path, sees_the_tumor)["result"]
     assert json.loads(json.dumps(result, allow_nan=False)) == result
     assert result["notice"] == NOTICE and set(result["model"]) == {"version", "sha256", "report", "decision"}
 
@@ -257,10 +257,10 @@ def test_nothing_in_the_result_contradicts_the_detection(decision: Decision, log
     result = summary(logits, mask, decision)
     assert result["tumor_detected"] or result["state"] != "tumor"
     assert not result["tumor_detected"] or result["state"] in ("tumor", "uncertain")
-    assert (result["state"] == "no_answer") == (result["tumor_probability"] is None)
+    assert (result["state"] == "no_prediction") == (result["tumor_probability"] is None)
     contradictory = {"tumor": not mask, "no_tumor": mask}.get(result["state"], False)
-    assert bool(result["flags"]) == (contradictory or result["state"] == "no_answer")
-    assert ("volume_ml" in result) == (result["state"] != "no_answer")  # of nothing seen no size is known
+    assert bool(result["flags"]) == (contradictory or result["state"] == "no_prediction")
+    assert ("volume_ml" in result) == (result["state"] != "no_prediction")  # of nothing seen no size is known
     assert (result.get("volume_ml", mask) > 0) == mask
 
 
@@ -297,14 +297,14 @@ def test_heads_that_disagree_are_flagged(logit: float, mask: bool, words: str | 
     assert (words is None and flags == []) or (len(flags) == 1 and str(words) in flags[0])
 
 
-def test_slices_without_an_answer_do_not_calm_the_others() -> None:
+def test_slices_without_an_prediction_do_not_calm_the_others() -> None:
     assert summary([np.nan, 5.0, np.nan])["tumor_probability"] == summary([5.0])["tumor_probability"]
 
 
 def test_what_is_in_the_result_already_stays() -> None:
     meta = {"spatial_shape": np.array([4, 4]), "original_affine": np.eye(4), "spacing_known": False}
     data = {"pred": MetaTensor(torch.zeros(1, 4, 4, 1), meta=meta), "slice_logits": np.zeros(1)}
-    result = SummarizeAnswerd("pred", Decision())({**data, "result": {"seconds": 3}})["result"]
+    result = SummarizePredictiond("pred", Decision())({**data, "result": {"seconds": 3}})["result"]
     assert result["seconds"] == 3 and result["tumor_probability"] == 0.5
 
 
@@ -344,10 +344,12 @@ def test_slices_count_as_a_millimetre_apart_where_the_spacing_was_not_used(milli
 # outlines -------------------------------------------------------------------------------------------------------------
 
 
-def test_a_mask_of_nearly_everything_is_neither_turned_around_nor_believed(tmp_path: Path, answer: Answer) -> None:
+def test_a_mask_of_nearly_everything_is_neither_turned_around_nor_believed(
+    tmp_path: Path, prediction: Prediction
+) -> None:
     """T14: background that outnumbers the mask, or the reverse, is no reason to swap them."""
     path = save(stored(head_volume(), "RAS"), tmp_path / "a.nii.gz")
-    everything, little = answer(path, says(4.0, 4.0)), answer(path, sees_the_tumor)
+    everything, little = prediction(path, says(4.0, 4.0)), prediction(path, sees_the_tumor)
     head = torch.from_numpy(np.asarray(nib.load(path).dataobj)) > 0
     assert (everything["pred"][0].as_tensor()[head] > 0).float().mean() > 0.99
     assert any("more than half of the head" in flag for flag in everything["result"]["flags"])
@@ -378,10 +380,10 @@ def test_fluid_within_the_head_is_no_edge() -> None:
 def test_the_limit_tells_false_outlines_from_others_in_what_is_committed() -> None:
     found = json.loads((ROOT / "docs" / "results" / "outlines.json").read_text())
     assert found["limit"] == DEEP
-    for cls, name in enumerate(("without a tumour", "with a tumour")):
+    for cls, name in enumerate(("without a tumor", "with a tumor")):
         depths = [outline["depth"] for outline in found["outlines"] if outline["cls"] == cls]
         assert found["counts"][name] == {"outlined": len(depths), "flagged": sum(depth < DEEP for depth in depths)}
-    free, ill = (found["counts"][name] for name in ("without a tumour", "with a tumour"))
+    free, ill = (found["counts"][name] for name in ("without a tumor", "with a tumor"))
     assert free["flagged"] / free["outlined"] > 5 * ill["flagged"] / ill["outlined"]
 
 
@@ -394,13 +396,13 @@ def draws(bright: float, tumor_logit: float) -> Network:
     return network
 
 
-def test_an_outline_of_the_scalp_is_not_believed(tmp_path: Path, answer: Answer) -> None:
-    """A bright rim of a head looks like a bright tumour to a network that has learned from brains without one."""
+def test_an_outline_of_the_scalp_is_not_believed(tmp_path: Path, prediction: Prediction) -> None:
+    """A bright rim of a head looks like a bright tumor to a network that has learned from brains without one."""
     (rim, head), (deep, _), found = ring(0.0, 0.1), ring(0.6, 0.9), []
-    for name, bright in (("scalp", rim), ("tumour", deep)):
+    for name, bright in (("scalp", rim), ("tumor", deep)):
         picture = np.where(bright, 250, np.where(head, 120, 0)).astype(np.uint8)
         Image.fromarray(picture).save(tmp_path / f"{name}.png")
-        found.append(answer(tmp_path / f"{name}.png", draws(1.0, 4.0)))
+        found.append(prediction(tmp_path / f"{name}.png", draws(1.0, 4.0)))
     assert all((data["pred"] > 0).any() for data in found)
     assert [any("along the edge of the head" in flag for flag in data["result"]["flags"]) for data in found] == [
         True,
@@ -408,7 +410,7 @@ def test_an_outline_of_the_scalp_is_not_believed(tmp_path: Path, answer: Answer)
     ]
 
 
-def test_slices_borrow_from_neighbours_that_have_an_answer_and_only_from_them() -> None:
+def test_slices_borrow_from_neighbours_that_have_an_prediction_and_only_from_them() -> None:
     logits = np.array([np.nan, -4.0, -4.0, 4.0, -4.0, np.nan, np.nan, 2.0])
     found = smoothed(logits, 1.0)
     assert np.isnan(found).tolist() == np.isnan(logits).tolist()
@@ -422,7 +424,7 @@ def test_slices_borrow_from_neighbours_that_have_an_answer_and_only_from_them() 
     [((6, 5), False, (5, 6)), ((6, 5), True, (6, 5)), ((6, 5, 4), True, (1, 6, 5, 4))],
     ids=["picture", "plane", "volume"],
 )
-def test_a_mask_gets_the_axes_that_a_labelling_tool_writes(
+def test_a_mask_gets_the_axes_that_a_labeling_tool_writes(
     shape: tuple[int, ...], spacing_known: bool, expected: tuple[int, ...]
 ) -> None:
     meta = {"spatial_shape": np.array(shape), "spacing_known": spacing_known}
@@ -438,7 +440,7 @@ def test_a_mask_gets_the_axes_that_a_labelling_tool_writes(
 def test_what_was_fitted_on_other_weights_is_not_used() -> None:
     card = {"sha256": "a"}
     decision = Decision(Calibration(2.0, 0.9), Calibration(2.0, 0.9))
-    transform = SummarizeAnswerd("pred", decision, card)
+    transform = SummarizePredictiond("pred", decision, card)
     mask = MetaTensor(torch.zeros(1, 4, 4, 1), meta={"spatial_shape": np.array([4, 4])})
     assert transform.summarize(mask, np.array([1.0]))["threshold"] == 0.9
     assert transform.summarize(mask, np.array([1.0]))["model"] == {"sha256": "a", "decision": decision.digest()}
@@ -460,8 +462,8 @@ def test_a_scan_whose_likeness_nobody_asked_for_is_not_passed_off_as_familiar(
     found: dict[str, Any], words: str | None
 ) -> None:
     """T14: MONAI's own workflow, its Label and Deploy run the plain network, which measures no distance."""
-    familiarity = Familiarity([0.0], [[1.0]], [1.0], 1.0, limits={"image": 2.0})
+    ood_detector = OODDetector([0.0], [[1.0]], [1.0], 1.0, limits={"image": 2.0})
     mask = MetaTensor(torch.ones(1, 4, 4, 1), meta={"spatial_shape": np.array([4, 4])})
     data = {"pred": mask, "slice_logits": np.array([4.0]), **found}
-    flags = SummarizeAnswerd("pred", Decision(), {"sha256": "a"}, familiarity)(data)["result"]["flags"]
+    flags = SummarizePredictiond("pred", Decision(), {"sha256": "a"}, ood_detector)(data)["result"]["flags"]
     assert (words is None and flags == []) or (len(flags) == 1 and str(words) in flags[0])

@@ -24,7 +24,7 @@ def make_images(root: Path, yes: str = "Y1.jpg", no: str = "1 no.jpg") -> Path:
 
 
 def make_decathlon(root: Path) -> Path:
-    """Two cases as in Task01_BrainTumour, the second without a mask."""
+    """Two cases as in Task01_BrainTumor, the second without a mask."""
     touch(root / "imagesTr/BRATS_001.nii.gz", root / "imagesTr/BRATS_002.nii.gz", root / "labelsTr/BRATS_001.nii.gz")
     touch(
         root / "imagesTr/._BRATS_001.nii.gz", root / "labelsTr/._BRATS_002.nii.gz", root / "imagesTs/BRATS_485.nii.gz"
@@ -91,7 +91,7 @@ def test_missing_modality_is_named(tmp_path: Path) -> None:
     assert [Path(path).name for path in image if not Path(path).exists()] == ["A_t1.nii.gz", "A_t1ce.nii.gz"]
 
 
-@pytest.mark.parametrize("below", ["", "Task01_BrainTumour"])
+@pytest.mark.parametrize("below", ["", "Task01_BrainTumor"])
 def test_decathlon_is_read_from_its_folder_or_the_one_above(tmp_path: Path, below: str) -> None:
     task = make_decathlon(tmp_path / below)
     first, second = brats_cases(tmp_path)
@@ -240,7 +240,7 @@ def test_scans_are_one_file_or_all_files_below_a_folder(tmp_path: Path) -> None:
         scans(tmp_path / "absent")
 
 
-def test_no_answer_takes_the_place_of_the_index(tmp_path: Path) -> None:
+def test_no_prediction_takes_the_place_of_the_index(tmp_path: Path) -> None:
     for name in ("Index.jpg", "a.png", "index/b.png"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
@@ -248,11 +248,13 @@ def test_no_answer_takes_the_place_of_the_index(tmp_path: Path) -> None:
     (tmp_path / "Index.jpg").rename(tmp_path / "index_")
     shutil.rmtree(tmp_path / "index")
     (tmp_path / "index_").rename(tmp_path / "index")
-    with pytest.raises(ValueError, match="index: its answer would take the place"):
+    with pytest.raises(ValueError, match="index: its prediction would take the place"):
         scans(tmp_path)
 
 
-def test_answers_are_no_scans_however_their_folder_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_predictions_are_no_scans_however_their_folder_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     touch(tmp_path / "S/a.png", tmp_path / "S/out/a_mask.png", tmp_path / "elsewhere/c.png")
     (tmp_path / "link").symlink_to(tmp_path / "S")
     monkeypatch.chdir(tmp_path)

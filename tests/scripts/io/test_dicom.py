@@ -15,7 +15,7 @@ from scripts.io.datalists import scans
 from scripts.io.dicom import DicomError, read_dicom
 from scripts.io.readers import BrainMriReader, UnreadableImageError
 
-GREY = head(64, 56).astype(np.uint16)
+GRAY = head(64, 56).astype(np.uint16)
 # columns run to the patient's left, rows to posterior, slices upwards; in RAS
 AXIAL = np.array([[0, -1.25, 0, 80], [-1.5, 0, 0, 100], [0, 0, 3, 0], [0, 0, 0, 1]])
 
@@ -31,7 +31,7 @@ def series(folder: Path, slices: np.ndarray, gap: float = 3.0, **changes: object
 
 def stack(count: int = 5) -> np.ndarray:
     """(D, H, W), every slice another."""
-    return np.stack([GREY + 20 * index for index in range(count)])
+    return np.stack([GRAY + 20 * index for index in range(count)])
 
 
 def save(path: Path, data: bytes) -> Path:
@@ -46,8 +46,8 @@ def reason(path: Path) -> str:
 
 
 def test_one_file_is_a_volume_of_one_slice(tmp_path: Path) -> None:
-    volume, affine, spacing_known, thickness_known = read_dicom(save(tmp_path / "a", dicom(GREY)))
-    assert volume.dtype == np.float32 and np.array_equal(volume[..., 0], GREY)
+    volume, affine, spacing_known, thickness_known = read_dicom(save(tmp_path / "a", dicom(GRAY)))
+    assert volume.dtype == np.float32 and np.array_equal(volume[..., 0], GRAY)
     assert np.allclose(affine, AXIAL) and spacing_known and thickness_known
 
 
@@ -83,7 +83,7 @@ def test_the_affine_says_where_rows_columns_and_slices_run(tmp_path: Path, orien
     (tmp_path / "mr").mkdir()
     for index in range(3):
         changes = {"ImageOrientationPatient": orientation, "ImagePositionPatient": list(index * 2.0 * normal)}
-        save(tmp_path / "mr" / str(index), dicom(GREY, **changes))
+        save(tmp_path / "mr" / str(index), dicom(GRAY, **changes))
     volume, affine, *_ = read_dicom(tmp_path / "mr")
     assert "".join(nib.aff2axcodes(affine)) == codes
     assert np.allclose(np.linalg.norm(affine[:3, :3], axis=0), [1.5, 1.25, 2.0])
@@ -93,34 +93,34 @@ def test_the_affine_says_where_rows_columns_and_slices_run(tmp_path: Path, orien
 def test_slope_and_intercept_are_each_slices_own(tmp_path: Path) -> None:
     (tmp_path / "mr").mkdir()
     for index, slope in enumerate((1.0, 2.5)):
-        data = written(mr_dataset(GREY, position=index, RescaleSlope=slope, RescaleIntercept=-7))
+        data = written(mr_dataset(GRAY, position=index, RescaleSlope=slope, RescaleIntercept=-7))
         save(tmp_path / "mr" / str(index), data)
     volume = read_dicom(tmp_path / "mr")[0]
-    assert np.allclose(volume, np.stack([GREY - 7.0, GREY * 2.5 - 7.0], axis=-1))
+    assert np.allclose(volume, np.stack([GRAY - 7.0, GRAY * 2.5 - 7.0], axis=-1))
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int16])
 def test_monochrome1_shows_the_same_picture_turned_around(tmp_path: Path, dtype: type) -> None:
-    grey = GREY.astype(dtype)
-    inverse = -1 - grey if dtype == np.int16 else np.iinfo(dtype).max - grey
+    gray = GRAY.astype(dtype)
+    inverse = -1 - gray if dtype == np.int16 else np.iinfo(dtype).max - gray
     path = save(tmp_path / "a", dicom(inverse, PhotometricInterpretation="MONOCHROME1"))
-    assert np.array_equal(read_dicom(path)[0][..., 0], grey)
+    assert np.array_equal(read_dicom(path)[0][..., 0], gray)
 
 
 @pytest.mark.parametrize("syntax", [ImplicitVRLittleEndian, ExplicitVRBigEndian])
 def test_every_uncompressed_syntax_gives_the_same(tmp_path: Path, syntax: str) -> None:
-    assert np.array_equal(read_dicom(save(tmp_path / "a", dicom(GREY, syntax)))[0][..., 0], GREY)
+    assert np.array_equal(read_dicom(save(tmp_path / "a", dicom(GRAY, syntax)))[0][..., 0], GRAY)
 
 
 @pytest.mark.parametrize(("name", "tolerance"), [("RLE", 0), ("JPEG 2000", 0), ("JPEG", 3)])
 def test_what_pydicom_or_pillow_decompress_is_read(tmp_path: Path, name: str, tolerance: int) -> None:
-    assert np.abs(read_dicom(save(tmp_path / "a", packed()[name]))[0][..., 0] - GREY).mean() <= tolerance
+    assert np.abs(read_dicom(save(tmp_path / "a", packed()[name]))[0][..., 0] - GRAY).mean() <= tolerance
 
 
 @pytest.mark.parametrize(("thickness", "known"), [(3.0, True), (None, False), (0.0, False)])
 def test_a_lone_slice_without_thickness_says_so(tmp_path: Path, thickness: float | None, known: bool) -> None:
     reader = BrainMriReader()
-    file = save(tmp_path / "a", dicom(GREY, SliceThickness=thickness))
+    file = save(tmp_path / "a", dicom(GRAY, SliceThickness=thickness))
     meta = reader.get_data(reader.read(str(file)))[1]
     assert meta["spacing_known"] and meta["thickness_known"] is known
 
@@ -133,28 +133,28 @@ def test_a_picture_without_spacing_says_so(tmp_path: Path) -> None:
 
 def test_several_series_in_a_folder_are_counted_and_refused(tmp_path: Path) -> None:
     for number in range(3):
-        save(tmp_path / str(number), dicom(GREY, series=f"1.2.{number}"))
+        save(tmp_path / str(number), dicom(GRAY, series=f"1.2.{number}"))
     assert reason(tmp_path) == "holds 3 series, one is expected"
 
 
 def test_what_is_no_picture_in_the_folder_is_left_out(tmp_path: Path) -> None:
     folder = series(tmp_path / "mr", stack(3))
     save(folder / "readme.txt", b"about this series")
-    save(folder / "report", dicom(GREY, series="1.2.9", PixelData=None))
+    save(folder / "report", dicom(GRAY, series="1.2.9", PixelData=None))
     assert read_dicom(folder)[0].shape == (64, 56, 3)
 
 
 def test_missing_and_repeated_slices_are_refused(tmp_path: Path) -> None:
     gap, twice = series(tmp_path / "gap", stack(6)), series(tmp_path / "twice", stack(3))
     (gap / "03").unlink()  # the second from one end
-    save(twice / "again", dicom(GREY))
+    save(twice / "again", dicom(GRAY))
     assert "some are missing" in reason(gap) and "in one place" in reason(twice)
 
 
 def test_slices_of_another_size_or_orientation_are_refused(tmp_path: Path) -> None:
     for name, odd in {
-        "size": dicom(GREY[:40]),
-        "turn": dicom(GREY, ImageOrientationPatient=[0, 1, 0, 0, 0, -1]),
+        "size": dicom(GRAY[:40]),
+        "turn": dicom(GRAY, ImageOrientationPatient=[0, 1, 0, 0, 0, -1]),
     }.items():
         folder = series(tmp_path / name, stack(3))
         save(folder / "odd", odd)
@@ -162,7 +162,7 @@ def test_slices_of_another_size_or_orientation_are_refused(tmp_path: Path) -> No
 
 
 def test_the_reader_names_the_file_and_the_reason(tmp_path: Path) -> None:
-    path, reader = save(tmp_path / "a.dcm", dicom(GREY, Rows=0)), BrainMriReader()
+    path, reader = save(tmp_path / "a.dcm", dicom(GRAY, Rows=0)), BrainMriReader()
     with pytest.raises(UnreadableImageError, match=r"a\.dcm: its Rows is missing or impossible") as caught:
         reader.get_data(reader.read(str(path)))
     assert caught.value.code == "header" and "CANARY" not in str(caught.value)
@@ -170,15 +170,15 @@ def test_the_reader_names_the_file_and_the_reason(tmp_path: Path) -> None:
 
 def test_without_pydicom_the_reason_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pydicom", None)
-    assert reason(save(tmp_path / "a", dicom(GREY))) == "DICOM needs the package pydicom"
+    assert reason(save(tmp_path / "a", dicom(GRAY))) == "DICOM needs the package pydicom"
 
 
 def test_scans_finds_files_and_takes_a_folder_as_one(tmp_path: Path) -> None:
     (tmp_path / "in" / "deep").mkdir(parents=True)
     series(tmp_path / "in" / "deep" / "mr.1", stack(3))
-    save(tmp_path / "in" / "DICOMDIR", dicom(GREY))
+    save(tmp_path / "in" / "DICOMDIR", dicom(GRAY))
     save(tmp_path / "in" / "picture.png", b"anything")
     found = {scan["name"]: scan["image"] for scan in scans(tmp_path / "in")}
     assert found == {"deep/mr.1": str(tmp_path / "in/deep/mr.1"), "picture": str(tmp_path / "in/picture.png")}
     assert [scan["name"] for scan in scans(tmp_path / "in/deep/mr.1")] == ["mr.1"]
-    assert [scan["name"] for scan in scans(save(tmp_path / "one.dcm", dicom(GREY)))] == ["one"]
+    assert [scan["name"] for scan in scans(save(tmp_path / "one.dcm", dicom(GRAY)))] == ["one"]

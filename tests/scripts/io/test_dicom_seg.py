@@ -18,7 +18,7 @@ from scripts.io.dicom_seg import segmentation_of
 
 MODEL = {"version": "1.2.3", "sha256": "ab" * 32}
 REFERENCES = {"StudyInstanceUID": "1.2.3.4", "FrameOfReferenceUID": "1.2.3.5"}
-GREY = head(64, 56).astype(np.uint16)
+GRAY = head(64, 56).astype(np.uint16)
 GAP = 3.0
 
 
@@ -26,14 +26,14 @@ def series(folder: Path, count: int = 5, **changes: Any) -> Path:
     """Single-slice files under names that do not tell their order."""
     folder.mkdir()
     for index in range(count):
-        data = written(mr_dataset(GREY + index, position=index * GAP, **{**REFERENCES, **changes}))
+        data = written(mr_dataset(GRAY + index, position=index * GAP, **{**REFERENCES, **changes}))
         (folder / f"{(index * 7) % 11:02d}").write_bytes(data)
     return folder
 
 
 def mask(count: int = 5) -> np.ndarray:
     """(H, W, D): on slice k, k + 1 pixels; none on the first."""
-    drawn = np.zeros((*GREY.shape, count), dtype=np.float32)
+    drawn = np.zeros((*GRAY.shape, count), dtype=np.float32)
     for index in range(1, count):
         drawn[20, 10 : 11 + index, index] = 1
     return drawn
@@ -54,7 +54,7 @@ def placed(content: bytes) -> dict[float, np.ndarray]:
 def test_each_frame_lies_on_the_slice_that_it_was_drawn_on(tmp_path: Path, form: str) -> None:
     source = series(tmp_path / "series")
     if form == "enhanced":
-        volume, order = np.stack([GREY + k for k in range(5)]), [3, 0, 4, 1, 2]
+        volume, order = np.stack([GRAY + k for k in range(5)]), [3, 0, 4, 1, 2]
         source = tmp_path / "enhanced.dcm"
         source.write_bytes(enhanced(volume, GAP, order, **REFERENCES))
     assert read_dicom(source)[0].shape == mask().shape
@@ -80,7 +80,7 @@ def test_no_pixel_of_the_series_is_decoded(tmp_path: Path, monkeypatch: pytest.M
     assert segmentation_of(series(tmp_path / "a"), mask(), MODEL)
 
 
-def test_the_same_answer_has_the_same_identifiers_and_another_has_others(tmp_path: Path) -> None:
+def test_the_same_prediction_has_the_same_identifiers_and_another_has_others(tmp_path: Path) -> None:
     source = series(tmp_path / "a")
     first, again = (highdicom.seg.segread(BytesIO(segmentation_of(source, mask(), MODEL))) for _ in range(2))
     other = highdicom.seg.segread(BytesIO(segmentation_of(source, 1 - mask(), MODEL)))
@@ -112,7 +112,7 @@ def test_a_series_that_cannot_be_referred_to_is_refused(tmp_path: Path, changes:
 
 def test_classic_frames_without_positions_are_refused(tmp_path: Path) -> None:
     file = tmp_path / "frames.dcm"
-    file.write_bytes(written(mr_dataset(np.stack([GREY] * 5), **REFERENCES)))
+    file.write_bytes(written(mr_dataset(np.stack([GRAY] * 5), **REFERENCES)))
     with pytest.raises(DicomError, match="no positions of their own"):
         segmentation_of(file, mask(), MODEL)
 

@@ -1,4 +1,4 @@
-"""An answer as DICOM SR: every number is in it with its unit and its weights, and a validator finds no error."""
+"""A prediction as DICOM SR: every number is in it with its unit and its weights, and a validator finds no error."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from scripts.io.dicom_seg import segmentation_of
 from scripts.io.dicom_sr import report_of
 
 MODEL = {"version": "1.2.3", "sha256": "ab" * 32}
-GREY = head(64, 56).astype(np.uint16)
+GRAY = head(64, 56).astype(np.uint16)
 REFERENCES = {"StudyInstanceUID": "1.2.3.4", "FrameOfReferenceUID": "1.2.3.5"}
 
 
@@ -26,18 +26,18 @@ REFERENCES = {"StudyInstanceUID": "1.2.3.4", "FrameOfReferenceUID": "1.2.3.5"}
 def series(tmp_path: Path) -> Path:
     (tmp_path / "series").mkdir()
     for index in range(3):
-        data = written(mr_dataset(GREY, position=index * 3.0, **REFERENCES))
+        data = written(mr_dataset(GRAY, position=index * 3.0, **REFERENCES))
         (tmp_path / "series" / f"{index}").write_bytes(data)
     return tmp_path / "series"
 
 
 def result(**changes: Any) -> dict[str, Any]:
-    answer = {"tumor_probability": 0.75, "threshold": 0.4, "state": "tumor", "volume_ml": 1.25, "model": MODEL}
-    return {**answer, **changes}
+    prediction = {"tumor_probability": 0.75, "threshold": 0.4, "state": "tumor", "volume_ml": 1.25, "model": MODEL}
+    return {**prediction, **changes}
 
 
 def drawn(series: Path, pixels: int) -> bytes:
-    mask = np.zeros((*GREY.shape, 3))
+    mask = np.zeros((*GRAY.shape, 3))
     mask[20, 10 : 10 + pixels, 1] = 1
     return segmentation_of(series, mask, MODEL)
 
@@ -77,11 +77,11 @@ def test_probability_threshold_and_volume_are_in_it(series: Path) -> None:
     assert "Tumor pattern" in text and "1.2.3" in text and "ab" * 32 in text
 
 
-def test_without_an_outline_or_an_answer_nothing_is_invented(series: Path) -> None:
+def test_without_an_outline_or_an_prediction_nothing_is_invented(series: Path) -> None:
     empty = report_of(series, drawn(series, 0), result(state="no_tumor", tumor_probability=0.01, volume_ml=0.0))
     assert "Volume" not in numbers(empty)
-    none = report_of(series, drawn(series, 0), result(state="no_answer", tumor_probability=None, volume_ml=0.0))
-    assert numbers(none) == {} and "No answer" in str(highdicom.sr.srread(BytesIO(none)))
+    none = report_of(series, drawn(series, 0), result(state="no_prediction", tumor_probability=None, volume_ml=0.0))
+    assert numbers(none) == {} and "No prediction" in str(highdicom.sr.srread(BytesIO(none)))
 
 
 def test_the_procedure_is_an_mri_of_the_brain(series: Path) -> None:
@@ -115,6 +115,6 @@ def test_the_validator_finds_no_error(series: Path, tmp_path: Path, pixels: int)
 def test_a_series_that_cannot_be_referred_to_is_refused(series: Path) -> None:
     segmentation = drawn(series, 5)
     for index, file in enumerate(sorted(series.iterdir())):
-        file.write_bytes(written(mr_dataset(GREY, position=index * 3.0, FrameOfReferenceUID="1.2.3.5")))
+        file.write_bytes(written(mr_dataset(GRAY, position=index * 3.0, FrameOfReferenceUID="1.2.3.5")))
     with pytest.raises(DicomError, match="StudyInstanceUID is missing"):
         report_of(series, segmentation, result())

@@ -50,7 +50,7 @@ def refusal(path: Path, modalities: tuple[str, ...] = ("flair",)) -> str:
     return text
 
 
-def grey_picture(height: int = 24, width: int = 40) -> np.ndarray:
+def gray_picture(height: int = 24, width: int = 40) -> np.ndarray:
     """No symmetry, so that every wrong turn shows; smooth, so that JPEG keeps it."""
     rows, columns = np.mgrid[:height, :width]
     return np.asarray(40 + 3 * rows + 2 * columns, dtype=np.uint8)
@@ -92,14 +92,14 @@ def patched(data: bytes, offset: int, layout: str, *values: float) -> bytes:
 
 
 def test_a_grey_png_is_read_as_it_is(tmp_path: Path) -> None:
-    array = read(save(tmp_path / "a.png", grey_picture()))
+    array = read(save(tmp_path / "a.png", gray_picture()))
     assert array.dtype == np.float32 and array.shape == (1, 24, 40, 1)
-    assert np.array_equal(array[0, :, :, 0], grey_picture())
+    assert np.array_equal(array[0, :, :, 0], gray_picture())
 
 
 @pytest.mark.parametrize("name", ["a.jpg", "a.nii.gz", "a.dcm", "a"])
 def test_the_content_decides_and_not_the_name(tmp_path: Path, name: str) -> None:
-    assert np.array_equal(read(save(tmp_path / name, grey_picture()))[0, :, :, 0], grey_picture())
+    assert np.array_equal(read(save(tmp_path / name, gray_picture()))[0, :, :, 0], gray_picture())
 
 
 def test_a_nifti_is_read_whatever_its_name(tmp_path: Path) -> None:
@@ -110,11 +110,11 @@ def test_a_nifti_is_read_whatever_its_name(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("mode", ["L", "RGB"])
 def test_a_jpeg_gives_grey_levels(tmp_path: Path, mode: str) -> None:
-    path = save(tmp_path / "a.jpg", Image.fromarray(grey_picture()).convert(mode), "JPEG", quality=95)
-    assert np.abs(read(path)[0, :, :, 0] - grey_picture()).max() <= 2
+    path = save(tmp_path / "a.jpg", Image.fromarray(gray_picture()).convert(mode), "JPEG", quality=95)
+    assert np.abs(read(path)[0, :, :, 0] - gray_picture()).max() <= 2
 
 
-def test_a_palette_gives_its_colours_grey_and_not_its_indices(tmp_path: Path) -> None:
+def test_a_palette_gives_its_colors_grey_and_not_its_indices(tmp_path: Path) -> None:
     image = Image.fromarray(np.array([[0, 1], [2, 0]], dtype=np.uint8), mode="P")
     image.putpalette([200, 200, 200, 30, 30, 30, 255, 0, 0])
     assert read(save(tmp_path / "a.png", image))[0, :, :, 0].tolist() == [[200, 30], [76, 200]]  # 76: luma of red
@@ -151,34 +151,34 @@ def test_sixteen_bits_show_the_same_picture_as_eight(tmp_path: Path) -> None:
 def test_exif_rotation_is_applied(tmp_path: Path, orientation: int, file_format: str) -> None:
     exif = Image.Exif()
     exif[ORIENTATION] = orientation
-    stored = np.ascontiguousarray(UPRIGHT_TO_STORED[orientation](grey_picture()))
+    stored = np.ascontiguousarray(UPRIGHT_TO_STORED[orientation](gray_picture()))
     path = save(tmp_path / "a", stored, file_format, exif=exif, **({"quality": 100} if file_format == "JPEG" else {}))
     array = read(path)[0, :, :, 0]
     assert array.shape == (24, 40)
-    assert np.abs(array - grey_picture()).max() <= (2 if file_format == "JPEG" else 0)
+    assert np.abs(array - gray_picture()).max() <= (2 if file_format == "JPEG" else 0)
 
 
 def test_exif_rotation_is_applied_to_sixteen_bits(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[ORIENTATION] = 6
-    stored = np.ascontiguousarray(np.rot90(grey_picture(), 1)).astype(np.uint16) * 257
-    assert np.abs(read(save(tmp_path / "a.png", stored, exif=exif))[0, :, :, 0] - grey_picture()).max() < 1e-3
+    stored = np.ascontiguousarray(np.rot90(gray_picture(), 1)).astype(np.uint16) * 257
+    assert np.abs(read(save(tmp_path / "a.png", stored, exif=exif))[0, :, :, 0] - gray_picture()).max() < 1e-3
 
 
 def test_cmyk_is_refused(tmp_path: Path) -> None:
-    path = save(tmp_path / "a.jpg", Image.fromarray(grey_picture()).convert("CMYK"), "JPEG")
+    path = save(tmp_path / "a.jpg", Image.fromarray(gray_picture()).convert("CMYK"), "JPEG")
     assert "CMYK" in refusal(path)
 
 
 @pytest.mark.parametrize("file_format", ["PNG", "MPO"])
 def test_more_than_one_frame_is_refused(tmp_path: Path, file_format: str) -> None:
-    first, second = (Image.fromarray(grey_picture() + shift) for shift in (0, 9))
+    first, second = (Image.fromarray(gray_picture() + shift) for shift in (0, 9))
     assert "frames" in refusal(save(tmp_path / "a", first, file_format, save_all=True, append_images=[second]))
 
 
 @pytest.mark.parametrize("file_format", ["GIF", "TIFF", "BMP", "WEBP"])
 def test_other_picture_formats_are_refused(tmp_path: Path, file_format: str) -> None:
-    refusal(save(tmp_path / "a.png", grey_picture(), file_format))
+    refusal(save(tmp_path / "a.png", gray_picture(), file_format))
 
 
 @pytest.mark.parametrize("file_format", ["PNG", "JPEG"])
@@ -256,7 +256,7 @@ def test_the_affine_goes_along(tmp_path: Path) -> None:
 
 def test_only_a_nifti_tells_its_spacing(tmp_path: Path) -> None:
     reader = BrainMriReader()
-    assert not reader.get_data(reader.read(save(tmp_path / "a.png", grey_picture())))[1]["spacing_known"]
+    assert not reader.get_data(reader.read(save(tmp_path / "a.png", gray_picture())))[1]["spacing_known"]
 
 
 def test_a_two_dimensional_nifti_is_one_slice(tmp_path: Path) -> None:
@@ -341,7 +341,7 @@ def test_modalities_whose_headers_are_rounded_are_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", ["picture", "volume", "three"])
 def test_too_few_or_too_many_channels_are_refused(tmp_path: Path, kind: str) -> None:
     volumes = [save_nifti(tmp_path / f"{name}.nii", volume()) for name in "abc"]
-    paths = {"picture": [save(tmp_path / "a.png", grey_picture())], "volume": volumes[:1], "three": volumes}[kind]
+    paths = {"picture": [save(tmp_path / "a.png", gray_picture())], "volume": volumes[:1], "three": volumes}[kind]
     with pytest.raises(UnreadableImageError) as caught:
         read(*paths, modalities=("flair", "t1"))
     assert str(caught.value) == f"{paths[0]}: number of channels is {len(paths)}, expected are 2: flair, t1"
@@ -382,7 +382,7 @@ def test_voxels_that_are_no_numbers_are_refused(tmp_path: Path, value: float) ->
 
 
 @pytest.mark.parametrize("kind", ["complex64", "rgb"])
-def test_voxels_of_colours_or_complex_numbers_are_refused(tmp_path: Path, kind: str) -> None:
+def test_voxels_of_colors_or_complex_numbers_are_refused(tmp_path: Path, kind: str) -> None:
     dtype = [("R", "u1"), ("G", "u1"), ("B", "u1")] if kind == "rgb" else kind
     assert "not an MRI" in refusal(save_nifti(tmp_path / "a.nii", np.zeros((4, 5, 3), dtype=dtype)))
 
@@ -474,9 +474,9 @@ def test_monai_falls_back_to_no_other_reader(tmp_path: Path, content: str, monke
     assert isinstance(error, UnreadableImageError) and tried == []
 
 
-def test_the_share_of_coloured_pixels_is_told(tmp_path: Path) -> None:
+def test_the_share_of_colored_pixels_is_told(tmp_path: Path) -> None:
     half = np.full((8, 8, 3), 90, dtype=np.uint8)
     half[:4, :, 0] = 200
-    for name, pixels, share in (("half", half, 0.5), ("grey", np.full((8, 8, 3), 90, dtype=np.uint8), 0.0)):
+    for name, pixels, share in (("half", half, 0.5), ("gray", np.full((8, 8, 3), 90, dtype=np.uint8), 0.0)):
         Image.fromarray(pixels).save(tmp_path / f"{name}.png")
-        assert BrainMriReader().get_data((tmp_path / f"{name}.png",))[1]["coloured_share"] == share
+        assert BrainMriReader().get_data((tmp_path / f"{name}.png",))[1]["colored_share"] == share

@@ -21,7 +21,7 @@ AFFINE = np.array([[0, -1.5, 0, 70.25], [-0.75, 0, 0.5, 80], [0, 0.25, 3, -20], 
 RESULT = {"tumor_probability": 0.75, "state": "tumor", "slice_probabilities": [None, 0.75]}
 
 
-def answer(shape: tuple[int, ...] = (6, 5, 4), source: str = "in/scan.nii.gz", spacing_known: bool = True) -> Any:
+def prediction(shape: tuple[int, ...] = (6, 5, 4), source: str = "in/scan.nii.gz", spacing_known: bool = True) -> Any:
     """What postprocessing leaves: a mask (1, H, W, D) on the input's grid of 2 or 3 axes, and the result."""
     mask = torch.zeros(1, *shape, *[1] * (3 - len(shape)))
     mask[0, 1, 2:4] = 1
@@ -30,7 +30,7 @@ def answer(shape: tuple[int, ...] = (6, 5, 4), source: str = "in/scan.nii.gz", s
 
 
 def picture(source: str = "in/Y1.jpg") -> Any:
-    return answer((6, 5), source, spacing_known=False)
+    return prediction((6, 5), source, spacing_known=False)
 
 
 def files_of(folder: Path) -> dict[str, bytes]:
@@ -38,10 +38,10 @@ def files_of(folder: Path) -> dict[str, bytes]:
 
 
 def test_a_volumes_mask_lies_on_the_volumes_grid(tmp_path: Path) -> None:
-    image = nib.load(PredictionWriter(tmp_path)(answer())["mask"])
+    image = nib.load(PredictionWriter(tmp_path)(prediction())["mask"])
     assert image.shape == (6, 5, 4) and image.get_data_dtype() == np.uint8
     assert np.array_equal(image.affine, AFFINE) and image.header.get_xyzt_units()[0] == "mm"
-    assert np.array_equal(np.asarray(image.dataobj), answer()["pred"][0].numpy())
+    assert np.array_equal(np.asarray(image.dataobj), prediction()["pred"][0].numpy())
 
 
 def test_a_pictures_mask_is_black_and_white_in_the_pictures_size(tmp_path: Path) -> None:
@@ -51,12 +51,12 @@ def test_a_pictures_mask_is_black_and_white_in_the_pictures_size(tmp_path: Path)
 
 
 def test_a_two_dimensional_nifti_gets_a_two_dimensional_mask(tmp_path: Path) -> None:
-    image = nib.load(PredictionWriter(tmp_path)(answer((6, 5)))["mask"])
-    assert image.shape == (6, 5) and np.array_equal(np.asarray(image.dataobj), answer((6, 5))["pred"][0, :, :, 0])
+    image = nib.load(PredictionWriter(tmp_path)(prediction((6, 5)))["mask"])
+    assert image.shape == (6, 5) and np.array_equal(np.asarray(image.dataobj), prediction((6, 5))["pred"][0, :, :, 0])
 
 
 def test_the_json_is_the_result_with_the_name_of_its_input(tmp_path: Path) -> None:
-    written = json.loads(Path(PredictionWriter(tmp_path)(answer())["json"]).read_text())
+    written = json.loads(Path(PredictionWriter(tmp_path)(prediction())["json"]).read_text())
     assert written == {"input": "scan.nii.gz", "input_sha256": None, **RESULT}
 
 
@@ -71,13 +71,13 @@ def test_the_json_is_the_result_with_the_name_of_its_input(tmp_path: Path) -> No
         (".nii.gz", ".nii.gz"),
     ],
 )
-def test_answers_are_called_after_their_input(tmp_path: Path, source: str, stem: str) -> None:
-    PredictionWriter(tmp_path)(answer(source=source))
+def test_predictions_are_called_after_their_input(tmp_path: Path, source: str, stem: str) -> None:
+    PredictionWriter(tmp_path)(prediction(source=source))
     assert set(files_of(tmp_path)) == {f"{stem}.json", f"{stem}_mask.nii.gz"}
 
 
 @pytest.mark.parametrize("source", ["Y1.jpg", "Y1.JPEG", "Y1.png"])
-def test_a_pictures_answers_are_called_after_it(tmp_path: Path, source: str) -> None:
+def test_a_pictures_predictions_are_called_after_it(tmp_path: Path, source: str) -> None:
     files = PredictionWriter(tmp_path)(picture(source))
     assert files == {"json": str(tmp_path / "Y1.json"), "mask": str(tmp_path / "Y1_mask.png")}
     assert set(files_of(tmp_path)) == {"Y1.json", "Y1_mask.png"}
@@ -92,21 +92,21 @@ def test_a_given_name_may_hold_folders_and_dots(tmp_path: Path) -> None:
 def test_nothing_is_overwritten_unasked(tmp_path: Path, present: str) -> None:
     (tmp_path / present).write_bytes(b"precious")
     with pytest.raises(FileExistsError, match=present):
-        PredictionWriter(tmp_path)(answer())
+        PredictionWriter(tmp_path)(prediction())
     assert files_of(tmp_path) == {present: b"precious"}
 
 
 def test_overwriting_replaces_both_files(tmp_path: Path) -> None:
-    PredictionWriter(tmp_path)(answer())
-    new = answer()
+    PredictionWriter(tmp_path)(prediction())
+    new = prediction()
     new["pred"][:] = 0
     files = PredictionWriter(tmp_path, overwrite=True)({**new, "result": {"state": "no_tumor"}})
     assert not np.asarray(nib.load(files["mask"]).dataobj).any()
     assert json.loads(Path(files["json"]).read_text())["state"] == "no_tumor"
 
 
-@pytest.mark.parametrize("make", [answer, picture])
-def test_the_same_answer_gives_the_same_bytes_at_any_time(
+@pytest.mark.parametrize("make", [prediction, picture])
+def test_the_same_prediction_gives_the_same_bytes_at_any_time(
     tmp_path: Path, make: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for folder, now in {"a": 1e9, "b": 2e9}.items():
@@ -117,8 +117,8 @@ def test_the_same_answer_gives_the_same_bytes_at_any_time(
 
 def test_the_json_comes_last_and_whole(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="JSON"):
-        PredictionWriter(tmp_path)({**answer(), "result": {"tumor_probability": float("nan")}})
-    assert set(files_of(tmp_path)) <= {"scan_mask.nii.gz"}  # so whoever finds a JSON finds a whole answer
+        PredictionWriter(tmp_path)({**prediction(), "result": {"tumor_probability": float("nan")}})
+    assert set(files_of(tmp_path)) <= {"scan_mask.nii.gz"}  # so whoever finds a JSON finds a whole prediction
 
 
 def test_the_index_keeps_what_others_write_meanwhile(tmp_path: Path) -> None:
@@ -142,7 +142,7 @@ def test_a_dicom_seg_is_written_of_a_series_alone_and_known_the_next_time(tmp_pa
     (tmp_path / "series").mkdir()
     dataset = mr_dataset(np.full((6, 5), 9, np.uint16), StudyInstanceUID="1.2.3.4", FrameOfReferenceUID="1.2.3.5")
     (tmp_path / "series" / "1").write_bytes(written(dataset))
-    found = answer((6, 5, 1), source=str(tmp_path / "series"))
+    found = prediction((6, 5, 1), source=str(tmp_path / "series"))
     found["result"]["model"] = data
     write = PredictionWriter(tmp_path / "out", dicom_seg=True)
     files = write(found)
@@ -151,7 +151,7 @@ def test_a_dicom_seg_is_written_of_a_series_alone_and_known_the_next_time(tmp_pa
     Path(files["seg"]).unlink()
     assert write.done_before("series", tmp_path / "series", data) is None
     (tmp_path / "scan.nii.gz").write_bytes(b"one")
-    volume = answer(source=str(tmp_path / "scan.nii.gz"))
+    volume = prediction(source=str(tmp_path / "scan.nii.gz"))
     volume["result"]["model"] = data
     assert set(write(volume)) == {"json", "mask"}
     assert write.done_before("scan", tmp_path / "scan.nii.gz", data) is not None
@@ -163,7 +163,7 @@ def test_a_dicom_seg_is_written_of_a_series_alone_and_known_the_next_time(tmp_pa
 def test_a_name_with_dots_is_done_before_as_well(tmp_path: Path, name: str) -> None:
     source, model = tmp_path / "in.nii.gz", {"version": "1.2.3", "sha256": "ab" * 32}
     source.write_bytes(b"one")
-    found = answer(source=str(source))
+    found = prediction(source=str(source))
     found["result"]["model"] = model
     write = PredictionWriter(tmp_path / "out")
     assert write.done_before(name, source, model) is None
@@ -172,10 +172,10 @@ def test_a_name_with_dots_is_done_before_as_well(tmp_path: Path, name: str) -> N
 
 
 @pytest.mark.parametrize("changed", [{"version": "1.2.4"}, {"sha256": "ef" * 32}, {"decision": "ef" * 8}], ids=str)
-def test_an_answer_by_other_rules_is_not_done_before(tmp_path: Path, changed: dict[str, str]) -> None:
+def test_an_prediction_by_other_rules_is_not_done_before(tmp_path: Path, changed: dict[str, str]) -> None:
     model = {"version": "1.2.3", "sha256": "ab" * 32, "report": "matches these weights", "decision": "cd" * 8}
     (tmp_path / "scan.nii.gz").write_bytes(b"one")
-    found = answer(source=str(tmp_path / "scan.nii.gz"))
+    found = prediction(source=str(tmp_path / "scan.nii.gz"))
     found["result"]["model"] = model
     write = PredictionWriter(tmp_path / "out")
     files = write(found)

@@ -1,4 +1,4 @@
-"""Other libraries' networks answer as ours does."""
+"""Other libraries' networks prediction as ours does."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ NETWORKS = [monai_unet, smp_unet]
 
 
 @pytest.mark.parametrize("make", NETWORKS)
-def test_it_answers_by_name_or_packed(make: type[Reference]) -> None:
+def test_it_predictions_by_name_or_packed(make: type[Reference]) -> None:
     image, rows = torch.randn(3, 1, 64, 64), torch.tensor([True, False, True])
     network = freeze(make(), []).eval()
     with torch.no_grad():

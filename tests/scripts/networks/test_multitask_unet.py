@@ -39,12 +39,12 @@ def test_large_is_the_seeds_width() -> None:
     assert NETWORKS["large"]["channels"] == (64, 128, 256, 512, 1024)
 
 
-def test_answers_both_questions_or_one(network: MultiTaskUNet) -> None:
+def test_predictions_both_questions_or_one(network: MultiTaskUNet) -> None:
     image = head_image(3)
     both = network.eval()(image)
     assert both["seg"].shape == (3, 1, 64, 64) and both["cls"].shape == (3, 1)
     assert set(network(image, do_cls=False)) == {"seg"}
-    assert set(network(image, do_seg=False)) == {"cls", "cells"}
+    assert set(network(image, do_seg=False)) == {"cls", "patches"}
     assert set(multi_task_unet("cpu", pooling="average")(image, do_seg=False)) == {"cls"}
     rows = torch.tensor([True, False, True])
     assert network(image, seg_rows=rows)["seg"].shape[0] == 2
@@ -85,13 +85,13 @@ def test_unknown_name_and_odd_sizes_are_refused(network: MultiTaskUNet) -> None:
 
 
 @pytest.mark.parametrize("pooling", sorted(POOLING))
-def test_packed_answer_is_the_dict_answer_with_the_same_weights(pooling: str) -> None:
+def test_packed_prediction_is_the_dict_prediction_with_the_same_weights(pooling: str) -> None:
     network, packed = (multi_task_unet("cpu", packed=packed, pooling=pooling) for packed in (False, True))
     packed.load_state_dict(network.state_dict(), strict=True)
     image = head_image()
-    answer, tensor = network.eval()(image), packed.eval()(image)
-    assert torch.equal(tensor[:, :1], answer["seg"])
-    assert torch.equal(tensor[:, 1:], answer["cls"][:, :, None, None].expand(-1, -1, 64, 64))
+    prediction, tensor = network.eval()(image), packed.eval()(image)
+    assert torch.equal(tensor[:, :1], prediction["seg"])
+    assert torch.equal(tensor[:, 1:], prediction["cls"][:, :, None, None].expand(-1, -1, 64, 64))
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
@@ -106,25 +106,25 @@ def test_packed_network_scripts_and_exports(pooling: str) -> None:
 
 
 @pytest.mark.parametrize("pooling", sorted(POOLING))
-def test_answer_does_not_depend_on_the_padding(pooling: str) -> None:
+def test_prediction_does_not_depend_on_the_padding(pooling: str) -> None:
     """A wider margin of background around the same head, as training crops and serving differ (T11)."""
     torch.manual_seed(0)
     network = multi_task_unet("cpu", pooling=pooling).eval()
     image = head_image(2, 96)
     wide = torch.nn.functional.pad(image, (64, 64, 64, 64), value=BACKGROUND)
-    narrow_answer, wide_answer = (torch.sigmoid(network(x, do_seg=False)["cls"]) for x in (image, wide))
-    assert torch.allclose(narrow_answer, wide_answer, atol=0.01)
+    narrow_prediction, wide_prediction = (torch.sigmoid(network(x, do_seg=False)["cls"]) for x in (image, wide))
+    assert torch.allclose(narrow_prediction, wide_prediction, atol=0.01)
 
 
 def test_a_head_that_pools_cells_may_be_as_sure_as_they_are_whatever_lies_around() -> None:
-    """Cells outside the head say nothing, also where the others are very sure that there is no tumour (T11)."""
+    """Cells outside the head say nothing, also where the others are very sure that there is no tumor (T11)."""
     head, foreground = multi_task_unet("cpu").head, torch.zeros(1, 1, 96, 96)
     foreground[..., :32, :32] = 1.0
     assert head.pool(torch.full((1, 1, 3, 3), -14.0), foreground).item() == pytest.approx(-14.0, abs=1e-4)
     assert head.pool(torch.full((1, 1, 3, 3), 14.0), torch.zeros(1, 1, 96, 96)).item() == -30.0, "nothing is inside"
 
 
-def test_one_pass_through_the_encoder_answers_both(network: MultiTaskUNet) -> None:
+def test_one_pass_through_the_encoder_predictions_both(network: MultiTaskUNet) -> None:
     calls = []
     network.encoder.register_forward_hook(lambda *_: calls.append(1))
     network(head_image())
@@ -132,14 +132,14 @@ def test_one_pass_through_the_encoder_answers_both(network: MultiTaskUNet) -> No
 
 
 def test_frozen_parts_do_not_move_though_the_trainer_calls_train(network: MultiTaskUNet) -> None:
-    """T2: batch normalisation of a frozen part keeps its running statistics."""
+    """T2: batch normalization of a frozen part keeps its running statistics."""
     freeze(network, ["encoder", "decoder"])
     before = {name: value.clone() for name, value in network.state_dict().items()}
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
     for _ in range(2):
         network.train()  # what MONAI's trainer does before each iteration
-        answer = network(head_image())
-        (answer["cls"].sum() + answer["seg"].mean()).backward()
+        prediction = network(head_image())
+        (prediction["cls"].sum() + prediction["seg"].mean()).backward()
         optimizer.step()
     moved = {name for name, value in network.state_dict().items() if not torch.equal(value, before[name])}
     assert moved and all(name.startswith("head.") for name in moved)
@@ -151,9 +151,9 @@ def test_unfreezing_the_last_block_trains_it_alone(network: MultiTaskUNet) -> No
     assert learning == {"4"}
 
 
-def test_a_slice_without_any_tissue_gives_a_finite_answer(network: MultiTaskUNet) -> None:
-    answer = network.eval()(torch.full((1, 1, 64, 64), BACKGROUND))
-    assert torch.isfinite(answer["cls"]).all() and torch.isfinite(answer["seg"]).all()
+def test_a_slice_without_any_tissue_gives_a_finite_prediction(network: MultiTaskUNet) -> None:
+    prediction = network.eval()(torch.full((1, 1, 64, 64), BACKGROUND))
+    assert torch.isfinite(prediction["cls"]).all() and torch.isfinite(prediction["seg"]).all()
 
 
 def test_a_head_that_pools_the_peak_sees_a_small_lesion_anywhere() -> None:
@@ -171,7 +171,7 @@ def test_a_head_that_pools_the_peak_sees_a_small_lesion_anywhere() -> None:
 
 
 def test_cells_of_one_opinion_are_of_the_slices_opinion_and_one_that_is_sure_decides() -> None:
-    head = multi_task_unet("cpu", pooling="cells").head
+    head = multi_task_unet("cpu", pooling="patches").head
     foreground = torch.ones(1, 1, 64, 64)
     cells = torch.full((1, 1, 8, 8), -1.5)
     assert torch.allclose(head.pool(cells, foreground), torch.tensor([[-1.5]]), atol=1e-4)
@@ -183,8 +183,8 @@ def test_cells_of_one_opinion_are_of_the_slices_opinion_and_one_that_is_sure_dec
     assert head.pool(cells, foreground).item() == pytest.approx(-1.5, abs=1e-3)
 
 
-def test_cells_are_answered_for_training_and_unknown_pooling_is_refused() -> None:
-    answer = multi_task_unet("cpu", pooling="cells")(head_image(2), do_seg=False)
-    assert {name: tuple(value.shape) for name, value in answer.items()} == {"cls": (2, 1), "cells": (2, 1, 2, 2)}
+def test_cells_are_predicted_for_training_and_unknown_pooling_is_refused() -> None:
+    prediction = multi_task_unet("cpu", pooling="patches")(head_image(2), do_seg=False)
+    assert {name: tuple(value.shape) for name, value in prediction.items()} == {"cls": (2, 1), "patches": (2, 1, 2, 2)}
     with pytest.raises(ValueError, match="unknown pooling 'best', choose one of average, average_and_peak, cells"):
         multi_task_unet("cpu", pooling="best")

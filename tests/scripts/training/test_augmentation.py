@@ -52,10 +52,10 @@ def tissue_of(item: dict[str, Any]) -> torch.Tensor:
 def test_background_is_restored_exactly_and_tissue_stays_in_its_range() -> None:
     image = torch.tensor([[[-9.0, -4.0, 0.0, 9.0], [-9.0, -4.0, 0.0, 9.0]]])
     foreground = torch.tensor([[[0.0, 0.0, 0.0, 0.0], [1.0, 1.0, 1.0, 1.0]]])
-    answer = KeepBackgroundd("image")({"image": image, "foreground": foreground})
-    assert set(answer) == {"image"}
+    prediction = KeepBackgroundd("image")({"image": image, "foreground": foreground})
+    assert set(prediction) == {"image"}
     expected = [[[BACKGROUND] * 4, [DARKEST, DARKEST, 0.0, BRIGHTEST]]]
-    assert torch.equal(answer["image"], torch.tensor(expected))
+    assert torch.equal(prediction["image"], torch.tensor(expected))
 
 
 def test_own_statistics_give_the_tissue_mean_zero_and_deviation_one(slices: SliceDataset) -> None:
@@ -71,8 +71,8 @@ def test_own_statistics_give_the_tissue_mean_zero_and_deviation_one(slices: Slic
 def test_own_statistics_are_those_of_each_channel() -> None:
     image = torch.stack([torch.full((4, 4), 3.0), torch.full((4, 4), 5.0)])
     item = {"image": image, "statistics": np.array([[1.0, 2.0], [2.0, 0.5]], dtype=np.float32)}
-    answer = RandOwnStatisticsd("image", prob=1.0)(item)["image"]
-    assert torch.equal(answer, torch.stack([torch.full((4, 4), 1.0), torch.full((4, 4), 6.0)]))
+    prediction = RandOwnStatisticsd("image", prob=1.0)(item)["image"]
+    assert torch.equal(prediction, torch.stack([torch.full((4, 4), 1.0), torch.full((4, 4), 6.0)]))
 
 
 def test_contrast_is_inverted_only_where_there_is_no_mask() -> None:
@@ -133,8 +133,8 @@ def test_image_and_mask_move_together(slices: SliceDataset, style: bool) -> None
     for seed in range(DRAWS):
         transform.set_random_state(seed=seed)
         item = {"image": image, "mask": mask, "foreground": tissue, "statistics": np.array([[0.0], [1.0]], np.float32)}
-        answer = transform(item)
-        bright, moved = torch.as_tensor(answer["image"]) > 1.5, torch.as_tensor(answer["mask"]) > 0
+        prediction = transform(item)
+        bright, moved = torch.as_tensor(prediction["image"]) > 1.5, torch.as_tensor(prediction["mask"]) > 0
         overlaps.append(float(2 * (bright & moved).sum() / (bright.sum() + moved.sum())))
         places.add(tuple(torch.nonzero(moved[0]).float().mean(0).round().tolist()))
     assert min(overlaps) > 0.9 if not style else np.mean(overlaps) > 0.9

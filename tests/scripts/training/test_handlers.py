@@ -18,7 +18,7 @@ from monai.engines import SupervisedEvaluator
 from monai.handlers import ValidationHandler
 from torch import nn
 
-from scripts.networks.weights import began_unknown, save_weights, trained_on
+from scripts.networks.weights import save_weights, trained_on, unknown_lineage
 from scripts.training.handlers import BestWeights
 
 RECORD = {"case": "brats/A", "sha256": "a", "phash": None, "group": "brats/A"}
@@ -84,6 +84,6 @@ def test_weights_that_begin_from_unknown_ones_say_so_and_so_do_their_own_heirs(t
     save_weights(nn.Linear(1, 1), folders[0] / "model.pt")
     for before, after in ((folders[0], folders[1]), (folders[1], folders[2])):
         train(after, [0.5] * 3, initial=before / "model.pt")
-        assert began_unknown(after / "model.pt") and trained_on(after / "model.pt").keys() == {"brats/A"}
+        assert unknown_lineage(after / "model.pt") and trained_on(after / "model.pt").keys() == {"brats/A"}
     train(folders[3], [0.5] * 3)
-    assert not began_unknown(folders[3] / "model.pt")
+    assert not unknown_lineage(folders[3] / "model.pt")

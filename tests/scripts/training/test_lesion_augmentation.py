@@ -26,7 +26,7 @@ class Donors:
 
 
 def item(masked: bool, cls: float = 0.0, case: str = "kaggle/x") -> dict[str, Any]:
-    """A grey head in an empty plane."""
+    """A gray head in an empty plane."""
     image, foreground = torch.full((1, 64, 64), BACKGROUND), torch.zeros(1, 64, 64)
     image[:, 8:56, 8:56], foreground[:, 8:56, 8:56] = -0.5, 1.0
     found = {"image": image, "foreground": foreground, "cls": np.float32(cls), "case": case}
@@ -48,14 +48,14 @@ def test_a_volume_gets_lesion_and_mask_at_one_place(seed: int) -> None:
     assert torch.equal(after["image"][before["foreground"] == 0], before["image"][before["foreground"] == 0])
 
 
-def test_a_picture_without_a_tumour_becomes_one_with() -> None:
+def test_a_picture_without_a_tumor_becomes_one_with() -> None:
     before, after = item(masked=False), pasted(item(masked=False))
     assert after["cls"] == 1.0 and "mask" not in after and not torch.equal(after["image"], before["image"])
 
 
 def test_too_small_a_piece_makes_the_class_unknown() -> None:
     assert np.isnan(pasted(item(masked=False), min_tumor_pixels=1000)["cls"])
-    assert pasted(item(masked=False, cls=1.0), min_tumor_pixels=1000)["cls"] == 1.0, "there was a tumour before"
+    assert pasted(item(masked=False, cls=1.0), min_tumor_pixels=1000)["cls"] == 1.0, "there was a tumor before"
 
 
 def test_it_depends_on_the_seed_alone() -> None:
@@ -85,7 +85,7 @@ def with_core(data: dict[str, Any], seed: int = 0, prob: float = 1.0) -> dict[st
 
 
 def lesioned() -> dict[str, Any]:
-    """A grey head with a bright lesion of 16 by 16 pixels."""
+    """A gray head with a bright lesion of 16 by 16 pixels."""
     data = item(masked=True, cls=1.0)
     data["image"][:, 20:36, 24:40], data["mask"][:, 20:36, 24:40] = 3.0, 1.0
     return data

@@ -26,7 +26,7 @@ def configured(**overrides: Any) -> MultiTaskLoss:
 
 
 def seg_case() -> tuple[torch.Tensor, torch.Tensor]:
-    """Logits and masks of two images of two pixels: probabilities 3/4, 1/4 and 1/4, 1/4; only the first is tumour."""
+    """Logits and masks of two images of two pixels: probabilities 3/4, 1/4 and 1/4, 1/4; only the first is tumor."""
     logits = torch.tensor([[LOG3, -LOG3], [-LOG3, -LOG3]]).reshape(2, 1, 1, 2)
     return logits, torch.tensor([[1.0, 0.0], [0.0, 0.0]]).reshape(2, 1, 1, 2)
 
@@ -82,7 +82,7 @@ def test_nothing_known_is_zero_loss_with_zero_gradient() -> None:
     assert logits.grad is not None and torch.equal(logits.grad, torch.zeros(2, 1))
 
 
-def test_task_that_the_network_did_not_answer_costs_nothing() -> None:
+def test_task_that_the_network_did_not_prediction_costs_nothing() -> None:
     logits, mask = seg_case()
     target = {"mask": mask, "cls": torch.tensor([1.0, 0.0])}
     assert float(configured()({"seg": logits}, target)) == pytest.approx(seg_loss(), abs=1e-4)
@@ -114,15 +114,15 @@ def test_loss_falls_towards_the_mask(loss: MultiTaskLoss, mask: torch.Tensor) ->
 
 
 def test_masks_teach_the_cells_of_the_rows_that_have_one() -> None:
-    """Row 0 is an image, row 1 a slice whose upper left quarter holds one tumour pixel."""
+    """Row 0 is an image, row 1 a slice whose upper left quarter holds one tumor pixel."""
     mask = torch.zeros(1, 1, 4, 4)
     mask[..., 0, 0] = 1.0
     cells = torch.full((2, 1, 2, 2), -LOG3)
     cells[1, 0, 0, 0] = LOG3
     target = {"mask": mask, "mask_rows": torch.tensor([False, True]), "cls": torch.tensor([math.nan, math.nan])}
-    prediction = {"cls": torch.zeros(2, 1), "cells": cells}
-    assert float(configured(cells_weight=2.0)(prediction, target)) == pytest.approx(2 * CROSS_ENTROPY, abs=1e-5)
-    assert float(configured(cells_weight=0.0)(prediction, target)) == 0.0
+    prediction = {"cls": torch.zeros(2, 1), "patches": cells}
+    assert float(configured(patch_weight=2.0)(prediction, target)) == pytest.approx(2 * CROSS_ENTROPY, abs=1e-5)
+    assert float(configured(patch_weight=0.0)(prediction, target)) == 0.0
 
 
 def test_coarser_levels_weigh_less() -> None:

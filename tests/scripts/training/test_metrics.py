@@ -16,7 +16,7 @@ from scripts.training.metrics import CaseDice, MeanMetric, SourceAUC
 
 
 def made_slices() -> list[tuple[str, torch.Tensor, torch.Tensor]]:
-    """Case, logits and mask of 33 slices: three cases with tumour in some slices, one without any."""
+    """Case, logits and mask of 33 slices: three cases with tumor in some slices, one without any."""
     generator = torch.Generator().manual_seed(5)
     slices = []
     for case, level in (("a", 0.2), ("b", 0.5), ("c", 0.02), ("none", 0.0)):
@@ -46,7 +46,7 @@ def case_dice(slices: list[tuple[str, torch.Tensor, torch.Tensor]], batch_size: 
 
 
 def volumetric_dice() -> float:
-    """Dice of each case's slices put together, by `overlap_scores`; the case without tumour is left out."""
+    """Dice of each case's slices put together, by `overlap_scores`; the case without tumor is left out."""
     values = []
     for case in "abc":
         masks = [(logits > 0, mask) for name, logits, mask in made_slices() if name == case]
@@ -68,7 +68,7 @@ def test_case_dice_does_not_depend_on_the_order_of_slices(order: list[int], batc
 
 def test_case_dice_is_not_the_mean_over_slices() -> None:
     empty, full = torch.zeros(1, 4, 4), torch.ones(1, 4, 4)
-    slices = [("a", 2 * full - 1, full), ("a", 2 * full - 1, empty)]  # all is drawn, half of it is tumour
+    slices = [("a", 2 * full - 1, full), ("a", 2 * full - 1, empty)]  # all is drawn, half of it is tumor
     assert case_dice(slices, 2) == pytest.approx(2 / 3)
 
 
@@ -102,7 +102,7 @@ def test_a_mean_of_metrics_is_of_those_that_are_known(dice: float, auc: float, m
     assert run(MeanMetric([Told(dice), Told(auc)]), [images]) == pytest.approx(mean, nan_ok=True)
 
 
-def answers(*rows: tuple[str, float, float]) -> list[dict[str, Any]]:
+def predictions(*rows: tuple[str, float, float]) -> list[dict[str, Any]]:
     """Engine outputs of one row each: source, class, logit."""
     return [
         {"pred": {"cls": torch.tensor([[logit]])}, "label": {"cls": torch.tensor([cls]), "source": [source]}}
@@ -113,18 +113,18 @@ def answers(*rows: tuple[str, float, float]) -> list[dict[str, Any]]:
 def test_auc_is_taken_within_each_source() -> None:
     """A detector of the source alone: pooled it would score well, within each source it is worth nothing."""
     rows = [("k", float(cls), 5.0) for cls in (1, 1, 1, 0)] + [("b", float(cls), -5.0) for cls in (0, 0, 0, 1)]
-    assert run(SourceAUC(), answers(*rows)) == 0.5
+    assert run(SourceAUC(), predictions(*rows)) == 0.5
 
 
 def test_auc_is_the_mean_over_sources() -> None:
-    rows = answers(("k", 1.0, 2.0), ("k", 0.0, 1.0), ("b", 1.0, 11.0), ("b", 0.0, 12.0))
+    rows = predictions(("k", 1.0, 2.0), ("k", 0.0, 1.0), ("b", 1.0, 11.0), ("b", 0.0, 12.0))
     assert run(SourceAUC(), rows) == 0.5
 
 
 def test_unknown_classes_and_sources_of_one_class_leave_the_auc() -> None:
     rows = [("k", 1.0, 2.0), ("k", 0.0, 1.0), ("k", math.nan, 9.0), ("b", 1.0, 0.0), ("b", 1.0, 0.0)]
-    assert run(SourceAUC(), answers(*rows)) == 1.0
-    assert math.isnan(run(SourceAUC(), answers(*rows[3:]))), "where nothing is known"
+    assert run(SourceAUC(), predictions(*rows)) == 1.0
+    assert math.isnan(run(SourceAUC(), predictions(*rows[3:]))), "where nothing is known"
 
 
 def test_auc_does_not_depend_on_batches() -> None:
@@ -133,6 +133,6 @@ def test_auc_does_not_depend_on_batches() -> None:
         "pred": {"cls": torch.tensor([[logit] for *_, logit in rows])},
         "label": {"cls": torch.tensor([cls for _, cls, _ in rows]), "source": [source for source, *_ in rows]},
     }
-    orders = itertools.islice(itertools.permutations(answers(*rows)), 0, 1000, 250)
+    orders = itertools.islice(itertools.permutations(predictions(*rows)), 0, 1000, 250)
     values = {run(SourceAUC(), order) for order in orders}
     assert values == {run(SourceAUC(), [whole])}

@@ -84,8 +84,8 @@ def test_mixed_batch_of_one_kind_is_that_kind() -> None:
     assert PrepareMultiTaskBatch()([images()])[3] == {"do_seg": False, "do_cls": True, "seg_rows": None}
 
 
-def test_an_image_without_a_tumour_has_an_empty_mask_where_that_is_asked_for(network: MultiTaskUNet) -> None:
-    """One of unknown class has none, and one with a tumour neither: what it shows is not known."""
+def test_an_image_without_a_tumor_has_an_empty_mask_where_that_is_asked_for(network: MultiTaskUNet) -> None:
+    """One of unknown class has none, and one with a tumor neither: what it shows is not known."""
     pictures = images() | {"cls": torch.tensor([1.0, 0.0, math.nan])}
     inputs, targets, _, flags = PrepareMultiTaskBatch(empty_masks=True)([volumes(), pictures])
     assert flags["seg_rows"].tolist() == targets["mask_rows"].tolist() == [True, True, False, True, False]
@@ -99,11 +99,11 @@ def test_an_image_without_a_tumour_has_an_empty_mask_where_that_is_asked_for(net
 
 @pytest.mark.parametrize("do_seg", [True, False])
 @pytest.mark.parametrize("do_cls", [True, False])
-def test_task_that_is_switched_off_is_not_answered(network: MultiTaskUNet, do_seg: bool, do_cls: bool) -> None:
+def test_task_that_is_switched_off_is_not_predicted(network: MultiTaskUNet, do_seg: bool, do_cls: bool) -> None:
     inputs, _, _, flags = PrepareMultiTaskBatch(do_seg, do_cls)([volumes(), images()])
-    answer = network.eval()(inputs, **flags)
-    asked = (("seg", do_seg), ("cls", do_cls), ("cells", do_cls))
-    assert set(answer) == {name for name, on in asked if on}
+    prediction = network.eval()(inputs, **flags)
+    asked = (("seg", do_seg), ("cls", do_cls), ("patches", do_cls))
+    assert set(prediction) == {name for name, on in asked if on}
 
 
 def test_mixed_batch_draws_the_same_masks_as_the_volumes_alone(network: MultiTaskUNet) -> None:

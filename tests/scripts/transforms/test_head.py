@@ -1,4 +1,4 @@
-"""Where the head is: frames, text and margins are not it, whatever the grey scale."""
+"""Where the head is: frames, text and margins are not it, whatever the gray scale."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from scripts.transforms.head import background_level, find_frame, find_head, tis
 PROPERTY = settings(max_examples=25, deadline=None, derandomize=True)
 
 
-def ellipse(height: int, width: int, centre: tuple[float, float], radii: tuple[float, float]) -> np.ndarray:
+def ellipse(height: int, width: int, center: tuple[float, float], radii: tuple[float, float]) -> np.ndarray:
     rows, columns = np.ogrid[:height, :width]
-    return np.asarray(((rows - centre[0]) / radii[0]) ** 2 + ((columns - centre[1]) / radii[1]) ** 2 <= 1)
+    return np.asarray(((rows - center[0]) / radii[0]) ** 2 + ((columns - center[1]) / radii[1]) ** 2 <= 1)
 
 
 def picture(height: int = 200, width: int = 180, background: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
@@ -118,7 +118,7 @@ SIDES = [1, 2, 3, 17, 256, 257, 513, 1500]
     ("height", "width"),
     [(h, w) for h in SIDES for w in SIDES if min(h, w) < 4 or h == w],
 )
-def test_every_size_has_an_answer_of_that_size(height: int, width: int) -> None:
+def test_every_size_has_an_prediction_of_that_size(height: int, width: int) -> None:
     plane = np.random.default_rng(0).random((height, width), dtype=np.float32)
     head, level = find_head(plane)
     assert head.shape == plane.shape and head.dtype == bool and np.isfinite(level)

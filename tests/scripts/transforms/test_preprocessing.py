@@ -1,4 +1,4 @@
-"""From any file to the network and back: one orientation, one size, one grey scale, and the way back is exact."""
+"""From any file to the network and back: one orientation, one size, one gray scale, and the way back is exact."""
 
 from __future__ import annotations
 
@@ -47,13 +47,13 @@ def preprocess(preprocessing: Any) -> Preprocess:
     return lambda path: preprocessing({"image": str(path)})["image"]
 
 
-def ellipse(height: int, width: int, centre: tuple[float, float], radii: tuple[float, float]) -> np.ndarray:
+def ellipse(height: int, width: int, center: tuple[float, float], radii: tuple[float, float]) -> np.ndarray:
     rows, columns = np.ogrid[:height, :width]
-    return np.asarray(((rows - centre[0]) / radii[0]) ** 2 + ((columns - centre[1]) / radii[1]) ** 2 <= 1)
+    return np.asarray(((rows - center[0]) / radii[0]) ** 2 + ((columns - center[1]) / radii[1]) ** 2 <= 1)
 
 
 def head_plane(height: int = 180, width: int = 160) -> np.ndarray:
-    """A head of grey levels 60..160 on zero; a bright lesion (250) in front, on the patient's left (rows up, right)."""
+    """A head of gray levels 60..160 on zero; a bright lesion (250) in front, on the patient's left (rows up, right)."""
     rows, columns = np.mgrid[:height, :width]
     texture = 110 + 30 * np.sin(rows / 7) + 20 * np.cos(columns / 9)
     plane = np.where(ellipse(height, width, (height / 2, width / 2), (height * 0.4, width * 0.4)), texture, 0)
@@ -115,7 +115,7 @@ def sides(mask: torch.Tensor | np.ndarray) -> tuple[int, int]:
 
 
 def alike(a: torch.Tensor, b: torch.Tensor) -> bool:
-    """One picture twice, but for a pixel's shift: few pixels differ in being tissue, the others little in grey."""
+    """One picture twice, but for a pixel's shift: few pixels differ in being tissue, the others little in gray."""
     both = (a > BACKGROUND) & (b > BACKGROUND)
     either = (a > BACKGROUND) | (b > BACKGROUND)
     return bool(both.sum() / either.sum() > 0.95 and (a - b)[both].abs().mean() < 0.1)
@@ -202,7 +202,7 @@ def test_a_circle_in_millimetres_stays_a_circle(
     assert height == pytest.approx(160, abs=5) and width == pytest.approx(160, abs=5)
 
 
-def test_the_head_is_centred() -> None:
+def test_the_head_is_centerd() -> None:
     plane = np.pad(head_plane(), ((60, 0), (0, 40)))
     top, bottom, left, right = bounding_box(fit(scan(plane[..., None]))[0, :, :, 0] > 0)
     assert abs(top + bottom - 255) <= 2 and abs(left + right - 255) <= 2
@@ -242,8 +242,8 @@ def test_text_close_to_the_head_becomes_zero() -> None:
 def test_fine_texture_is_averaged_where_a_picture_shrinks() -> None:
     rows, columns = np.mgrid[:900, :900]
     checkers = ellipse(900, 900, (450, 450), (430, 430)) * (100.0 + 100 * ((rows + columns) % 2))
-    centre = fit(scan(checkers[..., None], spacing_known=False))[0, 100:150, 100:150, 0]
-    assert float((centre - 150).abs().max()) < 5
+    center = fit(scan(checkers[..., None], spacing_known=False))[0, 100:150, 100:150, 0]
+    assert float((center - 150).abs().max()) < 5
 
 
 @PROPERTY
@@ -281,7 +281,7 @@ def test_extreme_sizes_fit_on_the_canvas(height: int, width: int) -> None:
     assert torch.isfinite(fit_and_normalize(scan(plane, spacing_known=False))).all()
 
 
-# grey scale -----------------------------------------------------------------------------------------------------------
+# gray scale -----------------------------------------------------------------------------------------------------------
 
 
 @PROPERTY
@@ -300,14 +300,14 @@ def test_the_foreground_has_mean_zero_and_variance_one() -> None:
     assert abs(float(values.mean())) < 0.01 and abs(float(values.std()) - 1) < 0.01
 
 
-def test_every_channel_is_normalised_for_itself() -> None:
+def test_every_channel_is_normalized_for_itself() -> None:
     volume = head_volume().astype(np.float64)
     image = fit_and_normalize(scan(np.stack([volume, volume[::-1] * 50])))
     for channel in image:
         assert abs(float(channel[channel > BACKGROUND].mean())) < 0.01
 
 
-def test_a_volume_is_normalised_by_the_volume_and_not_by_the_slice() -> None:
+def test_a_volume_is_normalized_by_the_volume_and_not_by_the_slice() -> None:
     image = fit_and_normalize(scan(head_volume()))[0]
     means = [float(plane[plane > BACKGROUND].mean()) for plane in image[..., 1:].unbind(-1)]
     assert means == sorted(means) and means[-1] - means[0] > 0.2
@@ -367,7 +367,7 @@ def test_a_volume_of_one_millimetre_survives_there_and_back_bit_by_bit() -> None
     assert np.array_equal(back[0].numpy(), volume)
 
 
-def lesion_answer(preprocessing: Any, path: Path) -> np.ndarray:
+def lesion_prediction(preprocessing: Any, path: Path) -> np.ndarray:
     """Outline the lesion on the canvas, and bring the outline back to the file's grid, as inference does."""
     data = preprocessing({"image": str(path)})
     image = data["image"].as_tensor()
@@ -382,8 +382,8 @@ def lesion_answer(preprocessing: Any, path: Path) -> np.ndarray:
 def test_a_mask_at_one_millimetre_comes_back_bit_by_bit(tmp_path: Path, preprocessing: Any, axcodes: str) -> None:
     plane = np.where(head_plane() == 250, 1000, 300 * (head_plane() > 0))
     image = reoriented(displayed(np.stack([plane.astype(np.int16)] * 3, axis=2), (1.0, 1.0, 2.5)), axcodes)
-    answer = lesion_answer(preprocessing, save(image, tmp_path / "a.nii"))
-    assert np.array_equal(answer, np.asarray(image.dataobj) == 1000)
+    prediction = lesion_prediction(preprocessing, save(image, tmp_path / "a.nii"))
+    assert np.array_equal(prediction, np.asarray(image.dataobj) == 1000)
 
 
 @pytest.mark.parametrize("spacing", [(0.5, 0.5), (0.94, 0.94), (1.2, 0.8), (1.5, 1.5), (0.001, 0.001)])
@@ -394,19 +394,19 @@ def test_a_mask_at_any_spacing_comes_back_to_its_place(
     plane = head_plane(*shape)
     plane = np.where(plane == 250, 1000, 300 * (plane > 0)).astype(np.int16)
     image = reoriented(displayed(np.stack([plane] * 3, axis=2), (*spacing, 5.0)), "LAS")
-    answer = lesion_answer(preprocessing, save(image, tmp_path / "a.nii"))
+    prediction = lesion_prediction(preprocessing, save(image, tmp_path / "a.nii"))
     truth = np.asarray(image.dataobj) == 1000
-    assert answer.shape == truth.shape
-    assert 2 * (answer & truth).sum() / (answer.sum() + truth.sum()) > 0.95
+    assert prediction.shape == truth.shape
+    assert 2 * (prediction & truth).sum() / (prediction.sum() + truth.sum()) > 0.95
 
 
 @pytest.mark.parametrize("size", [(90, 80), (180, 160), (700, 610)])
 def test_a_mask_of_a_picture_comes_back_to_its_place(tmp_path: Path, preprocessing: Any, size: tuple[int, int]) -> None:
     plane = np.pad(head_plane(*size), ((7, 31), (0, 12)))
-    answer = lesion_answer(preprocessing, save(plane, tmp_path / "a.png"))[..., 0]
+    prediction = lesion_prediction(preprocessing, save(plane, tmp_path / "a.png"))[..., 0]
     truth = plane == 250
-    assert answer.shape == plane.shape
-    assert 2 * (answer & truth).sum() / (answer.sum() + truth.sum()) > 0.95
+    assert prediction.shape == plane.shape
+    assert 2 * (prediction & truth).sum() / (prediction.sum() + truth.sum()) > 0.95
 
 
 def test_the_affine_follows_there_and_back(tmp_path: Path, preprocessing: Any) -> None:
@@ -496,7 +496,7 @@ def test_an_image_without_a_mask_passes(tmp_path: Path) -> None:
     assert RequireSameGridd("label", allow_missing_keys=True)(data) == data
 
 
-def test_every_code_of_brats_is_tumour() -> None:
+def test_every_code_of_brats_is_tumor() -> None:
     codes = torch.tensor([0, 1, 2, 3, 4]).reshape(1, 5, 1, 1)
     mask = WholeTumord("label")({"label": codes})["label"]
     assert mask.dtype == torch.uint8 and mask.flatten().tolist() == [0, 1, 1, 1, 1]
