@@ -126,7 +126,7 @@ def summarize(
 
 
 def _learned(content: Content, learns: Sequence[str]) -> Content:
-    """Predictions without those of a part of the network that was never trained: they would be scores of random weights."""
+    """Leave out predictions of a head that was never trained: their scores would be those of random weights."""
     masks = content["segmentation"] if "segmentation" in learns else []
     if "classification" in learns:
         return {**content, "segmentation": masks}

@@ -23,13 +23,12 @@ class ExtendedNetwork:
     - "tumor_deviation": the same of the slice's probability, over the whole plane;
     - "distance": of the slice's features from those of the training slices, over the whole plane.
 
-    Parts are switched off behind the encoder: channels of its features, the same for every slice of every scan, so that
-    the prediction depends neither on the batch nor on the order, and neighbouring slices are asked the same networks. The
-    normalization keeps its statistics.
+    Dropout acts behind the encoder, on channels of its features, the same for every slice of every scan, so that the
+    prediction depends neither on the batch nor on the order. Batch normalization keeps its statistics.
 
     Args:
         network: in evaluation mode.
-        include_cam: prediction with the map.
+        include_cam: return the map as well.
         samples: networks to ask for deviations; 0: none.
         dropout: share of the channels that are switched off.
         seed: of which.

@@ -110,7 +110,7 @@ class PredictionWriter:
         Args:
             name: see `__call__`.
             source: the scan.
-            model: what a prediction would say of what gave it, see `SummarizePredictiond`.
+            model: the "model" of such a prediction, see `SummarizePredictiond`.
         """
         target = self.output_dir / f"{name}.json"
         beside = [(of, target.with_name(f"{Path(name).name}_{of}")) for of in ("mask.png", "mask.nii.gz", "seg.dcm")]

@@ -48,7 +48,8 @@ def finish(output: Path) -> None:
 @contextmanager
 def another_run(output: Path) -> Iterator[subprocess.Popen[str]]:
     """Another process that holds a folder of results."""
-    code = f"import pathlib, sys; from bundle.manifest import exclusive_lock\nwith exclusive_lock(pathlib.Path({str(output)!r})):"
+    code = "import pathlib, sys; from bundle.manifest import exclusive_lock\n"
+    code += f"with exclusive_lock(pathlib.Path({str(output)!r})):"
     code += " print('here', flush=True); sys.stdin.read()"
     pipe = subprocess.PIPE
     with subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, text=True, stdin=pipe, stdout=pipe) as other:

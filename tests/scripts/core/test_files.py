@@ -87,8 +87,7 @@ def test_what_the_working_folder_lacks_is_looked_for_in_the_bundle(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert (
-        resolve_in_bundle("configs/metadata.json")
-        == Path(__file__).resolve().parents[3] / "configs" / "metadata.json"
+        resolve_in_bundle("configs/metadata.json") == Path(__file__).resolve().parents[3] / "configs" / "metadata.json"
     )
     assert resolve_in_bundle("configs/nothing.json") == Path("configs/nothing.json")
     assert resolve_in_bundle(tmp_path / "configs" / "metadata.json") == tmp_path / "configs" / "metadata.json"

@@ -68,7 +68,7 @@ def test_a_worked_example() -> None:
     roc_auc: of 2 * 3 pairs one is in the wrong order. pr_auc: recall 1/2 at precision 1, the rest at precision 2/3.
     mcc = (1 * 2 - 1 * 1) / sqrt(2 * 2 * 3 * 3) = 1/6. brier = (0.01 + 0.36 + 0.25 + 0.04 + 0.01) / 5. ece: each row is
     alone in its bin of ten, so (0.1 + 0.6 + 0.5 + 0.2 + 0.1) / 5. Both positives are found at 0.4, with one negative of
-    three. The raw predictions 1, 0, 1, 0, 0 are wrong twice: brier 2/5; bin [0, 0.1): |0 - 1/3| of 3 rows, bin [0.9, 1]:
+    three. The raw values 1, 0, 1, 0, 0 are wrong twice: brier 2/5; bin [0, 0.1): |0 - 1/3| of 3 rows, bin [0.9, 1]:
     |1 - 1/2| of 2 rows, so ece (1 + 1) / 5.
     """
     classes, probabilities = np.array([1.0, 1.0, 0.0, 0.0, 0.0]), np.array([0.9, 0.4, 0.5, 0.2, 0.1])
