@@ -8,12 +8,14 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
+from .core import messages
+
 if TYPE_CHECKING:
     from .predictor import Predictor
 
 __all__ = ["NOTICE", "Predictor", "__version__"]
 __version__ = "0.5.1"
-NOTICE = "Research use only. Not a medical device."
+NOTICE = messages.NOTICE
 
 # A thread that waits for another sleeps instead of spinning, unless told otherwise: on a machine with other work to do
 # a training step is several times faster. OpenMP reads this when torch is imported.

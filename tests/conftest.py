@@ -13,9 +13,9 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-OPINIONS = {  # logits of mask and tumor; operating point and display threshold, as no other rule would have them
-    "no_tumor": (9.0, 2.0, 0.95, 0.9),  # of a probability of 0.88, and everything is outlined
-    "tumor": (-9.0, -2.0, 0.1, 0.05),  # of 0.12, and nothing is
+OPINIONS = {  # logits of mask and tumor; temperature and operating point: with the defaults both are "uncertain"
+    "no_tumor": (9.0, -0.4, 0.1, 0.95),  # a probability of 0.02, and everything is segmented
+    "tumor": (-9.0, -0.4, 1.0, 0.1),  # 0.40, and nothing is
 }
 SHORT = {stage: {"max_epochs": 1, "samples_per_epoch": 32} for stage in ("stage1", "stage2", "stage3")}
 
@@ -76,7 +76,7 @@ def opinions(pipeline_run: Path, tmp_path_factory: pytest.TempPathFactory) -> di
     from bundle.manifest import sha256
 
     made = {}
-    for state, (mask, tumor, point, display) in OPINIONS.items():
+    for state, (mask, tumor, temperature, point) in OPINIONS.items():
         model = tmp_path_factory.mktemp(state) / "model.pt"
         weights = torch.load(pipeline_run / "models" / "model.pt", weights_only=True)
         for layer, logit in {"decoder.final": mask, "head.mlp.4": tumor}.items():
@@ -85,10 +85,15 @@ def opinions(pipeline_run: Path, tmp_path_factory: pytest.TempPathFactory) -> di
         torch.save(weights, model)
         found = {"n": 123, "sensitivity": 0.87, "specificity": 0.65}
         evidence = {**found, "at_display_threshold": {"sensitivity": 0.91, "specificity": 0.43}}
-        fitted = {"operating_point": point, "fitted_on": "validation: 123 scans", "evidence": evidence}
+        fitted = {
+            "temperature": temperature,
+            "operating_point": point,
+            "fitted_on": "validation: 123 scans",
+            "evidence": evidence,
+        }
         report = json.loads((pipeline_run / "models" / "report.json").read_text())
         report["model"]["sha256"] = sha256(model)
-        report["decision"] = {"image": fitted, "volume": fitted, "display_threshold": display}
+        report["decision"] = {"image": fitted, "volume": fitted, "display_threshold": 0.3}
         model.with_name("report.json").write_text(json.dumps(report))
         made[state] = model
     return made

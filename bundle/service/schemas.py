@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from .. import NOTICE
+from ..core import messages
 
 __all__ = ["MANY_FILES", "ONE_FILE", "Batch", "JobStatus", "ModelInfo", "Prediction", "ProblemResponse", "Status"]
 
@@ -36,12 +37,19 @@ class Status(BaseModel):
     status: str = Field(examples=["ready"])
 
 
+class Message(BaseModel):
+    """A stable code, and its sentence."""
+
+    code: str
+    text: str
+
+
 class Model(BaseModel):
     """What predicted."""
 
     version: str = Field(description="of the bundle", examples=["0.5.1"])
     sha256: str | None = Field(description="of the weights")
-    report: str = Field(examples=["matches these weights"])
+    report: Message = Field(examples=[messages.report_note("matching")])
 
 
 class ModelInfo(BaseModel):
@@ -65,7 +73,7 @@ class Prediction(BaseModel):
     threshold: float = Field(description="the operating point")
     display_threshold: float = Field(examples=[0.3])
     state: str = Field(examples=["no_tumor", "uncertain", "tumor", "no_prediction"])
-    flags: list[str] = Field(description="what to know before believing the prediction")
+    flags: list[Message] = Field(description="what to know before believing the prediction")
     slice_axis: int | None = Field(default=None, description="of the file, along which a volume's slices run")
     slice_probabilities: list[float | None] | None = None
     volume_ml: float | None = Field(

@@ -15,12 +15,13 @@ import numpy as np
 import streamlit as st
 
 from bundle import NOTICE, Predictor
+from bundle.core import messages
 from bundle.errors import UserError
 from bundle.intake.limits import MIB
 from bundle.ui.drawing import outside_head, overlay, upright
 from bundle.ui.launch import settings
 from bundle.ui.report_sheet import sheet
-from bundle.ui.texts import STATES, evidence, kind_of, reasons_for_doubt, size_of
+from bundle.ui.texts import evidence, kind_of, reasons_for_doubt, size_of
 from bundle.views import most_suspicious, slice_of
 
 SHOWN = {"no_tumor": st.info, "uncertain": st.warning, "tumor": st.error, "no_prediction": st.warning}
@@ -134,10 +135,10 @@ def asked_for() -> tuple[bytes | None, int]:
 def show(found: Mapping[str, Any]) -> None:
     """State, picture, numbers, doubts, downloads."""
     result = found["result"]
-    title, sentence = STATES[result["state"]]
+    title, sentence = messages.STATES[result["state"]]
     SHOWN[result["state"]](f"### {title}\n{sentence}")
-    for flag in result["flags"]:
-        st.warning(f"{flag[:1].upper()}{flag[1:]}.", icon=":material/search:")
+    for text in (flag["text"] for flag in result["flags"]):
+        st.warning(f"{text[:1].upper()}{text[1:]}.", icon=":material/search:")
     if result["tumor_probability"] is None:
         return
     left, right = st.columns([3, 2], gap="large")

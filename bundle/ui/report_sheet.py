@@ -10,7 +10,8 @@ from typing import Any
 from PIL import Image
 
 from .. import NOTICE
-from .texts import STATES, size_of
+from ..core import messages
+from .texts import size_of
 
 __all__ = ["sheet"]
 
@@ -33,7 +34,7 @@ def sheet(result: Mapping[str, Any], picture: Image.Image, doubts: Sequence[str]
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8.27, 11.69), facecolor="white")
-    title, sentence = STATES[result["state"]]
+    title, sentence = messages.STATES[result["state"]]
     figure.text(0.08, 0.95, title, fontsize=22, weight="bold", va="top")
     figure.text(0.08, 0.915, sentence, fontsize=10, va="top")
     figure.text(0.08, 0.89, NOTICE, fontsize=10, weight="bold", color="#a40000", va="top")

@@ -5,14 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["STATES", "evidence", "kind_of", "reasons_for_doubt", "size_of"]
-
-STATES = {
-    "no_tumor": ("No tumor detected", "The network sees no tumor pattern. That is no proof that there is none."),
-    "uncertain": ("Uncertain: review", "The network is not sure. A person who can read such images has to look."),
-    "tumor": ("Tumor pattern", "The network sees what looks like a tumor. That is no diagnosis."),
-    "no_prediction": ("No prediction", "The network sees no brain here, or too little of it."),
-}
+__all__ = ["evidence", "kind_of", "reasons_for_doubt", "size_of"]
 
 
 def kind_of(result: Mapping[str, Any]) -> str:
@@ -72,7 +65,7 @@ def reasons_for_doubt(
         outside: share of the map that lies outside the head; None without a map.
         area_mm2: outlined in the slice that is shown; None where unknown or nothing.
     """
-    reasons = [f"Flag: {flag}." for flag in result["flags"]]
+    reasons = [f"Flag: {flag['text']}." for flag in result["flags"]]
     if outside is not None and outside > 0.3:
         reasons.append(f"{outside:.0%} of the map lies outside the head: the prediction may come from there.")
     reasons += evidence(result, described)

@@ -15,8 +15,9 @@ from tqdm import tqdm
 
 from ..core.files import nan_to_none, write_json
 from ..core.means import mean_defined
+from ..core.messages import NOTICE
 from ..data.sampling import SliceDataset
-from ..inference.decision import NOTICE, Decision, Kind
+from ..inference.decision import Decision, Kind
 from ..networks.cam import encode
 from ..networks.multitask_unet import MultiTaskUNet, evaluating
 from ..transforms.preprocessing import tissue_of

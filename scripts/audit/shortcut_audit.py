@@ -18,10 +18,10 @@ import torch
 from tqdm import tqdm
 
 from ..core.files import write_json
+from ..core.messages import NOTICE
 from ..data.sampling import SliceDataset
 from ..evaluation.intervals import RESAMPLES
 from ..evaluation.text_tables import table
-from ..inference.decision import NOTICE
 from ..io.datalists import Case
 from ..networks.multitask_unet import MultiTaskUNet, evaluating
 from ..transforms import image_edits as change

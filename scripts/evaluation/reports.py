@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 from scipy.special import expit
 
-from ..inference.decision import NOTICE, Decision
+from ..core.messages import NOTICE
+from ..inference.decision import Decision
 from .classification_scores import area_bins, classification_scores, curves, reliability, resampled_scores, roc_auc
 from .intervals import RESAMPLES, bootstrap, interval_of_mean
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Iterator, Mapping, Sized
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,14 +14,14 @@ import numpy as np
 from scipy.special import expit
 
 from ..core.files import resolve_in_bundle, sha256_of
+from ..core.messages import report_note
 
-__all__ = ["FOREIGN", "NOTICE", "Calibration", "Decision", "Kind", "ModelCard", "decision_of", "kind_of", "report_of"]
-
-NOTICE = "Research use only. Not a medical device."
-MATCHING, FOREIGN = "matches these weights", "of other weights, or these were changed"  # the report beside them
-NONE = "no report for these weights"
+__all__ = ["Calibration", "Decision", "Kind", "ModelCard", "decision_of", "kind_of", "report_of"]
 
 Kind = Literal["image", "volume"]
+DESCRIBING = ("fitted_on", "evidence")  # fields of a calibration that decide nothing
+
+logger = logging.getLogger(__name__)
 
 
 def kind_of(slice_logits: Sized) -> Kind:
@@ -74,10 +75,8 @@ class Decision:
         return replace(self, image=Calibration(), volume=Calibration())
 
     def digest(self) -> str:
-        """Short hash of all that decides; what it was fitted on and the evidence are no part of it."""
-        numbers = [self.image.temperature, self.image.operating_point, self.volume.temperature]
-        numbers += [self.volume.operating_point, self.display_threshold, self.top_slices]
-        return hashlib.sha256(json.dumps([float(number) for number in numbers]).encode()).hexdigest()[:16]
+        """Short hash of every field that decides; `fitted_on` and `evidence` only describe."""
+        return hashlib.sha256(json.dumps(_deciding(asdict(self)), sort_keys=True).encode()).hexdigest()[:16]
 
     def of(self, kind: Kind) -> Calibration:
         """The calibration of one kind of scan."""
@@ -110,23 +109,43 @@ def report_of(model_path: str | Path) -> dict[str, Any] | None:
 
 
 def _report_beside(model_path: Path) -> tuple[dict[str, Any] | None, str]:
-    """The report, if it is of these weights, and in words whether there is one and whose."""
+    """The report, if it is of these weights, and a code of `messages.REPORTS`."""
     file = model_path.with_name("report.json")
     try:
         report = json.loads(file.read_text())
         if report["model"]["sha256"] == sha256_of(model_path):
-            return report, MATCHING
+            return report, "matching"
     except (OSError, ValueError, KeyError, TypeError):
         pass
-    return None, FOREIGN if file.is_file() and model_path.is_file() else NONE
+    return None, "of_other_weights" if file.is_file() and model_path.is_file() else "missing"
 
 
-def decision_of(model_path: str | Path, **defaults: Any) -> Decision:
-    """The decision in these weights' own report, or the defaults where there is none."""
-    values = {**defaults, **((report_of(model_path) or {}).get("decision") or {})}
+def decision_of(model_path: str | Path, **settings: Any) -> Decision:
+    """The decision of these weights: fitted numbers from their report, the rules from the config.
+
+    Args:
+        model_path: the weights; `report.json` beside them holds temperature and operating point of each kind of scan.
+        settings: fields of `Decision` as the config gives them. `image` and `volume` hold where there is no report for
+            these weights; where there is one it is logged that they are not used.
+    """
+    fitted = (report_of(model_path) or {}).get("decision") or {}
+    for kind in {"image", "volume"} & settings.keys() & fitted.keys():
+        if Calibration(**settings[kind]) != Calibration():
+            logger.warning("decision#%s of the config is not used: the report beside the weights has its own", kind)
+    for rule in {"display_threshold", "top_slices"} & settings.keys() & fitted.keys():
+        if settings[rule] != fitted[rule]:
+            text = "%s is %s, the report's evidence was measured with %s"
+            logger.warning(text, rule, settings[rule], fitted[rule])
+    values = {**fitted, **settings}
     for kind in ("image", "volume"):
-        values[kind] = Calibration(**values.get(kind, {}))
+        values[kind] = Calibration(**fitted.get(kind, settings.get(kind, {})))
     return Decision(**values)
+
+
+def _deciding(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields without those that only describe, numbers as floats, at both depths."""
+    kept = {name: value for name, value in fields.items() if name not in DESCRIBING}
+    return {name: _deciding(v) if isinstance(v, Mapping) else float(v) for name, v in kept.items()}
 
 
 class ModelCard(Mapping[str, Any]):
@@ -156,7 +175,7 @@ class ModelCard(Mapping[str, Any]):
         except OSError:
             stamp = (0, 0)
         if stamp != self._stamp:
-            report = _report_beside(self.model_path)[1]
+            report = report_note(_report_beside(self.model_path)[1])
             sha256 = sha256_of(self.model_path) if stamp != (0, 0) else None
             self._stamp, self._content = stamp, {"version": self.version, "sha256": sha256, "report": report}
         return dict(self._content)

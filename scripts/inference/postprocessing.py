@@ -13,8 +13,9 @@ from monai.transforms import MapTransform
 from scipy import ndimage
 
 from ..core.geometry import pixel_mm2, slice_axis, voxel_mm3
+from ..core.messages import NOTICE, Message, flag
 from ..transforms.preprocessing import tissue_of
-from .decision import FOREIGN, NOTICE, Decision, Kind, kind_of
+from .decision import Decision, Kind, kind_of
 from .out_of_distribution import OODDetector
 
 __all__ = ["DropDepthd", "DropSpecksd", "SplitPackedd", "SummarizePredictiond", "outlined_depth", "smoothed"]
@@ -23,13 +24,6 @@ PER_SLICE = {"tumor_deviation": "slice_deviations", "distance": "slice_distances
 PLAUSIBLE_SHARE = 0.5  # of the tissue; a mask that is larger is shown as it is, never turned around, and flagged
 DEEP = 0.2  # of the head's depth; what outlines reach it is in docs/results/outlines.json
 COLORED_SHARE = 0.05  # of a picture's pixels; of 1,416 scans from the web none had more than 0.04
-OUT_OF_DISTRIBUTION = (
-    "the scan is unlike those that the network was trained on: it may be no head, or another kind of image"
-)
-NOT_ASKED = "it was not asked whether the scan is like those that the network was trained on"
-OTHER_REPORT = "the report beside the weights is of others, or their file was changed: nothing is known of these"
-AT_THE_EDGE = "most of what is outlined lies along the edge of the head: it may be scalp or skull"
-TOO_MUCH = "more than half of the head is outlined: this is no plausible tumor, or no head"
 
 
 class SplitPackedd(MapTransform):
@@ -200,11 +194,11 @@ class SummarizePredictiond(MapTransform):
             prediction["flags"] += _flags_of_outline(mask, d.get("outlined_share"), d.get("outlined_depth"))
             ood_detector = self.ood_detector if prediction["model"].get("sha256") == self.fitted_on else None
             if ood_detector is not None and "slice_distances" not in d:
-                prediction["flags"].append(NOT_ASKED)
+                prediction["flags"].append(flag("ood_score_missing"))
             elif ood_detector is not None and ood_detector.is_out_of_distribution(
                 d["slice_distances"], kind_of(d["slice_logits"])
             ):
-                prediction["flags"].append(OUT_OF_DISTRIBUTION)
+                prediction["flags"].append(flag("out_of_distribution"))
             d["result"] = {**d.get("result", {}), **prediction}
             tumor = prediction["tumor_probability"]
             d["probabilities"] = torch.tensor([0.0, 0.0] if tumor is None else [1.0 - tumor, tumor])
@@ -229,7 +223,7 @@ class SummarizePredictiond(MapTransform):
             "state": decision.state(probability, kind) if known else "no_prediction",
             "flags": [
                 *_flags(decision, probability, kind, has_mask, mask.meta),
-                *([OTHER_REPORT] if model.get("report") == FOREIGN else []),
+                *_flags_of_report(model),
             ],
         }
         if len(mask.meta["spatial_shape"]) == 3:
@@ -275,26 +269,30 @@ class DropDepthd(MapTransform):
         return d
 
 
-def _flags(decision: Decision, probability: float, kind: Kind, has_mask: bool, meta: Mapping[str, Any]) -> list[str]:
-    """What a reader must know before believing the prediction."""
-    flags = []
-    if meta.get("spacing_known") and not meta.get("spacing_used", True):
-        flags.append("the file's pixel spacing is implausible for a head and was not used")
-    if meta.get("colored_share", 0.0) > COLORED_SHARE:
-        flags.append("the picture has colors: it may be a photograph, a drawing or a screenshot, but hardly a scan")
-    if not np.isfinite(probability):
-        flags.append("too little brain is seen for a prediction")
-    elif decision.state(probability, kind) == "tumor" and not has_mask:
-        flags.append("the heads disagree: a tumor is probable, but none is outlined")
-    elif decision.state(probability, kind) == "no_tumor" and has_mask:
-        flags.append("the heads disagree: a region is outlined, but a tumor is improbable")
-    return flags
+def _flags(
+    decision: Decision, probability: float, kind: Kind, has_mask: bool, meta: Mapping[str, Any]
+) -> list[Message]:
+    """What the scan and the two outputs give cause to flag."""
+    state = decision.state(probability, kind)
+    found = {
+        "spacing_implausible": meta.get("spacing_known") and not meta.get("spacing_used", True),
+        "image_colored": meta.get("colored_share", 0.0) > COLORED_SHARE,
+        "too_little_brain": not np.isfinite(probability),
+        "tumor_without_mask": state == "tumor" and not has_mask,
+        "mask_without_tumor": state == "no_tumor" and has_mask and np.isfinite(probability),
+    }
+    return [flag(code) for code, holds in found.items() if holds]
 
 
-def _flags_of_outline(mask: MetaTensor, share: float | None, depth: float | None) -> list[str]:
-    """What makes an outline hard to believe; share and depth are what `SplitPackedd` measured of it, if anything."""
-    flags = [TOO_MUCH] if share is not None and share > PLAUSIBLE_SHARE else []
-    return [*flags, AT_THE_EDGE] if depth is not None and depth < DEEP and bool((mask > 0).any()) else flags
+def _flags_of_report(model: Mapping[str, Any]) -> list[Message]:
+    return [flag("report_of_other_weights")] if (model.get("report") or {}).get("code") == "of_other_weights" else []
+
+
+def _flags_of_outline(mask: MetaTensor, share: float | None, depth: float | None) -> list[Message]:
+    """What makes a mask hard to believe; share and depth are what `SplitPackedd` measured of it, if anything."""
+    flags = [flag("mask_too_large")] if share is not None and share > PLAUSIBLE_SHARE else []
+    at_edge = depth is not None and depth < DEEP and bool((mask > 0).any())
+    return [*flags, flag("mask_at_head_edge")] if at_edge else flags
 
 
 def _rounded(value: float) -> float | None:

@@ -12,6 +12,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..core.messages import STATES
 from .dicom import DicomError, read_series
 from .dicom_seg import MAKER, PRODUCT, identifier, make_referable
 
@@ -21,12 +22,6 @@ if TYPE_CHECKING:
 __all__ = ["report_of"]
 
 OWN = "99BRAINMRI"  # coding scheme of what no standard names
-STATES = {
-    "tumor": "Tumor pattern",
-    "uncertain": "Uncertain: review",
-    "no_tumor": "No tumor detected",
-    "no_prediction": "No prediction",
-}
 
 
 def report_of(source: Path, segmentation: bytes, result: Mapping[str, Any]) -> bytes:
@@ -90,7 +85,7 @@ def _whole(sources: list[Dataset], result: Mapping[str, Any]) -> Any:
         found.append(_measured(named, result["tumor_probability"], unit, result))
         threshold = _coded("OPERATING-POINT", OWN, "Probability from which a tumor counts as detected")
         found.append(_measured(threshold, result["threshold"], unit, result))
-    state = _coded(result["state"].upper().replace("_", "-"), OWN, STATES[result["state"]])
+    state = _coded(result["state"].upper().replace("_", "-"), OWN, STATES[result["state"]].title)
     return highdicom.sr.MeasurementsAndQualitativeEvaluations(
         tracking_identifier=highdicom.sr.TrackingIdentifier(
             uid=identifier(sources, result["model"], b"whole"), identifier="whole series"

@@ -18,6 +18,7 @@ from PIL import Image
 from bundle.cli import main
 from bundle.manifest import sha256
 from bundle.predictor import Predictor
+from scripts.core.messages import flag, report_note
 from tests.hostile import corpus
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -54,7 +55,7 @@ def test_predictions_for_a_volume_and_a_picture(volume: Path, picture: Path, mod
     assert drawn.size == Image.open(picture).size and set(np.unique(drawn)) <= {0, 255}
     for key in ("tumor_probability", "tumor_detected", "threshold", "state", "notice"):
         assert key in prediction
-    assert prediction["model"]["report"] == "matches these weights"
+    assert prediction["model"]["report"] == report_note("matching")
     assert len(prediction["model"]["sha256"]) == 64 and prediction["model"]["version"]
 
 
@@ -268,7 +269,7 @@ def test_a_picture_of_nothing_gets_no_prediction(
     assert said.out.startswith("0 of 1 scans predicted")
     prediction = json.loads((tmp_path / "gray.json").read_text())
     assert prediction["tumor_probability"] is None and prediction["state"] == "no_prediction"
-    assert prediction["flags"] == ["too little brain is seen for a prediction"]
+    assert prediction["flags"] == [flag("too_little_brain")]
 
 
 def test_each_slice_passes_through_the_encoder_once(

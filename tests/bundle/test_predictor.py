@@ -21,8 +21,7 @@ from bundle.errors import UserError
 from bundle.intake import Intake, IntakeError
 from bundle.predictor import predict_files
 from bundle.weights import trained_as
-from scripts.inference.decision import FOREIGN
-from scripts.inference.postprocessing import OTHER_REPORT
+from scripts.core.messages import flag, report_note
 from scripts.networks.multitask_unet import multi_task_unet
 from tests.hostile import OK, Case, head, sample
 
@@ -127,8 +126,8 @@ def test_the_weights_own_report_decides_and_nothing_is_turned_around(
         )
         result = prediction["result"]
         assert (result["state"], result["tumor_detected"]) == (state, state == "tumor")
-        assert any("more than half of the head" in flag for flag in result["flags"]) is (state == "no_tumor")
-        assert any("the heads disagree" in flag for flag in result["flags"])
+        assert (flag("mask_too_large") in result["flags"]) is (state == "no_tumor")
+        assert {"tumor_without_mask", "mask_without_tumor"} & {found["code"] for found in result["flags"]}
 
 
 def test_what_is_said_of_the_weights_is_their_own_report_even_when_the_file_is_replaced(
@@ -156,8 +155,10 @@ def test_without_a_report_of_these_very_weights_nothing_is_said_of_them(
     predictor = Predictor(tmp_path / "model.pt")
     described = predictor.describe()
     assert described["scores"] == {} and described["decision"]["image"]["evidence"] == {}
-    assert described["model"]["report"] == FOREIGN
-    assert OTHER_REPORT in predictor.predict(np.full((64, 64), 100, dtype=np.uint8))["result"]["flags"]
+    assert described["model"]["report"] == report_note("of_other_weights")
+    assert (
+        flag("report_of_other_weights") in predictor.predict(np.full((64, 64), 100, dtype=np.uint8))["result"]["flags"]
+    )
 
 
 @pytest.fixture
@@ -180,7 +181,7 @@ def test_the_modalities_that_are_told_are_those_that_the_network_takes_whosever_
     report = {"model": {"sha256": "0" * 64, "modalities": FOUR[::-1]}}
     four_channels.with_name("report.json").write_text(json.dumps(report))
     described = Predictor(four_channels).describe()
-    assert described["modalities"] == FOUR[::-1] and described["model"]["report"] == FOREIGN
+    assert described["modalities"] == FOUR[::-1] and described["model"]["report"] == report_note("of_other_weights")
 
 
 @pytest.mark.parametrize(
@@ -292,9 +293,9 @@ def test_a_colored_picture_is_predicted_with_a_warning(predictor: Predictor, pic
     tinted = np.stack([gray, gray // 2, gray // 4], axis=2)
     Image.fromarray(tinted).save(tmp_path / "food.png")
     flags = predictor.predict(tmp_path / "food.png")["result"]["flags"]
-    assert any("the picture has colors" in flag for flag in flags)
+    assert flag("image_colored") in flags
     Image.fromarray(np.stack([gray] * 3, axis=2)).save(tmp_path / "gray.png")
-    assert not any("colors" in flag for flag in predictor.predict(tmp_path / "gray.png")["result"]["flags"])
+    assert flag("image_colored") not in predictor.predict(tmp_path / "gray.png")["result"]["flags"]
 
 
 @pytest.mark.parametrize("asked", [{}, {"include_cam": True, "samples": 2}], ids=str)
@@ -302,7 +303,7 @@ def test_the_released_weights_give_no_prediction_where_there_is_no_brain(asked: 
     """They know what is familiar: one plane more of the network, which nothing is asked for here."""
     found = Predictor().predict(np.zeros((64, 64), dtype=np.uint8), **asked)
     assert found["result"]["state"] == "no_prediction" and found["result"]["tumor_probability"] is None
-    assert "too little brain is seen for a prediction" in found["result"]["flags"]
+    assert flag("too_little_brain") in found["result"]["flags"]
     assert found["probabilities"].tolist() == [0.0, 0.0] and not found["pred"].any()
     assert ("cam" in found) == bool(asked)
 

@@ -27,7 +27,7 @@ from bundle.manifest import sha256
 from bundle.packaging.pack import NAME, pack
 from bundle.predictor import Predictor
 from scripts.core.geometry import as_displayed
-from scripts.inference.decision import FOREIGN
+from scripts.core.messages import report_note
 from tests.hostile.dicoms import mr_dataset, written
 from tests.sessions.serving import await_prediction, free_port
 
@@ -143,7 +143,7 @@ def test_it_learns_from_a_label_and_predictions_again(lab: tuple[httpx2.Client, 
     done = client.post(f"/train/{NAME}", params={"run_sync": "true"}, json=wanted)
     assert done.status_code == 200, done.text[:500]
     assert sha256(folder / "models" / "model.pt") != before
-    assert infer(client, "volume", "json").json()["model"]["report"] == FOREIGN
+    assert infer(client, "volume", "json").json()["model"]["report"] == report_note("of_other_weights")
 
 
 def test_the_app_offers_strategies_of_active_learning(lab: tuple[httpx2.Client, Path]) -> None:

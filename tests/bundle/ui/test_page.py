@@ -22,13 +22,14 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from bundle import NOTICE, Predictor
+from bundle.core.messages import STATES, flag
 from bundle.intake import Limits
 from bundle.intake.limits import MIB
 from bundle.service import Settings
 from bundle.ui.drawing import MAP, OUTLINE, outside_head, overlay, upright
 from bundle.ui.launch import OPTIONS, launch
 from bundle.ui.report_sheet import sheet
-from bundle.ui.texts import STATES, evidence, kind_of, reasons_for_doubt, size_of
+from bundle.ui.texts import evidence, kind_of, reasons_for_doubt, size_of
 from scripts.networks.multitask_unet import multi_task_unet
 from tests.hostile import sample
 from tests.hostile.cases import head
@@ -67,8 +68,10 @@ def test_evidence_gives_sensitivity_and_specificity_with_n_or_says_that_there_is
 
 @pytest.mark.parametrize(("area", "words"), [(60.0, "60% of 28"), (5000.0, "100% of 9"), (900.0, ""), (None, "")])
 def test_doubts_name_flags_the_map_and_lesions_of_this_size(area: float | None, words: str) -> None:
-    doubts = reasons_for_doubt({**VOLUME, "flags": ["the heads disagree"]}, DESCRIBED, 0.5, area)
-    assert doubts[0] == "Flag: the heads disagree." and doubts[1].startswith("50% of the map lies outside")
+    doubts = reasons_for_doubt({**VOLUME, "flags": [flag("tumor_without_mask")]}, DESCRIBED, 0.5, area)
+    assert doubts[0] == f"Flag: {flag('tumor_without_mask')['text']}." and doubts[1].startswith(
+        "50% of the map lies outside"
+    )
     assert any(doubt.startswith("Tumors of") and words in doubt for doubt in doubts) is bool(words)
     assert doubts[-1] == "The scores are out-of-fold."
 
@@ -206,7 +209,7 @@ def test_an_outline_of_everything_or_nothing_is_drawn_and_given_away_as_it_is(pr
     assert predicted.taken["mask.png"] == predicted.predictor.files(predicted.predicted)["mask.png"]
     drawn = np.asarray(Image.open(io.BytesIO(predicted.taken["mask.png"]))) > 0
     assert drawn.mean() > 0.8 if predicted.state == "no_tumor" else not drawn.any()
-    assert ("More than half of the head is outlined" in predicted.said) is (predicted.state == "no_tumor")
+    assert ("mask covers more than half of the head" in predicted.said) is (predicted.state == "no_tumor")
 
 
 def test_cards_and_evidence_are_those_of_the_loaded_report(predicted: SimpleNamespace) -> None:

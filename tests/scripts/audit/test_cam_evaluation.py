@@ -22,9 +22,10 @@ from scripts.audit.cam_evaluation import ExplainCases, cam_scores, randomized, s
 from scripts.audit.cam_figures import draw_cams
 from scripts.audit.cam_metrics import Look, energy_ratio, rank_correlation, worst_first
 from scripts.core.files import write_json
+from scripts.core.messages import NOTICE
 from scripts.data.sampling import SliceDataset
 from scripts.data.slice_store import SliceStore, slice_records
-from scripts.inference.decision import NOTICE, Calibration, Decision
+from scripts.inference.decision import Calibration, Decision
 from scripts.networks.cam import explain
 from scripts.networks.multitask_unet import MultiTaskUNet, multi_task_unet
 from scripts.networks.weights import load_weights

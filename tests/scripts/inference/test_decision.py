@@ -14,7 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scripts.inference.decision import FOREIGN, Calibration, Decision, Kind, ModelCard, decision_of
+from scripts.core.messages import report_note
+from scripts.inference.decision import Calibration, Decision, Kind, ModelCard, decision_of
 
 PROPERTY = settings(max_examples=200, deadline=None, derandomize=True)
 SHARE = st.floats(0, 1)
@@ -113,10 +114,24 @@ def test_the_order_of_slices_does_not_matter(decision: Decision, slices: list[fl
     assert np.array_equal(*predictions, equal_nan=True)
 
 
-def test_a_report_of_these_weights_decides(tmp_path: Path) -> None:
+def test_a_report_of_these_weights_gives_what_was_fitted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     image = Calibration(1.7, 0.61, "validation: 40 images of 38 clusters", {"n": 40, "ci95": {"temperature": None}})
     fitted = Decision(image, Calibration(0.8, 0.4), 0.25, 5)
-    assert decision_of(release(tmp_path, report(**asdict(fitted))), image={"temperature": 3.0}) == fitted
+    path = release(tmp_path, report(**asdict(fitted)))
+    defaults = {"temperature": 1.0, "operating_point": 0.5}
+    assert decision_of(path, image=defaults, display_threshold=0.25, top_slices=5) == fitted and not caplog.text
+    assert decision_of(path, image={"temperature": 3.0}) == fitted
+    assert "decision#image of the config is not used" in caplog.text
+
+
+@pytest.mark.parametrize(("rule", "value"), [("display_threshold", 0.9), ("top_slices", 1)])
+def test_rules_are_the_configs_and_other_ones_than_the_evidences_are_said(
+    rule: str, value: float, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    fitted = Decision(Calibration(1.7, 0.61), Calibration(0.8, 0.4), 0.3, 3)
+    path = release(tmp_path, report(**asdict(fitted)))
+    assert decision_of(path, **{rule: value}) == replace(fitted, **{rule: value})
+    assert f"{rule} is {value}, the report's evidence was measured with 3" in caplog.text.replace("0.3", "3")
 
 
 def test_a_report_may_leave_the_rest_to_the_config(tmp_path: Path) -> None:
@@ -145,10 +160,10 @@ def test_without_a_report_or_weights_the_config_decides(tmp_path: Path) -> None:
 def test_weights_are_described_by_version_and_hash(tmp_path: Path) -> None:
     (tmp_path / "metadata.json").write_text('{"version": "7.8.9"}')
     path, digest = release(tmp_path, report()), hashlib.sha256(WEIGHTS).hexdigest()
-    known = {"version": "7.8.9", "sha256": digest, "report": "matches these weights"}
+    known = {"version": "7.8.9", "sha256": digest, "report": report_note("matching")}
     assert ModelCard(path, tmp_path / "metadata.json") == known
     path.write_bytes(WEIGHTS[:-1])
-    assert ModelCard(path, tmp_path / "metadata.json")["report"] == FOREIGN, "one byte is gone"
+    assert ModelCard(path, tmp_path / "metadata.json")["report"] == report_note("of_other_weights"), "one byte is gone"
     path.write_bytes(WEIGHTS)
     (tmp_path / "report.json").unlink()
     alone = ModelCard(path, tmp_path / "metadata.json")
@@ -178,7 +193,7 @@ def test_a_card_follows_its_file_unless_the_network_stays_loaded(tmp_path: Path)
     (tmp_path / "metadata.json").write_text(json.dumps({"version": "1.2.3"}))
     following, fixed = (ModelCard(path, tmp_path / "metadata.json", follow=follow) for follow in (True, False))
     before = dict(following)
-    assert before == dict(fixed) and before["report"] == "matches these weights"
+    assert before == dict(fixed) and before["report"] == report_note("matching")
     path.write_bytes(b"trained further")
     assert dict(fixed) == before
-    assert following["sha256"] != before["sha256"] and following["report"] == FOREIGN
+    assert following["sha256"] != before["sha256"] and following["report"] == report_note("of_other_weights")

@@ -1,0 +1,18 @@
+"""The bundle's `scripts/core`, which needs no torch, for the application: `from .core import files`.
+
+The modules are those of `scripts/core`, loaded as a part of this package, so that importing the application neither
+changes `sys.path` nor meets another bundle's `scripts`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..loading import BUNDLE_ROOT
+
+if TYPE_CHECKING:
+    from scripts.core import files, geometry, means, messages
+
+__all__ = ["files", "geometry", "means", "messages"]
+
+__path__ = [str(BUNDLE_ROOT / "scripts" / "core")]
