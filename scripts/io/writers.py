@@ -110,7 +110,7 @@ class PredictionWriter:
         Args:
             name: see `__call__`.
             source: the scan.
-            model: the "model" of such a prediction, see `SummarizePredictiond`.
+            model: the "model" entry to compare with, see `SummarizePredictiond`.
         """
         target = self.output_dir / f"{name}.json"
         beside = [(of, target.with_name(f"{Path(name).name}_{of}")) for of in ("mask.png", "mask.nii.gz", "seg.dcm")]
