@@ -31,8 +31,11 @@ def predict(options: argparse.Namespace) -> int:
     unpredicted = [path for path, entry in index.items() if entry.get("state") == "no_prediction"]
     for path in unpredicted:
         print(f"no prediction: {path}: see the flags in {Path(options.output) / index[path]['json']}", file=sys.stderr)
-    predicted = len(index) - len(reasons) - len(unpredicted)
-    print(f"{predicted} of {len(index)} scans predicted in {options.output}\n{NOTICE}")
+    over = {path: entry["passed_over"] for path, entry in index.items() if "passed_over" in entry}
+    for path, why in over.items():
+        print(f"passed over: {path}: {why}", file=sys.stderr)
+    scans = len(index) - len(over)
+    print(f"{scans - len(reasons) - len(unpredicted)} of {scans} scans predicted in {options.output}\n{NOTICE}")
     return BAD_INPUT if reasons else 0
 
 

@@ -199,14 +199,15 @@ def escape_config_reference(path: str | Path) -> str:
 def _scans(
     root: Path, paths: Sequence[str | Path], settings: Mapping[str, Any]
 ) -> tuple[list[dict[str, str]], dict[str, Any]]:
-    """The scans at all paths, and the errors of those without any; see `predict_files`."""
+    """The scans at all paths; what is passed over, and the errors of paths without any scan; see `predict_files`."""
 
-    def found(among: Sequence[str | Path]) -> list[dict[str, str]]:
+    def found(among: Sequence[str | Path]) -> tuple[list[dict[str, str]], dict[str, Any]]:
         told = {**settings, "dataset_dir": [escape_config_reference(path) for path in among]}
-        return list(parse("inference.yaml", ["dataset#data"], root, **told)["dataset#data"])
+        parts = parse("inference.yaml", ["dataset#data", "passed_over"], root, **told)
+        return list(parts["dataset#data"]), {path: {"passed_over": why} for path, why in parts["passed_over"].items()}
 
     try:
-        return found(paths), {}
+        return found(paths)
     except Exception:
         errors: dict[str, Any] = {}
         for path in (path for path in paths if Path(path).is_dir()):
@@ -218,7 +219,8 @@ def _scans(
                 errors[str(path)] = {"error": reason}
         if not 0 < len(errors) < len(paths):
             raise
-        return found([path for path in paths if str(path) not in errors]), errors
+        scans, passed_over = found([path for path in paths if str(path) not in errors])
+        return scans, passed_over | errors
 
 
 def _require_writable(folder: Path) -> None:
@@ -250,7 +252,8 @@ def predict_files(
         dicom_seg: write the masks of DICOM series as DICOM SEG as well.
 
     Returns:
-        The index: input -> {"state", "json", "mask", "seg"}, files relative to `output_dir`, or {"error": reason}.
+        The index: input -> {"state", "json", "mask", "seg"}, files relative to `output_dir`, {"error": reason}, or
+        {"passed_over": reason} for a mask or another sequence in a folder, by its name.
 
     Raises:
         UserError: when there is no file at all, or the folder of the predictions cannot be written to, or is full.
@@ -263,6 +266,7 @@ def predict_files(
         "overwrite": overwrite,
         "dicom_seg": dicom_seg,
     }
+    settings["modalities"] = list(predictor.parts["modalities"])
     try:
         write = parse("inference.yaml", ["writer"], predictor.root, **settings)["writer"]
         index = {str(path): {"error": f"{path}: no such file or folder"} for path in paths if not Path(path).exists()}

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from ..core.configs import parts, raw
-from ..io.datalists import Case, stem
+from ..io.datalists import Case
+from ..io.filenames import stem
 from .slice_store import SliceStore, build_store, slice_records
 
 __all__ = ["Studies"]

@@ -32,13 +32,14 @@ from tqdm import tqdm
 from ..core.files import inflated_sha256, sha256_of, write_json
 from ..io.datalists import Case
 from ..transforms.preprocessing import tissue_of
+from .case_counts import count_cases
 
 logger = logging.getLogger(__name__)
 
-__all__ = ["SliceStore", "build_store", "slice_records"]
+__all__ = ["SliceStore", "build_store", "content_hash", "reason_in_one_line", "slice_records"]
 
 FINGERPRINTED_SOURCES = (  # their change makes a store stale
-    *("core/geometry.py", "io/readers.py", "io/dicom.py"),
+    *("core/geometry.py", "core/label_codes.py", "io/readers.py", "io/dicom.py"),
     *("transforms/head.py", "transforms/preprocessing.py", "data/slice_store.py"),
 )
 
@@ -157,8 +158,13 @@ def build_store(
     results = Parallel(n_jobs=num_workers, return_as="generator")(jobs)
     problems = [p for p in tqdm(results, total=len(cases), desc="preprocessing", unit="case") if p]
     done = sorted({case["id"] for case in cases} - {problem["id"] for problem in problems})
-    index = {"fingerprint": fingerprint, "settings": dict(settings), "cases": done, "problems": problems}
-    write_json(root / "store.json", index)
+    stored = [json.loads((root / "cases" / id / "case.json").read_text()) for id in done]
+    counted = count_cases(cases, stored)
+    index = {"fingerprint": fingerprint, "settings": dict(settings), "counts": counted}
+    write_json(root / "store.json", {**index, "cases": done, "problems": problems})
+    for source, counts in counted.items():
+        for code, masks in counts.get("left_out", {}).items():
+            logger.warning(f"{source}: {code}, is drawn in {masks} masks and not taken for tumor (--labels changes it)")
     if problems:
         lines = "\n".join(f"  {problem['reason']}" for problem in problems)
         message = f"{len(problems)} of {len(cases)} cases could not be read, the others are done:\n{lines}"
@@ -173,20 +179,22 @@ def _store_case(
     """Write one case; return what is wrong with it, or None."""
     folder = root / "cases" / case["id"]
     try:
-        hashes: dict[str, str] = {key: _content_hash(case[key]) for key in ("image", "label") if key in case}
+        hashes: dict[str, str] = {key: content_hash(case[key]) for key in ("image", "label") if key in case}
         written = _current(folder, hashes, fingerprint)
-        if written is not None:
+        if written is not None and written.get("tumor_codes") == case.get("tumor_codes"):
             if any(written.get(key) != value for key, value in case.items()):  # the same files, at another place
                 write_json(folder / "case.json", {**written, **case})
             return None
         arrays, meta = _slices_of(transform(case), min_brain_pixels)
     except Exception as error:
-        return {"id": case["id"], "reason": _one_line(error, case)}
+        return {"id": case["id"], "reason": reason_in_one_line(error, case)}
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".writing-{os.getpid()}-", dir=folder.parent))
     for name, array in arrays.items():
         np.save(temporary / f"{name}.npy", array)
     write_json(temporary / "case.json", {**case, **meta, "sha256": hashes, "fingerprint": fingerprint})
+    if written is not None:  # of other codes
+        shutil.rmtree(folder, ignore_errors=True)
     aside = temporary.with_name(f"{temporary.name}-old")
     while _current(folder, hashes, fingerprint) is None:  # else another process was faster
         with suppress(FileNotFoundError):
@@ -245,6 +253,7 @@ def _slices_of(data: Mapping[str, Any], min_brain_pixels: int) -> tuple[dict[str
         masks = data["label"].as_tensor()[0].permute(2, 0, 1)  # (D, H, W)
         arrays["mask"] = masks[chosen].numpy().astype(np.uint8)
         meta["tumor_pixels"] = masks[chosen].sum(dim=(1, 2)).tolist()
+        meta["label_codes"] = data["label"].meta.get("label_codes", {})
         meta["tumor_pixels_left_out"] = int(masks.sum()) - sum(meta["tumor_pixels"])
     return arrays, meta
 
@@ -257,7 +266,8 @@ def _own_statistics(plane: torch.Tensor) -> list[list[float]]:
     return [[round(m, 6) for m in mean], [round(max(s, 1e-3), 6) for s in std]]
 
 
-def _content_hash(paths: str | Sequence[str]) -> str:
+def content_hash(paths: str | Sequence[str]) -> str:
+    """Hash of what a case's files hold, however they are packed."""
     files = [paths] if isinstance(paths, str) else paths
     return hashlib.sha256("".join(map(inflated_sha256, files)).encode()).hexdigest()
 
@@ -280,7 +290,7 @@ def _fingerprint(settings: Mapping[str, Any]) -> str:
     return hashlib.sha256((json.dumps(settings, sort_keys=True, default=str) + code).encode()).hexdigest()
 
 
-def _one_line(error: Exception, case: Case) -> str:
+def reason_in_one_line(error: Exception, case: Case) -> str:
     """The reason in one line that names the file, wherever in MONAI's chain of errors it arose."""
     while error.__cause__ is not None and isinstance(error.__cause__, Exception):
         error = error.__cause__

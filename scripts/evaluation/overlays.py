@@ -14,6 +14,7 @@ from monai.utils import ensure_tuple
 
 from ..core.files import write_atomic
 from ..core.geometry import as_displayed
+from ..core.label_codes import tumor_of
 from ..inference.decision import Decision, kind_of
 from ..io.datalists import Case
 from ..io.readers import BrainMriReader
@@ -75,7 +76,7 @@ class DrawGallery:
         drawn = as_displayed(output["pred"].as_tensor()[0].numpy() > 0, affine)
         reference = None
         if "label" in case:
-            reference = as_displayed(self.mask_reader.get_data(_paths(case["label"]))[0][0] > 0, affine)
+            reference = as_displayed(tumor_of(self.mask_reader.get_data(_paths(case["label"]))[0][0], case), affine)
         shown = reference if reference is not None and reference.any() else drawn
         index = int(shown.sum(axis=(0, 1)).argmax())
         probability = self.decision.probability(output["slice_logits"], kind_of(output["slice_logits"]))[index]

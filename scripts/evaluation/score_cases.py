@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,8 @@ from monai.data import MetaTensor
 
 from ..core.files import nan_to_none, write_json
 from ..core.geometry import as_displayed, voxel_mm3
-from ..data.splits import same_picture
+from ..core.label_codes import tumor_of
+from ..data.known_cases import known_cases
 from ..inference.decision import Decision, kind_of
 from ..io.datalists import Case
 from ..io.readers import BrainMriReader
@@ -43,31 +44,17 @@ def scoring_list(
     """
     if not cases:
         raise ValueError("no cases to score")
-    known = _known(cases, weights, {"train"} if subset == "val" else {"train", "val"})
+    known = known_cases(cases, trained_on(weights), {"train"} if subset == "val" else {"train", "val"})
     if known and not allow_training_cases:
-        found = f"trained on {len(known)} of the {len(cases)} cases to score, such as {known[0]}"
+        first, by = next(iter(known.items()))
+        found = f"trained on {len(known)} of the {len(cases)} cases to score, such as {first} (by its {by})"
         raise ValueError(f"{weights}: {found} (known by name, content, patient or look)")
     return [{"image": case["image"], "case": case["id"]} for case in cases]
 
 
-def _known(cases: Sequence[Case], weights: str | Path | None, subsets: Container[str]) -> list[str]:
-    """Cases that weights have seen in any of the subsets."""
-    seen = {id: entry for id, entry in trained_on(weights).items() if entry["subset"] in subsets}
-    contents = {entry["sha256"] for entry in seen.values()}
-    pictures, groups = ({entry[key] for entry in seen.values() if entry.get(key)} for key in ("phash", "group"))
-    return [
-        case["id"]
-        for case in cases
-        if case["id"] in seen
-        or case["sha256"]["image"] in contents
-        or (case.get("phash") and any(same_picture(case["phash"], picture) for picture in pictures))
-        or case.get("group") in groups  # a patient, or a cluster of pictures
-    ]
-
-
 def provenance(cases: Sequence[Case], weights: str | Path | None) -> str:
     """What is known of the cases that weights were trained on, in words for the report."""
-    count, scored = len(trained_on(weights)), len(_known(cases, weights, {"train", "val"}))
+    count, scored = len(trained_on(weights)), len(known_cases(cases, trained_on(weights)))
     if not count:
         return "unknown: they may hold cases that are scored here"
     words = f"{count} cases, {scored or 'none'} of them scored here"
@@ -135,7 +122,8 @@ class ScoreCases:
         if "cls" in case:
             self._note(case, 0, float(case["cls"]), slice_logits[0], drawn_share=float((mask > 0).float().mean()))
         if "label" in case:
-            reference = self.reader.get_data(self.reader.read(case["label"]))[0][0] > 0
+            values = self.reader.get_data(self.reader.read(case["label"]))[0][0]
+            reference = tumor_of(values, case)
             predicted = mask.as_tensor()[0].numpy() > 0
             affine = np.asarray(mask.meta["original_affine"], dtype=np.float64)
             self.patients.append(_volume_scores(case, predicted, reference, affine))

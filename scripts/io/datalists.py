@@ -1,4 +1,4 @@
-"""Find the cases in data folders as they really come: BraTS of every year, the Decathlon's Task01, yes/no images.
+"""Find the cases in data folders as they really come: volumes in any known layout, images in folders of classes.
 
 A case is a plain dict, as MONAI's datalists are:
     id      unique, readable: "brats/BraTS20_Training_001", "kaggle/yes/Y1.jpg"
@@ -8,57 +8,94 @@ A case is a plain dict, as MONAI's datalists are:
     image   path, or one path per modality
     label   path of the mask; absent (never empty) where there is none
     cls     1 or 0 for an image from yes/ or no/; absent for a volume, whose slices have labels of their own
+    tumor_codes     codes of the mask that are tumor, where the user or the data set's description tells
+    class_name      of an image from Kaggle's four classes: glioma, meningioma, pituitary, notumor
 """
 
 from __future__ import annotations
 
+import logging
 import os
-import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from .dicom import is_dicom
-from .readers import decathlon_channels
+from .filenames import MASK, SEQUENCES
+from .folders import require_folder, visible_files
+from .image_classes import class_folders
+from .layouts import UNNAMED, Found, Volume, find_volumes
+from .notices import Notice, image_notices, visit_notices, volume_notices
+from .patients import group_of, read_groups
 
-__all__ = ["INDEX", "Case", "brats_cases", "gather_cases", "image_cases", "patient_of", "scans", "stem"]
+__all__ = ["Case", "Cases", "brats_cases", "gather_cases", "image_cases"]
+
+logger = logging.getLogger(__name__)
 
 Case = dict[str, Any]
+Folders = str | Path | Sequence[str] | Mapping[str, str] | None
 
-# BraTS' words of every year -> ours
-MODALITIES = {
-    **{"flair": "flair", "t2f": "flair", "t1ce": "t1ce", "t1c": "t1ce", "t1gd": "t1ce"},
-    **{"t1": "t1", "t1n": "t1", "t2": "t2", "t2w": "t2", "seg": "seg", "segm": "seg"},
-}
-BRATS_FILE = re.compile(rf"^(?P<case>.+)[_-](?P<kind>{'|'.join(MODALITIES)})\.nii(\.gz)?$", re.IGNORECASE)
-# a BraTS case name with its number of visits: BraTS-GLI-00002-000, brats_2013_pat0003_1, Brats18_CBICA_AAB_1
-VISIT = re.compile(r"^(BraTS-[A-Z]+-\d+)-\d{3}$|^(brats.*2013.*|brats1\d_.*)_\d$", re.IGNORECASE)
-CLASSES = {"yes": 1, "no": 0}
-INDEX = "index"  # no scan's prediction is called so: it lists all predictions of a folder
-SUFFIXES = (".nii.gz", ".nii", ".png", ".jpg", ".jpeg", ".dcm")
+
+class Cases(list[Case]):
+    """Cases; by source how many files were passed over for which reason; and what to say of them before the work."""
+
+    def __init__(
+        self,
+        cases: Iterable[Case] = (),
+        passed_over: Mapping[str, Mapping[str, int]] | None = None,
+        notices: Iterable[Notice] = (),
+    ) -> None:
+        super().__init__(cases)
+        self.passed_over = {source: dict(counts) for source, counts in (passed_over or {}).items() if counts}
+        self.notices = list(notices)
+
+    @classmethod
+    def of(cls, parts: Sequence[Cases]) -> Cases:
+        """All cases of several folders."""
+        over = {source: counts for part in parts for source, counts in part.passed_over.items()}
+        return cls((case for part in parts for case in part), over, (note for part in parts for note in part.notices))
+
+    def counts(self) -> dict[str, dict[str, Any]]:
+        """By source: volumes with and without a mask, images of each class, and what was passed over."""
+        counted = {}
+        for source in dict.fromkeys(case["source"] for case in self):
+            of = [case for case in self if case["source"] == source]
+            volumes = [case for case in of if case["kind"] == "volume"]
+            masks = sum("label" in case for case in volumes)
+            found: dict[str, Any] = {"with_mask": masks, "without_mask": len(volumes) - masks} if volumes else {}
+            found |= Counter("yes" if case["cls"] else "no" for case in of if "cls" in case)
+            counted[source] = {**found, "passed_over": self.passed_over.get(source, {})}
+        return counted
 
 
 def gather_cases(
-    brats_dir: str | Path | None, kaggle_dirs: str | Path | Sequence[str] | Mapping[str, str] | None, **kwargs: Any
-) -> list[Case]:
-    """All cases of one BraTS folder and any number of yes/no folders.
+    brats_dir: Folders,
+    kaggle_dirs: Folders,
+    groups_file: str | Path | None = None,
+    four_classes: bool = False,
+    require_masks: bool = False,
+    **kwargs: Any,
+) -> Cases:
+    """All cases of any number of folders of volumes and of yes/no folders; what was found is printed.
 
     Args:
-        brats_dir: folder of volumes, or None.
+        brats_dir: folders of volumes, as `kaggle_dirs`; a single one is called "brats" by default.
         kaggle_dirs: one folder, "NAME=DIR", a list of such, or {name: folder}; the name defaults to the folder's.
+        groups_file: CSV table (case, patient) that comes before the rules of `patients`.
+        four_classes: take Kaggle's folders glioma, meningioma and pituitary for yes, notumor for no.
+        require_masks: refuse a folder of volumes without one mask.
         kwargs: for `brats_cases`.
 
     Raises:
         ValueError: when there is nothing to read, two sources bear one name, or a file's name is not UTF-8.
     """
-    cases = brats_cases(Path(brats_dir), **kwargs) if brats_dir else []
-    names = ["brats"] if brats_dir else []
-    for name, folder in _named_folders(kaggle_dirs):
-        if name in names:
-            raise ValueError(f"two sources are called '{name}', name one of them NAME=DIR")
-        names.append(name)
-        cases += image_cases(folder, name)
+    volumes = list(_named_folders(brats_dir, "brats"))
+    images = list(_named_folders(kaggle_dirs))
+    if twice := [name for name, count in Counter(name for name, _ in volumes + images).items() if count > 1]:
+        raise ValueError(f"two sources are called '{twice[0]}', name one of them NAME=DIR")
+    found = [brats_cases(folder, source=name, **kwargs) for name, folder in volumes]
+    found += [image_cases(folder, name, four_classes) for name, folder in images]
+    cases = Cases.of(found)
     if not cases:
         raise ValueError("no data: give brats_dir, kaggle_dir, or both")
     for case in cases:
@@ -66,199 +103,141 @@ def gather_cases(
             case["id"].encode()
         except UnicodeEncodeError:
             raise ValueError(f"{case['id']!a}: its name is not UTF-8, rename it") from None
+    regroup(cases, groups_file)
+    for source, counts in cases.counts().items():
+        print(f"{source}: {counts_in_words(counts)}")
+    for notice in cases.notices:
+        if require_masks and notice.code == "no_masks":
+            raise ValueError(notice.text)
+        if notice.level != "note":
+            logger.warning(notice.text)
     return cases
 
 
-def _named_folders(dirs: str | Path | Sequence[str] | Mapping[str, str] | None) -> Iterator[tuple[str, Path]]:
+def counts_in_words(counts: Mapping[str, Any]) -> str:
+    """One line of what a source holds.
+
+    >>> counts_in_words({"with_mask": 3, "without_mask": 1, "passed_over": {"t1 once more": 2}})
+    '3 with mask, 1 without mask; passed over: t1 once more 2'
+    """
+    numbers = ", ".join(f"{n} {name.replace('_', ' ')}" for name, n in counts.items() if name != "passed_over" and n)
+    passed = ", ".join(f"{reason} {n}" for reason, n in sorted(counts.get("passed_over", {}).items()))
+    return numbers + (f"; passed over: {passed}" if passed else "")
+
+
+def regroup(cases: Cases, groups_file: str | Path | None) -> None:
+    """Take patients from the user's table, and say where names look like visits and nothing tells the patient."""
+    table = read_groups(groups_file) if groups_file else {}
+    volumes = [case for case in cases if case["kind"] == "volume"]
+    names = {case["id"].partition("/")[2] for case in volumes}
+    if table and not table.keys() & names:
+        raise ValueError(f"{groups_file}: names none of the {len(names)} cases, such as {min(names, default='-')}")
+    for case in volumes:
+        name = case["id"].partition("/")[2]
+        if name in table:
+            case["group"] = f"{case['source']}/{table[name]}"
+    cases.notices += visit_notices(names - table.keys())
+
+
+def _named_folders(dirs: Folders, alone: str = "") -> Iterator[tuple[str, Path]]:
+    """Names and folders; `alone` is the name of a single one that has none."""
     if isinstance(dirs, Mapping):
         dirs = [f"{name}={folder}" for name, folder in dirs.items()]
-    for entry in [dirs] if isinstance(dirs, (str, Path)) else dirs or []:
+    entries = [dirs] if isinstance(dirs, (str, Path)) else list(dirs or [])
+    for entry in entries:
         name, separator, folder = str(entry).partition("=")
         if not separator or Path(entry).is_dir():
             name, folder = "", str(entry)
-        yield name or _own_name(Path(folder)), Path(folder)
+        yield name or (alone if len(entries) == 1 and alone else own_name(Path(folder))), Path(folder)
 
 
-def _own_name(folder: Path) -> str:
+def own_name(folder: Path) -> str:
     """Name of a folder, however the path to it is written; a link has its own."""
     return Path(os.path.normpath(folder.absolute())).name
 
 
-def brats_cases(root: Path, modalities: Sequence[str] = ("flair",), source: str = "brats") -> list[Case]:
-    """Find BraTS cases below a folder, or the Decathlon's where it holds `imagesTr`.
+def brats_cases(
+    root: Path,
+    modalities: Sequence[str] = ("flair",),
+    source: str = "brats",
+    masks: str | None = None,
+    tumor_codes: Sequence[int] | None = None,
+) -> Cases:
+    """Find cases of volumes below a folder, in any layout of `layouts`.
 
     Args:
-        root: any folder above the files; the layout below it does not matter, the file names do.
+        root: any folder above the files.
         modalities: channels to read, in order.
         source: name of this source.
+        masks: file name of a mask with "{case}" for the case's name, where it is none that is known; anywhere below.
+        tumor_codes: codes of the masks that are tumor; by default the data set's.
 
     Raises:
         ValueError: when the folder is missing or holds no case.
     """
-    _require_folder(root)
-    decathlon = next((d for d in [root, root / "Task01_BrainTumor"] if (d / "imagesTr").is_dir()), None)
-    cases = _decathlon_cases(decathlon, source) if decathlon else _per_modality_cases(root, modalities, source)
+    require_folder(root)
+    found = find_volumes(root)
+    if masks:
+        _take_masks(root, found, masks)
+    cases = [_case(volume, modalities, source, tumor_codes) for volume in found.cases]
     if not cases:
-        raise ValueError(f"{root}: no BraTS case found (files such as CASE_flair.nii.gz, CASE-t2f.nii.gz)")
-    return cases
+        raise ValueError(
+            f"{root}: no case found (files such as CASE_flair.nii.gz, CASE-t2f.nii.gz)"
+            + (f"; {len(found.passed_over)} files have no telling name" if found.passed_over else "")
+        )
+    return Cases(cases, {source: found.counts()}, volume_notices(root, found, modalities))
 
 
-def _per_modality_cases(root: Path, modalities: Sequence[str], source: str) -> list[Case]:
-    found: dict[tuple[Path, str], dict[str, Path]] = {}
-    for path in _visible_files(root):
-        if match := BRATS_FILE.match(path.name):
-            kind = MODALITIES[match["kind"].lower()]
-            found.setdefault((path.parent, match["case"]), {})[kind] = path
-    _adopt_lone_masks(found)
-    folders: dict[str, Path] = {}
-    for folder, name in found:
-        if folders.setdefault(name, folder) != folder:
-            raise ValueError(f"two cases are called {name}: in {folders[name]} and in {folder}")
-    cases = []
-    for (_, name), files in sorted(found.items(), key=lambda item: item[0][1]):
-        image = [str(files[m]) if m in files else f"{name}_{m}.nii.gz" for m in modalities]
-        case: Case = {"id": f"{source}/{name}", "source": source, "group": f"{source}/{patient_of(name)}"}
-        case |= {"kind": "volume", "image": image[0] if len(image) == 1 else image}
-        if "seg" in files:
-            case["label"] = str(files["seg"])
-        cases.append(case)
-    return cases
+def _case(volume: Volume, modalities: Sequence[str], source: str, tumor_codes: Sequence[int] | None) -> Case:
+    files = volume.files
+    if "channels" in files:
+        image = [str(files["channels"])]
+    elif len(modalities) == 1 and UNNAMED in files and modalities[0] not in files:
+        image = [str(files[UNNAMED])]
+    else:
+        image = [str(files[m]) if m in files else f"{volume.name}_{m}.nii.gz" for m in modalities]
+    case: Case = {"id": f"{source}/{volume.name}", "source": source, "group": group_of(source, volume.name)}
+    case |= {"kind": "volume", "image": image[0] if len(image) == 1 else image}
+    if MASK in files:
+        case["label"] = str(files[MASK])
+    codes = tumor_codes if tumor_codes is not None else volume.tumor_codes
+    return case | ({"tumor_codes": list(codes)} if codes is not None else {})
 
 
-def _adopt_lone_masks(found: dict[tuple[Path, str], dict[str, Path]]) -> None:
-    """Give a mask under a foreign name (`W39_1998.09.19_Segm.nii` of case 355) to the only case in its folder."""
-    for (folder, name), files in list(found.items()):
-        siblings = [key for key in found if key[0] == folder and key[1] != name]
-        if set(files) == {"seg"} and len(siblings) == 1 and "seg" not in found[siblings[0]]:
-            found[siblings[0]]["seg"] = files["seg"]
-            del found[(folder, name)]
+def _take_masks(root: Path, found: Found, pattern: str) -> None:
+    """Masks by the user's pattern, in place of any others."""
+    if "{case}" not in pattern:
+        raise ValueError(f"masks is '{pattern}': it needs {{case}} in the place of the case's name")
+    files = {path.name: path for path in visible_files(root)}
+    found.cases = [
+        volume for volume in found.cases if set(volume.files) & SEQUENCES.keys() or "channels" in volume.files
+    ]
+    for volume in found.cases:
+        mask = files.get(pattern.replace("{case}", volume.name))
+        volume.files = {**volume.files, **({MASK: mask} if mask else {})}
+    if not any(MASK in volume.files for volume in found.cases):
+        raise ValueError(f"{root}: no mask is called {pattern}")
 
 
-def _decathlon_cases(root: Path, source: str) -> list[Case]:
-    cases = []
-    for image in _visible_files(root / "imagesTr"):
-        if not image.name.endswith((".nii", ".nii.gz")):
-            continue
-        name = image.name.split(".")[0]
-        case: Case = {"id": f"{source}/{name}", "source": source, "group": f"{source}/{name}", "kind": "volume"}
-        case["image"] = str(image)
-        if (label := root / "labelsTr" / image.name).is_file():
-            case["label"] = str(label)
-        cases.append(case)
-    if cases and not decathlon_channels(Path(cases[0]["image"])):
-        raise ValueError(f"{root}: dataset.json, which names the channels, is missing")
-    return cases
-
-
-def patient_of(case: str) -> str:
-    """Patient of a BraTS case name: the name without the number of the visit, where the name has one.
-
-    >>> patient_of("BraTS-GLI-00002-001"), patient_of("brats_2013_pat0003_1"), patient_of("BraTS20_Training_001")
-    ('BraTS-GLI-00002', 'brats_2013_pat0003', 'BraTS20_Training_001')
-    """
-    match = VISIT.match(case)
-    return next(filter(None, match.groups())) if match else case
-
-
-def image_cases(root: Path, source: str) -> list[Case]:
+def image_cases(root: Path, source: str, four_classes: bool = False) -> Cases:
     """Find the images in a folder's `yes` and `no` folders (any case of letters, any file name).
 
-    Raises:
-        ValueError: when the folder, or one of the two, is missing.
-    """
-    _require_folder(root)
-    folders: dict[str, Path] = {}
-    for folder in sorted(path for path in root.iterdir() if path.is_dir() and path.name.lower() in CLASSES):
-        if folders.setdefault(folder.name.lower(), folder) != folder:
-            raise ValueError(f"{root}: has both '{folders[folder.name.lower()].name}' and '{folder.name}'")
-    missing = [name for name in CLASSES if name not in folders]
-    if missing:
-        raise ValueError(f"{root}: no folder '{missing[0]}' (a folder of images has 'yes' and 'no')")
-    return [
-        {
-            "id": f"{source}/{folder}/{path.relative_to(folders[folder]).as_posix()}",
-            "source": source,
-            "kind": "image",
-            "image": str(path),
-            "cls": cls,
-        }
-        for folder, cls in CLASSES.items()
-        for path in _visible_files(folders[folder])
-    ]
-
-
-def scans(path: str | Path | Sequence[str | Path], output_dir: str | Path | None = None) -> list[dict[str, str]]:
-    """Scans to predict, each with a name for its prediction.
-
     Args:
-        path: one file or folder, or a list of them. A folder's scans keep their place in its tree; a folder that holds
-            DICOM files is one scan.
-        output_dir: left out where it lies in one of the folders, however either path is written.
-
-    Returns:
-        Dicts with "image" (the path) and "name": the place without suffix, or with it where two scans share a stem, or
-        theirs is that of `index.json`.
+        root: holds `yes` and `no`, or Kaggle's four classes, with `Training` and `Testing` above them or not.
+        source: name of this source.
+        four_classes: read the four classes.
 
     Raises:
-        ValueError: when there is nothing to predict, or two files would have one prediction.
+        ValueError: when the folder, or a class, is missing or empty.
     """
-    found: list[tuple[Path, Path]] = []  # a scan, and its place below the output folder
-    output = None if output_dir is None else Path(output_dir).resolve()
-    for root in [Path(path)] if isinstance(path, (str, Path)) else [Path(p) for p in path]:
-        files = [root] if root.is_file() else list(_scans_below(root)) if root.is_dir() else []
-        inside = [f for f in files if f == root or output is None or not _real_place(f).is_relative_to(output)]
-        if not inside:
-            why = "its scans lie in the folder of the predictions, name another" if files else "no scan here"
-            raise ValueError(f"{root}: {why}")
-        found += [(file, file.relative_to(root) if file != root else Path(_own_name(root))) for file in inside]
-    places = Counter(str(place).lower() for _, place in found)
-    short = [place if file.is_dir() else stem(place) for file, place in found]
-    stems = Counter(str(place).lower() for place in short)
-    stems[INDEX] += 1  # a file of the predictions' folder
-    for file, place in found:
-        if places[str(place).lower()] > 1:
-            raise ValueError(f"{file}: two scans are called {place}; predict them into different folders")
-        if str(place).lower() == INDEX:
-            raise ValueError(f"{file}: its prediction would take the place of {INDEX}.json; rename it")
-    names = [place if stems[str(name).lower()] > 1 else name for (_, place), name in zip(found, short, strict=True)]
-    return [{"image": str(file), "name": name.as_posix()} for (file, _), name in zip(found, names, strict=True)]
-
-
-def _real_place(path: Path) -> Path:
-    """Where a path lies, through links above it; a link itself lies where it is, not where it leads."""
-    return path.parent.resolve() / path.name
-
-
-def stem(path: str | Path) -> Path:
-    """A path without the suffix of an image.
-
-    >>> [str(stem(p)) for p in ("a/scan.nii.gz", "Y1.JPG", "none")]
-    ['a/scan', 'Y1', 'none']
-    """
-    path = Path(path)
-    suffix = next((s for s in SUFFIXES if path.name.lower().endswith(s) and path.name.lower() != s), "")
-    return path.with_name(path.name[: len(path.name) - len(suffix)])
-
-
-def _scans_below(root: Path) -> Iterator[Path]:
-    """Files below a folder; in place of DICOM files the folder that holds them."""
-    series = set()
-    for path in _visible_files(root):
-        if not is_dicom(path):
-            yield path
-        elif path.parent not in series:
-            series.add(path.parent)
-            yield path.parent
-
-
-def _require_folder(root: Path) -> None:
-    if not root.is_dir():
-        raise ValueError(f"{root}: no such folder")
-
-
-def _visible_files(root: Path) -> Iterator[Path]:
-    """Files below a folder in a fixed order, without hidden ones and lists of the folder's own files."""
-    for path in sorted(root.rglob("*")):
-        hidden = any(part.startswith(".") for part in path.relative_to(root).parts)
-        if path.is_file() and not hidden and path.name not in ("Thumbs.db", "desktop.ini", "DICOMDIR"):
-            yield path
+    require_folder(root)
+    cases = []
+    for name, cls, folders in class_folders(root, four_classes):
+        files = [(place, folder, path) for place, folder in folders for path in visible_files(folder)]
+        if not files:
+            raise ValueError(f"{root}: the class '{name}' has no image")
+        for place, folder, path in files:
+            case: Case = {"id": f"{source}/{place}/{path.relative_to(folder).as_posix()}", "source": source}
+            case |= {"kind": "image", "image": str(path), "cls": cls}
+            cases.append(case | ({"class_name": name} if four_classes else {}))
+    return Cases(cases, notices=image_notices(root, cases))

@@ -18,10 +18,11 @@ from monai.data import MetaTensor
 from PIL import Image
 
 from ..core.files import content_sha256, write_atomic, write_json
-from .datalists import INDEX, stem
 from .dicom import DicomError, is_dicom
 from .dicom_seg import segmentation_of
+from .filenames import stem
 from .readers import UnreadableImageError
+from .scan_lists import INDEX
 
 __all__ = ["PredictionWriter"]
 

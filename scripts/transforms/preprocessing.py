@@ -18,6 +18,7 @@ from monai.utils import TraceKeys
 from torch.nn.functional import interpolate
 
 from ..core.geometry import same_grid
+from ..core.label_codes import codes_in, tumor_of
 from .head import fill_planes, find_head, tissue_level
 
 __all__ = [
@@ -237,10 +238,21 @@ class RequireSameGridd(MapTransform):
 
 
 class WholeTumord(MapTransform):
-    """Reduce BraTS label codes to the whole tumor, the one region that FLAIR supports: any code > 0 becomes 1."""
+    """Reduce a mask's codes to the whole tumor, the one region that FLAIR supports: 1 where there is tumor, else 0.
+
+    Which codes are tumor is told by the item's `tumor_codes`, or by its `id`, whose name tells the data set; see
+    `label_codes`. The mask's metadata get `label_codes`, the voxels of each code.
+
+    Raises:
+        ValueError: when the codes are not known, or the mask was interpolated between several.
+    """
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         d = dict(data)
         for key in self.key_iterator(d):
-            d[key] = (d[key] > 0).to(torch.uint8)
+            values = torch.as_tensor(d[key]).numpy()
+            tumor = torch.from_numpy(tumor_of(values, d)).to(torch.uint8)
+            d[key] = MetaTensor(tumor).copy_meta_from(d[key]) if isinstance(d[key], MetaTensor) else tumor
+            if isinstance(d[key], MetaTensor):
+                d[key].meta["label_codes"] = {str(code): count for code, count in codes_in(values).items()}
         return d

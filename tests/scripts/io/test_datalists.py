@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from scripts.io.datalists import brats_cases, gather_cases, image_cases, patient_of, scans
+from scripts.io.datalists import brats_cases, gather_cases, image_cases
+from scripts.io.patients import group_of
+from scripts.io.scan_lists import scans
 
 ALL = ("flair", "t1", "t1ce", "t2")
 
@@ -24,7 +26,7 @@ def make_images(root: Path, yes: str = "Y1.jpg", no: str = "1 no.jpg") -> Path:
 
 
 def make_decathlon(root: Path) -> Path:
-    """Two cases as in Task01_BrainTumor, the second without a mask."""
+    """Two cases as in Task01_BrainTumour, the second without a mask."""
     touch(root / "imagesTr/BRATS_001.nii.gz", root / "imagesTr/BRATS_002.nii.gz", root / "labelsTr/BRATS_001.nii.gz")
     touch(
         root / "imagesTr/._BRATS_001.nii.gz", root / "labelsTr/._BRATS_002.nii.gz", root / "imagesTs/BRATS_485.nii.gz"
@@ -53,7 +55,7 @@ def test_files_of_every_year_become_the_same_case(
     assert case == {
         "id": f"brats/{name}",
         "source": "brats",
-        "group": f"brats/{patient_of(name)}",
+        "group": group_of("brats", name),
         "kind": "volume",
         "image": [str(path) for path in files[:4]],
         "label": str(files[4]),
@@ -91,7 +93,7 @@ def test_missing_modality_is_named(tmp_path: Path) -> None:
     assert [Path(path).name for path in image if not Path(path).exists()] == ["A_t1.nii.gz", "A_t1ce.nii.gz"]
 
 
-@pytest.mark.parametrize("below", ["", "Task01_BrainTumor"])
+@pytest.mark.parametrize("below", ["", "Task01_BrainTumour"])
 def test_decathlon_is_read_from_its_folder_or_the_one_above(tmp_path: Path, below: str) -> None:
     task = make_decathlon(tmp_path / below)
     first, second = brats_cases(tmp_path)
@@ -221,7 +223,7 @@ def test_what_is_missing_is_said_in_one_line(tmp_path: Path) -> None:
     for brats_dir, kaggle_dir, message in (
         (None, None, "give brats_dir, kaggle_dir, or both"),
         (tmp_path / "absent", None, "absent: no such folder"),
-        (tmp_path / "empty", None, "empty: no BraTS case found"),
+        (tmp_path / "empty", None, "empty: no case found"),
         (None, tmp_path / "absent", "absent: no such folder"),
         (None, tmp_path / "half", "half: no folder 'no'"),
     ):

@@ -11,9 +11,9 @@ from hostile.dicoms import dicom, enhanced, head, mr_dataset, packed, plain, wri
 from pydicom.uid import ExplicitVRBigEndian, ImplicitVRLittleEndian
 
 from scripts.core.geometry import as_displayed
-from scripts.io.datalists import scans
 from scripts.io.dicom import DicomError, read_dicom
 from scripts.io.readers import BrainMriReader, UnreadableImageError
+from scripts.io.scan_lists import scans
 
 GRAY = head(64, 56).astype(np.uint16)
 # columns run to the patient's left, rows to posterior, slices upwards; in RAS

@@ -1,0 +1,52 @@
+"""What a slice store holds, counted by source: masks, volumes without a tumor, classes, and what was passed over."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..core.label_codes import label_set_of
+from ..io.datalists import Case, Cases
+
+__all__ = ["count_cases", "left_out_codes"]
+
+
+def count_cases(cases: Sequence[Case], stored: Sequence[Case]) -> dict[str, dict[str, Any]]:
+    """Count the cases that were found and those that were stored.
+
+    Args:
+        cases: of `gather_cases`.
+        stored: the same from the store, as far as they could be read: with tumor_pixels and label_codes.
+
+    Returns:
+        By source: with_mask, without_mask and without_tumor (a mask that is empty), yes, no, passed_over (files by
+        reason), and left_out: masks by the code that is drawn in them and is no tumor.
+    """
+    counts = (cases if isinstance(cases, Cases) else Cases(cases)).counts()
+    for source, counted in counts.items():
+        of = [case for case in stored if case["source"] == source]
+        masks = [case for case in of if "tumor_pixels" in case]
+        if masks:
+            counted["without_tumor"] = sum(is_negative(case) for case in masks)
+        left_out: dict[str, int] = {}
+        for case in masks:
+            for code in left_out_codes(case):
+                left_out[code] = left_out.get(code, 0) + 1
+        if left_out:
+            counted["left_out"] = left_out
+    return counts
+
+
+def is_negative(case: Mapping[str, Any]) -> bool:
+    """Whether the mask of a stored case is empty."""
+    return not sum(case["tumor_pixels"]) and not case.get("tumor_pixels_left_out")
+
+
+def left_out_codes(case: Mapping[str, Any]) -> list[str]:
+    """Codes of a stored case's mask that are no tumor, in words."""
+    codes = [int(code) for code in case.get("label_codes", {})]
+    name = str(case["id"]).partition("/")[2]
+    if "tumor_codes" in case:
+        return [f"code {code}" for code in codes if code not in case["tumor_codes"]]
+    known = label_set_of(name)
+    return [f"code {code}, {known.other[code]}" for code in codes if code in known.other] if known else []

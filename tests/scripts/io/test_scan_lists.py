@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from scripts.io.scan_lists import scans, survey
+
+
+def touch(root: Path, *names: str) -> Path:
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).touch()
+    return root
+
+
+def told(root: Path, **kwargs: object) -> tuple[set[str], dict[str, str]]:
+    found, over = survey(root, **kwargs)  # type: ignore[arg-type]
+    names = {Path(scan["image"]).relative_to(root).as_posix() for scan in found}
+    return names, {Path(path).relative_to(root).as_posix(): why for path, why in over.items()}
+
+
+def test_of_a_case_folder_the_sequence_of_the_weights_is_predicted(tmp_path: Path) -> None:
+    words = ("t1n", "t1c", "t2w", "t2f", "seg")
+    touch(tmp_path, *(f"BraTS-SSA-00041-000/BraTS-SSA-00041-000-{word}.nii.gz" for word in words))
+    names, over = told(tmp_path)
+    assert names == {"BraTS-SSA-00041-000/BraTS-SSA-00041-000-t2f.nii.gz"}
+    assert sorted(over.values()) == [
+        *("T1 after contrast, by its name", "T1, by its name", "T2, by its name", "a mask, by its name"),
+    ]
+    names, _ = told(tmp_path, modalities=["t2"])
+    assert names == {"BraTS-SSA-00041-000/BraTS-SSA-00041-000-t2w.nii.gz"}
+
+
+def test_maps_and_sidecars_are_passed_over_and_named(tmp_path: Path) -> None:
+    touch(tmp_path, "sub-07_FLAIR.nii.gz", "sub-07_FLAIR.json", "sub-07_dwi.nii.gz", "sub-07_dwi.bval", "README.txt")
+    names, over = told(tmp_path)
+    assert names == {"sub-07_FLAIR.nii.gz"} and over["sub-07_dwi.nii.gz"] == "dwi, by its name"
+    assert {over[name] for name in ("sub-07_FLAIR.json", "sub-07_dwi.bval", "README.txt")} == {"no scan, by its name"}
+
+
+def test_pictures_of_any_sequence_are_predicted_and_their_masks_are_not(tmp_path: Path) -> None:
+    touch(tmp_path, "T2_axial_7.png", "brain_tumor.jpg", "Y1.jpg", "Y1_mask.png")
+    names, over = told(tmp_path)
+    assert names == {"T2_axial_7.png", "brain_tumor.jpg", "Y1.jpg"} and over == {"Y1_mask.png": "a mask, by its name"}
+
+
+def test_nnunets_digits_mean_what_its_description_says(tmp_path: Path) -> None:
+    touch(tmp_path, *(f"imagesTs/K_1_000{k}.nii.gz" for k in range(2)))
+    assert len(told(tmp_path)[0]) == 2  # nothing tells
+    (tmp_path / "dataset.json").write_text(json.dumps({"channel_names": {"0": "T1ce", "1": "FLAIR"}}))
+    names, over = told(tmp_path)
+    assert names == {"imagesTs/K_1_0001.nii.gz"}
+    assert over["imagesTs/K_1_0000.nii.gz"] == "T1 after contrast, by its name"
+
+
+def test_a_file_that_is_named_itself_is_predicted_whatever_its_name(tmp_path: Path) -> None:
+    touch(tmp_path, "A_t1.nii.gz")
+    assert [scan["name"] for scan in scans(tmp_path / "A_t1.nii.gz")] == ["A_t1"]
+
+
+def test_a_folder_without_the_sequence_says_what_it_holds(tmp_path: Path) -> None:
+    touch(tmp_path, "A_t1.nii.gz", "A_t2.nii.gz", "B_t1.nii.gz", "A_seg.nii.gz")
+    with pytest.raises(
+        ValueError, match="which read FLAIR; passed over by name: 2 x T1, by its name, 1 x T2"
+    ) as caught:
+        scans(tmp_path)
+    assert "\n" not in str(caught.value)
