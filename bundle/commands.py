@@ -122,11 +122,11 @@ def report(options: argparse.Namespace) -> int:
 
 def pack(options: argparse.Namespace) -> int:
     """Pack the bundle."""
-    from .manifest import sha256
+    from .core import files
     from .packaging.pack import pack as make
 
     folder, archive = make(Path(options.output), options.weights_url)
-    print(f"folder: {folder}\nzip:    {archive}\nsha256: {sha256(archive)}")
+    print(f"folder: {folder}\nzip:    {archive}\nsha256: {files.sha256_of(archive)}")
     return 0
 
 

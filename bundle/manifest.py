@@ -17,10 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from . import __version__
+from .core import files
 from .errors import UserError
 from .loading import BUNDLE_ROOT
 
-__all__ = ["Manifest", "exclusive_lock", "machine", "read_json", "sha256", "versions", "write_json"]
+__all__ = ["Manifest", "exclusive_lock", "machine", "read_json", "versions"]
 
 PACKAGES = ("monai", "torch", "pytorch-ignite", "numpy", "nibabel", "scikit-learn", "pillow", "imagehash")
 
@@ -67,8 +68,8 @@ class Manifest:
             always: run it in any case, it knows itself what is done.
         """
         folder, before = self.output / name, self.content["steps"].get(name, {})
-        inputs = {path.relative_to(self.output).as_posix(): sha256(path) for path in needs}
-        made = {file: sha256(folder / file) for file in makes if (folder / file).is_file()}
+        inputs = {path.relative_to(self.output).as_posix(): files.sha256_of(path) for path in needs}
+        made = {file: files.sha256_of(folder / file) for file in makes if (folder / file).is_file()}
         if not always and before.get("needs") == inputs and before.get("made") == made and len(made) == len(makes):
             print(f"{name}: done before", flush=True)
             return
@@ -80,14 +81,14 @@ class Manifest:
         start = time.monotonic()
         run()
         finished = datetime.now(UTC).isoformat(timespec="seconds")
-        made = {file: sha256(folder / file) for file in makes}
+        made = {file: files.sha256_of(folder / file) for file in makes}
         seconds = round(spent + time.monotonic() - start, 1)
         cost = {"finished": finished, "seconds": seconds, "machine": machine()}
         self._note(name, {"needs": inputs, "made": made, **cost, "versions": versions()})
 
     def _note(self, name: str, entry: Mapping[str, Any]) -> None:
         self.content["steps"][name] = dict(entry)
-        write_json(self.path, self.content)
+        files.write_json(self.path, self.content)
 
 
 def seconds_before_interruption(folder: Path, entry: Mapping[str, Any]) -> float:
@@ -108,17 +109,6 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text())
     except ValueError:
         raise UserError(f"{path}: damaged, remove it") from None
-
-
-def write_json(path: Path, content: Any, indent: int = 1) -> None:
-    """Write JSON whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
-    try:
-        temporary.write_text(json.dumps(content, indent=indent) + "\n")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -152,7 +142,7 @@ def versions() -> dict[str, str]:
         except PackageNotFoundError:
             found[package] = "absent"
     configs = sorted((BUNDLE_ROOT / "configs").glob("*.yaml")) + sorted((BUNDLE_ROOT / "scripts").rglob("*.py"))
-    found["code"] = hashlib.sha256("".join(sha256(path) for path in configs).encode()).hexdigest()
+    found["code"] = hashlib.sha256("".join(files.sha256_of(path) for path in configs).encode()).hexdigest()
     return found
 
 
@@ -162,9 +152,3 @@ def machine() -> str:
 
     accelerator = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
     return f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores{accelerator}"
-
-
-def sha256(path: Path) -> str:
-    """SHA-256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

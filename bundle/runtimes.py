@@ -6,8 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .core import files
 from .errors import UserError
-from .manifest import read_json, sha256
+from .manifest import read_json
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -49,8 +50,8 @@ def load_exported(name: str, weights: Path) -> Network:
     if not all(file.is_file() for file in (*files_of(path), note_beside(path))):
         raise UserError(f"{path}: not there; make it first (python -m bundle export --format {name})")
     note = read_json(note_beside(path))
-    found = {file.name: sha256(file) for file in files_of(path)}
-    if note.get("weights_sha256") != sha256(weights):
+    found = {file.name: files.sha256_of(file) for file in files_of(path)}
+    if note.get("weights_sha256") != files.sha256_of(weights):
         raise UserError(f"{path}: made from other weights than {weights.name}; export it again")
     if note.get("sha256") != found:
         raise UserError(f"{path}: changed since it was exported; export it again")

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from . import __version__
+from .core import files
 from .errors import UserError
 from .loading import BUNDLE_ROOT
-from .manifest import read_json, sha256, write_json
+from .manifest import read_json
 
 __all__ = ["find_weights", "headline", "pins_of", "release", "report_beside", "require_served", "trained_as"]
 
@@ -35,7 +36,7 @@ def report_beside(model_path: Path) -> dict[str, Any]:
     """The report beside weights; empty where there is none, or it is another's."""
     try:
         report: dict[str, Any] = json.loads(model_path.with_name("report.json").read_text())
-        return report if report["model"]["sha256"] == sha256(model_path) else {}
+        return report if report["model"]["sha256"] == files.sha256_of(model_path) else {}
     except (OSError, ValueError, KeyError, TypeError):
         return {}
 
@@ -103,8 +104,13 @@ def release_ood_detector(learned: Mapping[str, Any], left_out: Sequence[Mapping[
     }
     counts = ", ".join(f"{len(rows)} {kind}s" for kind, rows in by_kind.items())
     fitted_on = f"limits: at least {IN_DISTRIBUTION_SHARE:.0%} of {counts} that were left out are no farther"
-    content = {**learned, "limits": limits, "fitted_on": fitted_on, "weights_sha256": sha256(models / "model.pt")}
-    write_json(models / "ood_detector.json", content)
+    content = {
+        **learned,
+        "limits": limits,
+        "fitted_on": fitted_on,
+        "weights_sha256": files.sha256_of(models / "model.pt"),
+    }
+    files.write_json(models / "ood_detector.json", content)
 
 
 def release(trained: Path, report: Mapping[str, Any], models: Path) -> None:
@@ -125,16 +131,16 @@ def release(trained: Path, report: Mapping[str, Any], models: Path) -> None:
     (models / ".model.pt.tmp").replace(models / "model.pt")
     model = {
         "version": __version__,
-        "sha256": sha256(models / "model.pt"),
+        "sha256": files.sha256_of(models / "model.pt"),
         "network_name": config["network_name"],
         "modalities": config["modalities"],
         **{name: notes[name] for name in ("unknown_lineage", "trained_on") if name in notes},
     }
-    write_json(models / "report.json", {**report, "model": model})
+    files.write_json(models / "report.json", {**report, "model": model})
     metadata = models.resolve().parent / "configs" / "metadata.json"
     if metadata.is_file():
         noted = {**read_json(metadata), "weights_sha256": {"models/model.pt": model["sha256"]}}
-        write_json(metadata, with_installed_versions(noted), indent=4)
+        files.write_json(metadata, with_installed_versions(noted), indent=4)
 
 
 def require_served(config: Mapping[str, Any], models: Path) -> None:

@@ -73,7 +73,7 @@ def opinions(pipeline_run: Path, tmp_path_factory: pytest.TempPathFactory) -> di
     """Weights that say the same of every slice, by the state that their own report, and no other rule, makes of it."""
     import torch
 
-    from bundle.manifest import sha256
+    from scripts.core.files import sha256_of
 
     made = {}
     for state, (mask, tumor, temperature, point) in OPINIONS.items():
@@ -92,7 +92,7 @@ def opinions(pipeline_run: Path, tmp_path_factory: pytest.TempPathFactory) -> di
             "evidence": evidence,
         }
         report = json.loads((pipeline_run / "models" / "report.json").read_text())
-        report["model"]["sha256"] = sha256(model)
+        report["model"]["sha256"] = sha256_of(model)
         report["decision"] = {"image": fitted, "volume": fitted, "display_threshold": 0.3}
         model.with_name("report.json").write_text(json.dumps(report))
         made[state] = model

@@ -43,7 +43,9 @@ def imports_of(path: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(ROOT).as_posix())
-def test_components_and_application_meet_only_in_the_configs(path: Path) -> None:
+def test_components_and_application_meet_only_in_the_configs_and_in_the_core(path: Path) -> None:
+    if path == ROOT / "bundle" / "core" / "__init__.py":  # loads `scripts/core`; for type checkers it names it, too
+        return
     other = "bundle" if path.is_relative_to(ROOT / "scripts") else "scripts"
     assert other not in imports_of(path)
 
@@ -160,3 +162,22 @@ def test_every_key_is_read_by_something(path: Path) -> None:
 def test_continuous_integration_calls_the_readmes_test_command() -> None:
     assert "make test" in (ROOT / ".ci" / "run").read_text()
     assert "make test" in (ROOT / "README.md").read_text()
+
+
+ONLY_IN_CORE = (
+    "file_digest",
+    "x89PNG",
+    "xff\\xd8\\xff",
+    "stats import t",
+    "stats import sem",
+    "io_orientation",
+    "DICM",
+)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_what_both_sides_need_is_written_once_in_the_core(path: Path) -> None:
+    """Hashes, file types, Student's t and orientation: the application reaches `scripts/core` through `bundle/core`."""
+    if path.parent != ROOT / "scripts" / "core":
+        text = path.read_text()
+        assert not [word for word in ONLY_IN_CORE if word in text]

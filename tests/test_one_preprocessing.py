@@ -13,7 +13,7 @@ import torch
 
 from bundle import Predictor
 from bundle.loading import parse
-from bundle.manifest import sha256
+from scripts.core.files import sha256_of
 from scripts.data.sampling import SliceDataset
 from scripts.data.slice_store import SliceStore, slice_records
 
@@ -88,7 +88,7 @@ def test_the_workflow_writes_what_the_predictor_would(
         predictor = Predictor(opinions[state])
         expected = predictor.predict(case["image"])
         written = json.loads(next((tmp_path / kind).glob("*.json")).read_text())
-        source = {"input": Path(case["image"]).name, "input_sha256": sha256(Path(case["image"]))}
+        source = {"input": Path(case["image"]).name, "input_sha256": sha256_of(Path(case["image"]))}
         assert written == {**source, **expected["result"]} and written["state"] == state
         (content,) = predictor.files(expected).values()
         assert next((tmp_path / kind).glob("*_mask.*")).read_bytes() == content

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
 
+from ..core import file_types
 from .errors import IntakeError
-from .file_types import HEAD_BYTES, NOT_A_SCAN, file_type_of
 from .limits import MIB, Limits
 
 __all__ = ["examine", "require_voxels"]
@@ -49,18 +49,17 @@ def examine(path: Path, limits: Limits) -> int:
     if kind == "dicom":
         return examine_dicom(path, limits)
     if kind is None:
-        raise IntakeError("unsupported", NOT_A_SCAN)
+        raise IntakeError("unsupported", file_types.NOT_A_SCAN)
     data = path.read_bytes()
     if kind == "nifti":
-        return examine_nifti(data[:HEAD_BYTES], len(data), limits)
+        return examine_nifti(data[: file_types.HEAD_BYTES], len(data), limits)
     return examine_png(data, limits) if kind == "png" else examine_jpeg(data, limits)
 
 
 def _kind(path: Path) -> str | None:
     if not path.is_file():
         return None
-    with path.open("rb") as file:
-        return file_type_of(file.read(HEAD_BYTES))
+    return file_types.type_of_file(path)
 
 
 def require_size(shape: Sequence[int], declared_bytes: int, most_bytes: int, limits: Limits) -> int:
@@ -149,8 +148,8 @@ def examine_gzip(path: Path, limits: Limits) -> int:
     most = min(limits.inflated_bytes, max(limits.inflate_free_bytes, int(limits.inflate_ratio * size)))
     try:
         with gzip.open(path) as file:
-            head = file.read(HEAD_BYTES)
-            if file_type_of(head) != "nifti":
+            head = file.read(file_types.HEAD_BYTES)
+            if file_types.file_type_of(head) != "nifti":
                 raise IntakeError("unsupported", "the compressed file is no NIfTI")
             examine_nifti(head, DEFLATE_RATIO * size, limits)
             total = len(head)

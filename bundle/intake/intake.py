@@ -10,9 +10,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from ..core import file_types
 from ..loading import BUNDLE_ROOT, silence_loggers, suppress_monai_warnings
 from .errors import IntakeError
-from .file_types import HEAD_BYTES, NOT_A_SCAN, file_type_of
 from .limits import LOCAL, MIB, Limits
 from .sandbox import Sandbox
 from .scratch import Scratch, write_private
@@ -120,14 +120,14 @@ class Intake:
             raise IntakeError("missing", error.strerror or "cannot be opened") from None
         if size > allowed:
             raise IntakeError("too_large", f"more than the {self.limits.request_bytes / MIB:g} MiB that are allowed")
-        if head is not None and file_type_of(head) is None:
-            raise IntakeError("unsupported", NOT_A_SCAN)
+        if head is not None and file_types.file_type_of(head) is None:
+            raise IntakeError("unsupported", file_types.NOT_A_SCAN)
         return size
 
     def _look(self, source: str | Path | bytes) -> tuple[int, bytes | None]:
         """Size and first bytes of a file; size of all files in a folder, and None."""
         if isinstance(source, bytes):
-            return len(source), source[:HEAD_BYTES]
+            return len(source), source[: file_types.HEAD_BYTES]
         path = _absolute(source)
         if path.is_dir():
             sizes = [entry.stat().st_size for entry in os.scandir(path) if entry.is_file()]
@@ -138,7 +138,7 @@ class Intake:
         if not path.is_file():
             raise IntakeError("unsupported", "not a regular file")
         with path.open("rb") as file:
-            return size, file.read(HEAD_BYTES)
+            return size, file.read(file_types.HEAD_BYTES)
 
 
 def _absolute(path: str | Path) -> Path:

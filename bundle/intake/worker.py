@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..core import geometry
 from ..loading import parse
 from .errors import STATUS, IntakeError
 from .headers import examine, require_voxels
@@ -116,12 +117,11 @@ def decode(paths: Sequence[Path], reader: ImageReader, limits: Limits) -> tuple[
 
 def require_slices(shape: Sequence[int], affine: np.ndarray, limits: Limits) -> None:
     """Hold the length of the axis that runs along the body against the limit."""
-    from nibabel.orientations import io_orientation
-
-    upwards = np.flatnonzero(io_orientation(np.asarray(affine, dtype=np.float64))[:, 0] == 2)
-    if len(upwards) != 1:
-        raise IntakeError("header", "none of its axes runs along the body")
-    if (slices := shape[int(upwards[0])]) > limits.slices:
+    try:
+        axis, _ = geometry.slice_axis(affine)
+    except ValueError as error:
+        raise IntakeError("header", str(error)) from None
+    if (slices := shape[axis]) > limits.slices:
         raise IntakeError("too_large", f"{slices} slices, {limits.slices} are allowed")
 
 

@@ -9,9 +9,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..core import files
 from ..errors import UserError
 from ..loading import BUNDLE_ROOT, parse, suppress_monai_warnings
-from ..manifest import read_json, sha256, write_json
+from ..manifest import read_json
 from ..runtimes import FORMATS, exported_beside, files_of, note_beside, open_exported
 from ..weights import find_weights, trained_as
 from .pack import NAME
@@ -61,12 +62,12 @@ def export(name: str, model: str | Path | None = None, network: str | None = Non
         raise UserError(f"{target}: not kept, its logits differ by {difference:.2g} from the network's")
     note = {
         "format": FORMATS[name],
-        "sha256": {path.name: sha256(path) for path in files_of(target)},
-        "weights_sha256": sha256(weights),
+        "sha256": {path.name: files.sha256_of(path) for path in files_of(target)},
+        "weights_sha256": files.sha256_of(weights),
         "largest_difference": difference,
         "versions": {package: version(package) for package in sorted({"torch", PACKAGES[name]})},
     }
-    write_json(note_beside(target), note)
+    files.write_json(note_beside(target), note)
     return target
 
 

@@ -15,9 +15,10 @@ from typing import Any
 import yaml
 
 from .. import __version__
+from ..core import files
 from ..errors import UserError
 from ..loading import BUNDLE_ROOT
-from ..manifest import read_json, sha256
+from ..manifest import read_json
 from ..weights import pins_of
 
 __all__ = ["NAME", "pack"]
@@ -52,7 +53,7 @@ def pack(output: Path, weights_url: str | None = None, root: Path = BUNDLE_ROOT)
     missing = [name for name in (*NEEDED, WEIGHTS) if not (root / name).is_file()]
     if missing:
         raise UserError(f"{root}: cannot be packed without {', '.join(missing)}")
-    metadata, hash_value = read_json(root / "configs" / "metadata.json"), sha256(root / WEIGHTS)
+    metadata, hash_value = read_json(root / "configs" / "metadata.json"), files.sha256_of(root / WEIGHTS)
     if metadata.get("weights_sha256", {}).get(WEIGHTS) != hash_value:
         raise UserError(f"{root / WEIGHTS}: not the weights that configs/metadata.json names; release them first")
     folder, archive = output / NAME, output / f"{NAME}_v{metadata['version']}.zip"

@@ -9,8 +9,8 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..core import files
 from ..errors import UserError
-from ..manifest import write_json
 from .estimates import mean
 from .results import load
 from .targets import attempted, evaluated
@@ -44,7 +44,7 @@ def write_report(results: Path, docs: Path, pictures: Sequence[Path] = ()) -> Pa
     facts = load(results)
     facts["targets"] = evaluated(facts)
     facts["attempted"] = attempted(facts, facts["targets"])
-    write_json(results / "targets.json", facts["targets"])
+    files.write_json(results / "targets.json", facts["targets"])
     gallery = {path.stem: path for path in sorted((docs / "images").glob("phantoms_*.png"))}
     charts = {**draw_charts(facts, docs / "images"), **gallery}
 

@@ -17,10 +17,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..core import files, statistics
 from ..errors import UserError
-from ..manifest import machine, read_json, write_json
+from ..manifest import machine, read_json
 from .audit_summary import baselines, is_part, learned_sources, volumes_by_fold
-from .estimates import mean, negated, ratio_of_folds
+from .estimates import mean, negated
 
 __all__ = [
     "GALLERY",
@@ -77,17 +78,17 @@ def collect(run: Path, results: Path) -> None:
     folder = results / read_json(run / "run.json")["experiment"]
     shutil.rmtree(folder, ignore_errors=True)
     for name, path in found.items():
-        write_json(folder / f"{name}.json", read_json(path))
+        files.write_json(folder / f"{name}.json", read_json(path))
     write_what_folds_say_together(folder)
 
 
 def write_what_folds_say_together(folder: Path) -> None:
     """Write `maps.json` and `volumes.json` of an experiment's collected results."""
     explanations = [read_json(path) for path in sorted(folder.glob("explanation_fold*.json"), key=fold_of)]
-    write_json(folder / "maps.json", pooled_maps(explanations))
+    files.write_json(folder / "maps.json", pooled_maps(explanations))
     classified = read_json(folder / "report.json")["classification"]
     volumes = [name for name, found in classified.items() if "mean_patient_roc_auc" in found]
-    write_json(folder / "volumes.json", volumes_by_fold(audits_in(folder), volumes))
+    files.write_json(folder / "volumes.json", volumes_by_fold(audits_in(folder), volumes))
 
 
 def audits_in(folder: Path) -> dict[int, dict[str, Any]]:
@@ -253,7 +254,7 @@ def energy_ratio(folds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Energy of all maps of a source in the lesions over what chance puts there, and its interval over the folds."""
     maps = [[row for row in fold["cases"] if row.get("energy_inside") is not None] for fold in folds]
     sums = [[sum(row[name] for row in rows) for rows in maps if rows] for name in ("energy_inside", "chance")]
-    return dict(zip(("energy_ratio", "ci95"), ratio_of_folds(*sums), strict=True))
+    return dict(zip(("energy_ratio", "ci95"), statistics.ratio_of_folds(*sums), strict=True))
 
 
 def describe_run(output: Path, experiment: str, network: str, command: str) -> dict[str, Any]:

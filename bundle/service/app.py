@@ -15,8 +15,8 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from .. import NOTICE, __version__
+from ..core import file_types
 from ..errors import reason_of
-from ..intake.file_types import HEAD_BYTES, file_type_of
 from ..predictor import Predictor
 from . import schemas
 from .job_queue import Job, JobQueue, PredictionRequest
@@ -204,7 +204,7 @@ def _add_routes(app: FastAPI, service: Service) -> None:
             flag(fields, name, default)
             for name, default in (("include_cam", include_cam), ("include_uncertainty", include_uncertainty))
         )
-        if wanted == DICOM and file_type_of(files[0][:HEAD_BYTES]) != "dicom":
+        if wanted == DICOM and file_types.file_type_of(files[0][: file_types.HEAD_BYTES]) != "dicom":
             raise Problem(406, "accept", f"a prediction of {DICOM} needs a DICOM file")
         asked = PredictionRequest(files[0], cam, uncertainty, dicom=wanted == DICOM)
         found = await cancel_on_disconnect(request, service.predict(asked))

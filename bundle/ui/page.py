@@ -15,7 +15,7 @@ import numpy as np
 import streamlit as st
 
 from bundle import NOTICE, Predictor
-from bundle.core import messages
+from bundle.core import geometry, messages
 from bundle.errors import UserError
 from bundle.intake.limits import MIB
 from bundle.ui.drawing import outside_head, overlay, upright
@@ -173,7 +173,7 @@ def look(found: Mapping[str, Any]) -> tuple[Any, list[str]]:
     if is_volume:
         in_three_dimensions(found)
     outside = outside_head(turned["cam"], turned["scan"])
-    area = float(turned["pred"].sum()) * pixel_area(found["affine"], axis) if is_volume else None
+    area = float(turned["pred"].sum()) * geometry.pixel_mm2(found["affine"]) if is_volume else None
     return picture, reasons_for_doubt(result, predictor().describe(), outside, area or None)
 
 
@@ -203,12 +203,6 @@ def chosen_slice(result: Mapping[str, Any], suspicious: int | None) -> int:
 def id_of(result: Mapping[str, Any]) -> str:
     """Something that differs from scan to scan."""
     return hashlib.sha256(json.dumps(result["slice_probabilities"]).encode()).hexdigest()
-
-
-def pixel_area(affine: np.ndarray, axis: int | None) -> float:
-    """Of a slice along an axis, mm2."""
-    sides = [np.linalg.norm(affine[:3, number]) for number in range(3) if number != axis]
-    return float(sides[0] * sides[1])
 
 
 def in_three_dimensions(found: Mapping[str, Any]) -> None:
@@ -255,7 +249,7 @@ def about_the_model() -> None:
     st.divider()
     st.subheader("These weights")
     model = described["model"]
-    st.caption(f"bundle {model['version']}, weights with SHA-256 {model['sha256']}; {model['report']}")
+    st.caption(f"bundle {model['version']}, weights with SHA-256 {model['sha256']}; {model['report']['text']}")
     scores = described["scores"]
     if not scores:
         st.write("No scores of these weights are known, so there is nothing to say of how good they are.")

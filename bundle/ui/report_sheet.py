@@ -46,7 +46,7 @@ def sheet(result: Mapping[str, Any], picture: Image.Image, doubts: Sequence[str]
         "probability": "none" if probability is None else f"{probability:.2f}",
         "operating point": f"{result['threshold']:.2f}",
         "outlined": size_of(result) or "size unknown, the file tells no spacing",
-        "weights": f"bundle {result['model']['version']}, {result['model']['report']}",
+        "weights": f"bundle {result['model']['version']}, {result['model']['report']['text']}",
         "SHA-256": result["model"]["sha256"],
     }
     for row, (name, value) in enumerate(facts.items()):

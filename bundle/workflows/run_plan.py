@@ -18,9 +18,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from ..core import files
 from ..errors import UserError
 from ..loading import run_workflow
-from ..manifest import Manifest, exclusive_lock, read_json, write_json
+from ..manifest import Manifest, exclusive_lock, read_json
 from ..reporting.results import describe_run
 from ..weights import release, release_ood_detector
 from . import stages
@@ -152,9 +153,9 @@ def summarize(plan: Plan, output: Path, folds: int) -> Path:
         }
         for name, variant in plan.variants.items()
     }
-    write_json(output / "variants.json", predictions)
+    files.write_json(output / "variants.json", predictions)
     run_workflow("summarizing", ["cross_validation.yaml"], reference=plan.reference, output_dir=str(output))
-    write_json(output / "run.json", describe_run(output, plan.name, plan.network, plan.command))
+    files.write_json(output / "run.json", describe_run(output, plan.name, plan.network, plan.command))
     return output / "summary.json"
 
 

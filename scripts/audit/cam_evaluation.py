@@ -14,8 +14,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ..core.files import nan_to_none, write_json
-from ..core.means import mean_defined
 from ..core.messages import NOTICE
+from ..core.statistics import mean_defined
 from ..data.sampling import SliceDataset
 from ..inference.decision import Decision, Kind
 from ..networks.cam import encode

@@ -10,7 +10,7 @@ import numpy as np
 from scipy import ndimage
 from scipy.stats import spearmanr
 
-from ..core.means import mean_defined
+from ..core.statistics import mean_defined
 
 __all__ = ["Look", "cam_scores", "energy_ratio", "rank_correlation", "worst_first"]
 

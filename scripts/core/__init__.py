@@ -1,1 +1,1 @@
-"""What every other room may use: files, configs, a scan's geometry, means. Imports neither torch nor another room."""
+"""What every other room may use: files, configs, geometry, statistics, messages. No torch, and no other room."""

@@ -12,6 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from .file_types import GZIP_MAGIC
+
 __all__ = [
     "content_sha256",
     "inflated_sha256",
@@ -57,9 +59,9 @@ def write_atomic(path: str | Path, write: Callable[[BinaryIO], Any]) -> None:
         os.close(folder)
 
 
-def write_json(path: str | Path, content: Any) -> None:
+def write_json(path: str | Path, content: Any, indent: int = 1) -> None:
     """Write JSON atomically, indented, keys as given."""
-    text = json.dumps(content, indent=1, allow_nan=False) + "\n"
+    text = json.dumps(content, indent=indent, allow_nan=False) + "\n"
     write_atomic(path, lambda file: file.write(text.encode()))
 
 
@@ -84,7 +86,7 @@ def inflated_sha256(path: str | Path) -> str:
     A damaged gzip file counts by its bytes: whoever decodes it will say what is wrong.
     """
     with Path(path).open("rb") as file:
-        if file.read(2) != b"\x1f\x8b":
+        if file.read(2) != GZIP_MAGIC:
             return sha256_of(path)
     try:
         with gzip.open(path) as content:

@@ -28,12 +28,17 @@ def pixel_mm2(affine: Any) -> float:
 def slice_axis(affine: np.ndarray) -> tuple[int, bool]:
     """File axis that is nearest to inferior-superior, and whether it runs upwards.
 
+    Raises:
+        ValueError: when no axis runs along the body.
+
     >>> slice_axis(np.diag([-1.0, -1.0, -2.0, 1.0]))
     (2, False)
     """
     orientation = nib.io_orientation(np.asarray(affine, dtype=np.float64))
-    axis = int(np.flatnonzero(orientation[:, 0] == 2)[0])
-    return axis, bool(orientation[axis, 1] > 0)
+    axes = np.flatnonzero(orientation[:, 0] == 2)
+    if not len(axes):
+        raise ValueError("none of its axes runs along the body")
+    return int(axes[0]), bool(orientation[axes[0], 1] > 0)
 
 
 def as_displayed(volume: np.ndarray, affine: np.ndarray) -> np.ndarray:

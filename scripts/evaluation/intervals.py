@@ -11,7 +11,8 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from scipy.stats import sem, t
+
+from ..core.statistics import interval_of_mean
 
 __all__ = ["RESAMPLES", "bootstrap", "interval_of_mean", "paired_difference"]
 
@@ -59,24 +60,6 @@ def _interval(values: np.ndarray) -> list[float] | None:
     if 2 * len(known) <= len(values):
         return None
     return [float(bound) for bound in np.percentile(known, [2.5, 97.5])]
-
-
-def interval_of_mean(
-    values: Sequence[float], limits: tuple[float, float] = (-math.inf, math.inf)
-) -> list[float] | None:
-    """95 % interval of a mean by Student's t.
-
-    Args:
-        values: one a patient.
-        limits: between which every value lies; the interval ends there.
-
-    Returns:
-        [low, high]; None below two patients.
-    """
-    if len(values) < 2:
-        return None
-    mean, margin = np.mean(values), t.ppf(0.975, len(values) - 1) * sem(values)
-    return [float(bound) for bound in np.clip([mean - margin, mean + margin], *limits)]
 
 
 def paired_difference(first: Mapping[str, float], second: Mapping[str, float], margin: float) -> dict[str, Any]:

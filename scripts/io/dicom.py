@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from ..core.file_types import type_of_file
+
 if TYPE_CHECKING:
     from pydicom import Dataset
 
@@ -68,8 +70,7 @@ class Stack(NamedTuple):
 def is_dicom(path: Path) -> bool:
     """Whether a file's content says that it is DICOM."""
     try:
-        with path.open("rb") as file:
-            return file.read(132)[128:] == b"DICM"
+        return type_of_file(path) == "dicom"
     except OSError:
         return False
 

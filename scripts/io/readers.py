@@ -21,8 +21,9 @@ from monai.utils import ensure_tuple
 from nibabel.spatialimages import HeaderDataError
 from PIL import Image, ImageOps
 
+from ..core.file_types import GZIP_MAGIC, NOT_A_SCAN, type_of_file
 from ..core.geometry import same_grid
-from .dicom import DicomError, is_dicom, read_dicom
+from .dicom import DicomError, read_dicom
 
 __all__ = ["BrainMriReader", "UnreadableImageError"]
 
@@ -34,8 +35,7 @@ DECATHLON_MODALITIES = {"flair": "flair", "t1w": "t1", "t1": "t1", "t1gd": "t1ce
 
 COLORED_LEVELS = 40  # of 255, between a pixel's colors
 
-RASTER_MAGIC = {b"\x89PNG\r\n\x1a\n": "PNG", b"\xff\xd8\xff": "JPEG"}
-GZIP_MAGIC = b"\x1f\x8b"
+RASTERS = {"png": "PNG", "jpeg": "JPEG"}  # by Pillow's names
 
 
 class UnreadableImageError(ValueError):
@@ -99,22 +99,19 @@ class BrainMriReader(ImageReader):
         return np.concatenate(arrays), metas[0]
 
     def _decode(self, path: Path) -> tuple[np.ndarray, dict[str, Any]]:
-        if path.is_dir() or is_dicom(path):
-            return decode_dicom(path)
         try:
-            with path.open("rb") as file:
-                head = file.read(8)
+            kind = "dicom" if path.is_dir() else type_of_file(path)
         except OSError as error:
             raise UnreadableImageError(path, error.strerror or "cannot be opened") from None
-        if any(head.startswith(magic) for magic in RASTER_MAGIC):
-            return decode_raster(path)
-        return decode_nifti(path, self.modalities)
+        if kind == "dicom":
+            return decode_dicom(path)
+        return decode_raster(path) if kind in RASTERS else decode_nifti(path, self.modalities)
 
 
 def decode_raster(path: Path) -> tuple[np.ndarray, dict[str, Any]]:
     """Decode a PNG or JPEG into gray levels 0..255, float32 (1, H, W, 1), rows downwards."""
     try:
-        with Image.open(path, formats=tuple(RASTER_MAGIC.values())) as image:
+        with Image.open(path, formats=tuple(RASTERS.values())) as image:
             if getattr(image, "n_frames", 1) > 1:
                 raise UnreadableImageError(path, f"has {image.n_frames} frames, one is expected", "unsupported")  # type: ignore[attr-defined]
             if image.mode in ("CMYK", "YCCK"):
@@ -212,7 +209,7 @@ def _nifti_from_bytes(path: Path) -> nib.Nifti1Image | nib.Nifti2Image:
     elif data[4:8] == b"n+2\0":
         image = nib.Nifti2Image.from_bytes(data)
     else:
-        raise UnreadableImageError(path, "not a PNG, JPEG, NIfTI or DICOM file", "unsupported")
+        raise UnreadableImageError(path, NOT_A_SCAN, "unsupported")
     raw_header = image.header_class.from_fileobj(BytesIO(data), check=False)  # nibabel reads an infinite slope as none
     if np.isinf(raw_header["scl_slope"]):
         raise UnreadableImageError(path, "its scaling is not finite", "header")

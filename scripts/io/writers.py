@@ -106,7 +106,7 @@ class PredictionWriter:
         return "nii.gz", gzip.compress(image.to_bytes(), compresslevel=6, mtime=0)
 
     def done_before(self, name: str, source: str | Path, model: Mapping[str, Any]) -> dict[str, str] | None:
-        """Files of a prediction to the same content, by the same version, weights and decision; None where one is missing.
+        """Files of an earlier prediction with the same content, version, weights and decision; None if one is missing.
 
         Args:
             name: see `__call__`.

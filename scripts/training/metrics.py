@@ -14,7 +14,7 @@ import torch
 from ignite.metrics import Metric, MetricsLambda
 from sklearn.metrics import roc_auc_score
 
-from ..core.means import mean_defined
+from ..core.statistics import mean_defined
 
 __all__ = ["CaseDice", "MeanMetric", "SourceAUC"]
 

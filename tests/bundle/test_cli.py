@@ -16,8 +16,8 @@ import pytest
 from PIL import Image
 
 from bundle.cli import main
-from bundle.manifest import sha256
 from bundle.predictor import Predictor
+from scripts.core.files import sha256_of
 from scripts.core.messages import flag, report_note
 from tests.hostile import corpus
 
@@ -294,7 +294,7 @@ def test_the_files_hold_what_the_predictor_says_by_the_weights_own_thresholds(
     for scan, name in ((volume, "PHANTOM_001_flair"), (picture, picture.stem)):
         prediction = predictor.predict(scan)
         said = json.loads((tmp_path / f"{name}.json").read_text())
-        source = {"input": scan.name, "input_sha256": sha256(scan)}
+        source = {"input": scan.name, "input_sha256": sha256_of(scan)}
         assert said == {**source, **prediction["result"]} and said["state"] == state
         ((mask, content),) = predictor.files(prediction).items()
         assert (tmp_path / f"{name}_{mask}").read_bytes() == content

@@ -14,10 +14,11 @@ from pathlib import Path
 import pytest
 
 from bundle.errors import UserError
-from bundle.manifest import Manifest, exclusive_lock, read_json, write_json
+from bundle.manifest import Manifest, exclusive_lock, read_json
 from bundle.workflows.pipeline import run_pipeline
 from bundle.workflows.plans import Plan, Variant
 from bundle.workflows.run_plan import release_trained_on_all, run_plan
+from scripts.core.files import write_json
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -19,9 +19,9 @@ import pytest
 import torch
 
 from bundle.datasets.phantoms import write_volumes
-from bundle.manifest import sha256
 from bundle.packaging.pack import pack
 from bundle.predictor import Predictor
+from scripts.core.files import sha256_of
 from scripts.core.messages import report_note
 from tests.hospitals import FLARE, ROUNDS, SHORT, STEPS, flare_config, write_store
 
@@ -118,5 +118,5 @@ def test_the_global_model_predictions(model: Path, tmp_path: Path) -> None:
     prediction = predictor.predict(scan)
     assert 0 < prediction["result"]["tumor_probability"] < 1 and prediction["pred"].any()
     assert prediction["pred"].shape[1:] == nib.load(scan).shape
-    assert prediction["result"]["model"]["sha256"] == sha256(model)
+    assert prediction["result"]["model"]["sha256"] == sha256_of(model)
     assert prediction["result"]["model"]["report"] == report_note("missing")

@@ -23,9 +23,9 @@ import pytest
 from PIL import Image
 
 from bundle.datasets.phantoms import write_images, write_volumes
-from bundle.manifest import sha256
 from bundle.packaging.pack import NAME, pack
 from bundle.predictor import Predictor
+from scripts.core.files import sha256_of
 from scripts.core.geometry import as_displayed
 from scripts.core.messages import report_note
 from tests.hostile.dicoms import mr_dataset, written
@@ -135,14 +135,14 @@ def test_a_pictures_label_is_a_picture_of_its_size(lab: tuple[httpx2.Client, Pat
 
 def test_it_learns_from_a_label_and_predictions_again(lab: tuple[httpx2.Client, Path], studies: Path) -> None:
     client, folder = lab
-    before = sha256(folder / "models" / "model.pt")
+    before = sha256_of(folder / "models" / "model.pt")
     label = infer(client, "volume", "image", result_extension=".nii.gz", result_dtype="uint8").content
     sent = {"params": (None, "{}"), "label": ("volume.nii.gz", label)}
     assert client.put("/datastore/label", params={"image": "volume", "tag": "final"}, files=sent).status_code == 200
     wanted = {"max_epochs": 1, "val_split": 0, "multi_gpu": False, "device": "cpu", "tracking": "None"}
     done = client.post(f"/train/{NAME}", params={"run_sync": "true"}, json=wanted)
     assert done.status_code == 200, done.text[:500]
-    assert sha256(folder / "models" / "model.pt") != before
+    assert sha256_of(folder / "models" / "model.pt") != before
     assert infer(client, "volume", "json").json()["model"]["report"] == report_note("of_other_weights")
 
 

@@ -14,10 +14,10 @@ from PIL import Image
 from bundle.cli import main
 from bundle.datasets.phantoms import write_images
 from bundle.errors import UserError
-from bundle.manifest import sha256
 from bundle.packaging.export import TRITON, export, write_triton_model
 from bundle.predictor import Predictor
 from bundle.runtimes import FORMATS, exported_beside, files_of, load_exported, note_beside
+from scripts.core.files import sha256_of
 from scripts.core.messages import flag
 from tests.conftest import OPINIONS
 
@@ -104,10 +104,10 @@ def test_every_file_of_an_export_is_known_by_its_hash(tmp_path: Path) -> None:
     weights = tmp_path / "model.pt"
     for path in (weights, *files_of(exported_beside(weights, "openvino"))):
         path.write_bytes(path.suffix.encode())
-    hashes = {path.name: sha256(path) for path in files_of(exported_beside(weights, "openvino"))}
+    hashes = {path.name: sha256_of(path) for path in files_of(exported_beside(weights, "openvino"))}
     assert hashes.keys() == {"model.xml", "model.bin"}
     note = note_beside(exported_beside(weights, "openvino"))
-    note.write_text(json.dumps({"weights_sha256": sha256(weights), "sha256": hashes}))
+    note.write_text(json.dumps({"weights_sha256": sha256_of(weights), "sha256": hashes}))
     (tmp_path / "model.bin").write_bytes(b"other weights")
     with pytest.raises(UserError, match=r"model\.xml: changed since it was exported; export it again"):
         load_exported("openvino", weights)
@@ -149,7 +149,7 @@ def test_the_command_exports_and_predicts(models: Path, picture: Path, tmp_path:
     with Image.open(tmp_path / f"{picture.stem}_mask.png") as mask:
         assert mask.size == Image.open(picture).size
     said = json.loads((tmp_path / f"{picture.stem}.json").read_text())
-    source = {"input": picture.name, "input_sha256": sha256(picture)}
+    source = {"input": picture.name, "input_sha256": sha256_of(picture)}
     assert said == {**source, **Predictor(weights, runtime="onnx").predict(picture)["result"]}
 
 

@@ -14,8 +14,8 @@ import yaml
 
 from bundle import Predictor
 from bundle.errors import UserError
-from bundle.manifest import sha256
 from bundle.packaging.pack import NAME, WEIGHTS, pack
+from scripts.core.files import sha256_of
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -44,7 +44,7 @@ def root(pipeline_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copy(ROOT / "LICENSE", folder)
     shutil.copytree(pipeline_run / "models", folder / "models")
     metadata = folder / "configs" / "metadata.json"
-    noted = json.loads(metadata.read_text()) | {"weights_sha256": {WEIGHTS: sha256(folder / WEIGHTS)}}
+    noted = json.loads(metadata.read_text()) | {"weights_sha256": {WEIGHTS: sha256_of(folder / WEIGHTS)}}
     metadata.write_text(json.dumps(noted, indent=4))
     return folder
 
@@ -66,16 +66,16 @@ def test_an_earlier_pack_stays_until_the_next_is_made(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder, archive = pack(tmp_path, root=root)
-    before = sha256(archive)
+    before = sha256_of(archive)
     monkeypatch.setitem(sys.modules, "cyclonedx.model.bom", None)
     with pytest.raises(ImportError):
         pack(tmp_path, root=root)
-    assert (folder / WEIGHTS).is_file() and sha256(archive) == before
+    assert (folder / WEIGHTS).is_file() and sha256_of(archive) == before
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([folder.name, archive.name])
 
 
 def test_two_packs_are_the_same_bytes(packed: tuple[Path, Path], root: Path, tmp_path: Path) -> None:
-    assert sha256(pack(tmp_path, root=root)[1]) == sha256(packed[1])
+    assert sha256_of(pack(tmp_path, root=root)[1]) == sha256_of(packed[1])
 
 
 def test_it_is_complete_and_holds_neither_application_nor_tests(packed: tuple[Path, Path]) -> None:
@@ -107,7 +107,7 @@ def test_weights_may_be_fetched_from_elsewhere(root: Path, tmp_path: Path) -> No
         "path": WEIGHTS,
         "url": "https://example.org/model.pt",
         "hash_type": "sha256",
-        "hash_val": sha256(root / WEIGHTS),
+        "hash_val": sha256_of(root / WEIGHTS),
     }
     assert not (folder / WEIGHTS).exists()
 

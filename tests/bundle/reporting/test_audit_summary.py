@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from scipy.stats import t
 
 from bundle.reporting.audit_summary import volumes_by_fold
-from bundle.reporting.estimates import mean_of_folds, ratio_of_folds
+from bundle.reporting.estimates import mean_of_folds
+from scripts.core.statistics import ratio_of_folds
 
 
 def audit(excess: float | None, fall: float | None) -> dict[str, Any]:

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from bundle.errors import UserError
-from bundle.manifest import sha256
 from bundle.workflows.pipeline import run_pipeline
 from bundle.workflows.presets import PRESETS
+from scripts.core.files import sha256_of
 
 SHORT = {"max_epochs": 1, "samples_per_epoch": 16}
 
@@ -45,7 +45,7 @@ def test_manifest_says_what_was_run_with_what(pipeline_run: Path) -> None:
 
 def test_released_report_belongs_to_the_released_weights(pipeline_run: Path) -> None:
     model = json.loads((pipeline_run / "models" / "report.json").read_text())["model"]
-    assert model["sha256"] == sha256(pipeline_run / "models" / "model.pt")
+    assert model["sha256"] == sha256_of(pipeline_run / "models" / "model.pt")
     split = json.loads((pipeline_run / "data" / "splits.json").read_text())["cases"]
     tested = {case for case, entry in split.items() if entry["fold"] == 0}
     assert tested and not tested & set(model["trained_on"])

@@ -11,13 +11,13 @@ import yaml
 
 from bundle.cli import main
 from bundle.errors import UserError
-from bundle.manifest import sha256
 from bundle.reporting.results import collect
 from bundle.weights import release
 from bundle.workflows import presets
 from bundle.workflows.plans import Plan, Task, Variant, ablation_plan, cross_validation_plan
 from bundle.workflows.presets import PRESETS
 from bundle.workflows.run_plan import _settings, release_trained_on_all, run_plan
+from scripts.core.files import sha256_of
 
 ROOT = Path(__file__).resolve().parents[3]
 SHORT = {"max_epochs": 1, "samples_per_epoch": 16, "batch_size": 8}
@@ -148,7 +148,7 @@ def test_released_weights_saw_every_case_and_bear_the_scores_of_those_that_did_n
     report = json.loads((tmp_path / "models" / "report.json").read_text())
     scored = json.loads((finished / "report.json").read_text())
     split = json.loads((finished / "data" / "splits.json").read_text())["cases"]
-    assert report["model"]["sha256"] == sha256(tmp_path / "models" / "model.pt")
+    assert report["model"]["sha256"] == sha256_of(tmp_path / "models" / "model.pt")
     assert {id: entry["subset"] for id, entry in report["model"]["trained_on"].items()} == dict.fromkeys(split, "train")
     assert report["decision"] == scored["decision_out_of_fold"] and report["segmentation"] == scored["segmentation"]
     assert report["scored"].startswith("out-of-fold") and "decision_out_of_fold" not in report

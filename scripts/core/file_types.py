@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import struct
+from pathlib import Path
 from typing import Literal
 
-__all__ = ["HEAD_BYTES", "NOT_A_SCAN", "FileType", "file_type_of"]
+__all__ = ["GZIP_MAGIC", "HEAD_BYTES", "NOT_A_SCAN", "FileType", "file_type_of", "type_of_file"]
 
 FileType = Literal["png", "jpeg", "gzip", "nifti", "dicom"]
 
 HEAD_BYTES = 544  # a NIfTI-2 header with its extension flag, the longest that is looked at
 NOT_A_SCAN = "not a PNG, JPEG, NIfTI or DICOM file"
 
-MAGIC: dict[bytes, FileType] = {b"\x89PNG\r\n\x1a\n": "png", b"\xff\xd8\xff": "jpeg", b"\x1f\x8b": "gzip"}
+GZIP_MAGIC = b"\x1f\x8b"
+MAGIC: dict[bytes, FileType] = {b"\x89PNG\r\n\x1a\n": "png", b"\xff\xd8\xff": "jpeg", GZIP_MAGIC: "gzip"}
 NIFTI_SIZES = (348, 540)  # a NIfTI header begins with its own size, in either byte order
 
 
 def file_type_of(head: bytes) -> FileType | None:
-    r"""The kind that a file's first bytes tell, None for all that is not let in.
+    r"""The kind that a file's first bytes tell, None for all that is not read.
 
     What stands before DICOM's mark is ignored, as the standard wants it: a file may be DICOM and something else.
 
@@ -31,3 +33,13 @@ def file_type_of(head: bytes) -> FileType | None:
             return kind
     sizes = {struct.unpack(order, head[:4])[0] for order in ("<i", ">i")} if len(head) >= 4 else set()
     return "nifti" if sizes & set(NIFTI_SIZES) else None
+
+
+def type_of_file(path: str | Path) -> FileType | None:
+    """The kind of a file, see `file_type_of`.
+
+    Raises:
+        OSError: when it cannot be opened.
+    """
+    with Path(path).open("rb") as file:
+        return file_type_of(file.read(HEAD_BYTES))

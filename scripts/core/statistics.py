@@ -1,0 +1,71 @@
+"""Means of a handful of values, of patients or of folds, and their intervals by Student's t."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from scipy.stats import sem, t
+
+__all__ = ["interval_of_mean", "mean_defined", "ratio_of_folds"]
+
+
+def mean_defined(values: Iterable[float]) -> float:
+    """Mean of the finite values; NaN where there is none."""
+    known = [value for value in values if math.isfinite(value)]
+    return float(np.mean(known)) if known else math.nan
+
+
+def interval_of_mean(
+    values: Sequence[float], limits: tuple[float, float] = (-math.inf, math.inf)
+) -> list[float] | None:
+    """95 % interval of a mean by Student's t.
+
+    Args:
+        values: one a patient.
+        limits: between which every value lies; the interval ends there.
+
+    Returns:
+        [low, high]; None below two patients.
+    """
+    if len(values) < 2:
+        return None
+    return _interval(float(np.mean(values)), float(sem(values)), len(values), limits)
+
+
+def ratio_of_folds(above: Sequence[float], below: Sequence[float]) -> tuple[float | None, list[float] | None]:
+    """Ratio of two sums over folds, and its 95 % interval by Student's t and the jackknife over folds.
+
+    A handful of folds is too few for a bootstrap, whose intervals come out too narrow; of a mean this is the usual t
+    interval.
+
+    Args:
+        above: of each fold.
+        below: of each fold, positive.
+
+    Returns:
+        The ratio, None without folds; the interval, None below two.
+
+    Reference:
+        Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 11.
+    """
+    count = len(above)
+    if not count:
+        return None, None
+    folds = np.array([above, below], dtype=np.float64)
+    total = folds.sum(axis=1, keepdims=True)
+    ratio = float(total[0, 0] / total[1, 0])
+    if count < 2:
+        return ratio, None
+    without = np.divide(*(total - folds))  # the ratio without each fold
+    error = np.sqrt((count - 1) / count * ((without - without.mean()) ** 2).sum())
+    return ratio, _interval(ratio, float(error), count)
+
+
+def _interval(
+    mean: float, error: float, count: int, limits: tuple[float, float] = (-math.inf, math.inf)
+) -> list[float]:
+    """Mean and margin, cut to limits; the margin is so many standard errors as Student's t says for the count."""
+    margin = float(t.ppf(0.975, count - 1)) * error
+    return [float(bound) for bound in np.clip([mean - margin, mean + margin], *limits)]
