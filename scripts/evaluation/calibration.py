@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -148,7 +148,45 @@ def fit_decision(
         fitted[kind] = fit_calibration(
             classes, logits, groups, target_sensitivity, decision.display_threshold, words, resamples
         )
-    return replace(decision, image=fitted["image"], volume=fitted["volume"])
+    fit = replace(decision, image=fitted["image"], volume=fitted["volume"], patient=None)
+    return replace(fit, patient=_patient_calibration(predictions, fit, target_sensitivity, fitted_on, sources))
+
+
+def _patient_calibration(
+    predictions: Sequence[Mapping[str, Any]],
+    decision: Decision,
+    target_sensitivity: float,
+    fitted_on: str,
+    sources: Sequence[str] | None,
+) -> Calibration | None:
+    """Operating point of whole volumes; None where not both kinds of patients are there, for nothing bounds it then."""
+    scans = list(volume_probabilities(predictions, lambda case: decision, sources).values())
+    tumor, probabilities = (np.array([scan[column] for scan in scans]) for column in (0, 1))
+    if not 0 < tumor.sum() < len(tumor):
+        return None
+    point = fit_operating_point(tumor.astype(np.float64), probabilities, target_sensitivity)
+    evidence = {"n": len(tumor), "positives": int(tumor.sum()), "target_sensitivity": target_sensitivity}
+    evidence |= _sensitivity_and_specificity(tumor, probabilities, point)
+    return Calibration(
+        1.0, point, f"{fitted_on}: {len(tumor)} volumes, {int((~tumor).sum())} without a tumor", evidence
+    )
+
+
+def volume_probabilities(
+    predictions: Sequence[Mapping[str, Any]], judge: Callable[[str], Decision], sources: Sequence[str] | None = None
+) -> dict[str, tuple[bool, float]]:
+    """By case whether a volume shows a tumor on any slice, and its probability, as the judge of the case has it."""
+    by_case: dict[str, list[Mapping[str, Any]]] = {}
+    for row in predictions:
+        if row["kind"] == "volume" and (sources is None or row["source"] in sources):
+            by_case.setdefault(row["case"], []).append(row)
+    scans = {}
+    for case, rows in by_case.items():
+        logits = np.array([row["logit"] for row in rows if row["logit"] is not None])
+        if len(logits):
+            probability = judge(case).volume_probability(judge(case).probability(logits, "volume"))
+            scans[case] = (any(row["cls"] == 1 or row.get("tumor_mm2") for row in rows), probability)
+    return scans
 
 
 def _known(
@@ -189,7 +227,14 @@ def with_evidence_of_others(
             evidence = {**calibration.evidence, **honest, "at_display_threshold": shown}
             calibration = replace(calibration, evidence=evidence)
         found[kind] = calibration
-    return replace(decision, image=found["image"], volume=found["volume"])
+    patient = decision.patient
+    if patient is not None:
+        scans = volume_probabilities(predictions, lambda case: others[case], sources)
+        tumor, probabilities = (np.array([scan[column] for scan in scans.values()]) for column in (0, 1))
+        points = np.array([others[case].operating_point("volume") for case in scans])
+        honest = _sensitivity_and_specificity(tumor, probabilities, points)
+        patient = replace(patient, evidence={**patient.evidence, **honest})
+    return replace(decision, image=found["image"], volume=found["volume"], patient=patient)
 
 
 def write_decision(

@@ -19,6 +19,7 @@ from scipy.special import expit
 from ..core.messages import NOTICE
 from ..inference.decision import Decision
 from .classification_scores import area_bins, classification_scores, curves, reliability, resampled_scores, roc_auc
+from .patient_calls import patient_calls
 from .intervals import RESAMPLES, bootstrap, interval_of_mean
 
 __all__ = ["auc_within_folds", "is_scored", "make_report", "manual_volumes", "patient_scores", "pool"]
@@ -88,6 +89,7 @@ def make_report(
             **({"manual": _manual(content["segmentation"], automatic_masks)} if automatic_masks else {}),
             "empty_slices": _empty_slices(content["predictions"]),
         },
+        "patients": patient_calls(content, decision, decisions),
         "classification": {
             name: _source(rows, [decisions.get(row["case"], decision) for row in rows], resamples)
             for name, rows in sorted(sources.items())

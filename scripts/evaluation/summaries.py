@@ -144,6 +144,8 @@ def _scores_of(report: Mapping[str, Any]) -> dict[str, Any]:
     scores["segmentation"]["ci95"] = {name: intervals.get(name) for name in SEGMENTATION}
     scores["segmentation"]["manual"] = segmentation.get("manual")
     scores["segmentation"]["patients"] = {row["id"]: row["dice"] for row in segmentation["patients"]}
+    calls = report["patients"]
+    scores["patients"] = {**calls.get("sources", {}), "all": calls["all"]} if calls else {}
     for source, found in report["classification"].items():
         kept = {name: found.get(name) for name in ("n", "positives", *CLASSIFICATION)}
         kept["ci95"] = {name: found.get("ci95", {}).get(name) for name in CLASSIFICATION}

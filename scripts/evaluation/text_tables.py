@@ -32,12 +32,42 @@ def as_text(report: Mapping[str, Any]) -> str:
         "",
         f"Classification, within each source; tumor slice of a volume: {report['rules']['tumor_slice']}",
         table(["source", *columns], sources),
+        *_patients(report.get("patients")),
         *([f"Training cases of these weights: {report['provenance']}"] if "provenance" in report else []),
         *([f"{missing} of the cases have neither a mask nor a class: they are in no score"] if missing else []),
         "",
         report["notice"],
     ]
     return "\n".join(lines)
+
+
+def _patients(calls: Mapping[str, Any] | None) -> list[str]:
+    """Volumes as a whole, a row a source."""
+    if not calls:
+        return []
+    rows = [
+        [name, *(found[key] for key in ("n", "tumors", "sensitivity", "specificity", "roc_auc"))]
+        + [(found["dice"] or {}).get("mean"), (found["dice"] or {}).get("median"), found["low_dice"]]
+        + [(found["false_ml"] or {}).get("median")]
+        for name, found in {**calls["sources"], "all": calls["all"]}.items()
+    ]
+    header = [
+        "source",
+        "n",
+        "tumors",
+        "sensitivity",
+        "specificity",
+        "roc_auc",
+        "dice",
+        "median",
+        "below 0.1",
+        "false ml",
+    ]
+    return [
+        "",
+        "Volumes as a whole, called where their state is tumor; false ml: outlined where there is none",
+        table(header, rows),
+    ]
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:

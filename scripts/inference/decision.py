@@ -63,16 +63,19 @@ class Decision:
         display_threshold: below it and below the operating point the prediction is "no tumor", above both "tumor";
             between them, whichever is lower, "uncertain".
         top_slices: a volume's probability is the mean over this many of its most suspicious slices.
+        patient: operating point of a whole volume's probability, which is higher than that of a slice, for it is the
+            mean over the most suspicious of many; None where it was not fitted: the slices' holds.
     """
 
     image: Calibration = Calibration()
     volume: Calibration = Calibration()
     display_threshold: float = 0.3
     top_slices: int = 3
+    patient: Calibration | None = None
 
     def unfitted(self) -> Decision:
         """The same rules with nothing fitted: for other weights than those that it was fitted on."""
-        return replace(self, image=Calibration(), volume=Calibration())
+        return replace(self, image=Calibration(), volume=Calibration(), patient=None)
 
     def digest(self) -> str:
         """Short hash of every field that decides; `fitted_on` and `evidence` only describe."""
@@ -91,13 +94,17 @@ class Decision:
         known = np.sort(slice_probabilities[np.isfinite(slice_probabilities)])
         return float(known[-self.top_slices :].mean()) if known.size else float("nan")
 
+    def operating_point(self, kind: Kind) -> float:
+        """From which probability on a scan counts as one with a tumor."""
+        return (self.patient if kind == "volume" and self.patient else self.of(kind)).operating_point
+
     def detected(self, probability: float, kind: Kind) -> bool:
-        """Whether a probability counts as a detected tumor."""
-        return probability >= self.of(kind).operating_point
+        """Whether the probability of a scan counts as a detected tumor."""
+        return probability >= self.operating_point(kind)
 
     def state(self, probability: float, kind: Kind) -> str:
-        """Name the prediction: "no_tumor" (never of what is `detected`), "uncertain" or "tumor" (always detected)."""
-        lower, upper = sorted((self.display_threshold, self.of(kind).operating_point))
+        """Name a scan's prediction: "no_tumor" (never of what is `detected`), "uncertain" or "tumor" (always detected)."""
+        lower, upper = sorted((self.display_threshold, self.operating_point(kind)))
         if probability >= upper:
             return "tumor"
         return "uncertain" if probability >= lower else "no_tumor"
@@ -139,12 +146,14 @@ def decision_of(model_path: str | Path, **settings: Any) -> Decision:
     values = {**fitted, **settings}
     for kind in ("image", "volume"):
         values[kind] = Calibration(**fitted.get(kind, settings.get(kind, {})))
+    if patient := fitted.get("patient", settings.get("patient")):
+        values["patient"] = Calibration(**patient)
     return Decision(**values)
 
 
 def _deciding(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Fields without those that only describe, numbers as floats, at both depths."""
-    kept = {name: value for name, value in fields.items() if name not in DESCRIBING}
+    """Fields without those that only describe and those that are not set, numbers as floats, at both depths."""
+    kept = {name: value for name, value in fields.items() if name not in DESCRIBING and value is not None}
     return {name: _deciding(v) if isinstance(v, Mapping) else float(v) for name, v in kept.items()}
 
 

@@ -218,7 +218,7 @@ class SummarizePredictiond(MapTransform):
         prediction: dict[str, Any] = {
             "tumor_probability": probability if known else None,
             "tumor_detected": decision.detected(probability, kind) if known else None,
-            "threshold": decision.of(kind).operating_point,
+            "threshold": decision.operating_point(kind),
             "display_threshold": decision.display_threshold,
             "state": decision.state(probability, kind) if known else "no_prediction",
             "flags": [

@@ -26,6 +26,7 @@ def fold(number: int, gain: float = 0.0, noise: float = 1.0, seed: int = 0) -> d
     for name in "ab":
         case = f"brats/{number}{name}"
         scores = {"dice": 0.5 + 0.1 * number + gain + 0.02 * seed, "iou": 0.4 + gain, "hd95_mm": 9.0}
+        scores |= {"reference_ml": 20.0, "predicted_ml": 18.0}
         segmentation.append({"id": case, "source": "brats", "patient": case, **scores})
         for i in range(10):
             identity = {"case": case, "source": "brats", "kind": "volume", "group": case, "slice": i}
@@ -116,6 +117,7 @@ def test_the_report_is_out_of_fold_and_of_every_case(variants: Path, tmp_path: P
     summarize(variants, "recipe", output_dir=tmp_path, **SETTINGS)
     report = json.loads((tmp_path / "report.json").read_text())
     assert report["classification"]["kaggle"]["n"] == 60 and report["segmentation"]["n"] == 6
+    assert report["patients"]["all"]["n"] == report["patients"]["sources"]["brats"]["n"] == 6
     assert report["decision_out_of_fold"]["volume"]["fitted_on"] == "out-of-fold predictions: 60 slices of 6 patients"
     assert json.loads((tmp_path / "summary.json").read_text())["variants"].keys() == {"recipe", "better"}
 
