@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
@@ -15,10 +14,11 @@ from monai.data import DataLoader, get_track_meta, set_track_meta
 from torch.utils.data import Dataset, Sampler
 
 from ..transforms.preprocessing import tissue_of
+from .balance import balanced_weights
 from .label_studies import Studies
 from .slice_store import SliceStore
 
-__all__ = ["BalancedSampler", "BatchesInOrder", "Draw", "SliceDataset", "SourceLoader", "balanced_weights"]
+__all__ = ["BalancedSampler", "BatchesInOrder", "Draw", "SliceDataset", "SourceLoader"]
 
 Record = Mapping[str, Any]
 FEWEST = 32  # draws of an epoch
@@ -35,8 +35,9 @@ class Draw(NamedTuple):
 class SliceDataset(Dataset[dict[str, Any]]):
     """Slices of a store as dicts.
 
-    An item has "image" float32 (C, H, W), "mask" float32 (1, H, W) where there is one, "foreground" float32 (1, H, W)
-    of 0 and 1, "cls" (1.0, 0.0, NaN for unknown), and "statistics", "case", "source" and "index" for those who ask.
+    An item has "image" float32 (C, H, W), "mask" float32 (1, H, W) where there is one (NaN where a transform is given
+    and there is none, so that batches hold both), "foreground" float32 (1, H, W) of 0 and 1, "cls" (1.0, 0.0, NaN for
+    unknown), and "statistics", "case", "source" and "index" for those who ask.
 
     Args:
         data: records from `slice_records`.
@@ -88,7 +89,9 @@ class SliceDataset(Dataset[dict[str, Any]]):
             entropy = np.random.SeedSequence((self.seed, draw.epoch, draw.number, record["kind"] == "image"))
             self.transform.set_random_state(seed=int(entropy.generate_state(1)[0]))
         with _untracked():
-            return self.transform(item)
+            item = self.transform(item)
+        item.setdefault("mask", torch.full((1, *item["image"].shape[1:]), torch.nan))  # a batch holds both kinds
+        return item
 
 
 @contextmanager
@@ -102,61 +105,9 @@ def _untracked() -> Iterator[None]:
         set_track_meta(tracked)
 
 
-def balanced_weights(records: Sequence[Record], tumor_fraction: float) -> np.ndarray:
-    """Probability of each record such that no patient, source or cluster is seen more than another.
-
-    Volumes: patients alike; within a patient `tumor_fraction` of the draws show tumor. Images: sources alike, within a
-    source both classes alike (so that the source tells nothing about the class), within a class the clusters alike.
-
-    Returns:
-        float64 (len(records),), sum 1.
-    """
-    weights = np.zeros(len(records))
-    for kind, levels, tumor_share in (
-        ("volume", (_group, _has_tumor), tumor_fraction),
-        ("image", (_source, _has_tumor, _group), 0.5),
-    ):
-        members = [i for i, record in enumerate(records) if record["kind"] == kind]
-        _divide(weights, records, members, levels, 1.0, {True: tumor_share, False: 1.0 - tumor_share})
-    return weights / weights.sum()
-
-
-def _divide(
-    weights: np.ndarray,
-    records: Sequence[Record],
-    members: list[int],
-    levels: Sequence[Callable[[Record], Any]],
-    share: float,
-    shares: Mapping[Any, float],
-) -> None:
-    """Give members a share in all: divide it over the parts of the first level (by `shares`, or alike), and so on."""
-    if not levels:
-        weights[members] = share / max(1, len(members))
-        return
-    parts: dict[Any, list[int]] = defaultdict(list)
-    for index in members:
-        parts[levels[0](records[index])].append(index)
-    total = sum(shares.get(part, 1.0) for part in parts)
-    for part, chosen in parts.items():
-        mine = shares.get(part, 1.0) / total if total else 1.0 / len(parts)  # none of the kind that is wanted
-        _divide(weights, records, chosen, levels[1:], share * mine, shares)
-
-
 def _teaches(record: Record) -> bool:
     """Whether there is anything to learn from a slice: a mask or a class."""
     return bool(record["has_mask"] or record["kind"] == "image")
-
-
-def _group(record: Record) -> str:
-    return str(record["group"])
-
-
-def _source(record: Record) -> str:
-    return str(record["source"])
-
-
-def _has_tumor(record: Record) -> bool:
-    return bool(record["cls"] != 0.0)  # a slice with too few tumor pixels for a class shows some
 
 
 class BalancedSampler(Sampler[Draw]):
@@ -167,6 +118,7 @@ class BalancedSampler(Sampler[Draw]):
         chosen: indices to draw from.
         num_samples: draws an epoch, over all processes.
         tumor_fraction: see `balanced_weights`.
+        tumor_free_fraction: see `balanced_weights`.
         seed: of the order.
         rank: this process.
         world_size: processes; each takes every world_size-th draw.
@@ -179,11 +131,12 @@ class BalancedSampler(Sampler[Draw]):
         num_samples: int,
         tumor_fraction: float,
         seed: int,
+        tumor_free_fraction: float = 0.1,
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
         self.chosen = sorted(chosen, key=lambda i: (records[i]["case"], records[i]["index"]))
-        self.weights = balanced_weights([records[i] for i in self.chosen], tumor_fraction)
+        self.weights = balanced_weights([records[i] for i in self.chosen], tumor_fraction, tumor_free_fraction)
         self.num_samples = num_samples - num_samples % world_size
         self.seed, self.rank, self.world_size = seed, rank, world_size
         self.epoch = 0
@@ -207,7 +160,8 @@ class SourceLoader:
         order: "alternating" gives a batch of each kind in turn, "mixed" gives them together, as a list.
         batch_size: slices of each kind in a batch.
         samples_per_epoch: slices of each kind in an epoch.
-        tumor_fraction: share of draws from volumes that show tumor.
+        tumor_fraction: share of draws from volumes with a tumor that show it.
+        tumor_free_fraction: share of draws from volumes that are of patients without a tumor, if there are any.
         seed: of the order.
         num_workers: processes that read and augment.
 
@@ -223,6 +177,7 @@ class SourceLoader:
         batch_size: int = 8,
         samples_per_epoch: int = 1000,
         tumor_fraction: float = 0.65,
+        tumor_free_fraction: float = 0.1,
         seed: int = 0,
         num_workers: int = 0,
     ) -> None:
@@ -236,8 +191,9 @@ class SourceLoader:
             chosen = [i for i, record in enumerate(dataset.data) if record["kind"] == kind and _teaches(record)]
             if not chosen:
                 raise ValueError(f"no {kind} to train on")
+            shares = {"tumor_fraction": tumor_fraction, "tumor_free_fraction": tumor_free_fraction}
             sampler = BalancedSampler(
-                dataset.data, chosen, samples_per_epoch, tumor_fraction, seed, rank=rank, world_size=world
+                dataset.data, chosen, samples_per_epoch, **shares, seed=seed, rank=rank, world_size=world
             )
             if len(sampler) < batch_size:
                 raise ValueError(f"an epoch of {len(sampler)} slices holds no batch of {batch_size}")

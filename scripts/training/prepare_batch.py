@@ -31,8 +31,8 @@ class PrepareMultiTaskBatch:
         """Join the parts of a batch.
 
         Args:
-            batch: dict with "image" (B, C, H, W), "cls" (B,) and, if its slices have masks, "mask" (B, 1, H, W); or a
-                list of such dicts.
+            batch: dict with "image" (B, C, H, W), "cls" (B,) and, if any of its slices has a mask, "mask" (B, 1, H, W),
+                NaN where there is none; or a list of such dicts.
             device: where the tensors go.
             non_blocking: see `torch.Tensor.to`.
             kwargs: further arguments of `torch.Tensor.to`.
@@ -60,7 +60,8 @@ class PrepareMultiTaskBatch:
 
     def _masks(self, part: Batch) -> tuple[torch.Tensor, torch.Tensor]:
         """Which rows of a part have a mask, boolean (B,), and these masks (B', 1, H, W)."""
-        if "mask" in part:
-            return torch.ones(len(part["cls"]), dtype=torch.bool), part["mask"]
-        rows = (torch.as_tensor(part["cls"]) == 0) & self.empty_masks
-        return rows, torch.zeros(int(rows.sum()), 1, *part["image"].shape[2:])
+        masks = part["mask"] if "mask" in part else torch.full_like(part["image"][:, :1], torch.nan)
+        known = torch.isfinite(torch.as_tensor(masks)).flatten(1).all(dim=1)
+        empty = ~known & (torch.as_tensor(part["cls"]) == 0) & self.empty_masks
+        masks = torch.where(empty.view(-1, 1, 1, 1), 0.0, torch.as_tensor(masks))
+        return known | empty, masks[known | empty]

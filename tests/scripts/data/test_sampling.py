@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from bundle.datasets.phantoms import write_images, write_volumes
 from scripts.core.configs import parts
-from scripts.data.sampling import BalancedSampler, BatchesInOrder, Draw, SliceDataset, SourceLoader, balanced_weights
+from scripts.data.balance import balanced_weights
+from scripts.data.sampling import BalancedSampler, BatchesInOrder, Draw, SliceDataset, SourceLoader
 from scripts.data.slice_store import SliceStore, build_store, slice_records
 from scripts.io.datalists import gather_cases
 from scripts.transforms.preprocessing import BACKGROUND
@@ -138,6 +139,29 @@ def test_images_give_sources_classes_and_clusters_alike() -> None:
     assert by_cluster["k1.01"] == pytest.approx(by_cluster["k1.05"]) == pytest.approx(0.25 / 5)
 
 
+def test_patients_without_a_tumor_get_their_share_together() -> None:
+    records = made_records()
+    free = {"kind": "volume", "source": "n", "cls": 0.0, "has_mask": True, "tumor_free": True}
+    records += [
+        {**free, "group": f"n{n}", "case": f"n/n{n}", "index": index} for n in range(2) for index in range(3 + n)
+    ]
+    by_patient = shares(records, "volume", lambda r: r["group"])
+    assert by_patient["n0"] == pytest.approx(by_patient["n1"]) == pytest.approx(0.05)
+    assert by_patient["p0"] == pytest.approx(0.9 / 4)
+
+
+def test_slices_of_volumes_are_seen_as_often_as_other_images() -> None:
+    records = made_records()
+    one = {"kind": "image", "has_mask": False, "of_volume": True, "index": 0}
+    records += [
+        {**one, "source": f"b_{sequence}", "group": f"p{n % 2}", "case": f"b_{sequence}/{n}", "cls": float(n > 3)}
+        for sequence in ("t1", "t2", "t1ce")
+        for n in range(5)
+    ]
+    by_source = shares(records, "image", lambda r: r["source"])
+    assert by_source == pytest.approx({"k": 0.25, "l": 0.25, "b_t1": 1 / 6, "b_t2": 1 / 6, "b_t1ce": 1 / 6})
+
+
 def test_weights_of_both_kinds_sum_to_one() -> None:
     assert balanced_weights(made_records(), 0.65).sum() == pytest.approx(1.0)
 
@@ -190,7 +214,9 @@ def test_pixels_do_not_depend_on_the_number_of_workers(augmented: SliceDataset) 
 
 def test_alternating_gives_volumes_and_images_in_turn(augmented: SliceDataset) -> None:
     batches = loader(augmented, "alternating")
-    found = [("mask" in batch, {case.split("/")[0] for case in batch["case"]}) for batch in batches]
+    found = [
+        (bool(torch.isfinite(batch["mask"]).all()), {case.split("/")[0] for case in batch["case"]}) for batch in batches
+    ]
     assert found == [(True, {"brats"}), (False, {"kaggle"})] * 3
     assert len(batches) == 6
 
@@ -199,7 +225,7 @@ def test_mixed_gives_volumes_and_images_side_by_side(augmented: SliceDataset) ->
     batches = loader(augmented, "mixed")
     for step in batches:
         assert [{case.split("/")[0] for case in part["case"]} for part in step] == [{"brats"}, {"kaggle"}]
-        assert ["mask" in part for part in step] == [True, False]
+        assert [bool(torch.isfinite(part["mask"]).all()) for part in step] == [True, False]
         assert [len(part["cls"]) for part in step] == [4, 4]
     assert len(batches) == len(list(batches)) == 3
 
@@ -208,7 +234,7 @@ def test_one_kind_alone_never_shows_the_other(augmented: SliceDataset) -> None:
     for order in ("mixed", "alternating"):
         batches = list(loader(augmented, order, kinds=["volume"]))
         parts = [batch[0] if order == "mixed" else batch for batch in batches]
-        assert len(parts) == 3 and all("mask" in part for part in parts)
+        assert len(parts) == 3 and all(torch.isfinite(part["mask"]).all() for part in parts)
 
 
 def test_set_epoch_chooses_what_is_drawn(augmented: SliceDataset) -> None:

@@ -58,6 +58,16 @@ def test_images_are_not_segmented() -> None:
     assert "mask" not in targets and targets["cls"].tolist() == [1.0, 0.0, 1.0]
 
 
+def test_some_images_of_a_batch_may_have_a_mask() -> None:
+    """A slice of a T2 volume is an image whose mask is known."""
+    batch = {**images(), "mask": torch.full((3, 1, SIDE, SIDE), torch.nan)}
+    batch["mask"][2] = 1.0
+    for empty, rows in ((False, [False, False, True]), (True, [False, True, True])):
+        _, targets, _, flags = PrepareMultiTaskBatch(empty_masks=empty)(batch)
+        assert flags["do_seg"] and flags["seg_rows"].tolist() == targets["mask_rows"].tolist() == rows
+        assert targets["mask"].flatten(1).mean(dim=1).tolist() == [float(n == 2) for n in range(3) if rows[n]]
+
+
 def test_volumes_are_segmented_row_by_row() -> None:
     batch = volumes()
     inputs, targets, _, flags = PrepareMultiTaskBatch()(batch)
