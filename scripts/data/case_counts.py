@@ -8,7 +8,7 @@ from typing import Any
 from ..core.label_codes import label_set_of
 from ..io.datalists import Case, Cases
 
-__all__ = ["count_cases", "left_out_codes"]
+__all__ = ["count_cases", "is_tumor_free", "left_out_codes"]
 
 
 def count_cases(cases: Sequence[Case], stored: Sequence[Case]) -> dict[str, dict[str, Any]]:
@@ -27,7 +27,7 @@ def count_cases(cases: Sequence[Case], stored: Sequence[Case]) -> dict[str, dict
         of = [case for case in stored if case["source"] == source]
         masks = [case for case in of if "tumor_pixels" in case]
         if masks:
-            counted["without_tumor"] = sum(is_negative(case) for case in masks)
+            counted["without_tumor"] = sum(is_tumor_free(case) for case in masks)
         left_out: dict[str, int] = {}
         for case in masks:
             for code in left_out_codes(case):
@@ -37,9 +37,10 @@ def count_cases(cases: Sequence[Case], stored: Sequence[Case]) -> dict[str, dict
     return counts
 
 
-def is_negative(case: Mapping[str, Any]) -> bool:
-    """Whether the mask of a stored case is empty."""
-    return not sum(case["tumor_pixels"]) and not case.get("tumor_pixels_left_out")
+def is_tumor_free(case: Mapping[str, Any]) -> bool:
+    """Whether a stored case is a volume whose mask is empty: a patient without a tumor."""
+    drawn = sum(case.get("tumor_pixels", [1])) + case.get("tumor_pixels_left_out", 0)
+    return case["kind"] == "volume" and not drawn
 
 
 def left_out_codes(case: Mapping[str, Any]) -> list[str]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..io.datalists import Case
 from ..io.patients import canonical_group
-from .splits import same_picture
+from .near_duplicates import same_picture
 
 __all__ = ["known_cases"]
 

@@ -29,17 +29,17 @@ import torch
 from joblib import Parallel, delayed
 from tqdm import tqdm
 
-from ..core.files import inflated_sha256, sha256_of, write_json
+from ..core.files import content_sha256, inflated_sha256, sha256_of, write_json
 from ..io.datalists import Case
 from ..transforms.preprocessing import tissue_of
-from .case_counts import count_cases
+from .case_counts import count_cases, is_tumor_free
 
 logger = logging.getLogger(__name__)
 
 __all__ = ["SliceStore", "build_store", "content_hash", "reason_in_one_line", "slice_records"]
 
 FINGERPRINTED_SOURCES = (  # their change makes a store stale
-    *("core/geometry.py", "core/label_codes.py", "io/readers.py", "io/dicom.py"),
+    *("core/geometry.py", "core/label_codes.py", "io/readers.py", "io/dicom.py", "io/kaggle_3m.py"),
     *("transforms/head.py", "transforms/preprocessing.py", "data/slice_store.py"),
 )
 
@@ -95,7 +95,8 @@ def slice_records(
 
     Returns:
         Dicts with case, group, source, kind, position (in the store), index (in the volume), cls (1.0, 0.0 or NaN),
-        has_mask, statistics (own mean and standard deviation), sha256 (of the case's image) and phash (of a picture).
+        has_mask, statistics (own mean and standard deviation), sha256 (of the case's image), phash (of a picture),
+        tumor_free (a volume whose mask is empty) and of_volume (a picture that is a slice of one).
     """
     records = []
     for case in cases if shuffled_labels is None else _with_shuffled_labels(cases, shuffled_labels):
@@ -104,6 +105,7 @@ def slice_records(
             record = {key: case[key] for key in ("source", "group", "kind")}
             record |= {"case": case["id"], "position": position, "index": index, "has_mask": tumor is not None}
             record |= {"sha256": case["sha256"]["image"], "phash": case.get("phash")}
+            record |= {"tumor_free": is_tumor_free(case), "of_volume": "volume" in case}
             record["statistics"] = case["own_statistics"][position]
             record["cls"] = _slice_class(case, tumor, min_tumor_pixels)
             records.append(record)
@@ -269,7 +271,8 @@ def _own_statistics(plane: torch.Tensor) -> list[list[float]]:
 def content_hash(paths: str | Sequence[str]) -> str:
     """Hash of what a case's files hold, however they are packed."""
     files = [paths] if isinstance(paths, str) else paths
-    return hashlib.sha256("".join(map(inflated_sha256, files)).encode()).hexdigest()
+    hashes = (content_sha256(file) if Path(file).is_dir() else inflated_sha256(file) for file in files)
+    return hashlib.sha256("".join(hashes).encode()).hexdigest()
 
 
 def _current(folder: Path, hashes: Mapping[str, str], fingerprint: str) -> dict[str, Any] | None:

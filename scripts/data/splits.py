@@ -25,6 +25,7 @@ from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
 from ..core.files import write_json
 from ..io.datalists import Case
 from ..transforms.preprocessing import BACKGROUND, BRIGHTEST
+from .near_duplicates import near_duplicates
 from .slice_store import SliceStore
 
 __all__ = [
@@ -32,15 +33,10 @@ __all__ = [
     "data_fingerprint",
     "load_split",
     "make_split",
-    "near_duplicates",
-    "same_picture",
     "write_split",
 ]
 
 SUBSETS = ("train", "val", "test")
-SAME_HASH = 2  # alike by perceptual hash alone (bits of 64)
-HASH_DISTANCE, HASH_CORRELATION = 8, 0.90  # alike by perceptual hash and by thumbnail
-CORRELATION = 0.95  # alike by thumbnail alone
 
 
 def write_split(
@@ -78,8 +74,8 @@ def write_split(
 
 
 def fingerprint_image(store: SliceStore, case: Case) -> Image.Image | None:
-    """Picture to compare an image by, as it is served; None for a volume."""
-    if case["kind"] != "image":
+    """Picture to compare an image by, as it is served; None for a volume and its slices, whose patient is known."""
+    if case["kind"] != "image" or _is_slice(case):
         return None
     plane = store.read(case["id"], 0)[0][0]
     gray = (plane - BACKGROUND) * (255 / (BRIGHTEST - BACKGROUND))
@@ -99,8 +95,8 @@ def make_split(
     The result does not depend on the order of the cases.
 
     Args:
-        cases: from a store: id, source, kind, sha256, and cls or tumor_pixels.
-        pictures: for each image what to compare it by, None for volumes.
+        cases: from a store: id, source, kind, sha256, and cls or tumor_pixels; volumes and their slices "group".
+        pictures: for each image what to compare it by, None for volumes and their slices.
         folds: 1, or at least 3.
         seed: of the shuffle.
         image_folds: of the images, if not the same.
@@ -111,7 +107,7 @@ def make_split(
     clusters = iter(near_duplicates([picture for picture in pictures if picture]))
     patient = _one_name_a_patient(cases)
     groups = [
-        f"cluster/{next(clusters)}" if picture else patient[case["group"]]
+        f"cluster/{next(clusters)}" if picture else patient.get(case["group"], str(case["group"]))
         for case, picture in zip(cases, pictures, strict=True)
     ]
     fold_of = _folds(cases, groups, {"volume": folds, "image": image_folds or folds}, seed)
@@ -145,66 +141,64 @@ def _one_name_a_patient(cases: Sequence[Case]) -> dict[str, str]:
 
 
 def _folds(cases: Sequence[Case], groups: Sequence[str], folds: Mapping[str, int], seed: int) -> list[int]:
-    """Fold of each case; volumes and images are distributed on their own, so both are in every fold."""
+    """Fold of each case: volumes and images are distributed on their own, slices of volumes follow their patient."""
     fold_of = [0] * len(cases)
+    if max(folds.values()) == 1:
+        return fold_of
     for kind, wanted in folds.items():
-        members = [i for i, case in enumerate(cases) if case["kind"] == kind]
-        if not members or max(folds.values()) == 1:
-            continue
-        if wanted < 3:
-            raise ValueError(f"{kind} folds are {wanted}, at least 3 are needed to train, validate and test")
-        count = min(wanted, len({groups[i] for i in members}))
-        if count < 3:
-            raise ValueError(f"{count} separate {kind}s cannot be split, at least 3 patients or clusters are needed")
-        strata = [_stratum(cases[i]) for i in members]
-        # scikit-learn does not stratify into more folds than the largest stratum has members, as leaving one out does
-        splitting = StratifiedGroupKFold if count <= max(Counter(strata).values()) else GroupKFold
-        splitter = splitting(count, shuffle=True, random_state=seed)
-        with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore", UserWarning
-            )  # a stratum smaller than the number of folds is no mistake here
-            for fold, (_, chosen) in enumerate(splitter.split(members, strata, [groups[i] for i in members])):
-                for position in chosen:
-                    fold_of[members[position]] = fold
+        members = [i for i, case in enumerate(cases) if case["kind"] == kind and not _is_slice(case)]
+        for i, fold in zip(members, _distributed(cases, groups, members, kind, wanted, seed), strict=True):
+            fold_of[i] = fold
+    fold_of_group = {groups[i]: fold_of[i] for i, case in enumerate(cases) if case["kind"] == "volume"}
+    for i in (i for i, case in enumerate(cases) if _is_slice(case)):
+        fold_of[i] = fold_of_group.get(groups[i], 0)  # a volume that could not be read leaves none behind
     return fold_of
 
 
+def _distributed(
+    cases: Sequence[Case], groups: Sequence[str], members: Sequence[int], kind: str, wanted: int, seed: int
+) -> list[int]:
+    """Fold of each member."""
+    folds = [0] * len(members)
+    if not members:
+        return folds
+    if wanted < 3:
+        raise ValueError(f"{kind} folds are {wanted}, at least 3 are needed to train, validate and test")
+    count = min(wanted, len({groups[i] for i in members}))
+    if count < 3:
+        raise ValueError(f"{count} separate {kind}s cannot be split, at least 3 patients or clusters are needed")
+    strata = [_stratum(cases[i]) for i in members]
+    # scikit-learn does not stratify into more folds than the largest stratum has members, as leaving one out does
+    splitting = StratifiedGroupKFold if count <= max(Counter(strata).values()) else GroupKFold
+    splitter = splitting(count, shuffle=True, random_state=seed)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # a stratum smaller than the number of folds is no mistake here
+        for fold, (_, chosen) in enumerate(splitter.split(members, strata, [groups[i] for i in members])):
+            for position in chosen:
+                folds[position] = fold
+    return folds
+
+
+def _is_slice(case: Case) -> bool:
+    """Whether an image is a slice of a volume, of which the patient is known."""
+    return bool(case["kind"] == "image" and "group" in case)
+
+
+def _part(case: Case) -> str:
+    """Whose folds a case is in: slices of volumes are in those of the volumes."""
+    return "volume" if _is_slice(case) else str(case["kind"])
+
+
 def _stratum(case: Case) -> str:
+    """What shall be spread evenly: classes of images; of volumes those with a tumor, without, and slabs of tumor."""
     if case["kind"] == "image":
         return f"{case['source']}/{case['cls']}"
-    has_free_slice = 0 in case.get("tumor_pixels", [0])
-    return "volume with tumor-free slices" if has_free_slice else "volume without"
-
-
-def near_duplicates(pictures: Sequence[Image.Image]) -> list[str]:
-    """Cluster pictures that show the same scan at another size, quality or crop.
-
-    Two are alike when their 64-bit perceptual hashes differ by at most 2 bits, when these differ by at most 8 and the
-    thumbnails correlate to 0.90, or when the thumbnails correlate to 0.95; chains of such pairs are one cluster.
-
-    Returns:
-        A name for each picture's cluster, the perceptual hash of one of its members.
-    """
-    if not pictures:
-        return []
-    hashes = [imagehash.phash(picture) for picture in pictures]
-    bits = np.stack([h.hash.ravel() for h in hashes])
-    thumbnails = np.stack([np.asarray(p.resize((64, 64)), dtype=np.float64).ravel() for p in pictures])
-    with np.errstate(invalid="ignore"):  # a constant picture correlates with none
-        correlation = np.nan_to_num(np.atleast_2d(np.corrcoef(thumbnails)))
-    distance = np.array([(bits != row).sum(axis=1) for row in bits])
-    near = (distance <= HASH_DISTANCE) & (correlation >= HASH_CORRELATION)
-    _, labels = connected_components((distance <= SAME_HASH) | near | (correlation >= CORRELATION), directed=False)
-    names: dict[int, str] = {}
-    for label, value in zip(labels, hashes, strict=True):
-        names[label] = min(str(value), names.get(label, str(value)))
-    return [names[label] for label in labels]
-
-
-def same_picture(one: str, other: str) -> bool:
-    """Whether two 64-bit perceptual hashes, in hexadecimal, are so near that they alone tell the same scan."""
-    return (int(one, 16) ^ int(other, 16)).bit_count() <= SAME_HASH
+    pixels = case.get("tumor_pixels")
+    if pixels is None:
+        return f"{case['source']}, no mask"
+    return (
+        f"{case['source']}, {'tumor' if any(pixels) else 'no tumor'}, {'some' if 0 in pixels else 'no'} slices without"
+    )
 
 
 def data_fingerprint(cases: Iterable[Case]) -> str:
@@ -256,10 +250,10 @@ def load_split(
     subsets: dict[str, list[Case]] = {name: [] for name in SUBSETS}
     counts: dict[str, int] = {}  # folds of volumes and of images
     for case in cases:
-        counts[case["kind"]] = max(counts.get(case["kind"], 0), 1 + split["cases"][case["id"]]["fold"])
+        counts[_part(case)] = max(counts.get(_part(case), 0), 1 + split["cases"][case["id"]]["fold"])
     for case in cases:
         entry = split["cases"][case["id"]]
-        role = "train" if fold is None else _role(entry["fold"], fold, counts[case["kind"]], validation)
+        role = "train" if fold is None else _role(entry["fold"], fold, counts[_part(case)], validation)
         if role == "test" or sources is None or case["source"] in sources:
             subsets[role].append({**case, "group": entry["group"], "phash": entry.get("phash")})
     assert_disjoint(subsets)

@@ -9,6 +9,7 @@ A case is a plain dict, as MONAI's datalists are:
     label   path of the mask; absent (never empty) where there is none
     cls     1 or 0 for an image from yes/ or no/; absent for a volume, whose slices have labels of their own
     tumor_codes     codes of the mask that are tumor, where the user or the data set's description tells
+    sequences       of a volume, by our word: the path of every sequence that is there, be it a channel or not
     class_name      of an image from Kaggle's four classes: glioma, meningioma, pituitary, notumor
 """
 
@@ -198,6 +199,8 @@ def _case(volume: Volume, modalities: Sequence[str], source: str, tumor_codes: S
         image = [str(files[m]) if m in files else f"{volume.name}_{m}.nii.gz" for m in modalities]
     case: Case = {"id": f"{source}/{volume.name}", "source": source, "group": group_of(source, volume.name)}
     case |= {"kind": "volume", "image": image[0] if len(image) == 1 else image}
+    case["sequences"] = {name: str(files["channels"]) for name in volume.channels} if "channels" in files else {}
+    case["sequences"] |= {name: str(path) for name, path in files.items() if name in SEQUENCES}
     if MASK in files:
         case["label"] = str(files[MASK])
     codes = tumor_codes if tumor_codes is not None else volume.tumor_codes

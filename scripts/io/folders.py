@@ -8,7 +8,7 @@ from pathlib import Path
 
 from .filenames import stem
 
-__all__ = ["broken_links", "name_of", "require_folder", "visible_files"]
+__all__ = ["broken_links", "folders_below", "name_of", "require_folder", "visible_files"]
 
 NO_DATA = ("Thumbs.db", "desktop.ini", "DICOMDIR")  # lists of a folder's own files
 
@@ -41,6 +41,11 @@ def visible_files(root: Path) -> list[Path]:
                 found += [path for name in names if (path := Path(parent, name)).is_file()]
         waiting = sorted(links)
     return sorted(found)
+
+
+def folders_below(root: Path) -> list[Path]:
+    """A folder and those below it that hold visible files, in a fixed order."""
+    return sorted({path.parent for path in visible_files(root)})
 
 
 def _enter(folder: Path, entered: set[tuple[int, int]]) -> bool:

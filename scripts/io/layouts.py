@@ -15,7 +15,8 @@ from typing import Any
 
 from ..core.label_codes import tumor_codes_of
 from .filenames import KIND_OF, MASK, OTHER, SEQUENCES, FileName, parse_name, stem
-from .folders import name_of, visible_files
+from .folders import folders_below, name_of, visible_files
+from .kaggle_3m import is_slice_folder, sequences_in, slice_files
 
 __all__ = ["CHANNEL", "UNNAMED", "UNTOLD", "VOLUMES", "Found", "Volume", "channel_names", "find_volumes"]
 
@@ -45,11 +46,13 @@ class Volume:
         name: of the case.
         files: by kind: a key of `SEQUENCES`, `MASK`, `UNNAMED`, or "channels" for one file of four axes that holds all.
         tumor_codes: of its mask, where a description beside it tells.
+        channels: sequences in the file, or folder, "channels".
     """
 
     name: str
     files: dict[str, Path] = field(default_factory=dict)
     tumor_codes: tuple[int, ...] | None = None
+    channels: tuple[str, ...] = ()
 
 
 @dataclass
@@ -99,6 +102,7 @@ def _described(root: Path) -> Found | None:
         else:
             case = cases.setdefault(name, Volume(name, tumor_codes=codes or None))
             case.files[next(iter(channels.values())) if len(channels) == 1 else "channels"] = path
+            case.channels = tuple(name for name in channels.values() if name in SEQUENCES)
     for case in cases.values():
         masks = [folder / "labelsTr" / f"{case.name}{suffix}" for suffix in VOLUMES]
         if there := [mask for mask in masks if mask.is_file()]:
@@ -128,6 +132,16 @@ def _channel(name: str) -> str:
     """Our word for a channel's name, or the name itself."""
     kind = KIND_OF.get(re.sub(r"[^a-z0-9]", "", name.lower()))
     return kind if kind in SEQUENCES else name
+
+
+# --- kaggle_3m --------------------------------------------------------------------------------------------------
+def _slice_folders(root: Path) -> Found | None:
+    """A folder of TIFF slices for every patient; see `kaggle_3m`."""
+    found = Found("kaggle_3m", [])
+    for folder in (folder for folder in folders_below(root) if is_slice_folder(folder)):
+        files = {"channels": folder, **({MASK: folder} if slice_files(folder, masks=True) else {})}
+        found.cases.append(Volume(folder.name, files, channels=sequences_in(folder)))
+    return found if found.cases else None
 
 
 # --- Everything whose files bear telling names ---------------------------------------------------------------------
@@ -208,4 +222,4 @@ def _with_masks_of_other_names(cases: Iterable[Volume]) -> list[Volume]:
     return kept
 
 
-LAYOUTS: tuple[Callable[[Path], Any], ...] = (_described, _by_name)
+LAYOUTS: tuple[Callable[[Path], Any], ...] = (_described, _slice_folders, _by_name)

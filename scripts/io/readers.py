@@ -24,6 +24,7 @@ from PIL import Image, ImageOps
 from ..core.file_types import GZIP_MAGIC, NOT_A_SCAN, type_of_file
 from ..core.geometry import same_grid
 from .dicom import DicomError, read_dicom
+from .kaggle_3m import SliceFolderError, is_slice_folder, read_slice_folder
 
 __all__ = ["BrainMriReader", "UnreadableImageError"]
 
@@ -58,7 +59,8 @@ class BrainMriReader(ImageReader):
     Rules: palette and RGB become gray, transparency lies on black, EXIF rotation is applied, 16-bit pictures are scaled
     to 0..255; CMYK and animations are refused. NIfTI is scaled by its header; non-finite values and empty volumes are
     refused. A 4-D file is taken only when its channels are the configured modalities, or when the Decathlon's
-    `dataset.json` in the folder above names them. DICOM is a file, or a folder that holds one series.
+    `dataset.json` in the folder above names them. DICOM is a file, or a folder that holds one series;
+    another folder is a patient of kaggle_3m, see there.
 
     Args:
         modalities: channels that the network expects, in order, in BraTS' words (flair, t1, t1ce, t2).
@@ -99,6 +101,8 @@ class BrainMriReader(ImageReader):
         return np.concatenate(arrays), metas[0]
 
     def _decode(self, path: Path) -> tuple[np.ndarray, dict[str, Any]]:
+        if is_slice_folder(path):
+            return decode_slice_folder(path, self.modalities)
         try:
             kind = "dicom" if path.is_dir() else type_of_file(path)
         except OSError as error:
@@ -189,6 +193,18 @@ def decode_dicom(path: Path) -> tuple[np.ndarray, dict[str, Any]]:
         raise UnreadableImageError(path, "contains NaN or infinite voxels", "nonfinite")
     shape = volume.shape if spacing_known else volume.shape[:2]
     return volume[None], _meta(affine, shape, spacing_known, spacing_known and thickness_known)
+
+
+def decode_slice_folder(path: Path, modalities: Sequence[str]) -> tuple[np.ndarray, dict[str, Any]]:
+    """Decode a patient's folder of kaggle_3m into float32 (C, H, W, D); its spacing is estimated by one rule."""
+    try:
+        volume, affine = read_slice_folder(path, modalities)
+    except SliceFolderError as error:
+        raise UnreadableImageError(path, str(error), "geometry") from None
+    except Exception as error:  # Pillow raises a dozen types for a damaged file
+        raise UnreadableImageError(path, f"damaged slice ({type(error).__name__})", _code(error)) from None
+    meta = _meta(affine, volume.shape[1:], spacing_known=True, thickness_known=True)
+    return volume, {**meta, "spacing_estimated": True}
 
 
 def _code(error: Exception) -> str:

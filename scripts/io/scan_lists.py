@@ -11,6 +11,7 @@ from .datalists import own_name
 from .dicom import is_dicom
 from .filenames import MASK, OTHER, SEQUENCES, FileName, parse_name, stem
 from .folders import name_of, visible_files
+from .kaggle_3m import is_slice_folder
 from .layouts import CHANNEL, VOLUMES, channel_names
 
 __all__ = ["INDEX", "passed_over", "scans", "survey"]
@@ -113,14 +114,17 @@ def _real_place(path: Path) -> Path:
 
 
 def _scans_below(root: Path) -> Iterator[Path]:
-    """Files below a folder; in place of DICOM files the folder that holds them."""
-    series = set()
+    """Files below a folder; in place of DICOM files, and of slices as TIFF, the folder that holds them."""
+    series, of_slices = set(), {}
     for path in visible_files(root):
-        if not is_dicom(path):
+        folder = path.parent
+        if folder not in of_slices:
+            of_slices[folder] = is_slice_folder(folder)
+        if not of_slices[folder] and not is_dicom(path):
             yield path
-        elif path.parent not in series:
-            series.add(path.parent)
-            yield path.parent
+        elif folder not in series:
+            series.add(folder)
+            yield folder
 
 
 def _why_not(path: Path, modalities: Sequence[str]) -> str | None:

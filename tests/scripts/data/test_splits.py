@@ -16,14 +16,13 @@ from PIL import Image, ImageFilter
 
 from bundle.datasets.phantoms import write_images, write_volumes
 from scripts.core.configs import parts
+from scripts.data.near_duplicates import near_duplicates, same_picture
 from scripts.data.slice_store import SliceStore, build_store
 from scripts.data.splits import (
     assert_disjoint,
     data_fingerprint,
     load_split,
     make_split,
-    near_duplicates,
-    same_picture,
     write_split,
 )
 from scripts.io.datalists import Case, gather_cases
@@ -98,6 +97,28 @@ def folds_of(split: dict[str, Any], key: str) -> dict[str, set[int]]:
     for entry in split["cases"].values():
         found.setdefault(entry[key], set()).add(entry["fold"])
     return found
+
+
+def test_slices_of_a_volume_are_in_its_fold_whatever_they_look_like() -> None:
+    cases, pictures = example()
+    slices = [
+        {"id": f"brats_t1/p{n}-0/{k}", "source": "brats_t1", "kind": "image", "cls": k % 2, "group": f"brats/p{n}"}
+        | {"sha256": {"image": f"{n}/{k}"}}
+        for n in range(7)
+        for k in range(3)
+    ]
+    split = make_split(cases + slices, pictures + [None] * len(slices), FOLDS, 0)
+    assert split["cases"].items() >= make_split(cases, pictures, FOLDS, 0)["cases"].items()
+    for entry in (split["cases"][case["id"]] for case in slices):
+        assert entry["fold"] in folds_of(split, "group")[entry["group"]] and "phash" not in entry
+    assert all(len(folds) == 1 for folds in folds_of(split, "group").values())
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_patients_without_a_tumor_are_spread_over_the_folds(seed: int) -> None:
+    patients = [volume(f"p{n}") for n in range(25)] + [volume(f"healthy{n}", tumor_pixels=(0, 0)) for n in range(4)]
+    folds = make_split(patients, [None] * len(patients), FOLDS, seed)["cases"]
+    assert len({entry["fold"] for name, entry in folds.items() if "healthy" in name}) == 4
 
 
 @pytest.mark.parametrize("seed", range(5))

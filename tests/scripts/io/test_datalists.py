@@ -58,6 +58,7 @@ def test_files_of_every_year_become_the_same_case(
         "group": group_of("brats", name),
         "kind": "volume",
         "image": [str(path) for path in files[:4]],
+        "sequences": dict(zip(ALL, map(str, files[:4]), strict=True)),
         "label": str(files[4]),
     }
 

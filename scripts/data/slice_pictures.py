@@ -1,0 +1,119 @@
+"""Slices of volumes as pictures: what a person saves from a viewer, with the class that the volume's mask tells.
+
+A picture's sequence is unknown when it is served, so those of every sequence teach the class. They are written as PNG
+files and from there on read, split, trained on and scored as any picture is; a patient's are on the side of its volume.
+
+    STORE/pictures/SOURCE_SEQUENCE/CASE/017.png        slice 17, from the lowest, on the file's own grid
+    STORE/pictures/SOURCE_SEQUENCE/CASE/017_mask.png   1 where there is tumor; only of sequences whose mask teaches
+    STORE/pictures/SOURCE_SEQUENCE/CASE/cases.json     what was written, of which contents
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from ..core.files import content_sha256, write_atomic, write_json
+from ..core.geometry import as_displayed, pixel_mm2
+from ..core.label_codes import tumor_of
+from ..io.datalists import Case, Cases
+from ..io.readers import BrainMriReader
+from ..transforms.head import tissue_level
+
+__all__ = ["with_slice_pictures"]
+
+WHITE = 99.5  # percentile of a volume that is shown white
+
+
+def with_slice_pictures(
+    cases: Cases,
+    folder: str | Path,
+    sequences: Sequence[str],
+    masked: Sequence[str],
+    per_volume: int,
+    min_tumor_pixels: int,
+    min_brain_pixels: int,
+) -> Cases:
+    """The cases, and slices of their volumes as images of their own.
+
+    Args:
+        cases: of `gather_cases`; volumes with a mask and a "sequences" entry give pictures.
+        folder: where the pictures are written.
+        sequences: of which slices become pictures (flair, t1, t1ce, t2).
+        masked: of these, those whose tumor is seen as in the mask, so that it teaches too.
+        per_volume: slices at most of each, evenly chosen from the lowest with enough brain to the highest.
+        min_tumor_pixels: a slice shows a tumor from this area on (mm2), none at 0; those in between are left out.
+        min_brain_pixels: tissue that a slice must show, mm2.
+
+    Returns:
+        The cases, then images with "cls", "group" (the volume's), "volume" (its id), "sequence", and "label" where the
+        mask teaches. Their source is the volume's name and the sequence's: "lgg_t1ce".
+    """
+    found = Cases(cases, cases.passed_over)
+    limits = {"per_volume": per_volume, "min_tumor_mm2": min_tumor_pixels, "min_brain_mm2": min_brain_pixels}
+    for case in (case for case in cases if case["kind"] == "volume" and "label" in case):
+        for sequence in (name for name in sequences if name in case.get("sequences", ())):
+            found += _pictures_of(case, sequence, Path(folder), {**limits, "masked": sequence in masked})
+    return found
+
+
+def _pictures_of(case: Case, sequence: str, folder: Path, settings: Mapping[str, Any]) -> list[Case]:
+    """Images of one sequence of a volume; those that were written before are kept."""
+    source, name = f"{case['source']}_{sequence}", case["id"].partition("/")[2]
+    folder, image = folder / source / name, case["sequences"][sequence]
+    made_of = {**settings, "sha256": [content_sha256(image), content_sha256(case["label"])]}
+    try:
+        written = json.loads((folder / "cases.json").read_text())
+    except (OSError, ValueError):
+        written = {}
+    if written.get("made_of") != made_of:
+        written = {"made_of": made_of, "slices": _write_pictures(case, sequence, image, folder, settings)}
+        write_json(folder / "cases.json", written)
+    shared = {"source": source, "kind": "image", "group": case["group"], "volume": case["id"], "sequence": sequence}
+    pictures = []
+    for number, cls in written["slices"]:
+        file = folder / f"{number:03d}.png"
+        picture: Case = {"id": f"{source}/{name}/{number:03d}.png", **shared, "image": str(file), "cls": cls}
+        if settings["masked"]:
+            picture |= {"label": str(file.with_name(f"{number:03d}_mask.png")), "tumor_codes": [1]}
+        pictures.append(picture)
+    return pictures
+
+
+def _write_pictures(
+    case: Case, sequence: str, image: str, folder: Path, settings: Mapping[str, Any]
+) -> list[tuple[int, int]]:
+    """Write the chosen slices; return their numbers and classes."""
+    volume, affine = _read(image, sequence)
+    mask = tumor_of(_read(case["label"], "seg")[0], case)
+    pixel = pixel_mm2(affine)
+    level = tissue_level(volume, float(volume.min()))
+    tissue, tumor = ((plane * pixel).sum(axis=(0, 1)) for plane in (volume > level, mask > 0))
+    chosen = np.flatnonzero(
+        (tissue >= settings["min_brain_mm2"]) & ~((tumor > 0) & (tumor < settings["min_tumor_mm2"]))
+    )
+    chosen = chosen[np.unique(np.linspace(0, len(chosen) - 1, settings["per_volume"]).round().astype(int))]
+    low, white = float(volume.min()), float(np.percentile(volume[volume > level], WHITE))
+    grey = np.clip((volume - low) / max(white - low, 1e-6), 0.0, 1.0) * 255.0
+    for number in chosen:
+        _write_png(folder / f"{number:03d}.png", grey[..., number].round())
+        if settings["masked"]:
+            _write_png(folder / f"{number:03d}_mask.png", mask[..., number])
+    return [(int(number), int(tumor[number] > 0)) for number in chosen]
+
+
+def _read(path: str, sequence: str) -> tuple[np.ndarray, np.ndarray]:
+    """A volume as displayed (H, W, D), and its file's affine."""
+    reader = BrainMriReader([sequence])
+    array, meta = reader.get_data(reader.read(path))
+    return as_displayed(array[0], meta["affine"]), meta["affine"]
+
+
+def _write_png(file: Path, plane: np.ndarray) -> None:
+    picture = Image.fromarray(plane.astype(np.uint8))
+    write_atomic(file, lambda opened: picture.save(opened, format="PNG"))
