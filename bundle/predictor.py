@@ -37,7 +37,7 @@ class Predictor:
         batch_size: slices a pass.
         root: the bundle's folder.
         intake: the door that scans come in by, with its limits; by default one for the user's own files.
-        runtime: run the network as `export` wrote it (`runtimes.FORMATS`); it knows neither maps nor uncertainty, nor
+        runtime: run the network as `export` wrote it (`runtimes.FORMATS`); it knows neither CAM nor uncertainty, nor
             what is familiar to it.
 
     Raises:
@@ -54,6 +54,7 @@ class Predictor:
         "device",
         "model_card",
         "modalities",
+        "mc_samples",
         "writer",
     )
 
@@ -93,7 +94,7 @@ class Predictor:
         scan: str | Path | bytes | np.ndarray | Sequence[str | Path | bytes],
         spacing_mm: Sequence[float] | None = None,
         include_cam: bool = False,
-        samples: int = 0,
+        include_uncertainty: bool = False,
     ) -> dict[str, Any]:
         """Predict one scan.
 
@@ -102,17 +103,17 @@ class Predictor:
                 these per modality, or an array (H, W) or (H, W, D), see `as_file`.
             spacing_mm: of an array's axes.
             include_cam: show where the tumor's probability comes from.
-            samples: networks to ask how sure the prediction is (Monte-Carlo dropout); 0 asks none.
+            include_uncertainty: show how sure the prediction is, by Monte-Carlo dropout over the config's `mc_samples`.
 
         Returns:
-            All on the scan's own grid (1, H, W, D): "pred", MetaTensor of 0 and 1; with map or samples "probability"
-            in [0, 1], "cam" in [0, 1], "mask_deviation" in [0, 0.5]. "result": plain JSON with tumor_probability,
-            tumor_detected, state, flags, model; of volumes slice_probabilities, volume_ml, ...
+            All on the scan's own grid (1, H, W, D): "pred", MetaTensor of 0 and 1; with CAM or uncertainty
+            "probability" in [0, 1], "cam" in [0, 1], "mask_deviation" in [0, 0.5]. "result": plain JSON with kind,
+            tumor_probability, tumor_detected, state, flags, model; of volumes slice_probabilities, volume_ml, ...
 
         Raises:
             UserError: when the scan cannot be read, in one line.
         """
-        return self.infer(self.read(scan, spacing_mm), include_cam, samples)
+        return self.infer(self.read(scan, spacing_mm), include_cam, include_uncertainty)
 
     def read(self, scan: Any, spacing_mm: Sequence[float] | None = None) -> MetaTensor:
         """The scan as the first transform of preprocessing loads it, (C, H, W, D); see `predict`."""
@@ -124,7 +125,7 @@ class Predictor:
             raise UserError("spacing_mm is for arrays alone, a file tells its own")
         return self.intake.read(scan)
 
-    def infer(self, image: MetaTensor, include_cam: bool = False, samples: int = 0) -> dict[str, Any]:
+    def infer(self, image: MetaTensor, include_cam: bool = False, include_uncertainty: bool = False) -> dict[str, Any]:
         """Predict what `read` has read; see `predict`."""
         import torch
 
@@ -135,10 +136,12 @@ class Predictor:
             raise (UserError(reason) if reason else error) from None
         network = self.exported
         if network is None:
-            network = self.parts["extended_network"](self.network, include_cam=include_cam, samples=samples)
+            network = self.parts["extended_network"](
+                self.network, include_cam=include_cam, include_uncertainty=include_uncertainty
+            )
             data["planes"] = network.planes
-        elif include_cam or samples:
-            raise UserError("an exported network knows neither maps nor uncertainty")
+        elif include_cam or include_uncertainty:
+            raise UserError("an exported network knows neither CAM nor uncertainty")
         with torch.inference_mode():
             batch = data["image"].as_tensor()[None].to(self.parts["device"])  # (1, C, H, W, D)
             data["pred"] = self.parts["inferer"](batch, network)[0]
@@ -165,7 +168,7 @@ class Predictor:
             prediction: see `predict`.
 
         Returns:
-            mask.png of a picture, mask.nii.gz else; where there are, probability, map and mask_deviation as well.
+            mask.png of a picture, mask.nii.gz else; where there are, probability, cam and mask_deviation as well.
         """
         encode, found = self.parts["writer"].encode, {}
         for name, steps in {"pred": 1, "probability": 255, "cam": 255, "mask_deviation": 255}.items():

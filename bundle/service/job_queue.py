@@ -118,9 +118,8 @@ class JobQueue:
         try:
             async with self.room:
                 image = await loop.run_in_executor(self.decoders, predictor.read, asked.content)
-                samples = self.settings.samples if asked.include_uncertainty else 0
                 source = asked.content if asked.dicom else None
-                arguments = (predictor, image, asked.include_cam, samples, source)
+                arguments = (predictor, image, asked.include_cam, asked.include_uncertainty, source)
                 prediction = await loop.run_in_executor(self.network, response_of, *arguments)
         except IntakeError as error:
             self.metrics.refused.labels(error.code).inc()

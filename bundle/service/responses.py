@@ -14,7 +14,7 @@ from ..views import most_suspicious, png, slice_of
 
 __all__ = ["PredictionResponse", "response_of"]
 
-PICTURES = {"pred": "mask", "cam": "cam", "mask_deviation": "uncertainty"}
+PICTURES = {"pred": "mask", "cam": "cam", "mask_deviation": "mask_deviation"}  # by item of the prediction
 FIXED_TIME = (1980, 1, 1, 0, 0, 0)  # the same prediction gives the same bytes
 
 
@@ -52,7 +52,7 @@ class PredictionResponse:
 
 
 def response_of(
-    predictor: Predictor, image: Any, include_cam: bool, samples: int, dicom_source: bytes | None = None
+    predictor: Predictor, image: Any, include_cam: bool, include_uncertainty: bool, dicom_source: bytes | None = None
 ) -> PredictionResponse:
     """Predict a scan that was read, and encode what the predictor says; see `Predictor.infer`.
 
@@ -60,10 +60,10 @@ def response_of(
         predictor: the network.
         image: as `Predictor.read` gives it.
         include_cam: show where the tumor's probability comes from.
-        samples: networks to ask how sure the prediction is.
+        include_uncertainty: show how sure the prediction is.
         dicom_source: the scan's DICOM file, for a mask that refers to it.
     """
-    prediction = predictor.infer(image, include_cam, samples)
+    prediction = predictor.infer(image, include_cam, include_uncertainty)
     result = dict(prediction["result"])
     index = most_suspicious(result)
     planes = {PICTURES[name]: prediction[name] for name in PICTURES if name in prediction}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -68,6 +68,7 @@ class Prediction(BaseModel):
 
     model_config = ConfigDict(extra="allow")
 
+    kind: Literal["image", "volume"] = Field(description="which calibration holds; a volume of one slice is an image")
     tumor_probability: float | None = Field(ge=0, le=1, description="calibrated; null where no brain is seen")
     tumor_detected: bool | None = Field(description="whether the probability reaches the operating point")
     threshold: float = Field(description="the operating point")
@@ -81,7 +82,7 @@ class Prediction(BaseModel):
     )
     area_mm2: float | None = Field(default=None, description="of the mask of a single slice with known spacing")
     shown_slice: int | None = Field(default=None, description="of a volume, which slice the pictures show")
-    pictures: dict[str, str] = Field(description="PNG in base64: mask, and where asked for cam and uncertainty")
+    pictures: dict[str, str] = Field(description="PNG in base64: mask, and where asked for cam and mask_deviation")
     model: Model
     notice: str = NOTICE
 

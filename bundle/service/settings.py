@@ -32,7 +32,6 @@ class Settings:
         upload_s: how long a request may take to arrive.
         keep_s: how long the prediction of such a job is kept.
         batch: scans in one batch.
-        samples: networks that are asked where uncertainty is wanted.
     """
 
     model: Path | None = None
@@ -48,7 +47,6 @@ class Settings:
     upload_s: float = 10.0
     keep_s: float = 600.0
     batch: int = 16
-    samples: int = 8
 
     @property
     def known_hosts(self) -> frozenset[str]:

@@ -13,16 +13,14 @@ __all__ = ["outside_head", "overlay", "upright"]
 OUTLINE, MAP = (255, 159, 28), (46, 196, 182)  # orange and teal
 
 
-def upright(plane: np.ndarray, affine: Any, axis: int | None) -> np.ndarray:
+def upright(plane: np.ndarray, affine: Any, axis: int) -> np.ndarray:
     """Turn a slice, two axes of the file, into rows to posterior and columns to the patient's left.
 
     Args:
         plane: (A, B).
         affine: of the file, index to RAS+ millimetres.
-        axis: of the file that was sliced; None for a picture without a place in space, which is upright.
+        axis: of the file that was sliced.
     """
-    if axis is None:
-        return plane
     import nibabel as nib
 
     codes = list(nib.orientations.aff2axcodes(np.asarray(affine, dtype=np.float64)))

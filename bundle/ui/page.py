@@ -21,7 +21,7 @@ from bundle.intake.limits import MIB
 from bundle.ui.drawing import outside_head, overlay, upright
 from bundle.ui.launch import settings
 from bundle.ui.report_sheet import sheet
-from bundle.ui.texts import evidence, kind_of, reasons_for_doubt, size_of
+from bundle.ui.texts import evidence, reasons_for_doubt, size_of
 from bundle.views import most_suspicious, slice_of
 
 SHOWN = {"no_tumor": st.info, "uncertain": st.warning, "tumor": st.error, "no_prediction": st.warning}
@@ -51,11 +51,11 @@ def examples() -> dict[str, bytes]:
 
 
 @st.cache_data(show_spinner="Looking at the scan ...", max_entries=KEPT, ttl=KEPT_S)
-def predicted(content: bytes, samples: int) -> dict[str, Any]:
+def predicted(content: bytes, include_uncertainty: bool) -> dict[str, Any]:
     """Prediction and everything that is drawn, of one scan."""
     asked = predictor()
     image = asked.read(content)
-    found = asked.infer(image, include_cam=True, samples=samples)
+    found = asked.infer(image, include_cam=True, include_uncertainty=include_uncertainty)
     volumes: dict[str, Any] = {
         "scan": image,
         **{name: found[name] for name in ("pred", "cam", "mask_deviation") if name in found},
@@ -75,7 +75,7 @@ def main() -> None:
     st.warning(f"**{NOTICE}** Do not use any of it to decide about a person.", icon=":material/warning:")
     if not admitted():
         return
-    content, samples = asked_for()
+    content, include_uncertainty = asked_for()
     if content is None:
         st.write(
             "Upload a scan of a head on the left, or choose an example. Nothing is sent elsewhere. While the scan is "
@@ -85,7 +85,7 @@ def main() -> None:
         about_the_model()
         return
     try:
-        found = predicted(content, samples)
+        found = predicted(content, include_uncertainty)
     except UserError as error:
         reason = str(error)
         st.error(
@@ -111,8 +111,8 @@ def admitted() -> bool:
     return False
 
 
-def asked_for() -> tuple[bytes | None, int]:
-    """The scan, and how many networks to ask; all on the left."""
+def asked_for() -> tuple[bytes | None, bool]:
+    """The scan, and whether the uncertainty is wanted; all on the left."""
     chosen = settings()
     with st.sidebar:
         st.header("Scan")
@@ -124,12 +124,12 @@ def asked_for() -> tuple[bytes | None, int]:
             help="Synthetic: unlike what the released weights learned from, and often called wrong.",
             disabled=upload is not None,
         )
-        asked = f"Monte-Carlo dropout over {chosen.samples} networks."
-        samples = chosen.samples if st.checkbox("How sure? (slower)", help=asked) else 0
+        samples = predictor().parts["mc_samples"]
+        include_uncertainty = st.checkbox("How sure? (slower)", help=f"Monte-Carlo dropout over {samples} networks.")
         st.caption(NOTICE)
     if upload is not None:
-        return upload.getvalue(), samples
-    return (None if example == "none" else examples()[example]), samples
+        return upload.getvalue(), include_uncertainty
+    return (None if example == "none" else examples()[example]), include_uncertainty
 
 
 def show(found: Mapping[str, Any]) -> None:
@@ -154,14 +154,14 @@ def show(found: Mapping[str, Any]) -> None:
 def look(found: Mapping[str, Any]) -> tuple[Any, list[str]]:
     """The picture with its sliders; returned with the doubts that it raises."""
     result, planes = found["result"], found["planes"]
-    index, is_volume = most_suspicious(result), kind_of(result) == "volume"
+    index, is_volume = most_suspicious(result), result["kind"] == "volume"
     if is_volume:
         index = chosen_slice(result, index)
     draw = result["state"] != "no_tumor" or st.checkbox("Show outline and map all the same")
     frame, controls = st.container(), st.columns(2)
     mask_opacity = controls[0].slider("Outline: opacity of its area", 0.0, 1.0, 0.2, 0.05) if draw else 0.0
     cam_opacity = controls[1].slider("Map: opacity", 0.0, 1.0, 0.4, 0.05) if draw else 0.0
-    axis = None if "mask.png" in found["files"] else int(result.get("slice_axis", 2))
+    axis = int(result.get("slice_axis", 2))
     turned = {name: upright(slice_of(plane, result, index), found["affine"], axis) for name, plane in planes.items()}
     picture = overlay(turned["scan"], turned["pred"], turned["cam"], mask_opacity, cam_opacity)
     where = f"slice {index}, " if is_volume else ""
@@ -261,9 +261,8 @@ def about_the_model() -> None:
     for card, (name, found) in zip(cards[1:], scores["classification"].items(), strict=False):
         auc = found.get("within_folds", found)["roc_auc"]
         card.metric(f"ROC-AUC within {name}, n = {found['n']}", "?" if auc is None else f"{auc:.2f}")
-    kinds: dict[str, dict[str, Any]] = {"Images": {}, "Volumes": {"slice_probabilities": [0, 0]}}
-    for words, kind in kinds.items():
-        st.markdown(f"**{words}.** " + " ".join(evidence(kind, described)))
+    for kind in ("image", "volume"):
+        st.markdown(f"**{kind.capitalize()}s.** " + " ".join(evidence(kind, described)))
 
 
 main()

@@ -5,26 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["evidence", "kind_of", "reasons_for_doubt", "size_of"]
+__all__ = ["evidence", "reasons_for_doubt", "size_of"]
 
 
-def kind_of(result: Mapping[str, Any]) -> str:
-    """Say by which calibration the prediction was made: "image" or "volume".
-
-    >>> kind_of({"slice_probabilities": [0.1, 0.2]}), kind_of({})
-    ('volume', 'image')
-    """
-    return "volume" if len(result.get("slice_probabilities") or ()) > 1 else "image"
-
-
-def evidence(result: Mapping[str, Any], described: Mapping[str, Any]) -> list[str]:
+def evidence(kind: str, described: Mapping[str, Any]) -> list[str]:
     """What is known of the thresholds of this kind of scan, in sentences.
 
     Args:
-        result: of the scan.
+        kind: "image" or "volume", as the prediction says.
         described: see `Predictor.describe`.
     """
-    kind = kind_of(result)
     calibration, display = described["decision"][kind], described["decision"]["display_threshold"]
     found = calibration["evidence"]
     if not found:
@@ -68,8 +58,8 @@ def reasons_for_doubt(
     reasons = [f"Flag: {flag['text']}." for flag in result["flags"]]
     if outside is not None and outside > 0.3:
         reasons.append(f"{outside:.0%} of the map lies outside the head: the prediction may come from there.")
-    reasons += evidence(result, described)
-    reasons += _by_size(described, area_mm2) if kind_of(result) == "volume" else []
+    reasons += evidence(result["kind"], described)
+    reasons += _by_size(described, area_mm2) if result["kind"] == "volume" else []
     if described.get("scored"):
         reasons.append(f"The scores are {described['scored']}.")
     return reasons

@@ -28,8 +28,9 @@ class ExtendedNetwork:
 
     Args:
         network: in evaluation mode.
-        include_cam: return the map as well.
-        samples: networks to ask for deviations; 0: none.
+        include_cam: return the CAM as well.
+        include_uncertainty: return the deviations as well.
+        mc_samples: Monte-Carlo samples, networks with other channels switched off, for the deviations.
         dropout: share of the channels that are switched off.
         seed: of which.
         ood_detector: what training slices look like; None leaves the distance out.
@@ -43,22 +44,18 @@ class ExtendedNetwork:
         self,
         network: PackedMultiTaskUNet,
         include_cam: bool = False,
-        samples: int = 0,
+        include_uncertainty: bool = False,
+        mc_samples: int = 8,
         dropout: float = 0.2,
         seed: int = 0,
         ood_detector: OODDetector | None = None,
     ) -> None:
         self.ood_detector = ood_detector
-        self.network, self.include_cam, self.samples, self.dropout, self.seed = (
-            network,
-            include_cam,
-            samples,
-            dropout,
-            seed,
-        )
+        self.network, self.include_cam, self.include_uncertainty = network, include_cam, include_uncertainty
+        self.mc_samples, self.dropout, self.seed = mc_samples, dropout, seed
         self.planes = ["mask", "tumor"]
         self.planes += ["cam"] if include_cam else []
-        self.planes += ["mask_deviation", "tumor_deviation"] if samples else []
+        self.planes += ["mask_deviation", "tumor_deviation"] if include_uncertainty else []
         self.planes += ["distance"] if ood_detector is not None else []
 
     def __call__(self, image: Tensor) -> Tensor:
@@ -68,7 +65,7 @@ class ExtendedNetwork:
         with torch.inference_mode(False), torch.no_grad():
             planes = [network.decoder(features), _plane(cls[:, :1], image)]
             planes += [cam] if self.include_cam else []
-            planes += self._deviations(features, image) if self.samples else []
+            planes += self._deviations(features, image) if self.include_uncertainty else []
             planes += self._distance(features[-1], image)
             return torch.cat(planes, dim=1)
 
@@ -77,7 +74,7 @@ class ExtendedNetwork:
         foreground = self.network.foreground(image)
         generator = torch.Generator().manual_seed(self.seed)
         masks, classes = [], []
-        for _ in range(self.samples):
+        for _ in range(self.mc_samples):
             thinned = [level * self._kept(level.shape[1], generator).to(level) for level in features]
             masks.append(self.network.decoder(thinned).sigmoid())
             classes.append(self.network.head(thinned[-1], foreground)[:, :1].sigmoid())

@@ -216,6 +216,7 @@ class SummarizePredictiond(MapTransform):
         probability = round(decision.volume_probability(slices), 6)  # what is written is what is decided on
         known = bool(np.isfinite(probability))
         prediction: dict[str, Any] = {
+            "kind": kind,
             "tumor_probability": probability if known else None,
             "tumor_detected": decision.detected(probability, kind) if known else None,
             "threshold": decision.operating_point(kind),

@@ -75,7 +75,7 @@ def test_a_volume_array_is_the_file_that_it_came_from(predictor: Predictor, volu
 
 
 def test_map_probability_and_deviation_lie_on_the_scans_grid(predictor: Predictor, volume: Path) -> None:
-    plain, full = predictor.predict(volume), predictor.predict(volume, include_cam=True, samples=3)
+    plain, full = predictor.predict(volume), predictor.predict(volume, include_cam=True, include_uncertainty=True)
     for name in ("probability", "cam", "mask_deviation"):
         assert full[name].shape == plain["pred"].shape and full[name].isfinite().all(), name
         assert name not in plain
@@ -90,7 +90,7 @@ def test_each_slice_passes_the_encoder_once_whatever_is_asked(
     predictor: Predictor, volume: Path, passes: list[int]
 ) -> None:
     """T28."""
-    prediction = predictor.predict(volume, include_cam=True, samples=2)["result"]
+    prediction = predictor.predict(volume, include_cam=True, include_uncertainty=True)["result"]
     assert sum(passes) == sum(p is not None for p in prediction["slice_probabilities"])
 
 
@@ -298,7 +298,7 @@ def test_a_colored_picture_is_predicted_with_a_warning(predictor: Predictor, pic
     assert flag("image_colored") not in predictor.predict(tmp_path / "gray.png")["result"]["flags"]
 
 
-@pytest.mark.parametrize("asked", [{}, {"include_cam": True, "samples": 2}], ids=str)
+@pytest.mark.parametrize("asked", [{}, {"include_cam": True, "include_uncertainty": True}], ids=str)
 def test_the_released_weights_give_no_prediction_where_there_is_no_brain(asked: dict[str, Any]) -> None:
     """They know what is familiar: one plane more of the network, which nothing is asked for here."""
     found = Predictor().predict(np.zeros((64, 64), dtype=np.uint8), **asked)

@@ -52,7 +52,7 @@ def test_an_exported_network_predictions_as_the_original(name: str, models: Path
     assert abs(with_export["result"]["tumor_probability"] - original["result"]["tumor_probability"]) < 1e-4
     assert np.mean(np.asarray(with_export["pred"] != original["pred"])) < 1e-3
     assert flag("ood_score_missing") in with_export["result"]["flags"]
-    with pytest.raises(UserError, match="neither maps nor uncertainty"):
+    with pytest.raises(UserError, match="neither CAM nor uncertainty"):
         Predictor(models / "model.pt", runtime=name).predict(picture, include_cam=True)
 
 

@@ -137,12 +137,12 @@ def test_an_outline_of_everything_is_one_in_the_dicom_seg(contrary: TestClient, 
 def test_pictures_and_files_are_those_of_the_predictor(attentive: Path, volume: bytes) -> None:
     """T15: the map is as it was made, and of the slice that is shown."""
     predictor = Predictor(attentive)
-    image, expected = predictor.read(volume), predictor.predict(volume, include_cam=True, samples=2)
-    prediction = response_of(predictor, image, include_cam=True, samples=2)
+    image, expected = predictor.read(volume), predictor.predict(volume, include_cam=True, include_uncertainty=True)
+    prediction = response_of(predictor, image, include_cam=True, include_uncertainty=True)
     archive = zipfile.ZipFile(io.BytesIO(prediction.zip()))
     files = predictor.files(expected)
     assert {name: archive.read(name) for name in archive.namelist() if name != "prediction.json"} == files
-    for name, key in {"mask": "pred", "cam": "cam", "uncertainty": "mask_deviation"}.items():
+    for name, key in {"mask": "pred", "cam": "cam", "mask_deviation": "mask_deviation"}.items():
         plane = np.take(np.asarray(expected[key][0]), prediction.shown_slice, axis=prediction.result["slice_axis"])
         shown = np.asarray(Image.open(io.BytesIO(base64.b64decode(prediction.json()["pictures"][name]))))
         assert np.array_equal(shown, np.round(255 * plane)) and shown.any(), name
@@ -186,7 +186,7 @@ def test_a_volume_with_map_and_uncertainty(client: TestClient, volume: bytes, by
         prediction = client.post("/predict_multitask", files={"file": volume}, data=wanted).json()
     else:
         prediction = client.post("/predict_multitask", params=wanted, content=volume).json()
-    assert set(prediction["pictures"]) == {"mask", "cam", "uncertainty"} and prediction["volume_ml"] >= 0
+    assert set(prediction["pictures"]) == {"mask", "cam", "mask_deviation"} and prediction["volume_ml"] >= 0
     known = [p for p in prediction["slice_probabilities"] if p is not None]
     assert prediction["slice_probabilities"][prediction["shown_slice"]] == max(known)
     sizes = {Image.open(io.BytesIO(base64.b64decode(png))).size for png in prediction["pictures"].values()}
@@ -215,7 +215,7 @@ def test_a_zip_holds_the_files_on_the_scans_own_grid(client: TestClient, volume:
     first, again = (client.post("/predict_multitask", **ask) for _ in range(2))
     assert first.content == again.content and first.headers["content-type"] == "application/zip"
     archive = zipfile.ZipFile(io.BytesIO(first.content))
-    assert set(archive.namelist()) == {"prediction.json", "mask.nii.gz", "map.nii.gz", "probability.nii.gz"}
+    assert set(archive.namelist()) == {"prediction.json", "mask.nii.gz", "cam.nii.gz", "probability.nii.gz"}
     scan, mask = (nib.Nifti1Image.from_bytes(_inflated(data)) for data in (volume, archive.read("mask.nii.gz")))
     assert mask.shape == scan.shape and np.allclose(mask.affine, scan.affine)
     likely = np.asarray(nib.Nifti1Image.from_bytes(_inflated(archive.read("probability.nii.gz"))).dataobj)

@@ -22,14 +22,14 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from bundle import NOTICE, Predictor
-from bundle.core.messages import STATES, flag
+from bundle.core.messages import STATES, flag, report_note
 from bundle.intake import Limits
 from bundle.intake.limits import MIB
 from bundle.service import Settings
 from bundle.ui.drawing import MAP, OUTLINE, outside_head, overlay, upright
 from bundle.ui.launch import OPTIONS, launch
 from bundle.ui.report_sheet import sheet
-from bundle.ui.texts import evidence, kind_of, reasons_for_doubt, size_of
+from bundle.ui.texts import evidence, reasons_for_doubt, size_of
 from scripts.networks.multitask_unet import multi_task_unet
 from tests.hostile import sample
 from tests.hostile.cases import head
@@ -52,18 +52,18 @@ DESCRIBED: dict[str, Any] = {
     "scores": {"classification": {"kaggle": {}, "brats": {"by_tumor_area": BY_AREA}}},
     "scored": "out-of-fold",
 }
-VOLUME = {"slice_probabilities": [0.1, 0.9], "slice_axis": 2, "flags": []}
+VOLUME = {"kind": "volume", "slice_probabilities": [0.1, 0.9], "slice_axis": 2, "flags": []}
 
 
 def test_evidence_gives_sensitivity_and_specificity_with_n_or_says_that_there_is_none() -> None:
     """T17, T24."""
-    _, operating, display = evidence({}, DESCRIBED)
+    _, operating, display = evidence("image", DESCRIBED)
     assert operating == "At the operating point, 0.26: sensitivity 95%, specificity 50%, n = 201."
     assert display == "At the display threshold, 0.30: sensitivity 90%, specificity unknown, n = 201."
-    assert evidence(VOLUME, DESCRIBED) == [
+    assert evidence("volume", DESCRIBED) == [
         "No report belongs to these weights: nothing is known of how often such predictions are right."
     ]
-    assert kind_of(VOLUME) == "volume" and size_of({}) is None
+    assert size_of({}) is None
 
 
 @pytest.mark.parametrize(("area", "words"), [(60.0, "60% of 28"), (5000.0, "100% of 9"), (900.0, ""), (None, "")])
@@ -106,7 +106,7 @@ def test_outline_and_map_are_drawn_where_they_are() -> None:
 
 @pytest.mark.parametrize("state", sorted(STATES))
 def test_the_sheet_is_one_page_and_repeatable(state: str) -> None:
-    model = {"version": "0.2.0", "sha256": "0" * 64, "report": "matches these weights"}
+    model = {"version": "0.2.0", "sha256": "0" * 64, "report": report_note("matching")}
     result = {"state": state, "tumor_probability": 0.5, "threshold": 0.4, "model": model}
     first, again = (sheet(result, Image.new("RGB", (40, 40)), ["a doubt " * 40] * 5) for _ in range(2))
     assert (
@@ -123,7 +123,7 @@ def test_the_sheet_says_the_state_that_it_is_given(
     """T16: and makes none of its own of the probability."""
     said: list[str] = []
     monkeypatch.setattr("matplotlib.figure.Figure.text", lambda self, x, y, text, **_: said.append(text))
-    model = {"version": "0.2.0", "sha256": "0" * 64, "report": "matches these weights"}
+    model = {"version": "0.2.0", "sha256": "0" * 64, "report": report_note("matching")}
     result = {"state": state, "tumor_probability": probability, "threshold": 0.345, "model": model}
     sheet(result, Image.new("RGB", (40, 40)), ["At the operating point, 0.34: sensitivity 95%."])
     assert [title for title, _ in STATES.values() if title in said] == [STATES[state][0]]
@@ -290,24 +290,24 @@ def test_weights_of_four_modalities_prediction_a_file_of_four_channels(tmp_path:
 def test_the_page_says_and_asks_what_the_settings_say(
     attentive: Path, picture: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[int] = []
-    prediction = Predictor.infer
+    asked: list[bool] = []
+    infer = Predictor.infer
 
-    def noted(self: Predictor, image: Any, include_cam: bool, samples: int) -> dict[str, Any]:
-        asked.append(samples)
-        return prediction(self, image, include_cam, samples)
+    def noted(self: Predictor, image: Any, include_cam: bool, include_uncertainty: bool) -> dict[str, Any]:
+        asked.append(include_uncertainty)
+        return infer(self, image, include_cam, include_uncertainty)
 
-    chosen = Settings(attentive, limits=Limits(request_bytes=5 * MIB), samples=3)
+    chosen = Settings(attentive, limits=Limits(request_bytes=5 * MIB))
     monkeypatch.setattr("bundle.ui.launch.settings", lambda: chosen)
-    monkeypatch.setattr(Predictor, "prediction", noted)
+    monkeypatch.setattr(Predictor, "infer", noted)
     with opened(attentive) as found:
         sure = found.page.sidebar.checkbox[0]
         assert found.page.file_uploader[0].help == "At most 5 MiB."
-        assert sure.help == "Monte-Carlo dropout over 3 networks."
+        assert sure.help == "Monte-Carlo dropout over 8 networks."
         assert any("in a temporary file" in text.value for text in found.page.markdown)
         sure.check()
         upload(found.page, picture)
-    assert asked == [3]
+    assert asked == [True]
 
 
 def test_a_plain_installation_is_told_what_the_page_needs() -> None:

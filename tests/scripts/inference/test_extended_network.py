@@ -31,7 +31,7 @@ def test_it_predictions_what_the_network_predictions_and_names_the_rest(network:
     images = heads()
     with torch.inference_mode():
         expected, plain = network(images), ExtendedNetwork(network)
-        full = ExtendedNetwork(network, include_cam=True, samples=4)
+        full = ExtendedNetwork(network, include_cam=True, include_uncertainty=True, mc_samples=4)
         assert plain.planes == ["mask", "tumor"] and torch.allclose(plain(images), expected, atol=1e-5)
         found = full(images)
     assert full.planes == ["mask", "tumor", "cam", "mask_deviation", "tumor_deviation"]
@@ -46,7 +46,9 @@ def test_each_slice_passes_the_encoder_once_whatever_is_asked(network: PackedMul
     hook = network.encoder.register_forward_hook(lambda module, inputs, output: slices.append(len(inputs[0])))
     try:
         volume = heads(5).permute(1, 2, 3, 0)[None]  # (1, 1, H, W, 5)
-        BrainSliceInferer(batch_size=2)(volume, ExtendedNetwork(network, include_cam=True, samples=3))
+        BrainSliceInferer(batch_size=2)(
+            volume, ExtendedNetwork(network, include_cam=True, include_uncertainty=True, mc_samples=3)
+        )
     finally:
         hook.remove()
     assert sum(slices) == 5
@@ -55,7 +57,9 @@ def test_each_slice_passes_the_encoder_once_whatever_is_asked(network: PackedMul
 def test_deviations_are_there_repeatable_and_the_normalization_stays(network: PackedMultiTaskUNet) -> None:
     """T19."""
     before = {name: value.clone() for name, value in network.state_dict().items()}
-    first, again, other = (ExtendedNetwork(network, samples=4, seed=seed)(heads()) for seed in (0, 0, 1))
+    first, again, other = (
+        ExtendedNetwork(network, include_uncertainty=True, mc_samples=4, seed=seed)(heads()) for seed in (0, 0, 1)
+    )
     assert torch.equal(first, again) and not torch.equal(first[:, 2], other[:, 2])
     assert (first[:, 2].amax(dim=(1, 2)) > 0).all() and (first[:, 3] > 0).all()
     assert not network.training and all(
@@ -64,7 +68,7 @@ def test_deviations_are_there_repeatable_and_the_normalization_stays(network: Pa
 
 
 def test_deviations_depend_on_the_slice_alone(network: PackedMultiTaskUNet) -> None:
-    extended_network = ExtendedNetwork(network, samples=4)
+    extended_network = ExtendedNetwork(network, include_uncertainty=True, mc_samples=4)
     together, alone = extended_network(heads()), torch.cat([extended_network(image[None]) for image in heads()])
     assert torch.allclose(together, alone, atol=1e-5)
 
@@ -73,6 +77,6 @@ def test_a_network_in_training_is_refused(network: PackedMultiTaskUNet) -> None:
     network.train()
     try:
         with pytest.raises(ValueError, match="training mode"):
-            ExtendedNetwork(network, samples=2)(heads())
+            ExtendedNetwork(network, include_uncertainty=True, mc_samples=2)(heads())
     finally:
         network.eval()
