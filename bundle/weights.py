@@ -87,30 +87,28 @@ def _is_word(value: Any) -> bool:
     return isinstance(value, str) and value.isidentifier()
 
 
-def release_ood_detector(learned: Mapping[str, Any], left_out: Sequence[Mapping[str, Any]], models: Path) -> None:
+def release_ood_detector(learned: Path, left_out: Sequence[Mapping[str, Any]], models: Path) -> None:
     """Put what is familiar to weights beside them, with limits from scans that other weights of their recipe left out.
 
     Args:
-        learned: of the released weights.
+        learned: the detector of the released weights, ood_detector.npz.
         left_out: "kind" and "distance" of each scan.
-        models: holds model.pt; gets ood_detector.json.
+        models: holds model.pt; gets ood_detector.npz.
     """
     import numpy as np
 
-    kinds = sorted({row["kind"] for row in left_out})
-    by_kind = {kind: [row["distance"] for row in left_out if row["kind"] == kind] for kind in kinds}
+    by_kind = {kind: [row["distance"] for row in left_out if row["kind"] == kind] for kind in ("image", "volume")}
+    by_kind = {kind: rows for kind, rows in by_kind.items() if rows}
     limits = {
-        kind: float(np.quantile(rows, IN_DISTRIBUTION_SHARE, method="inverted_cdf")) for kind, rows in by_kind.items()
+        f"limit_{kind}": np.quantile(rows, IN_DISTRIBUTION_SHARE, method="inverted_cdf")
+        for kind, rows in by_kind.items()
     }
     counts = ", ".join(f"{len(rows)} {kind}s" for kind, rows in by_kind.items())
     fitted_on = f"limits: at least {IN_DISTRIBUTION_SHARE:.0%} of {counts} that were left out are no farther"
-    content = {
-        **learned,
-        "limits": limits,
-        "fitted_on": fitted_on,
-        "weights_sha256": files.sha256_of(models / "model.pt"),
-    }
-    files.write_json(models / "ood_detector.json", content)
+    words = {"fitted_on": np.str_(fitted_on), "weights_sha256": np.str_(files.sha256_of(models / "model.pt"))}
+    with np.load(learned, allow_pickle=False) as content:
+        arrays = {**content, **limits, **words}
+    files.write_atomic(models / "ood_detector.npz", lambda file: np.savez_compressed(file, **arrays))
 
 
 def release(trained: Path, report: Mapping[str, Any], models: Path) -> None:

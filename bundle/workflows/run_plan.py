@@ -184,7 +184,7 @@ def release_trained_on_all(plan: Plan, output: Path, models: Path) -> None:
     release(trained, {**report, "decision": decision, "scored": scored}, models)
     folders = [output / Task(fold, 0, task.chain).folder for fold in range(number_of_folds(output / SPLIT))]
     left_out = [row for folder in folders for row in _rows(folder / "evaluation" / "distances.json")]
-    release_ood_detector(read_json(trained / "ood_detector" / "distances.json")["ood_detector"], left_out, models)
+    release_ood_detector(trained / "ood_detector" / "ood_detector.npz", left_out, models)
 
 
 def _rows(distances: Path) -> list[dict[str, Any]]:

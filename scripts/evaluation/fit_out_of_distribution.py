@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -10,22 +9,23 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from ..core.files import write_json
+from ..core.files import sha256_of, write_json
 from ..data.sampling import SliceDataset
-from ..inference.out_of_distribution import fit
+from ..inference.out_of_distribution import FILE, fit, save_ood_detector
 from ..networks.multitask_unet import MultiTaskUNet, evaluating
 
 __all__ = ["FitOODDetector"]
 
 
 class FitOODDetector:
-    """Fit the training slices' features; measure the distances of the tested scans. Writes `distances.json`.
+    """Fit the training slices' features; measure the distances of the tested scans.
 
     Args:
         network: any mode, on any device; comes back as it was.
         training: slices that it was trained on, without random transforms.
         tested: slices that it never saw; may be empty.
-        output_dir: gets `distances.json`: "ood_detector", and "rows" of case, kind, distance.
+        output_dir: gets `ood_detector.npz`, without limits, and `distances.json`: "rows" of case, kind, distance.
+        weights: the network's file, whose hash the detector gets.
         batch_size: slices a pass.
     """
 
@@ -35,13 +35,14 @@ class FitOODDetector:
         training: SliceDataset,
         tested: SliceDataset,
         output_dir: str | Path,
+        weights: str | Path,
         batch_size: int = 16,
     ) -> None:
         self.network, self.training, self.tested = network, training, tested
-        self.output_dir, self.batch_size = Path(output_dir), batch_size
+        self.output_dir, self.weights, self.batch_size = Path(output_dir), Path(weights), batch_size
 
     def run(self) -> dict[str, Any]:
-        """Write the file; return its content."""
+        """Write the files; return the content of `distances.json`."""
         learned = fit(self._features(self.training, "learning what is familiar"))
         rows: dict[str, dict[str, Any]] = {}
         if len(self.tested):
@@ -50,7 +51,8 @@ class FitOODDetector:
                 row = rows.setdefault(record["case"], {"case": record["case"], "kind": record["kind"], "all": []})
                 row["all"].append(float(distance))
         scans = [{"case": r["case"], "kind": r["kind"], "distance": float(np.median(r["all"]))} for r in rows.values()]
-        content = {"ood_detector": asdict(learned), "rows": scans}
+        save_ood_detector(self.output_dir / FILE, learned, sha256_of(self.weights))
+        content = {"rows": scans}
         write_json(self.output_dir / "distances.json", content)
         return content
 

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, get_args
 
 import numpy as np
 
-from ..core.files import resolve_in_bundle, sha256_of
+from ..core.files import resolve_in_bundle, sha256_of, write_atomic
 from .decision import Kind
 
-__all__ = ["OODDetector", "fit", "load_ood_detector"]
+__all__ = ["FILE", "OODDetector", "fit", "load_ood_detector", "save_ood_detector"]
 
+FILE = "ood_detector.npz"  # beside the weights
 COMPONENTS = 32  # directions in which the training slices vary most
 DIGITS, TINY = 6, 1e-6
 
+logger = logging.getLogger(__name__)
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, eq=False)
 class OODDetector:
     """A Gaussian over the bottleneck's average, in few directions of its own and one width for all others.
 
@@ -35,19 +39,34 @@ class OODDetector:
         Framework for Detecting Out-of-Distribution Samples, NeurIPS 2018 (Mahalanobis distance of features).
     """
 
-    mean: Sequence[float]
-    axes: Sequence[Sequence[float]]
-    widths: Sequence[float]
+    mean: np.ndarray
+    axes: np.ndarray
+    widths: np.ndarray
     rest: float
     limits: Mapping[str, float] = field(default_factory=dict)
     fitted_on: str = "nothing"
 
+    def __post_init__(self) -> None:
+        axes, features = self.axes.shape
+        if self.mean.shape != (features,) or self.widths.shape != (axes,):
+            raise ValueError(f"mean {self.mean.shape}, axes {self.axes.shape}, widths {self.widths.shape} do not fit")
+        sizes = [*self.widths, self.rest, *self.limits.values()]
+        if not (np.isfinite(self.mean).all() and np.isfinite(self.axes).all() and np.isfinite(sizes).all()):
+            raise ValueError("holds numbers that are not finite")
+        if min(sizes) <= 0:
+            raise ValueError("holds a width or a limit that is not above 0")
+
     def distance(self, features: np.ndarray) -> np.ndarray:
-        """Root mean square of the standardised deviation: (N, F) -> (N,), about 1 for training slices."""
-        away = np.asarray(features, dtype=np.float64) - np.asarray(self.mean)
-        along = away @ np.asarray(self.axes).T  # (N, K)
+        """Root mean square of the standardised deviation: (N, F) -> (N,), about 1 for training slices.
+
+        NaN for features of another network, which are not as many.
+        """
+        if features.shape[1] != len(self.mean):
+            return np.full(len(features), np.nan)
+        away = np.asarray(features, dtype=np.float64) - self.mean
+        along = away @ self.axes.T  # (N, K)
         other = np.clip((away**2).sum(axis=1) - (along**2).sum(axis=1), 0.0, None)
-        squares = ((along / np.asarray(self.widths)) ** 2).sum(axis=1) + other / self.rest**2
+        squares = ((along / self.widths) ** 2).sum(axis=1) + other / self.rest**2
         return np.asarray(np.sqrt(squares / away.shape[1]))
 
     def is_out_of_distribution(self, distances: np.ndarray, kind: Kind) -> bool:
@@ -66,20 +85,52 @@ def fit(features: np.ndarray, components: int = COMPONENTS) -> OODDetector:
     others = max(1, features.shape[1] - kept)
     rest = float(np.sqrt((deviations[kept:] ** 2).sum() / others))
     return OODDetector(
-        mean=np.round(mean, DIGITS).tolist(),
-        axes=np.round(axes[:kept], DIGITS).tolist(),
-        widths=np.maximum(deviations[:kept], TINY).tolist(),
+        mean=np.round(mean, DIGITS),
+        axes=np.round(axes[:kept], DIGITS),
+        widths=np.maximum(deviations[:kept], TINY),
         rest=max(rest, TINY),
     )
 
 
+def save_ood_detector(path: str | Path, detector: OODDetector, weights_sha256: str) -> None:
+    """Write a detector, arrays alone: float64, for rounding must not move a scan over a limit.
+
+    Args:
+        path: the file, NAME.npz.
+        detector: of some weights.
+        weights_sha256: hash of these.
+    """
+    content: dict[str, Any] = {
+        name: getattr(detector, name) for name in ("mean", "axes", "widths", "rest", "fitted_on")
+    }
+    content |= {f"limit_{kind}": limit for kind, limit in detector.limits.items()}
+    content["weights_sha256"] = weights_sha256
+    write_atomic(path, lambda file: np.savez_compressed(file, **content))
+
+
 def load_ood_detector(model_path: str | Path) -> OODDetector | None:
-    """What was learned beside these very weights; None where there is nothing."""
+    """What was learned beside these very weights; None where there is nothing, or nothing that can be used."""
     model_path = resolve_in_bundle(model_path)
-    try:
-        content = json.loads(model_path.with_name("ood_detector.json").read_text())
-        if content.pop("weights_sha256") != sha256_of(model_path):
-            return None
-        return OODDetector(**content)
-    except (OSError, ValueError, KeyError, TypeError):
+    path = model_path.with_name(FILE)
+    if not path.is_file():
         return None
+    try:
+        return _read(path, sha256_of(model_path))
+    except Exception as error:  # numpy and zipfile raise a dozen types for a damaged file
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        logger.warning("%s: not used, scans get no out-of-distribution score: %s", path, reason)
+        return None
+
+
+def _read(path: Path, weights_sha256: str) -> OODDetector:
+    """Read a file of `save_ood_detector`.
+
+    Raises:
+        ValueError: when it is of other weights, or its numbers make no detector; or whatever a damaged file raises.
+    """
+    with np.load(path, allow_pickle=False) as file:
+        if str(file["weights_sha256"]) != weights_sha256:
+            raise ValueError("it belongs to other weights")
+        limits = {kind: float(file[f"limit_{kind}"]) for kind in get_args(Kind) if f"limit_{kind}" in file}
+        arrays = {name: np.asarray(file[name], dtype=np.float64) for name in ("mean", "axes", "widths")}
+        return OODDetector(**arrays, rest=float(file["rest"]), limits=limits, fitted_on=str(file["fitted_on"]))

@@ -193,12 +193,7 @@ class SummarizePredictiond(MapTransform):
             prediction = self.summarize(mask, d["slice_logits"], deviations)
             prediction["flags"] += _flags_of_outline(mask, d.get("outlined_share"), d.get("outlined_depth"))
             ood_detector = self.ood_detector if prediction["model"].get("sha256") == self.fitted_on else None
-            if ood_detector is not None and "slice_distances" not in d:
-                prediction["flags"].append(flag("ood_score_missing"))
-            elif ood_detector is not None and ood_detector.is_out_of_distribution(
-                d["slice_distances"], kind_of(d["slice_logits"])
-            ):
-                prediction["flags"].append(flag("out_of_distribution"))
+            prediction["flags"] += _flags_of_distance(ood_detector, d.get("slice_distances"), d["slice_logits"])
             d["result"] = {**d.get("result", {}), **prediction}
             tumor = prediction["tumor_probability"]
             d["probabilities"] = torch.tensor([0.0, 0.0] if tumor is None else [1.0 - tumor, tumor])
@@ -294,6 +289,19 @@ def _flags_of_outline(mask: MetaTensor, share: float | None, depth: float | None
     flags = [flag("mask_too_large")] if share is not None and share > PLAUSIBLE_SHARE else []
     at_edge = depth is not None and depth < DEEP and bool((mask > 0).any())
     return [*flags, flag("mask_at_head_edge")] if at_edge else flags
+
+
+def _flags_of_distance(
+    ood_detector: OODDetector | None, distances: np.ndarray | None, slice_logits: np.ndarray
+) -> list[Message]:
+    """Whether a scan is far from the training data; wherever nobody measured that, it is said."""
+    looked_at = np.isfinite(slice_logits)
+    if not looked_at.any():
+        return []
+    if ood_detector is None or distances is None or np.isnan(distances[looked_at]).any():
+        return [flag("ood_score_missing")]
+    far = ood_detector.is_out_of_distribution(distances, kind_of(slice_logits))
+    return [flag("out_of_distribution")] if far else []
 
 
 def _rounded(value: float) -> float | None:

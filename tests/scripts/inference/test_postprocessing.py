@@ -95,6 +95,9 @@ def save_picture(path: Path) -> Path:
     return path
 
 
+NO_LIMITS = OODDetector(np.zeros(1), np.ones((1, 1)), np.ones(1), 1.0)
+
+
 def summary(
     logits: list[float], mask: bool = False, decision: Decision | None = None, affine: np.ndarray | None = None
 ) -> dict[str, Any]:
@@ -103,8 +106,8 @@ def summary(
     meta = {"spatial_shape": np.array([4, 4, len(logits)]), "original_affine": affine}
     meta |= {"spacing_known": True, "spacing_used": True}
     pred = MetaTensor(torch.full((1, 4, 4, len(logits)), float(mask)), meta=meta)
-    data = {"pred": pred, "slice_logits": np.array(logits)}
-    return dict(SummarizePredictiond("pred", decision or Decision(), {"version": "1"})(data)["result"])
+    data = {"pred": pred, "slice_logits": np.array(logits), "slice_distances": np.array(logits) * 0.0}
+    return dict(SummarizePredictiond("pred", decision or Decision(), {"version": "1"}, NO_LIMITS)(data)["result"])
 
 
 # specks ---------------------------------------------------------------------------------------------------------------
@@ -453,14 +456,15 @@ def test_what_was_fitted_on_other_weights_is_not_used() -> None:
     ("found", "code"),
     [
         ({}, "ood_score_missing"),
+        ({"slice_distances": np.full(1, np.nan)}, "ood_score_missing"),
         ({"slice_distances": np.full(1, 9.0)}, "out_of_distribution"),
         ({"slice_distances": np.ones(1)}, None),
     ],
-    ids=["no score", "far", "near"],
+    ids=["no score", "of another network", "far", "near"],
 )
 def test_a_scan_without_an_out_of_distribution_score_is_flagged(found: dict[str, Any], code: str | None) -> None:
     """T14: MONAI's own workflow, its Label and Deploy run the plain network, which measures no distance."""
-    ood_detector = OODDetector([0.0], [[1.0]], [1.0], 1.0, limits={"image": 2.0})
+    ood_detector = OODDetector(np.zeros(1), np.ones((1, 1)), np.ones(1), 1.0, limits={"image": 2.0})
     mask = MetaTensor(torch.ones(1, 4, 4, 1), meta={"spatial_shape": np.array([4, 4])})
     data = {"pred": mask, "slice_logits": np.array([4.0]), **found}
     flags = SummarizePredictiond("pred", Decision(), {"sha256": "a"}, ood_detector)(data)["result"]["flags"]
