@@ -33,6 +33,8 @@ STATES = {
 # What to know before believing a prediction, by code.
 FLAGS = {
     "spacing_implausible": "the file's pixel spacing is implausible for a head and was not used",
+    "orientation_unknown": "the file tells no orientation: which side is left, and which slice uppermost, is a guess",
+    "background_missing": "no dark background is seen around the head: the intensities may be misread",
     "image_colored": "the image has colors: it may be a photograph, a drawing or a screenshot, but hardly a scan",
     "too_little_brain": "too little brain is seen for a prediction",
     "tumor_without_mask": "the two outputs disagree: a tumor is probable, but the mask is empty",

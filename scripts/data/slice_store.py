@@ -40,7 +40,7 @@ __all__ = ["SliceStore", "build_store", "content_hash", "reason_in_one_line", "s
 
 FINGERPRINTED_SOURCES = (  # their change makes a store stale
     *("core/geometry.py", "core/label_codes.py", "io/readers.py", "io/dicom.py", "io/kaggle_3m.py"),
-    *("transforms/head.py", "transforms/preprocessing.py", "data/slice_store.py"),
+    *("transforms/background.py", "transforms/head.py", "transforms/preprocessing.py", "data/slice_store.py"),
 )
 
 

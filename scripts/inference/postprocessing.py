@@ -272,12 +272,14 @@ def _flags(
     state = decision.state(probability, kind)
     found = {
         "spacing_implausible": meta.get("spacing_known") and not meta.get("spacing_used", True),
+        "background_missing": not meta.get("background_found", True),
         "image_colored": meta.get("colored_share", 0.0) > COLORED_SHARE,
         "too_little_brain": not np.isfinite(probability),
         "tumor_without_mask": state == "tumor" and not has_mask,
         "mask_without_tumor": state == "no_tumor" and has_mask and np.isfinite(probability),
     }
-    return [flag(code) for code, holds in found.items() if holds]
+    read = str(meta.get("flags", "")).split()  # what the reader noticed of the file
+    return [flag(code) for code in (*read, *(code for code, holds in found.items() if holds))]
 
 
 def _flags_of_report(model: Mapping[str, Any]) -> list[Message]:

@@ -8,7 +8,7 @@ import numpy as np
 from scipy import ndimage
 from scipy.spatial import ConvexHull, Delaunay, QhullError
 
-__all__ = ["background_level", "fill_planes", "find_frame", "find_head", "tissue_level"]
+__all__ = ["background_level", "border_share", "fill_planes", "find_frame", "find_head", "tissue_level"]
 
 THUMBNAIL = 256  # the head is looked for on a picture of at most this side
 TISSUE_FRACTION = 0.1  # of the 99th percentile: darker is background
@@ -16,6 +16,7 @@ FRAME_BRIGHTNESS = 0.9  # of the range: a frame is at least this bright
 FRAME_INSET = 4  # pixels: a thin dark line may run around a frame
 FRAME_PERIMETER = 0.2  # of the picture's border: a frame covers at least this much
 SMALLEST_PART = 0.02  # of the largest part's area: smaller ones are text, rulers and noise
+IN_PLANE = np.pad(ndimage.generate_binary_structure(2, 1)[..., None], ((0, 0), (0, 0), (1, 1)))  # of (H, W, D)
 
 
 def find_frame(plane: np.ndarray) -> np.ndarray:
@@ -85,11 +86,20 @@ def find_head(plane: np.ndarray) -> tuple[np.ndarray, float]:
     return head & _box_of(head & (plane > level)), background
 
 
+def border_share(head: np.ndarray) -> float:
+    """Share of a plane's border, in [0, 1], that a mask of the head (H, W) covers."""
+    return float(np.concatenate([head[0], head[-1], head[:, 0], head[:, -1]]).mean())
+
+
 def fill_planes(mask: np.ndarray) -> np.ndarray:
     """Fill the holes of every plane of a mask (C, H, W, D): what is not tied to the plane's border."""
+    empty = np.pad(~mask, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=True)
     filled = np.empty_like(mask)
-    for channel, index in np.ndindex(mask.shape[0], mask.shape[3]):
-        filled[channel, :, :, index] = ndimage.binary_fill_holes(mask[channel, :, :, index])
+    for channel, holes in zip(filled, empty, strict=True):
+        parts, count = ndimage.label(holes, IN_PLANE)
+        outside = np.zeros(count + 1, dtype=bool)
+        outside[parts[0]] = True  # the row beyond the border
+        channel[:] = ~outside[parts[1:-1, 1:-1]]
     return filled
 
 

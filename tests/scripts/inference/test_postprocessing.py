@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -99,13 +99,17 @@ NO_LIMITS = OODDetector(np.zeros(1), np.ones((1, 1)), np.ones(1), 1.0)
 
 
 def summary(
-    logits: list[float], mask: bool = False, decision: Decision | None = None, affine: np.ndarray | None = None
+    logits: list[float],
+    mask: bool = False,
+    decision: Decision | None = None,
+    affine: np.ndarray | None = None,
+    meta: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The result for slices of these logits."""
     affine = np.eye(4) if affine is None else affine
-    meta = {"spatial_shape": np.array([4, 4, len(logits)]), "original_affine": affine}
-    meta |= {"spacing_known": True, "spacing_used": True}
-    pred = MetaTensor(torch.full((1, 4, 4, len(logits)), float(mask)), meta=meta)
+    told = {"spatial_shape": np.array([4, 4, len(logits)]), "original_affine": affine}
+    told |= {"spacing_known": True, "spacing_used": True, **(meta or {})}
+    pred = MetaTensor(torch.full((1, 4, 4, len(logits)), float(mask)), meta=told)
     data = {"pred": pred, "slice_logits": np.array(logits), "slice_distances": np.array(logits) * 0.0}
     return dict(SummarizePredictiond("pred", decision or Decision(), {"version": "1"}, NO_LIMITS)(data)["result"])
 
@@ -298,6 +302,19 @@ def test_the_thresholds_that_decided_are_told() -> None:
 )
 def test_outputs_that_disagree_are_flagged(logit: float, mask: bool, code: str | None) -> None:
     assert summary([logit], mask)["flags"] == ([flag(code)] if code else [])
+
+
+@pytest.mark.parametrize(
+    ("meta", "codes"),
+    [
+        ({"background_found": True}, []),
+        ({"background_found": False}, ["background_missing"]),
+        ({"spacing_used": False}, ["spacing_implausible"]),
+        ({"flags": "orientation_unknown", "colored_share": 0.5}, ["orientation_unknown", "image_colored"]),
+    ],
+)
+def test_what_was_noticed_of_the_scan_is_flagged(meta: dict[str, Any], codes: list[str]) -> None:
+    assert summary([4.0], mask=True, meta=meta)["flags"] == [flag(code) for code in codes]
 
 
 def test_slices_without_an_prediction_do_not_calm_the_others() -> None:

@@ -1,0 +1,172 @@
+"""What surrounds a head, where it is not simply the darkest part of the scan: padding, and one value amid the others.
+
+Pure functions on numpy arrays. Every limit is a share of the scan's own range, so intensities a * x + b (a > 0) are
+judged as x is.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy import ndimage
+
+__all__ = ["Surroundings", "darker_share", "find_surroundings", "level_surroundings"]
+
+SAMPLE = 2**17  # voxels that ranges are estimated from, about
+SAME = 1e-3  # of the range: values that differ by less are one
+ALIKE = 0.05  # of the range: values that differ by less may be one with noise
+DARK = 0.1  # of the range: darker voxels are no tissue, see `head.TISSUE_FRACTION`
+LAYERS = 4  # of padding, one around the other
+FEWEST = 1e-3  # of the voxels: fewer of the lowest value are no padding
+REACHED = 0.05  # of the border: air that is cut by padding reaches as much
+MOST = 0.5  # of what is at the border, and not of the middle: as much darkness is air
+FAR = 1.0  # ranges: what lies further below a head without air is padding
+COVERED = 0.3  # of the border: as much of one value surrounds the head
+EXACT = 0.9  # of the border's values alike: fewer that are the same are noise
+AREA = 0.05  # of the voxels: fewer of the border's value are a line around a picture
+DARKER = 0.005  # of the voxels: as many below the border's value belong to the head
+
+
+class Surroundings(NamedTuple):
+    """What surrounds a head and does not lie where an unedited scan has its darkness.
+
+    Args:
+        padding: values up to this one are padding; None where there is none.
+        band: lowest and highest of the values around the head, where parts of the head are darker; else None.
+        level: grey level of empty space, which both stand for.
+    """
+
+    padding: float | None
+    band: tuple[float, float] | None
+    level: float
+
+
+def level_surroundings(volume: np.ndarray) -> np.ndarray:
+    """Bring padding and constant surroundings to the level of empty space.
+
+    Padding lies far below the air: tools that reslice write -1000 or -32768, scanners 0 into the corners. Surroundings
+    of 0 lie amid the head's own values where these were standardised. Either is found as what it is, many voxels of one
+    value.
+
+    Args:
+        volume: grey levels (H, W, D), finite, any range.
+
+    Returns:
+        The same array where the surroundings are its darkest part, as in a scan that nobody has edited; else a copy.
+    """
+    found = find_surroundings(volume)
+    if found is None:
+        return volume
+    levelled = volume.copy()
+    if found.padding is not None:
+        levelled[volume <= found.padding] = found.level
+    if found.band is not None:
+        levelled[_around(levelled, found.band)] = found.level
+    return levelled
+
+
+def find_surroundings(volume: np.ndarray) -> Surroundings | None:
+    """Find padding and constant surroundings in (H, W, D); None where the surroundings are the darkest part."""
+    step = max(1, round((volume.size / SAMPLE) ** 0.5))
+    sample = volume[tuple(slice(None, None, min(step, side)) for side in volume.shape[:2])].astype(np.float64)
+    padding = _padding_of(sample)
+    inside = sample > (-np.inf if padding is None else padding)
+    band = _band_around(_border(sample)[_border(inside)], sample[inside])
+    if padding is None and band is None:
+        return None
+    if band is not None:
+        inside &= (sample < band[0]) | (sample > band[1])
+    return Surroundings(padding, band, float(np.percentile(sample[inside], 0.1)))
+
+
+def darker_share(volume: np.ndarray, head: np.ndarray, background: float) -> float:
+    """Share of a head's voxels that are clearly darker than its background, in [0, 1]: of a scan as it should be, none.
+
+    Args:
+        volume: grey levels (H, W, D).
+        head: boolean (H, W).
+        background: grey level.
+    """
+    inside = volume[head]
+    if inside.size == 0:
+        return 0.0
+    inside = inside.ravel()[:: max(1, inside.size // SAMPLE)]
+    return float(np.mean(inside < background - DARK * (np.percentile(inside, 99) - background)))
+
+
+def _padding_of(sample: np.ndarray) -> float | None:
+    """The level up to which all is padding in (H, W, D), one layer around the other; None where there is none."""
+    padding, values = None, sample.ravel()
+    for _ in range(LAYERS):
+        lowest = float(values.min())
+        level = lowest + SAME * (float(values.max()) - lowest)
+        others = values[values > level]
+        if others.size < 2 or values.size - others.size < FEWEST * values.size:
+            break
+        low, high = np.percentile(others, [0.1, 99])
+        is_far = low - lowest > FAR * (high - low)
+        is_below_air = low - lowest > DARK * (high - low) and _has_air(sample, level, low + DARK * (high - low))
+        if low == high or not (is_far or is_below_air):
+            break
+        values, padding = others, level
+    return padding
+
+
+def _has_air(sample: np.ndarray, padding: float, dark: float) -> bool:
+    """Whether what lies above the padding (H, W, D) is a head in air: dark to the border, and bright in its middle."""
+    inside, air = sample > padding, (sample > padding) & (sample <= dark)
+    spans = (np.flatnonzero(inside.any(axis=axes)) for axes in ((1, 2), (0, 2)))
+    thirds = ((2 * int(span[0]) + int(span[-1]), int(span[0]) + 2 * int(span[-1])) for span in spans)
+    middle = tuple(slice(first // 3, last // 3 + 1) for first, last in thirds)
+    border = _border(air)
+    is_dark = border.mean() >= REACHED and border.sum() >= MOST * _border(inside).sum()
+    return bool(is_dark and air[middle].sum() < MOST * inside[middle].sum())
+
+
+def _band_around(border: np.ndarray, values: np.ndarray) -> tuple[float, float] | None:
+    """The one value that surrounds a head parts of which are darker, as a narrow band; None where there is none."""
+    span = float(np.ptp(np.percentile(values, [0.1, 99.9])))
+    if border.size == 0 or span == 0:
+        return None
+    counts, edges = np.histogram(border, 256)
+    mode = int(counts.argmax())
+    centre = float(np.median(border[(border >= edges[mode]) & (border <= edges[mode + 1])]))
+    same, alike = (np.abs(border - centre) <= share * span for share in (SAME, ALIKE))
+    if same.mean() < COVERED or same.sum() < EXACT * alike.sum():
+        return None
+    around = np.abs(values - centre) <= SAME * span
+    others = values[~around]
+    if around.mean() < AREA or others.size < 2:
+        return None
+    low, high = np.percentile(others, [0.1, 99])
+    if not low + DARK * (high - low) < centre < high or np.mean(others < centre) < DARKER:
+        return None
+    return float(border[same].min()), float(border[same].max())
+
+
+def _around(volume: np.ndarray, band: tuple[float, float]) -> np.ndarray:
+    """Voxels (H, W, D) of the surroundings: what of their value is tied to the border, and holes of the same making.
+
+    Where one value is far commoner within the head than any value near it, somebody has written it there.
+    """
+    same = (volume >= band[0]) & (volume <= band[1])
+    tied = _tied_to_border(same)
+    near = volume[~same & (np.abs(volume - band[0]) <= ALIKE * float(np.ptp(volume)))]
+    commonest = int(np.unique(near, return_counts=True)[1].max()) if near.size else 0
+    return same if int(same.sum()) - int(tied.sum()) > 2 * commonest else tied
+
+
+def _tied_to_border(mask: np.ndarray) -> np.ndarray:
+    """Parts of a mask (H, W, D) that reach the border of a slice; those that touch at a corner are one."""
+    parts, count = ndimage.label(mask, np.ones((3, 3, 3)))
+    reached = np.zeros(count + 1, dtype=bool)
+    reached[_border(parts)] = True
+    reached[0] = False
+    return np.asarray(reached[parts])
+
+
+def _border(volume: np.ndarray) -> np.ndarray:
+    """Values at the border of every slice of (H, W, D), as (N,)."""
+    sides = (volume[0], volume[-1], volume[:, 0], volume[:, -1])
+    return np.concatenate([side.ravel() for side in sides])
