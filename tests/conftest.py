@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -26,40 +27,65 @@ def root() -> Path:
     return ROOT
 
 
+MakeOnce = Callable[[str, Callable[[Path], object]], Path]
+
+
 @pytest.fixture(scope="session")
-def synthetic(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def make_once(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> MakeOnce:
+    """Fill a folder once for all processes of a test run: the first that asks fills it, the others wait and share it.
+
+    Tests only read what is shared; one that changes it works on a copy.
+    """
+    own = tmp_path_factory.getbasetemp()
+    common = own if worker_id == "master" else own.parent
+
+    def make(name: str, fill: Callable[[Path], object]) -> Path:
+        folder, done = common / name, common / f"{name}.done"
+        with FileLock(common / f"{name}.lock"):
+            if not done.exists():
+                folder.mkdir()
+                fill(folder)
+                done.touch()
+        return folder
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def synthetic(make_once: MakeOnce) -> Path:
     """Synthetic data: brats/ with six small volumes, kaggle/ with 24 images."""
     from bundle.datasets.phantoms import write_images, write_volumes
 
-    folder = tmp_path_factory.mktemp("synthetic")
-    write_volumes(folder / "brats", 6, slices=10, side=128)
-    write_images(folder / "kaggle", 24)
-    return folder
+    def fill(folder: Path) -> None:
+        write_volumes(folder / "brats", 6, slices=10, side=128)
+        write_images(folder / "kaggle", 24)
+
+    return make_once("synthetic", fill)
 
 
 @pytest.fixture(scope="session")
-def unseen(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Further synthetic, that no weights have seen."""
+def unseen(make_once: MakeOnce) -> Path:
+    """Further synthetic data that no weights have seen."""
     from bundle.datasets.phantoms import write_images, write_volumes
 
-    folder = tmp_path_factory.mktemp("unseen")
-    write_volumes(folder / "brats", 2, slices=8, side=128, seed=77)
-    for path in sorted((folder / "brats").rglob("PHANTOM*"), reverse=True):  # files before their folders
-        path.rename(path.with_name(path.name.replace("PHANTOM", "UNSEEN")))
-    write_images(folder / "kaggle", 8, seed=77)
-    return folder
+    def fill(folder: Path) -> None:
+        write_volumes(folder / "brats", 2, slices=8, side=128, seed=77)
+        for path in sorted((folder / "brats").rglob("PHANTOM*"), reverse=True):  # files before their folders
+            path.rename(path.with_name(path.name.replace("PHANTOM", "UNSEEN")))
+        write_images(folder / "kaggle", 8, seed=77)
+
+    return make_once("unseen", fill)
 
 
 @pytest.fixture(scope="session")
-def pipeline_run(synthetic: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Output of one short run of the whole pipeline on the synthetic."""
+def pipeline_run(synthetic: Path, make_once: MakeOnce) -> Path:
+    """Output of one short run of the whole pipeline on the synthetic data."""
     from bundle.workflows.pipeline import run_pipeline
     from bundle.workflows.presets import PRESETS
 
     PRESETS["test"] = SHORT
-    output = tmp_path_factory.mktemp("run")
-    run_pipeline(output, synthetic / "brats", [str(synthetic / "kaggle")], preset="test")
-    return output
+    brats, kaggle = synthetic / "brats", [str(synthetic / "kaggle")]
+    return make_once("run", lambda folder: run_pipeline(folder, brats, kaggle, preset="test"))
 
 
 @pytest.fixture(scope="session")

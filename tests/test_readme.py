@@ -17,6 +17,7 @@ from hostile.cases import head
 from hostile.dicoms import mr_dataset, written
 
 from bundle.cli import main, parser
+from bundle.workflows.presets import PRESETS
 
 ROOT = Path(__file__).resolve().parent.parent
 MAKE_TARGETS = {"setup", "demo", "test"}
@@ -73,11 +74,7 @@ def test_a_command_of_the_readme_runs(command: str, place: Path, monkeypatch: py
     if words[:4] == ["python", "-m", "monai.bundle", "run"]:
         monai_run(words[4:])
     elif "pipeline" in words:
-        monkeypatch.setitem(
-            __import__("bundle.workflows.presets").presets.PRESETS,
-            "quick",
-            {s: SHORT for s in ("stage1", "stage2", "stage3")},
-        )
+        monkeypatch.setitem(PRESETS, "quick", {s: SHORT for s in ("stage1", "stage2", "stage3")})
         assert main([*words[3:], "--output", "RUN2"]) == 0
     elif words[3] in LONG | ENDLESS | IN_THE_BUNDLE:
         assert callable(parser().parse_args(words[3:]).run)

@@ -39,7 +39,7 @@ class DataSource:
 
 
 BRATS = DataSource(
-    name="Task01_BrainTumor",
+    name="Task01_BrainTumour",
     homepage="http://medicaldecathlon.com",
     license="CC BY-SA 4.0; the images originate from BraTS 2016 and 2017.",
     citation="M. Antonelli et al., The Medical Segmentation Decathlon, Nat Commun 13:4128, 2022.",
@@ -54,7 +54,7 @@ KAGGLE = DataSource(
 
 
 def fetch_brats(root: Path, *, url: str | None = None, md5: str | None = None) -> Path:
-    """Download Task01_BrainTumor of the Medical Segmentation Decathlon with MONAI: 7 GB, for a while twice that.
+    """Download Task01_BrainTumour of the Medical Segmentation Decathlon with MONAI: 7 GB, for a while twice that.
 
     Args:
         root: folder that is to hold the data set; made if need be.

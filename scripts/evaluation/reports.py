@@ -19,8 +19,8 @@ from scipy.special import expit
 from ..core.messages import NOTICE
 from ..inference.decision import Decision
 from .classification_scores import area_bins, classification_scores, curves, reliability, resampled_scores, roc_auc
-from .patient_calls import patient_calls
 from .intervals import RESAMPLES, bootstrap, interval_of_mean
+from .patient_calls import patient_calls
 
 __all__ = ["auc_within_folds", "is_scored", "make_report", "manual_volumes", "patient_scores", "pool"]
 

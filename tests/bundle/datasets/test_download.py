@@ -35,7 +35,7 @@ with suppress(ImportError):
 
 from bundle.datasets.download import BRATS, KAGGLE, DownloadError, fetch_brats, fetch_kaggle
 
-TASK = "Task01_BrainTumor"
+TASK = "Task01_BrainTumour"
 SCANS = ("BRATS_001", "BRATS_002")
 KAGGLE_API = "/api/v1/datasets.DatasetApiService"
 
@@ -132,7 +132,7 @@ def _fails_in_one_line(fetch: Callable[[], Path], root: Path, *words: str) -> No
     assert not root.exists() or list(root.iterdir()) == []
 
 
-# Task01_BrainTumor
+# Task01_BrainTumour
 
 
 def test_brats_arrives_whole(server: Server, archive: bytes, tmp_path: Path) -> None:
@@ -216,7 +216,7 @@ def test_brats_archive_without_the_task(server: Server, archive: bytes, tmp_path
         _fails_in_one_line(partial(fetch_brats, root, url=server.url("/t.tar"), md5=_md5(data)), root, gap)
 
 
-@pytest.mark.parametrize("name", ["../../evil.txt", "Task01_BrainTumor/../../../evil.txt", "/{tmp}/evil.txt"])
+@pytest.mark.parametrize("name", ["../../evil.txt", "Task01_BrainTumour/../../../evil.txt", "/{tmp}/evil.txt"])
 def test_brats_archive_that_climbs_out_is_refused(server: Server, tmp_path: Path, name: str) -> None:
     def fill(tar: tarfile.TarFile) -> None:
         tar.addfile(tarfile.TarInfo(f"{TASK}/imagesTr/BRATS_001.nii.gz"))

@@ -186,5 +186,5 @@ def test_cells_of_one_opinion_are_of_the_slices_opinion_and_one_that_is_sure_dec
 def test_cells_are_predicted_for_training_and_unknown_pooling_is_refused() -> None:
     prediction = multi_task_unet("cpu", pooling="patches")(head_image(2), do_seg=False)
     assert {name: tuple(value.shape) for name, value in prediction.items()} == {"cls": (2, 1), "patches": (2, 1, 2, 2)}
-    with pytest.raises(ValueError, match="unknown pooling 'best', choose one of average, average_and_peak, cells"):
+    with pytest.raises(ValueError, match="unknown pooling 'best', choose one of average, average_and_peak, patches"):
         multi_task_unet("cpu", pooling="best")
