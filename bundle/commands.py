@@ -19,7 +19,8 @@ BAD_INPUT = 2  # exit code
 
 def predict(options: argparse.Namespace) -> int:
     """Prediction for every scan that can be read; name every other one with its reason."""
-    from .predictor import Predictor, predict_files
+    from .predict_files import predict_files
+    from .predictor import Predictor
 
     if not any(Path(path).exists() for path in options.paths):  # before the network is loaded
         raise UserError("\nerror: ".join(f"{path}: no such file or folder" for path in options.paths))

@@ -6,7 +6,8 @@ import json
 from pathlib import Path
 
 from .datasets.phantoms import write_images, write_volumes
-from .predictor import Predictor, predict_files
+from .predict_files import predict_files
+from .predictor import Predictor
 from .workflows.pipeline import run_pipeline
 
 __all__ = ["run_demo"]

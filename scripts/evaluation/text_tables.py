@@ -46,9 +46,14 @@ def _patients(calls: Mapping[str, Any] | None) -> list[str]:
     if not calls:
         return []
     rows = [
-        [name, *(found[key] for key in ("n", "tumors", "sensitivity", "specificity", "roc_auc"))]
-        + [(found["dice"] or {}).get("mean"), (found["dice"] or {}).get("median"), found["low_dice"]]
-        + [(found["false_ml"] or {}).get("median")]
+        [
+            name,
+            *(found[key] for key in ("n", "tumors", "sensitivity", "specificity", "roc_auc")),
+            (found["dice"] or {}).get("mean"),
+            (found["dice"] or {}).get("median"),
+            found["low_dice"],
+            (found["false_ml"] or {}).get("median"),
+        ]
         for name, found in {**calls["sources"], "all": calls["all"]}.items()
     ]
     header = [

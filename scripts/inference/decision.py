@@ -103,7 +103,7 @@ class Decision:
         return probability >= self.operating_point(kind)
 
     def state(self, probability: float, kind: Kind) -> str:
-        """Name a scan's prediction: "no_tumor" (never of what is `detected`), "uncertain" or "tumor" (always detected)."""
+        """Return "no_tumor" (never where `detected`), "uncertain" or "tumor" (always detected)."""
         lower, upper = sorted((self.display_threshold, self.operating_point(kind)))
         if probability >= upper:
             return "tumor"

@@ -19,7 +19,7 @@ from bundle import Predictor
 from bundle.arrays import as_file
 from bundle.errors import UserError
 from bundle.intake import Intake, IntakeError
-from bundle.predictor import predict_files
+from bundle.predict_files import predict_files
 from bundle.weights import trained_as
 from scripts.core.messages import flag, report_note
 from scripts.networks.multitask_unet import multi_task_unet
