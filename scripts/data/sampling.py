@@ -37,7 +37,8 @@ class SliceDataset(Dataset[dict[str, Any]]):
 
     An item has "image" float32 (C, H, W), "mask" float32 (1, H, W) where there is one (NaN where a transform is given
     and there is none, so that batches hold both), "foreground" float32 (1, H, W) of 0 and 1, "cls" (1.0, 0.0, NaN for
-    unknown), and "statistics", "case", "source" and "index" for those who ask.
+    unknown), and "statistics", "case", "source", "index" and
+    "skull" for those who ask.
 
     Args:
         data: records from `slice_records`.
@@ -77,6 +78,7 @@ class SliceDataset(Dataset[dict[str, Any]]):
         record = self.data[draw.record]
         image, mask = self.store.read(record["case"], record["position"])
         item: dict[str, Any] = {name: record[name] for name in ("case", "source", "index")}
+        item["skull"] = bool(record.get("skull", True))
         item["cls"] = np.float32(record["cls"])
         item["statistics"] = np.asarray(record["statistics"], dtype=np.float32)
         item["image"] = torch.from_numpy(image)

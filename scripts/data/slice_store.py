@@ -25,14 +25,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from joblib import Parallel, delayed
 from tqdm import tqdm
 
 from ..core.files import content_sha256, inflated_sha256, sha256_of, write_json
 from ..io.datalists import Case
-from ..transforms.preprocessing import tissue_of
 from .case_counts import count_cases, is_tumor_free
+from .stored_slices import slices_of
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +39,8 @@ __all__ = ["SliceStore", "build_store", "content_hash", "reason_in_one_line", "s
 
 FINGERPRINTED_SOURCES = (  # their change makes a store stale
     *("core/geometry.py", "core/label_codes.py", "io/readers.py", "io/dicom.py", "io/kaggle_3m.py"),
-    *("transforms/background.py", "transforms/head.py", "transforms/preprocessing.py", "data/slice_store.py"),
+    *("transforms/background.py", "transforms/head.py", "transforms/preprocessing.py", "transforms/skull.py"),
+    *("data/stored_slices.py", "data/slice_store.py"),
 )
 
 
@@ -96,7 +96,7 @@ def slice_records(
     Returns:
         Dicts with case, group, source, kind, position (in the store), index (in the volume), cls (1.0, 0.0 or NaN),
         has_mask, statistics (own mean and standard deviation), sha256 (of the case's image), phash (of a picture),
-        tumor_free (a volume whose mask is empty) and of_volume (a picture that is a slice of one).
+        tumor_free (a volume whose mask is empty), of_volume (a picture that is a slice of one) and skull (or stripped).
     """
     records = []
     for case in cases if shuffled_labels is None else _with_shuffled_labels(cases, shuffled_labels):
@@ -106,6 +106,7 @@ def slice_records(
             record |= {"case": case["id"], "position": position, "index": index, "has_mask": tumor is not None}
             record |= {"sha256": case["sha256"]["image"], "phash": case.get("phash")}
             record |= {"tumor_free": is_tumor_free(case), "of_volume": "volume" in case}
+            record["skull"] = case.get("skull", True)
             record["statistics"] = case["own_statistics"][position]
             record["cls"] = _slice_class(case, tumor, min_tumor_pixels)
             records.append(record)
@@ -187,7 +188,7 @@ def _store_case(
             if any(written.get(key) != value for key, value in case.items()):  # the same files, at another place
                 write_json(folder / "case.json", {**written, **case})
             return None
-        arrays, meta = _slices_of(transform(case), min_brain_pixels)
+        arrays, meta = slices_of(transform(case), min_brain_pixels)
     except Exception as error:
         return {"id": case["id"], "reason": reason_in_one_line(error, case)}
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -233,39 +234,6 @@ def _still_written(temporary: str) -> bool:
     except PermissionError:  # another user's process
         pass
     return True
-
-
-def _slices_of(data: Mapping[str, Any], min_brain_pixels: int) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """Slices with enough brain as arrays, and their metadata."""
-    image = data["image"]
-    planes = image.as_tensor().permute(3, 0, 1, 2)  # (D, C, H, W)
-    brain = tissue_of(planes).sum(dim=(1, 2))
-    chosen = torch.nonzero(brain >= min_brain_pixels).flatten().tolist()
-    if not chosen:
-        raise ValueError(f"no slice shows at least {min_brain_pixels} pixels of brain")
-    arrays = {"image": planes[chosen].half().numpy()}
-    meta: dict[str, Any] = {
-        "slices": chosen,
-        "brain_pixels": brain[chosen].tolist(),
-        "own_statistics": [_own_statistics(planes[i]) for i in chosen],
-        "shape": [int(n) for n in image.meta["spatial_shape"]],
-        "spacing_mm": [round(float(s), 6) for s in image.pixdim],
-    }
-    if "label" in data:
-        masks = data["label"].as_tensor()[0].permute(2, 0, 1)  # (D, H, W)
-        arrays["mask"] = masks[chosen].numpy().astype(np.uint8)
-        meta["tumor_pixels"] = masks[chosen].sum(dim=(1, 2)).tolist()
-        meta["label_codes"] = data["label"].meta.get("label_codes", {})
-        meta["tumor_pixels_left_out"] = int(masks.sum()) - sum(meta["tumor_pixels"])
-    return arrays, meta
-
-
-def _own_statistics(plane: torch.Tensor) -> list[list[float]]:
-    """Mean and standard deviation (2, C) of the tissue of one slice (C, H, W), in units of the volume's."""
-    tissue = [channel[tissue_of(channel[None])].double() for channel in plane]
-    mean = [float(values.mean()) if len(values) else 0.0 for values in tissue]
-    std = [float(values.std()) if len(values) > 1 else 1.0 for values in tissue]
-    return [[round(m, 6) for m in mean], [round(max(s, 1e-3), 6) for s in std]]
 
 
 def content_hash(paths: str | Sequence[str]) -> str:

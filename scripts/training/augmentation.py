@@ -55,22 +55,22 @@ class RandFakeSkulld(RandomizableTransform, MapTransform):
 
     Args:
         keys: slices (C, H, W) in standard deviations, background at -4.
-        prob: of doing so where there is a mask.
-        mask_key: items with this key are skull-stripped.
+        prob: of doing so where there is none.
+        skull_key: whether there is one; where the item does not tell there is.
         foreground_key: where there is tissue, (1, H, W) of 0 and 1; grows by the skull.
     """
 
     def __init__(
-        self, keys: KeysCollection, prob: float = 0.25, mask_key: str = "mask", foreground_key: str = "foreground"
+        self, keys: KeysCollection, prob: float = 0.25, skull_key: str = "skull", foreground_key: str = "foreground"
     ) -> None:
         MapTransform.__init__(self, keys)
         RandomizableTransform.__init__(self, prob)
-        self.mask_key, self.foreground_key = mask_key, foreground_key
+        self.skull_key, self.foreground_key = skull_key, foreground_key
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         d = dict(data)
         self.randomize(None)
-        if not self._do_transform or self.mask_key not in d:
+        if not self._do_transform or d.get(self.skull_key, True):
             return d
         share, scalp = self.R.uniform(*SKULL_SHARES), self.R.uniform(*SCALPS)
         brain = KeepBackgroundd(list(self.keys), self.foreground_key)(d)  # warped edges are neither tissue nor air

@@ -1,0 +1,48 @@
+"""What is stored of a case: its slices with enough brain as arrays, and what is told of each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..transforms.preprocessing import TISSUE, tissue_of
+from ..transforms.skull import has_skull
+
+__all__ = ["slices_of"]
+
+
+def slices_of(data: Mapping[str, Any], min_brain_pixels: int) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Slices with enough brain as arrays, and their metadata."""
+    image = data["image"]
+    planes = image.as_tensor().permute(3, 0, 1, 2)  # (D, C, H, W)
+    brain = tissue_of(planes).sum(dim=(1, 2))
+    chosen = torch.nonzero(brain >= min_brain_pixels).flatten().tolist()
+    if not chosen:
+        raise ValueError(f"no slice shows at least {min_brain_pixels} pixels of brain")
+    arrays = {"image": planes[chosen].half().numpy()}
+    meta: dict[str, Any] = {
+        "slices": chosen,
+        "brain_pixels": brain[chosen].tolist(),
+        "own_statistics": [_own_statistics(planes[i]) for i in chosen],
+        "shape": [int(n) for n in image.meta["spatial_shape"]],
+        "spacing_mm": [round(float(s), 6) for s in image.pixdim],
+        "skull": has_skull(arrays["image"][:, 0], TISSUE),
+    }
+    if "label" in data:
+        masks = data["label"].as_tensor()[0].permute(2, 0, 1)  # (D, H, W)
+        arrays["mask"] = masks[chosen].numpy().astype(np.uint8)
+        meta["tumor_pixels"] = masks[chosen].sum(dim=(1, 2)).tolist()
+        meta["label_codes"] = data["label"].meta.get("label_codes", {})
+        meta["tumor_pixels_left_out"] = int(masks.sum()) - sum(meta["tumor_pixels"])
+    return arrays, meta
+
+
+def _own_statistics(plane: torch.Tensor) -> list[list[float]]:
+    """Mean and standard deviation (2, C) of the tissue of one slice (C, H, W), in units of the volume's."""
+    tissue = [channel[tissue_of(channel[None])].double() for channel in plane]
+    mean = [float(values.mean()) if len(values) else 0.0 for values in tissue]
+    std = [float(values.std()) if len(values) > 1 else 1.0 for values in tissue]
+    return [[round(m, 6) for m in mean], [round(max(s, 1e-3), 6) for s in std]]

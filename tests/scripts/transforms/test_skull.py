@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from scripts.transforms.image_edits import add_fake_skull
+from scripts.transforms.preprocessing import BACKGROUND, TISSUE
+from scripts.transforms.skull import depth_profile, has_skull
+
+
+def brain(contrast: float = 1.0, radius: int = 60) -> np.ndarray:
+    """A brain alone, (H, W): gray matter around white, with some texture and two dark ventricles."""
+    y, x = np.mgrid[-100:100, -100:100]
+    depth = radius - np.hypot(y * 0.9, x * 1.1)
+    plane = np.where(depth > 8, -0.2, 0.2) * contrast + np.random.default_rng(1).normal(0, 0.3, depth.shape)
+    plane[(np.hypot(y, x - 10) < 6) | (np.hypot(y, x + 10) < 6)] = -2.5
+    return np.where(depth > 0, plane, BACKGROUND).astype(np.float32)
+
+
+def head() -> np.ndarray:
+    plane = brain()
+    return np.asarray(add_fake_skull(plane[None], (plane > TISSUE)[None], 0.15, 2.0))[0]
+
+
+@pytest.mark.parametrize("slices", [1, 2, 30])
+def test_a_brain_alone_and_a_whole_head_are_told_apart(slices: int) -> None:
+    assert not has_skull(np.stack([brain()] * slices), TISSUE)
+    assert has_skull(np.stack([head()] * slices), TISSUE)
+
+
+def test_inverted_contrast_changes_nothing() -> None:
+    """T1 and T2 show the same head with opposite contrast."""
+    for plane, expected in ((brain(), False), (head(), True)):
+        assert has_skull(np.where(plane > TISSUE, -plane, BACKGROUND)[None], TISSUE) is expected
+
+
+def test_profile_is_the_brightness_at_each_depth() -> None:
+    y, x = np.mgrid[-50:50, -50:50]
+    depth = 40 - np.hypot(y, x)
+    plane = np.where(depth > 0, depth / 10, BACKGROUND)
+    assert depth_profile(plane, TISSUE) == pytest.approx(np.arange(3, 25, 2) / 10, abs=0.08)
+
+
+def test_nothing_and_next_to_nothing_have_no_skull() -> None:
+    assert not has_skull(np.full((3, 40, 40), BACKGROUND), TISSUE)
+    assert not has_skull(np.pad(np.zeros((1, 5, 5)), ((0, 0), (9, 9), (9, 9)), constant_values=BACKGROUND), TISSUE)
