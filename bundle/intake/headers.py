@@ -30,7 +30,7 @@ def examine(path: Path, limits: Limits) -> int:
     """Check a file's headers.
 
     Args:
-        path: a file, or a folder with the files of a DICOM series.
+        path: a file, or a folder with the files of a DICOM series or the TIFF slices of a head.
         limits: what they may declare.
 
     Returns:
@@ -41,6 +41,7 @@ def examine(path: Path, limits: Limits) -> int:
     """
     if path.is_dir():
         voxels = sum(examine_dicom(file, limits) for file in path.iterdir() if _kind(file) == "dicom")
+        voxels += sum(examine_tiff(file, limits) for file in path.iterdir() if file.suffix.lower() in (".tif", ".tiff"))
         require_voxels(voxels, limits)
         return voxels
     kind = _kind(path)
@@ -92,6 +93,18 @@ def require_voxels(voxels: int, limits: Limits, code: str = "too_large") -> None
     """Hold the voxels of a whole request against the limit."""
     if voxels > limits.voxels:
         raise IntakeError(code, f"{voxels} voxels, {limits.voxels} are allowed")
+
+
+def examine_tiff(path: Path, limits: Limits) -> int:
+    """Check the size that a TIFF slice declares; Pillow reads its header alone."""
+    from PIL import Image
+
+    try:
+        with Image.open(path, formats=("TIFF",)) as image:
+            height, width, channels = image.height, image.width, len(image.getbands())
+    except Exception as error:  # Pillow raises a dozen types for a damaged header
+        raise IntakeError("header", f"{path.name}: its TIFF header is damaged ({type(error).__name__})") from None
+    return require_size((height, width), height * width * channels, DEFLATE_RATIO * path.stat().st_size, limits)
 
 
 def examine_png(data: bytes, limits: Limits) -> int:

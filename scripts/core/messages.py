@@ -33,6 +33,7 @@ STATES = {
 # What to know before believing a prediction, by code.
 FLAGS = {
     "spacing_implausible": "the file's pixel spacing is implausible for a head and was not used",
+    "spacing_estimated": "the files tell no spacing: scale, areas and volumes are estimates from the size of a head",
     "orientation_unknown": "the file tells no orientation: which side is left, and which slice uppermost, is a guess",
     "background_missing": "no dark background is seen around the head: the intensities may be misread",
     "image_colored": "the image has colors: it may be a photograph, a drawing or a screenshot, but hardly a scan",

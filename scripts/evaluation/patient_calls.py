@@ -14,7 +14,7 @@ from .classification_scores import roc_auc
 __all__ = ["patient_calls", "volume_rows"]
 
 Row = Mapping[str, Any]
-STATES = ("tumor", "uncertain", "no_tumor", "no_answer")
+STATES = ("tumor", "uncertain", "no_tumor", "no_prediction")
 LOW_DICE = 0.1  # a tumor that is as good as missed
 
 
@@ -48,7 +48,7 @@ def volume_rows(
                 "outlined_ml": scored.get("predicted_ml", 0.0),
                 "probability": probability,
             }
-            | {"state": "no_answer" if probability is None else judge.state(probability, "volume")}
+            | {"state": "no_prediction" if probability is None else judge.state(probability, "volume")}
         )
     return rows
 

@@ -204,7 +204,7 @@ def decode_slice_folder(path: Path, modalities: Sequence[str]) -> tuple[np.ndarr
     except Exception as error:  # Pillow raises a dozen types for a damaged file
         raise UnreadableImageError(path, f"damaged slice ({type(error).__name__})", _code(error)) from None
     meta = _meta(affine, volume.shape[1:], spacing_known=True, thickness_known=True)
-    return volume, {**meta, "spacing_estimated": True}
+    return volume, {**meta, "flags": "spacing_estimated"}
 
 
 def _code(error: Exception) -> str:

@@ -49,7 +49,7 @@ def test_calls_states_and_false_volumes_by_hand() -> None:
     assert set(calls["sources"]) == {"lgg", "negatives"}
     lgg, negatives = calls["sources"]["lgg"], calls["sources"]["negatives"]
     assert lgg["sensitivity"] == pytest.approx(1 / 3) and lgg["specificity"] is None and lgg["low_dice"] == 2
-    assert lgg["states"] == {"tumor": {"tumor": 1, "uncertain": 1, "no_answer": 1}, "none": {}}
+    assert lgg["states"] == {"tumor": {"tumor": 1, "uncertain": 1, "no_prediction": 1}, "none": {}}
     assert negatives["specificity"] == 0.5 and negatives["false_ml"] == {"median": 3.5, "largest": 7.0}
     assert (calls["all"]["n"], calls["all"]["tumors"], calls["all"]["roc_auc"]) == (5, 3, 0.75)
     assert lgg["dice"]["mean"] == pytest.approx(0.95 / 3) and lgg["dice"]["median"] == 0.05
@@ -59,7 +59,7 @@ def test_calls_states_and_false_volumes_by_hand() -> None:
 def test_a_patient_is_judged_by_the_decision_of_its_fold() -> None:
     strict = {"lgg/a": Decision(volume=Calibration(operating_point=0.999))}
     states = {row["id"]: row["state"] for row in volume_rows(content(PATIENTS), Decision(), strict)}
-    assert states["lgg/a"] == "uncertain" and states["lgg/b"] == "tumor" and states["lgg/c"] == "no_answer"
+    assert states["lgg/a"] == "uncertain" and states["lgg/b"] == "tumor" and states["lgg/c"] == "no_prediction"
 
 
 def test_report_and_its_table_tell_of_patients() -> None:
