@@ -9,7 +9,7 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 
-__all__ = ["as_displayed", "pixel_mm2", "same_grid", "slice_axis", "voxel_mm3"]
+__all__ = ["as_displayed", "pixel_mm2", "same_grid", "slice_axis", "turned_grid", "voxel_mm3"]
 
 SAME_PLACE = 0.1  # voxels, at a grid's corners: float32 matrices, and those of four decimals, are rounded by less
 
@@ -54,3 +54,18 @@ def same_grid(affine: np.ndarray, other: np.ndarray, shape: Sequence[int]) -> bo
     corners = np.array([(*corner, 1.0) for corner in product(*sides)]).T  # (4, 8)
     moved = np.linalg.inv(np.asarray(affine)) @ np.asarray(other) @ corners
     return bool(np.abs(moved - corners).max() <= SAME_PLACE)
+
+
+def turned_grid(shape: Sequence[int], affine: np.ndarray, like: np.ndarray) -> tuple[tuple[int, ...], np.ndarray]:
+    """Shape and affine of a grid whose axes are put in the order and direction of another's.
+
+    >>> shape, affine = turned_grid((2, 3, 4), np.diag([-1.0, 1, 1, 1]), np.eye(4)[[1, 0, 2, 3]])
+    >>> shape, affine[:3, 3].tolist()
+    ((3, 2, 4), [-1.0, 0.0, 0.0])
+    """
+    sides = (*(int(side) for side in shape), 1)[:3]
+    orientations = (nib.io_orientation(np.asarray(grid, dtype=np.float64)) for grid in (affine, like))
+    turn = nib.orientations.ornt_transform(*orientations)
+    order = np.argsort(turn[:, 0])
+    turned = np.asarray(affine) @ nib.orientations.inv_ornt_aff(turn, sides)
+    return tuple(sides[int(axis)] for axis in order), turned

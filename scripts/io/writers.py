@@ -12,12 +12,12 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import nibabel as nib
 import numpy as np
 from monai.data import MetaTensor
 from PIL import Image
 
 from ..core.files import content_sha256, write_atomic, write_json
+from ..core.nifti_geometry import image_on
 from .dicom import DicomError, is_dicom
 from .dicom_seg import segmentation_of
 from .filenames import stem
@@ -84,7 +84,7 @@ class PredictionWriter:
 
     @staticmethod
     def encode(volume: MetaTensor, steps: int = 1) -> tuple[str, bytes]:
-        """Encode a mask or a map on the scan's own grid, with its geometry and nothing else.
+        """Encode a mask or a map on the scan's own grid, with the geometry as its file tells it and nothing else.
 
         Args:
             volume: (1, H, W, D) in [0, 1].
@@ -100,9 +100,9 @@ class PredictionWriter:
             Image.fromarray(levels * np.uint8(255 // steps)).save(buffer, format="PNG")
             return "png", buffer.getvalue()
         values = levels if steps == 1 else levels.astype(np.float32) / steps
-        image = nib.Nifti1Image(values, np.asarray(volume.meta["original_affine"], dtype=np.float64))
+        affine = np.asarray(volume.meta["original_affine"], dtype=np.float64)
+        image = image_on(volume.meta.get("nifti_geometry"), values, affine)
         image.set_data_dtype(np.uint8)  # nibabel finds the slope
-        image.header.set_xyzt_units("mm")
         return "nii.gz", gzip.compress(image.to_bytes(), compresslevel=6, mtime=0)
 
     def done_before(self, name: str, source: str | Path, model: Mapping[str, Any]) -> dict[str, str] | None:

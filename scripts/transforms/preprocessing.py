@@ -17,7 +17,7 @@ from monai.transforms import InvertibleTransform, MapTransform
 from monai.utils import TraceKeys
 from torch.nn.functional import interpolate
 
-from ..core.geometry import same_grid
+from ..core.geometry import same_grid, turned_grid
 from ..core.label_codes import codes_in, tumor_of
 from .background import darker_share, level_surroundings
 from .head import border_share, fill_planes, find_head, tissue_level
@@ -228,14 +228,15 @@ def _per_channel(values: torch.Tensor) -> torch.Tensor:
 
 
 class RequireSameGridd(MapTransform):
-    """Refuse a mask that was not drawn on its image's grid.
+    """Refuse a mask that was not drawn on its image's voxels; its file may hold them in another order.
 
     Args:
         keys: masks as they were read, MetaTensor.
         image_key: their image, whose metadata tell the grid that it was read on.
 
     Raises:
-        ValueError: when the shapes differ, or the places of any corner by more than a tenth of the image's voxel.
+        ValueError: when, with the axes in one order, the shapes differ, or the places of any corner by more than a
+            tenth of the image's voxel.
     """
 
     def __init__(self, keys: KeysCollection, image_key: str = "image", allow_missing_keys: bool = False) -> None:
@@ -247,10 +248,12 @@ class RequireSameGridd(MapTransform):
         grid = d[self.image_key].meta
         for key in self.key_iterator(d):
             own, path = d[key].meta, d[key].meta["filename_or_obj"]
-            if tuple(own["spatial_shape"]) != tuple(grid["spatial_shape"]):
-                shapes = (tuple(int(n) for n in meta["spatial_shape"]) for meta in (own, grid))
-                raise ValueError("{}: mask of shape {} on an image of shape {}".format(path, *shapes))
-            if not same_grid(grid["original_affine"], own["original_affine"], grid["spatial_shape"]):
+            place, shape = np.asarray(grid["original_affine"]), tuple(int(n) for n in grid["spatial_shape"])
+            turned, affine = turned_grid(own["spatial_shape"], own["original_affine"], place)
+            if turned != (*shape, 1)[:3]:
+                own_shape = tuple(int(n) for n in own["spatial_shape"])
+                raise ValueError(f"{path}: mask of shape {own_shape} on an image of shape {shape}")
+            if not same_grid(place, affine, shape):
                 raise ValueError(f"{path}: the mask lies elsewhere than its image (their affines differ)")
         return d
 

@@ -13,7 +13,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from monai.data import MetaTensor
-from monai.transforms import Invertd
+from monai.transforms import Invertd, ResampleToMatchd
 from PIL import Image
 
 from scripts.core.configs import parts
@@ -444,6 +444,16 @@ def test_a_mask_of_another_shape_is_refused(tmp_path: Path) -> None:
     data = pair(tmp_path, displayed(np.ones((20, 16, 5), np.uint8)))
     with pytest.raises(ValueError, match=r"mask\.nii: mask of shape \(20, 16, 5\) on an image of shape \(20, 16, 4\)"):
         RequireSameGridd("label")(data)
+
+
+@pytest.mark.parametrize("axcodes", ["RAS", "LPS", "SLA", "PIR"])
+def test_a_mask_in_another_order_of_axes_is_brought_to_its_image(tmp_path: Path, axcodes: str) -> None:
+    """As viewers write it: the same voxels, stored along other axes."""
+    voxels = (np.random.default_rng(0).random((20, 16, 4)) > 0.5).astype(np.uint8)
+    data = pair(tmp_path, reoriented(displayed(voxels), axcodes))
+    RequireSameGridd("label")(data)
+    found = ResampleToMatchd("label", key_dst="image", mode="nearest")(data)["label"]
+    assert np.array_equal(found[0].numpy(), voxels)
 
 
 @pytest.mark.parametrize("change", ["shift", "flip", "spacing"])
