@@ -37,17 +37,8 @@ class Predictor:
     """
 
     PARTS = (
-        "loaded",
-        "preprocessing",
-        "inferer",
-        "extended_network",
-        "postprocessing",
-        "decision",
-        "device",
-        "model_card",
-        "modalities",
-        "mc_samples",
-        "writer",
+        *("loaded", "preprocessing", "inferer", "extended_network", "postprocessing", "decision", "device"),
+        *("model_card", "modalities", "mc_samples", "writer"),
     )
 
     def __init__(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["most_suspicious", "png", "slice_of"]
+__all__ = ["area_range", "most_suspicious", "png", "slice_of"]
 
 
 def most_suspicious(result: Mapping[str, Any]) -> int | None:
@@ -20,6 +20,16 @@ def most_suspicious(result: Mapping[str, Any]) -> int | None:
     """
     known = [(p, -index) for index, p in enumerate(result.get("slice_probabilities", ())) if p is not None]
     return -max(known)[1] if known else None
+
+
+def area_range(scores: Mapping[str, Any]) -> str:
+    """Which tumor areas some scores are of, in words.
+
+    >>> area_range({"low_mm2": 50.0, "high_mm2": 200.0}), area_range({"low_mm2": 2000.0, "high_mm2": None})
+    ('50-200 mm2', '2000 mm2 and more')
+    """
+    low, high = scores["low_mm2"], scores["high_mm2"]
+    return f"{low:g} mm2 and more" if high is None else f"{low:g}-{high:g} mm2"
 
 
 def slice_of(volume: Any, result: Mapping[str, Any], index: int | None) -> np.ndarray:

@@ -42,12 +42,12 @@ def report_beside(model_path: Path) -> dict[str, Any]:
 
 
 def headline(scores: Mapping[str, Any]) -> dict[str, Any]:
-    """The scores of a report without their rows of single cases and curves."""
+    """The scores of a report without their rows of single cases and curves; those by tumor area stay."""
     kept: dict[str, Any] = {}
     for name, value in scores.items():
         if isinstance(value, Mapping):
             kept |= {name: inner} if (inner := headline(value)) else {}
-        elif not isinstance(value, list) or is_interval(value):
+        elif not isinstance(value, list) or is_interval(value) or name == "by_tumor_area":
             kept[name] = value
     return kept
 

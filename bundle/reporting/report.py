@@ -11,6 +11,7 @@ from pathlib import Path
 
 from ..core import files
 from ..errors import UserError
+from ..views import area_range
 from .estimates import mean
 from .results import load
 from .targets import attempted, evaluated
@@ -58,7 +59,7 @@ def write_report(results: Path, docs: Path, pictures: Sequence[Path] = ()) -> Pa
         keep_trailing_newline=True,
         autoescape=False,  # noqa: S701 - the page is Markdown, and every value is our own number or name
     )
-    environment.filters |= {"number": number, "interval": interval, "mean": mean}
+    environment.filters |= {"number": number, "interval": interval, "mean": mean, "area_range": area_range}
     page = tidied(environment.get_template("report.md.j2").render(**facts, picture=picture, gallery=gallery))
     docs.mkdir(parents=True, exist_ok=True)
     (docs / f"{PAGE}.md").write_text(page)

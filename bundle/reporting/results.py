@@ -87,7 +87,7 @@ def write_what_folds_say_together(folder: Path) -> None:
     explanations = [read_json(path) for path in sorted(folder.glob("explanation_fold*.json"), key=fold_of)]
     files.write_json(folder / "maps.json", pooled_maps(explanations))
     classified = read_json(folder / "report.json")["classification"]
-    volumes = [name for name, found in classified.items() if "mean_patient_roc_auc" in found]
+    volumes = [name for name, found in classified.items() if found["kind"] == "volume" and found["n"]]
     files.write_json(folder / "volumes.json", volumes_by_fold(audits_in(folder), volumes))
 
 
@@ -132,7 +132,6 @@ def load(results: Path) -> dict[str, Any]:
     learned = learned_sources(list(audits.values()))
     sources = report["classification"]
     rows = [{**row, "source": name} for name, found in sources.items() for row in found.get("cases", ())]
-    kinds = {name: "mean_patient_roc_auc" in found for name, found in sources.items()}
     summaries = {name: read_json(folder / "summary.json") for name, folder in found.items()}
     return {
         "results": results.name,
@@ -141,8 +140,8 @@ def load(results: Path) -> dict[str, Any]:
         "run": run,
         "runs": {name: read_json(folder / "run.json") for name, folder in found.items()},
         "recipe": recipe_of(summary),
-        "brats": next((sources[name] for name, volumes in kinds.items() if volumes), {}),
-        "images": {name: sources[name] for name, volumes in kinds.items() if not volumes},
+        "brats": next((found for found in sources.values() if found["kind"] == "volume" and found["n"]), {}),
+        "images": {name: found for name, found in sources.items() if found["kind"] == "image"},
         "segmentation_names": SEGMENTATION,
         "costs": [cost for name, content in summaries.items() for cost in costs(name, content)],
         "comparisons": {name: summary for name, summary in summaries.items() if name != CROSS_VALIDATION},

@@ -102,14 +102,14 @@ def _worst_dice(facts: Facts) -> Estimate:
     return mean(seed.get("worst_dice") for seed in _manual(facts)), None
 
 
-def _scores(facts: Facts, volumes: bool, left_out: bool = False) -> list[Mapping[str, Any]]:
+def _scores(facts: Facts, kind: str, left_out: bool = False) -> list[Mapping[str, Any]]:
     """Scores of the volumes' slices, or of the images that were learned from or not; one entry a seed and source."""
     learned = facts["learned"]
     return [
         scores
         for seed in facts["recipe"]["seeds"]
         for source, scores in seed["classification"].items()
-        if ("mean_patient_roc_auc" in scores) is volumes and bool(learned and source not in learned) is left_out
+        if scores["kind"] == kind and bool(learned and source not in learned) is left_out
     ]
 
 
@@ -118,7 +118,7 @@ def _seeds(facts: Facts) -> int:
 
 
 def _slice_auc(facts: Facts) -> Estimate:
-    found = [scores["mean_patient_roc_auc"] for scores in _scores(facts, volumes=True)]
+    found = [scores["mean_patient_roc_auc"] for scores in _scores(facts, kind="volume") if scores["n"]]
     return mean(scores["value"] for scores in found), _of_one(found, "ci95", _seeds(facts))
 
 
@@ -126,14 +126,14 @@ def _image_auc(left_out: bool) -> Callable[[Facts], Estimate]:
     """Mean of the folds, and of the seeds."""
 
     def auc(facts: Facts) -> Estimate:
-        found = [scores["within_folds"] for scores in _scores(facts, volumes=False, left_out=left_out)]
+        found = [scores["within_folds"] for scores in _scores(facts, kind="image", left_out=left_out)]
         return mean(scores["roc_auc"] for scores in found), _of_one(found, "ci95", _seeds(facts))
 
     return auc
 
 
 def _image_specificity(facts: Facts) -> Estimate:
-    found, name = _scores(facts, volumes=False), "specificity_at_95_sensitivity"
+    found, name = _scores(facts, kind="image"), "specificity_at_95_sensitivity"
     return mean(scores[name] for scores in found), _of_one([scores["ci95"] for scores in found], name, _seeds(facts))
 
 

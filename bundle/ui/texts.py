@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
+
+from ..views import area_range
 
 __all__ = ["evidence", "reasons_for_doubt", "size_of"]
 
@@ -68,13 +71,13 @@ def reasons_for_doubt(
 def _by_size(described: Mapping[str, Any], area_mm2: float | None) -> list[str]:
     """How well lesions of this size were found."""
     sources = described["scores"].get("classification", {}).values()
-    bins: Mapping[str, Any] = next((source["by_tumor_area"] for source in sources if "by_tumor_area" in source), {})
+    volumes = [source for source in sources if source["kind"] == "volume" and source["n"]]
+    bins: list[Mapping[str, Any]] = volumes[0]["by_tumor_area"] if volumes else []
     if area_mm2 is None:
         return []
-    for words, scores in bins.items():
-        low, _, high = words.partition("mm2")[0].partition("-")
-        top = float(high) if high.strip() else float("inf")
-        if float(low.split()[0]) <= area_mm2 < top and scores.get("sensitivity") is not None:
+    for scores in bins:
+        high = math.inf if scores["high_mm2"] is None else scores["high_mm2"]
+        if scores["low_mm2"] <= area_mm2 < high and scores["sensitivity"] is not None:
             found = f"{scores['sensitivity']:.0%} of {scores['positives']} slices were found"
-            return [f"Tumors of {words} in a slice: {found} where the weights were tested."]
+            return [f"Tumors of {area_range(scores)} in a slice: {found} where the weights were tested."]
     return []

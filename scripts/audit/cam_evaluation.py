@@ -13,11 +13,12 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from ..core.documents import Kind
 from ..core.files import nan_to_none, write_json
 from ..core.messages import NOTICE
 from ..core.statistics import mean_defined
 from ..data.sampling import SliceDataset
-from ..inference.decision import Decision, Kind
+from ..inference.decision import Decision
 from ..networks.cam import encode
 from ..networks.multitask_unet import MultiTaskUNet, evaluating
 from ..transforms.preprocessing import tissue_of

@@ -28,6 +28,7 @@ import numpy as np
 from joblib import Parallel, delayed
 from tqdm import tqdm
 
+from ..core.documents import SCHEMA_VERSION, StoreIndex, UnreadableCase
 from ..core.files import content_sha256, inflated_sha256, sha256_of, write_json
 from ..io.datalists import Case
 from .case_counts import count_cases, is_tumor_free
@@ -53,17 +54,19 @@ class SliceStore:
 
     Raises:
         FileNotFoundError: when there is no store; the message says which command makes one.
+        ValueError: when another version of the bundle made it.
     """
 
     def __init__(self, root: str | Path) -> None:
         self.root = Path(root)
         index = self.root / "store.json"
+        command = "python -m monai.bundle run preprocessing --config_file configs/preprocess.yaml"
+        remedy = f"make one with: {command} --brats_dir DIR --kaggle_dir DIR --dataset_dir {self.root}"
         if not index.is_file():
-            raise FileNotFoundError(
-                f"{self.root}: no slice store here, make one with: python -m monai.bundle run preprocessing "
-                f"--config_file configs/preprocess.yaml --brats_dir DIR --kaggle_dir DIR --dataset_dir {self.root}"
-            )
-        self.index: dict[str, Any] = json.loads(index.read_text())
+            raise FileNotFoundError(f"{self.root}: no slice store here, {remedy}")
+        self.index: StoreIndex = json.loads(index.read_text())
+        if self.index.get("schema_version") != SCHEMA_VERSION:
+            raise ValueError(f"{self.root}: a slice store of another version of the bundle, {remedy}")
 
     def cases(self) -> list[Case]:
         """Every case's metadata, in the order of ids."""
@@ -164,8 +167,8 @@ def build_store(
     done = sorted({case["id"] for case in cases} - {problem["id"] for problem in problems})
     stored = [json.loads((root / "cases" / id / "case.json").read_text()) for id in done]
     counted = count_cases(cases, stored)
-    index = {"fingerprint": fingerprint, "settings": dict(settings), "counts": counted}
-    write_json(root / "store.json", {**index, "cases": done, "problems": problems})
+    index = {"schema_version": SCHEMA_VERSION, "fingerprint": fingerprint, "settings": dict(settings)}
+    write_json(root / "store.json", {**index, "counts": counted, "cases": done, "problems": problems})
     for source, counts in counted.items():
         for code, masks in counts.get("left_out", {}).items():
             logger.warning(f"{source}: {code}, is drawn in {masks} masks and not taken for tumor (--labels changes it)")
@@ -179,7 +182,7 @@ def build_store(
 
 def _store_case(
     case: Case, transform: Callable[[Any], Any], root: Path, min_brain_pixels: int, fingerprint: str
-) -> dict[str, str] | None:
+) -> UnreadableCase | None:
     """Write one case; return what is wrong with it, or None."""
     folder = root / "cases" / case["id"]
     try:

@@ -13,8 +13,9 @@ import numpy as np
 from scipy.optimize import minimize_scalar
 from scipy.special import expit
 
+from ..core.documents import SCHEMA_VERSION, Kind
 from ..core.files import sha256_of, write_json
-from ..inference.decision import Calibration, Decision, Kind, report_of
+from ..inference.decision import Calibration, Decision, report_of
 from .intervals import RESAMPLES, bootstrap
 from .reports import is_scored
 
@@ -261,5 +262,5 @@ def write_decision(
         raise ValueError(f"{predictions_file}: predictions of subset '{subset}', calibrate with --subset val")
     fitted = fit_decision(content["predictions"], decision, target_sensitivity, "validation")
     model = (report_of(model_path) or {"model": {"sha256": sha256_of(model_path)}})["model"]
-    report = {"model": model, "decision": asdict(fitted)}
+    report = {"schema_version": SCHEMA_VERSION, "model": model, "decision": asdict(fitted)}
     write_json(Path(model_path).with_name("report.json"), report)

@@ -33,12 +33,7 @@ __all__ = [
 
 SENSITIVITY = 0.95  # at which the specificity is stated
 CURVE_POINTS = 200
-AREAS_MM2 = {
-    "50-200 mm2": (50.0, 200.0),
-    "200-800 mm2": (200.0, 800.0),
-    "800-2000 mm2": (800.0, 2000.0),
-    "2000 mm2 and more": (2000.0, math.inf),
-}
+AREAS_MM2 = ((50.0, 200.0), (200.0, 800.0), (800.0, 2000.0), (2000.0, math.inf))
 
 
 def classification_scores(
@@ -252,21 +247,21 @@ def curves(classes: np.ndarray, probabilities: np.ndarray) -> dict[str, list[lis
     return {"roc": _thinned(false_positive_rate, sensitivity), "pr": _thinned(recall[::-1], precision[::-1])}
 
 
-def area_bins(areas_mm2: Sequence[float] | np.ndarray) -> list[tuple[str, np.ndarray]]:
+def area_bins(areas_mm2: Sequence[float] | np.ndarray) -> list[tuple[float, float, np.ndarray]]:
     """Sort slices by the size of their lesion.
 
     Args:
         areas_mm2: tumor area of each slice (N,).
 
     Returns:
-        Name and rows (N,) of each bin, from the smallest: its lower edge belongs to it, its upper one to the next. An
-        area below 50 mm2 is in none, since such a slice counts neither as tumor nor as none.
+        Lower edge, upper edge and rows (N,) of each bin, from the smallest: its lower edge belongs to it, its upper one
+        to the next. An area below 50 mm2 is in none, since such a slice counts neither as tumor nor as none.
 
-    >>> [(name, rows.tolist()) for name, rows in area_bins([0.0, 50.0, 2000.0])][::3]
-    [('50-200 mm2', [False, True, False]), ('2000 mm2 and more', [False, False, True])]
+    >>> [(low, high, rows.tolist()) for low, high, rows in area_bins([0.0, 50.0, 2000.0])][::3]
+    [(50.0, 200.0, [False, True, False]), (2000.0, inf, [False, False, True])]
     """
     areas = np.asarray(areas_mm2, dtype=np.float64)
-    return [(name, (areas >= low) & (areas < high)) for name, (low, high) in AREAS_MM2.items()]
+    return [(low, high, (areas >= low) & (areas < high)) for low, high in AREAS_MM2]
 
 
 def _checked(classes: np.ndarray, probabilities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -16,11 +16,13 @@ from typing import Any
 import numpy as np
 from scipy.special import expit
 
+from ..core.documents import SCHEMA_VERSION, Kind, TumorAreaScores
 from ..core.messages import NOTICE
 from ..inference.decision import Decision
 from .classification_scores import area_bins, classification_scores, curves, reliability, resampled_scores, roc_auc
 from .intervals import RESAMPLES, bootstrap, interval_of_mean
 from .patient_calls import patient_calls
+from .segmentation_scores import UNITS
 
 __all__ = ["auc_within_folds", "is_scored", "make_report", "manual_volumes", "patient_scores", "pool"]
 
@@ -74,6 +76,7 @@ def make_report(
     for row in content["predictions"]:
         sources[row["source"]].append(row)
     return {
+        "schema_version": SCHEMA_VERSION,
         **content["facts"],
         "notice": NOTICE,
         "decision": asdict(decision),
@@ -127,11 +130,12 @@ def _segmentation(volumes: Sequence[Row]) -> dict[str, Any]:
     mean: dict[str, Any] = {}
     intervals: dict[str, Any] = {}
     for name in names:
-        highest = math.inf if name.endswith("_mm") else 1.0
+        highest = 1.0 if UNITS[name] == "1" else math.inf
         mean[name], intervals[name] = _mean_over(patient_scores(volumes, name), highest)
     return {
         "n": len(volumes),
         "patients_n": len({row["patient"] for row in volumes}),
+        "units": {name: UNITS[name] for name in names},
         "mean": {**mean, "ci95": intervals},
         "patients": sorted(volumes, key=lambda row: row["dice"] if row["dice"] is not None else -1.0),
     }
@@ -165,7 +169,7 @@ def _source(rows: Sequence[Row], decisions: Sequence[Decision], resamples: int) 
     """Scores within one source; only rows with a class and a prediction count."""
     predicted = [i for i, row in enumerate(rows) if is_scored(row)]
     if not predicted:
-        return {"n": 0, "positives": 0, "left_out": len(rows)}
+        return {"kind": _kind_of_source(rows), "n": 0, "positives": 0, "left_out": len(rows)}
     known, deciding = [rows[i] for i in predicted], [decisions[i] for i in predicted]
     kinds = [row["kind"] for row in known]  # a volume of one slice is predicted as an image
     classes, logits = (np.array([row[key] for row in known]) for key in ("cls", "logit"))
@@ -181,6 +185,7 @@ def _source(rows: Sequence[Row], decisions: Sequence[Decision], resamples: int) 
 
     groups = [row["group"] for row in known]
     result = {
+        "kind": _kind_of_source(known),
         **scores(np.arange(len(known))),
         "ci95": bootstrap(groups, resampled_scores(classes, probabilities, points), resamples),
         "groups": len(set(groups)),
@@ -193,13 +198,18 @@ def _source(rows: Sequence[Row], decisions: Sequence[Decision], resamples: int) 
         within = auc_within_folds(classes, probabilities, [row["fold"] for row in known])
         interval = bootstrap(groups, within, resamples).get("roc_auc")
         result["within_folds"] = {**within(np.arange(len(known))), "ci95": interval}
-    result |= _of_volumes(known, classes, scores) if "volume" in kinds else _of_images(known)
+    result |= _of_volumes(known, classes, scores) if result["kind"] == "volume" else _of_images(known)
     probability = [round(float(p), 6) for p in probabilities]
     result["cases"] = [
         {"case": row["case"], "slice": row["slice"], "cls": row["cls"], "logit": row["logit"], "probability": p}
         for row, p in zip(known, probability, strict=True)
     ]
     return result
+
+
+def _kind_of_source(rows: Sequence[Row]) -> Kind:
+    """What a source consists of; a single slice of volumes among them is no image of its own."""
+    return "volume" if any(row["kind"] == "volume" for row in rows) else "image"
 
 
 def _of_images(known: Sequence[Row]) -> dict[str, Any]:
@@ -253,11 +263,18 @@ def _of_volumes(known: Sequence[Row], classes: np.ndarray, scores: Any) -> dict[
     negative = classes == 0.0
     away = np.array([np.inf if row["slices_from_tumor"] is None else row["slices_from_tumor"] for row in known])
     hard = scores(np.flatnonzero(~negative | (away <= HARD_NEGATIVE_SLICES)))
-    by_area = {}
-    for name, members in area_bins(np.array([row["tumor_mm2"] for row in known])):
+    by_area: list[TumorAreaScores] = []
+    for low, high, members in area_bins(np.array([row["tumor_mm2"] for row in known])):
         if members.any():
             found = scores(np.flatnonzero(members | negative))
-            by_area[name] = {key: found[key] for key in ("positives", "roc_auc", "sensitivity")}
+            entry: TumorAreaScores = {
+                "low_mm2": low,
+                "high_mm2": high if math.isfinite(high) else None,
+                "positives": found["positives"],
+                "roc_auc": found["roc_auc"],
+                "sensitivity": found["sensitivity"],
+            }
+            by_area.append(entry)
     return {
         "patients": patients,
         "mean_patient_roc_auc": {

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from typing import Literal
 
 import numpy as np
 import torch
@@ -24,8 +25,22 @@ from monai.metrics import compute_hausdorff_distance, compute_surface_dice
 from scipy import ndimage
 from scipy.spatial import KDTree
 
-__all__ = ["MISS_MM", "boundary_f", "hd95_mm", "lesion_wise", "overlap_scores", "segmentation_scores", "surface_dice"]
+__all__ = [
+    "MISS_MM",
+    "UNITS",
+    "boundary_f",
+    "hd95_mm",
+    "lesion_wise",
+    "overlap_scores",
+    "segmentation_scores",
+    "surface_dice",
+]
 
+UNITS: dict[str, Literal["1", "mm"]] = {  # of each score; a share is without unit
+    **dict.fromkeys(("dice", "iou", "lesion_dice"), "1"),
+    **dict.fromkeys(("surface_dice_1mm", "surface_dice_2mm", "boundary_f_1mm", "boundary_f_2mm"), "1"),
+    **dict.fromkeys(("hd95_mm", "lesion_hd95_mm"), "mm"),
+}
 MISS_MM = 374.0  # BraTS's penalty: about the diagonal of its 240 x 240 x 155 mm grid
 TOLERANCES_MM = (1.0, 2.0)
 SMALL_VOXELS = 50  # a lesion of at most so many voxels is not scored

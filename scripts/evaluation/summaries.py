@@ -147,7 +147,7 @@ def _scores_of(report: Mapping[str, Any]) -> dict[str, Any]:
     calls = report["patients"]
     scores["patients"] = {**calls.get("sources", {}), "all": calls["all"]} if calls else {}
     for source, found in report["classification"].items():
-        kept = {name: found.get(name) for name in ("n", "positives", *CLASSIFICATION)}
+        kept = {name: found.get(name) for name in ("kind", "n", "positives", *CLASSIFICATION)}
         kept["ci95"] = {name: found.get("ci95", {}).get(name) for name in CLASSIFICATION}
         kept["within_folds"] = found.get("within_folds", {"roc_auc": None, "ci95": None})
         if "mean_patient_roc_auc" in found:

@@ -8,17 +8,17 @@ import logging
 from collections.abc import Iterator, Mapping, Sized
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from scipy.special import expit
 
+from ..core.documents import Kind
 from ..core.files import resolve_in_bundle, sha256_of
 from ..core.messages import report_note
 
-__all__ = ["Calibration", "Decision", "Kind", "ModelCard", "decision_of", "kind_of", "report_of"]
+__all__ = ["Calibration", "Decision", "ModelCard", "decision_of", "kind_of", "report_of"]
 
-Kind = Literal["image", "volume"]
 DESCRIBING = ("fitted_on", "evidence")  # fields of a calibration that decide nothing
 
 logger = logging.getLogger(__name__)

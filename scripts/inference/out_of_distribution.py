@@ -10,8 +10,8 @@ from typing import Any, get_args
 
 import numpy as np
 
+from ..core.documents import Kind
 from ..core.files import resolve_in_bundle, sha256_of, write_atomic
-from .decision import Kind
 
 __all__ = ["FILE", "OODDetector", "fit", "load_ood_detector", "save_ood_detector"]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -12,18 +12,17 @@ from monai.data import MetaTensor
 from monai.transforms import MapTransform
 from scipy import ndimage
 
+from ..core.documents import SCHEMA_VERSION, Prediction
 from ..core.geometry import pixel_mm2, slice_axis, voxel_mm3
-from ..core.messages import NOTICE, Message, flag
+from ..core.messages import NOTICE
 from ..transforms.preprocessing import tissue_of
-from .decision import Decision, Kind, kind_of
+from .decision import Decision, kind_of
+from .flags import flags_of_distance, flags_of_mask, flags_of_report, flags_of_scan
 from .out_of_distribution import OODDetector
 
 __all__ = ["DropDepthd", "DropSpecksd", "SplitPackedd", "SummarizePredictiond", "outlined_depth", "smoothed"]
 
 PER_SLICE = {"tumor_deviation": "slice_deviations", "distance": "slice_distances"}
-PLAUSIBLE_SHARE = 0.5  # of the tissue; a mask that is larger is shown as it is, never turned around, and flagged
-DEEP = 0.2  # of the head's depth; what outlines reach it is in docs/results/outlines.json
-COLORED_SHARE = 0.05  # of a picture's pixels; of 1,416 scans from the web none had more than 0.04
 
 
 class SplitPackedd(MapTransform):
@@ -191,9 +190,9 @@ class SummarizePredictiond(MapTransform):
             mask = d[key]
             deviations = d.get("slice_deviations")
             prediction = self.summarize(mask, d["slice_logits"], deviations)
-            prediction["flags"] += _flags_of_outline(mask, d.get("outlined_share"), d.get("outlined_depth"))
+            prediction["flags"] += flags_of_mask(mask, d.get("outlined_share"), d.get("outlined_depth"))
             ood_detector = self.ood_detector if prediction["model"].get("sha256") == self.fitted_on else None
-            prediction["flags"] += _flags_of_distance(ood_detector, d.get("slice_distances"), d["slice_logits"])
+            prediction["flags"] += flags_of_distance(ood_detector, d.get("slice_distances"), d["slice_logits"])
             d["result"] = {**d.get("result", {}), **prediction}
             tumor = prediction["tumor_probability"]
             d["probabilities"] = torch.tensor([0.0, 0.0] if tumor is None else [1.0 - tumor, tumor])
@@ -201,7 +200,7 @@ class SummarizePredictiond(MapTransform):
 
     def summarize(
         self, mask: MetaTensor, slice_logits: np.ndarray, slice_deviations: np.ndarray | None = None
-    ) -> dict[str, Any]:
+    ) -> Prediction:
         """Prediction for one scan: probability, state, and for a volume its slices and the tumor's size."""
         model, has_mask = dict(self.model), bool((mask > 0).any())
         decision = self.decision if model.get("sha256") == self.fitted_on else self.decision.unfitted()
@@ -211,6 +210,7 @@ class SummarizePredictiond(MapTransform):
         probability = round(decision.volume_probability(slices), 6)  # what is written is what is decided on
         known = bool(np.isfinite(probability))
         prediction: dict[str, Any] = {
+            "schema_version": SCHEMA_VERSION,
             "kind": kind,
             "tumor_probability": probability if known else None,
             "tumor_detected": decision.detected(probability, kind) if known else None,
@@ -218,8 +218,8 @@ class SummarizePredictiond(MapTransform):
             "display_threshold": decision.display_threshold,
             "state": decision.state(probability, kind) if known else "no_prediction",
             "flags": [
-                *_flags(decision, probability, kind, has_mask, mask.meta),
-                *_flags_of_report(model),
+                *flags_of_scan(decision, probability, kind, has_mask, mask.meta),
+                *flags_of_report(model),
             ],
         }
         if len(mask.meta["spatial_shape"]) == 3:
@@ -237,7 +237,7 @@ class SummarizePredictiond(MapTransform):
                 prediction["volume_ml"] = round(drawn * voxel_mm3(affine) / 1000.0, 4)
             if kind == "image":
                 prediction["area_mm2"] = round(drawn * pixel_mm2(affine), 4)
-        return {**prediction, "model": model, "notice": NOTICE}
+        return cast(Prediction, {**prediction, "model": model, "notice": NOTICE})
 
 
 class DropDepthd(MapTransform):
@@ -263,47 +263,6 @@ class DropDepthd(MapTransform):
                 d[key] = plane if d[key].meta.get("spacing_known", True) else plane.T
                 d[self.image_key].meta["spatial_shape"] = np.array(d[key].shape)
         return d
-
-
-def _flags(
-    decision: Decision, probability: float, kind: Kind, has_mask: bool, meta: Mapping[str, Any]
-) -> list[Message]:
-    """What the scan and the two outputs give cause to flag."""
-    state = decision.state(probability, kind)
-    found = {
-        "spacing_implausible": meta.get("spacing_known") and not meta.get("spacing_used", True),
-        "background_missing": not meta.get("background_found", True),
-        "image_colored": meta.get("colored_share", 0.0) > COLORED_SHARE,
-        "too_little_brain": not np.isfinite(probability),
-        "tumor_without_mask": state == "tumor" and not has_mask,
-        "mask_without_tumor": state == "no_tumor" and has_mask and np.isfinite(probability),
-    }
-    read = str(meta.get("flags", "")).split()  # what the reader noticed of the file
-    return [flag(code) for code in (*read, *(code for code, holds in found.items() if holds))]
-
-
-def _flags_of_report(model: Mapping[str, Any]) -> list[Message]:
-    return [flag("report_of_other_weights")] if (model.get("report") or {}).get("code") == "of_other_weights" else []
-
-
-def _flags_of_outline(mask: MetaTensor, share: float | None, depth: float | None) -> list[Message]:
-    """What makes a mask hard to believe; share and depth are what `SplitPackedd` measured of it, if anything."""
-    flags = [flag("mask_too_large")] if share is not None and share > PLAUSIBLE_SHARE else []
-    at_edge = depth is not None and depth < DEEP and bool((mask > 0).any())
-    return [*flags, flag("mask_at_head_edge")] if at_edge else flags
-
-
-def _flags_of_distance(
-    ood_detector: OODDetector | None, distances: np.ndarray | None, slice_logits: np.ndarray
-) -> list[Message]:
-    """Whether a scan is far from the training data; wherever nobody measured that, it is said."""
-    looked_at = np.isfinite(slice_logits)
-    if not looked_at.any():
-        return []
-    if ood_detector is None or distances is None or np.isnan(distances[looked_at]).any():
-        return [flag("ood_score_missing")]
-    far = ood_detector.is_out_of_distribution(distances, kind_of(slice_logits))
-    return [flag("out_of_distribution")] if far else []
 
 
 def _rounded(value: float) -> float | None:

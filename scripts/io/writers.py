@@ -16,6 +16,7 @@ import numpy as np
 from monai.data import MetaTensor
 from PIL import Image
 
+from ..core.documents import SCHEMA_VERSION, PredictionIndex
 from ..core.files import content_sha256, write_atomic, write_json
 from ..core.nifti_geometry import image_on
 from .dicom import DicomError, is_dicom
@@ -136,9 +137,11 @@ class PredictionWriter:
         with _exclusive_lock(self.output_dir):
             try:
                 before = json.loads(path.read_text())
-            except (OSError, ValueError):  # none yet, or a damaged one
-                before = {}
-            write_json(path, {**before, **entries})
+                scans = before["scans"] if before["schema_version"] == SCHEMA_VERSION else {}
+            except (OSError, ValueError, KeyError, TypeError):  # none yet, a damaged one, or one of an older layout
+                scans = {}
+            index: PredictionIndex = {"schema_version": SCHEMA_VERSION, "scans": {**scans, **entries}}
+            write_json(path, index)
 
 
 def is_series(source: Path) -> bool:

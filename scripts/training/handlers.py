@@ -22,6 +22,8 @@ from ..networks.weights import CheckpointFolder, save_weights, trained_on, unkno
 
 __all__ = ["AverageWeights", "BestWeights", "ClipGradients", "Progress", "ResumableRun", "WritePredictions"]
 
+CHECKPOINT_LAYOUT = 1  # of what a checkpoint holds
+
 logger = logging.getLogger(__name__)
 
 
@@ -45,7 +47,7 @@ class ResumableRun:
         resume: False never loads one: in federated learning each round begins with the server's weights.
 
     Raises:
-        ValueError: on starting, when the folder holds checkpoints of another run.
+        ValueError: on starting, when the folder holds checkpoints of another run, or of another version of the bundle.
     """
 
     def __init__(
@@ -72,6 +74,10 @@ class ResumableRun:
 
     def resume(self, engine: Engine) -> None:
         content, folder = self.checkpoints.latest() if self.may_resume else None, self.checkpoints.folder
+        if content is not None and content.get("layout") != CHECKPOINT_LAYOUT:
+            raise ValueError(
+                f"{folder}: checkpoints of another version of the bundle, remove the folder and train anew"
+            )
         if content is not None and content["identity"] != self.identity:
             differing = "settings, slices, split or initial weights differ"
             raise ValueError(f"{folder}: holds another run ({differing}), remove it first")
@@ -99,6 +105,7 @@ class ResumableRun:
         best = self.evaluator.state
         content = {name: source.state_dict() for name, source in self.objects.items()}
         content |= {"epoch": engine.state.epoch, "iteration": engine.state.iteration, "identity": self.identity}
+        content["layout"] = CHECKPOINT_LAYOUT
         content |= {"best_metric": float(best.best_metric), "best_metric_epoch": int(best.best_metric_epoch)}
         self.checkpoints.save(engine.state.epoch, content)
 

@@ -73,7 +73,7 @@ def test_a_bad_input_is_named_and_the_others_are_done(
         f"error: {bad}: not a PNG, JPEG, NIfTI or DICOM file",
     ]
     assert (output / f"{picture.stem}.json").is_file()
-    assert "error" in json.loads((output / "index.json").read_text())[str(bad)]
+    assert "error" in json.loads((output / "index.json").read_text())["scans"][str(bad)]
 
 
 def test_a_folder_without_scans_is_named_and_the_others_are_done(
@@ -131,7 +131,7 @@ def test_two_inputs_with_one_stem_keep_their_extensions(picture: Path, model: st
     scans = [str(tmp_path / "Y92.jpg"), str(tmp_path / "Y92.png")]
     output = tmp_path / "predictions"
     assert main(["predict", *scans, "--output", str(output), "--model", model]) == 0
-    index = json.loads((output / "index.json").read_text())
+    index = json.loads((output / "index.json").read_text())["scans"]
     for scan in scans:
         name, state = Path(scan).name, index[scan].pop("state")
         assert index[scan] == {"json": f"{name}.json", "mask": f"{name}_mask.png"}
@@ -170,7 +170,7 @@ def test_another_scan_of_the_same_name_does_not_get_the_first_ones_prediction(
     command = ["--output", str(tmp_path / "out"), "--model", model]
     assert [main(["predict", str(scan), *command]) for scan in scans] == [0, 2]
     assert "exists already" in capsys.readouterr().err
-    index = json.loads((tmp_path / "out" / "index.json").read_text())
+    index = json.loads((tmp_path / "out" / "index.json").read_text())["scans"]
     assert "json" in index[str(scans[0])] and "error" in index[str(scans[1])]
 
 
@@ -178,7 +178,7 @@ def test_predictions_within_the_input_folder_are_no_scans(picture: Path, model: 
     shutil.copy(picture, tmp_path / "scan.jpg")
     command = ["predict", str(tmp_path), "--output", str(tmp_path / "predictions"), "--model", model]
     assert main(command) == 0 and main(command) == 0
-    assert len(json.loads((tmp_path / "predictions" / "index.json").read_text())) == 1
+    assert len(json.loads((tmp_path / "predictions" / "index.json").read_text())["scans"]) == 1
 
 
 def test_an_unusable_device_is_one_line(
@@ -207,7 +207,7 @@ def test_missing_weights_are_one_line(picture: Path, tmp_path: Path, capsys: pyt
 def test_a_path_that_is_not_there_is_in_the_index(picture: Path, model: str, tmp_path: Path) -> None:
     nowhere, output = str(tmp_path / "nowhere.png"), tmp_path / "predictions"
     assert main(["predict", nowhere, str(picture), "--output", str(output), "--model", model]) == 2
-    index = json.loads((output / "index.json").read_text())
+    index = json.loads((output / "index.json").read_text())["scans"]
     assert index[nowhere] == {"error": f"{nowhere}: no such file or folder"}
     assert "json" in index[str(picture)]
 
@@ -244,10 +244,10 @@ def test_a_full_disk_ends_the_work_and_keeps_what_is_done(
     assert main(command) == 2 and asked == scans[:2]
     (said,) = (line for line in capsys.readouterr().err.splitlines() if line.startswith("error: "))
     assert said.startswith(f"error: {output}: No space left on device; ") and "continues" in said
-    assert list(json.loads((output / "index.json").read_text())) == scans[:1]
+    assert list(json.loads((output / "index.json").read_text())["scans"]) == scans[:1]
     monkeypatch.setattr(Predictor, "predict", predict)
     assert main(command) == 0
-    assert list(json.loads((output / "index.json").read_text())) == scans
+    assert list(json.loads((output / "index.json").read_text())["scans"]) == scans
 
 
 def test_weights_of_another_network_are_one_line(

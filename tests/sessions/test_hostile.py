@@ -79,7 +79,7 @@ def test_command_line(weights: Path, tmp_path: Path, capsys: pytest.CaptureFixtu
     written = {str(case.write(tmp_path / "in")): case for case in CASES}
     code = main(["predict", *written, "--output", str(tmp_path / "out"), "--model", str(weights)])
     said = capsys.readouterr()
-    index = json.loads((tmp_path / "out" / "index.json").read_text())
+    index = json.loads((tmp_path / "out" / "index.json").read_text())["scans"]
     assert code == 2 and set(index) == set(written) and "Traceback" not in said.err
     for path, case in written.items():
         larger_limits = "too_large" in case.expected  # of the user's own files

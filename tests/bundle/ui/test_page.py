@@ -43,13 +43,14 @@ FOUND = {
 }
 KNOWN = {"temperature": 1.0, "operating_point": 0.26, "fitted_on": "201 images", "evidence": FOUND}
 UNKNOWN = {"temperature": 1.0, "operating_point": 0.5, "fitted_on": "nothing: defaults", "evidence": {}}
-BY_AREA = {
-    "50-200 mm2": {"positives": 28, "sensitivity": 0.6},
-    "2000 mm2 and more": {"positives": 9, "sensitivity": 1.0},
-}
+BY_AREA = [
+    {"low_mm2": 50.0, "high_mm2": 200.0, "positives": 28, "sensitivity": 0.6},
+    {"low_mm2": 2000.0, "high_mm2": None, "positives": 9, "sensitivity": 1.0},
+]
+BRATS = {"kind": "volume", "n": 60, "by_tumor_area": BY_AREA}
 DESCRIBED: dict[str, Any] = {
     "decision": {"image": KNOWN, "volume": UNKNOWN, "display_threshold": 0.3},
-    "scores": {"classification": {"kaggle": {}, "brats": {"by_tumor_area": BY_AREA}}},
+    "scores": {"classification": {"kaggle": {"kind": "image"}, "brats": BRATS}},
     "scored": "out-of-fold",
 }
 VOLUME = {"kind": "volume", "slice_probabilities": [0.1, 0.9], "slice_axis": 2, "flags": []}

@@ -21,6 +21,7 @@ import scripts.audit.cam_evaluation
 from scripts.audit.cam_evaluation import ExplainCases, cam_scores, randomized, sanity
 from scripts.audit.cam_figures import draw_cams
 from scripts.audit.cam_metrics import Look, energy_ratio, rank_correlation, worst_first
+from scripts.core.documents import SCHEMA_VERSION
 from scripts.core.files import write_json
 from scripts.core.messages import NOTICE
 from scripts.data.sampling import SliceDataset
@@ -436,7 +437,7 @@ def small_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
         source, cls = ("kaggle", "other")[number >= 7], number % 2
         ids.append(f"{source}/{('no', 'yes')[cls]}/picture {number}.jpg")
         write_case(root, ids[-1], head_images(1, 64, 20 + number), None, cls)
-    write_json(root / "store.json", {"cases": ids, "settings": {}})
+    write_json(root / "store.json", {"schema_version": SCHEMA_VERSION, "cases": ids, "settings": {}})
     return root
 
 

@@ -327,3 +327,11 @@ def test_missing_store_says_which_command_makes_one(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"python -m monai\.bundle run preprocessing") as caught:
         SliceStore(tmp_path / "none")
     assert f"--dataset_dir {tmp_path / 'none'}" in str(caught.value)
+
+
+def test_a_store_of_another_version_is_refused_with_a_remedy(tmp_path: Path) -> None:
+    for content in ({"cases": [], "settings": {}}, {"schema_version": 0, "cases": []}):
+        (tmp_path / "store.json").write_text(json.dumps(content))
+        with pytest.raises(ValueError, match="a slice store of another version of the bundle, make one with") as error:
+            SliceStore(tmp_path)
+        assert str(error.value).startswith(f"{tmp_path}: ") and "\n" not in str(error.value)

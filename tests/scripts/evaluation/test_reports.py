@@ -119,8 +119,9 @@ def test_hard_negatives_are_near_the_tumor() -> None:
 def test_small_and_large_tumors_are_told_apart() -> None:
     rows = slices("brats/A", [0.0, 60.0, 2500.0, 49.0], [0.0, -1.0, 5.0, 0.0])
     by_area = report(rows)["classification"]["brats"]["by_tumor_area"]
-    assert [entry["positives"] for entry in by_area.values()] == [1, 1]
-    assert [entry["roc_auc"] for entry in by_area.values()] == [0.0, 1.0]
+    assert [entry["positives"] for entry in by_area] == [1, 1]
+    assert [entry["roc_auc"] for entry in by_area] == [0.0, 1.0]
+    assert [(entry["low_mm2"], entry["high_mm2"]) for entry in by_area] == [(50.0, 200.0), (2000.0, None)]
 
 
 def test_patients_count_alike_in_their_mean_auc() -> None:

@@ -14,8 +14,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from scripts.core.documents import Kind
 from scripts.core.messages import report_note
-from scripts.inference.decision import Calibration, Decision, Kind, ModelCard, decision_of
+from scripts.inference.decision import Calibration, Decision, ModelCard, decision_of
 
 PROPERTY = settings(max_examples=200, deadline=None, derandomize=True)
 SHARE = st.floats(0, 1)

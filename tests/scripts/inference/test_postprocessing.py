@@ -19,9 +19,9 @@ from PIL import Image
 from scripts.core.configs import parts
 from scripts.core.messages import NOTICE, flag
 from scripts.inference.decision import Calibration, Decision
+from scripts.inference.flags import DEEP
 from scripts.inference.out_of_distribution import OODDetector
 from scripts.inference.postprocessing import (
-    DEEP,
     DropDepthd,
     DropSpecksd,
     SplitPackedd,

@@ -126,15 +126,23 @@ def test_the_index_keeps_what_others_write_meanwhile(tmp_path: Path) -> None:
     names = [f"{number}.png" for number in range(40)]
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda name: PredictionWriter(tmp_path).update_index({name: {"json": name}}), names))
-    assert sorted(json.loads((tmp_path / "index.json").read_text())) == sorted(names)
+    assert sorted(json.loads((tmp_path / "index.json").read_text())["scans"]) == sorted(names)
 
 
 def test_the_index_keeps_what_earlier_runs_wrote(tmp_path: Path) -> None:
     writer = PredictionWriter(tmp_path)
     writer.update_index({"a.png": {"json": "a.json"}, "b.png": {"error": "damaged"}})
     writer.update_index({"b.png": {"json": "b.json"}, "c.png": {"json": "c.json"}})
-    index = json.loads((tmp_path / "index.json").read_text())
+    index = json.loads((tmp_path / "index.json").read_text())["scans"]
     assert index == {f"{name}.png": {"json": f"{name}.json"} for name in "abc"}
+
+
+@pytest.mark.parametrize("before", ['{"a.png": {"json": "a.json"}}', '{"schema_version": 0, "scans": {}}', "[]", "{"])
+def test_an_index_of_another_version_is_begun_anew(tmp_path: Path, before: str) -> None:
+    (tmp_path / "index.json").write_text(before)
+    PredictionWriter(tmp_path).update_index({"b.png": {"json": "b.json"}})
+    index = json.loads((tmp_path / "index.json").read_text())
+    assert index == {"schema_version": 1, "scans": {"b.png": {"json": "b.json"}}}
 
 
 def test_a_dicom_seg_is_written_of_a_series_alone_and_known_the_next_time(tmp_path: Path) -> None:

@@ -18,8 +18,8 @@ from monai.engines import SupervisedEvaluator
 from monai.handlers import ValidationHandler
 from torch import nn
 
-from scripts.networks.weights import save_weights, trained_on, unknown_lineage
-from scripts.training.handlers import BestWeights
+from scripts.networks.weights import CheckpointFolder, save_weights, trained_on, unknown_lineage
+from scripts.training.handlers import BestWeights, ResumableRun
 
 RECORD = {"case": "brats/A", "sha256": "a", "phash": None, "group": "brats/A"}
 
@@ -87,3 +87,26 @@ def test_weights_that_begin_from_unknown_ones_say_so_and_so_do_their_own_heirs(t
         assert unknown_lineage(after / "model.pt") and trained_on(after / "model.pt").keys() == {"brats/A"}
     train(folders[3], [0.5] * 3)
     assert not unknown_lineage(folders[3] / "model.pt")
+
+
+def resumed(folder: Path) -> int:
+    """Train one epoch more than what the checkpoints hold; return the epoch that was begun with."""
+    network, begun = nn.Linear(1, 1), []
+    evaluator = SupervisedEvaluator(torch.device("cpu"), [], network)
+    trainer = Engine(lambda engine, batch: begun.append(engine.state.epoch))
+    run: Any = ResumableRun(folder, {"network": network}, None, evaluator, 0, "this run", {})  # type: ignore[arg-type]
+    run.attach(trainer)
+    trainer.run([None], max_epochs=2)
+    return begun[0] if begun else 0
+
+
+def test_checkpoints_of_another_version_are_refused_with_a_remedy(tmp_path: Path) -> None:
+    assert resumed(tmp_path / "checkpoints") == 1
+    checkpoints = CheckpointFolder(tmp_path / "checkpoints")
+    content = checkpoints.latest()
+    assert content is not None and content["epoch"] == 2
+    checkpoints.save(1, {name: value for name, value in content.items() if name != "layout"})
+    checkpoints.save(2, {name: value for name, value in content.items() if name != "layout"})
+    with pytest.raises(ValueError, match="checkpoints of another version of the bundle, remove the folder") as error:
+        resumed(tmp_path / "checkpoints")
+    assert str(error.value).startswith(f"{tmp_path / 'checkpoints'}: ") and "\n" not in str(error.value)

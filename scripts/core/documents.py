@@ -1,0 +1,243 @@
+"""The files that this bundle writes as JSON, as types; docs/schemas holds the JSON schemas that are made from them.
+
+A file says by `schema_version` which layout it has. A layout that programs could stumble over gets the next number.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, NotRequired
+
+from typing_extensions import TypedDict
+
+from .messages import Message
+
+__all__ = ["SCHEMA_VERSION", "Kind", "Prediction", "PredictionIndex", "Report", "StoreIndex"]
+
+SCHEMA_VERSION = 1
+
+Kind = Literal["image", "volume"]
+Interval = list[float] | None  # [low, high], 95 %; None where there are too few cases
+
+
+# NAME.json ------------------------------------------------------------------------------------------------------------
+
+
+class PredictingModel(TypedDict):
+    """The weights that predicted."""
+
+    version: str  # of the bundle
+    sha256: str | None
+    report: Message  # whether the report beside the weights is theirs
+    decision: str  # short hash of temperatures, thresholds and rules
+
+
+class Prediction(TypedDict):
+    """NAME.json: what is predicted for one scan. Keys that may be absent are of some scans only."""
+
+    schema_version: int
+    kind: Kind  # by which calibration; a volume of one slice is an image
+    tumor_probability: float | None  # calibrated; None where no brain is seen
+    tumor_detected: bool | None
+    threshold: float  # the operating point
+    display_threshold: float
+    state: Literal["no_tumor", "uncertain", "tumor", "no_prediction"]
+    flags: list[Message]
+    model: PredictingModel
+    notice: str
+    input: NotRequired[str]  # name of the scan's file
+    input_sha256: NotRequired[str | None]
+    slice_axis: NotRequired[int]  # of the file, along which a volume's slices run
+    slice_probabilities: NotRequired[list[float | None]]
+    slice_deviations: NotRequired[list[float | None]]  # Monte-Carlo dropout
+    tumor_deviation: NotRequired[float | None]  # the same, of an image
+    volume_ml: NotRequired[float]  # of the mask
+    area_mm2: NotRequired[float]  # of the mask of a single slice
+
+
+# index.json -----------------------------------------------------------------------------------------------------------
+
+
+class PredictedScan(TypedDict):
+    """Where the prediction of a scan is, relative to the folder."""
+
+    state: str
+    json: str
+    mask: str
+    seg: NotRequired[str]
+
+
+class FailedScan(TypedDict):
+    """Why there is no prediction."""
+
+    error: str
+
+
+class PassedOverFile(TypedDict):
+    """Why a file was not taken for a scan."""
+
+    passed_over: str
+
+
+class PredictionIndex(TypedDict):
+    """index.json: every input of a folder of predictions."""
+
+    schema_version: int
+    scans: dict[str, PredictedScan | FailedScan | PassedOverFile]
+
+
+# store.json -----------------------------------------------------------------------------------------------------------
+
+
+class UnreadableCase(TypedDict):
+    """A case that is not in the store."""
+
+    id: str
+    reason: str
+
+
+class StoreIndex(TypedDict):
+    """store.json: how a slice store was made, and what is in it."""
+
+    schema_version: int
+    fingerprint: str  # of settings and code
+    settings: dict[str, Any]
+    counts: dict[str, dict[str, Any]]  # by source
+    cases: list[str]
+    problems: list[UnreadableCase]
+
+
+# report.json ----------------------------------------------------------------------------------------------------------
+
+
+class CalibrationOfKind(TypedDict):
+    """What the logits of one kind of scan mean."""
+
+    temperature: float
+    operating_point: float
+    fitted_on: str
+    evidence: dict[str, Any]
+
+
+class DecisionRules(TypedDict):
+    """What turns logits into predictions."""
+
+    image: CalibrationOfKind
+    volume: CalibrationOfKind
+    display_threshold: float
+    top_slices: int
+    patient: NotRequired[CalibrationOfKind | None]
+
+
+class VolumeScores(TypedDict):
+    """Of one volume's mask; None where the reference is empty."""
+
+    id: str
+    source: str
+    patient: str
+    dice: float | None
+    iou: float | None
+    hd95_mm: float | None
+    surface_dice_1mm: float | None
+    surface_dice_2mm: float | None
+    boundary_f_1mm: float | None
+    boundary_f_2mm: float | None
+    lesion_dice: float | None
+    lesion_hd95_mm: float | None
+    lesions: int
+    lesions_found: int
+    lesions_false: int
+    reference_ml: float
+    predicted_ml: float
+
+
+class ManualMasks(TypedDict):
+    """Dice of the patients whose masks were drawn by hand."""
+
+    n: int
+    dice: float | None
+    ci95: Interval
+    worst_dice: float | None
+
+
+class EmptySlices(TypedDict):
+    """What is drawn on slices without tumor."""
+
+    n: int
+    false_positive_rate: float | None
+    mean_false_positive_mm2: float | None
+
+
+class SegmentationScores(TypedDict):
+    """Of all volumes; means are over patients."""
+
+    n: int
+    patients_n: int
+    units: dict[str, Literal["1", "mm"]]  # of each score
+    mean: dict[str, float | dict[str, Interval] | None]  # by score; "ci95": their intervals
+    patients: list[VolumeScores]
+    manual: NotRequired[ManualMasks]
+    empty_slices: EmptySlices
+
+
+class TumorAreaScores(TypedDict):
+    """Of slices whose tumor is at least `low_mm2` and below `high_mm2`; None: no upper end."""
+
+    low_mm2: float
+    high_mm2: float | None
+    positives: int
+    roc_auc: float | None  # against all slices without tumor
+    sensitivity: float | None
+
+
+class SourceScores(TypedDict):
+    """Of one source's slices or images; what is absent was not to be had from its cases."""
+
+    kind: Kind
+    n: int
+    positives: int
+    left_out: int
+    prevalence: NotRequired[float | None]
+    roc_auc: NotRequired[float | None]
+    pr_auc: NotRequired[float | None]
+    threshold: NotRequired[float | None]
+    sensitivity: NotRequired[float | None]
+    specificity: NotRequired[float | None]
+    confusion: NotRequired[dict[str, int]]
+    mcc: NotRequired[float | None]
+    brier: NotRequired[float | None]
+    ece: NotRequired[float | None]
+    at_display_threshold: NotRequired[dict[str, float | None]]
+    specificity_at_95_sensitivity: NotRequired[float | None]
+    brier_before: NotRequired[float | None]
+    ece_before: NotRequired[float | None]
+    ci95: NotRequired[dict[str, Interval]]
+    groups: NotRequired[int]
+    unpredicted_tumor: NotRequired[int]
+    curves: NotRequired[dict[str, list[list[float]] | None]]
+    reliability: NotRequired[list[dict[str, float]]]
+    within_folds: NotRequired[dict[str, float | Interval]]
+    outlined: NotRequired[dict[str, dict[str, float | None]]]  # of images, by class
+    patients: NotRequired[dict[str, dict[str, float | None]]]
+    mean_patient_roc_auc: NotRequired[dict[str, float | Interval]]
+    by_tumor_area: NotRequired[list[TumorAreaScores]]
+    hard_negatives: NotRequired[dict[str, float | None]]
+    cases: NotRequired[list[dict[str, Any]]]
+
+
+class Report(TypedDict):
+    """report.json: the scores of weights, and the decision that was fitted for them; each part may come alone."""
+
+    schema_version: int
+    decision: DecisionRules
+    notice: NotRequired[str]
+    model: NotRequired[dict[str, Any]]
+    decision_out_of_fold: NotRequired[DecisionRules]
+    rules: NotRequired[dict[str, str]]
+    segmentation: NotRequired[SegmentationScores]
+    patients: NotRequired[dict[str, Any]]  # volumes as a whole
+    classification: NotRequired[dict[str, SourceScores]]
+    provenance: NotRequired[str]  # what is known of the training cases
+    subset: NotRequired[str]
+    fold: NotRequired[int | None]
+    without_reference: NotRequired[int]
+    scored: NotRequired[str]  # which cases by which weights
