@@ -15,11 +15,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import nibabel as nib
 import numpy as np
+from nibabel.processing import resample_from_to
 from PIL import Image
 
 from ..core.files import content_sha256, write_atomic, write_json
-from ..core.geometry import as_displayed, pixel_mm2
+from ..core.geometry import as_displayed, pixel_mm2, same_grid
 from ..core.label_codes import tumor_of
 from ..io.datalists import Case, Cases
 from ..io.readers import BrainMriReader
@@ -89,8 +91,8 @@ def _write_pictures(
     case: Case, sequence: str, image: str, folder: Path, settings: Mapping[str, Any]
 ) -> list[tuple[int, int]]:
     """Write the chosen slices; return their numbers and classes."""
-    volume, affine = _read(image, sequence)
-    mask = tumor_of(_read(case["label"], "seg")[0], case)
+    array, affine = _read(image, sequence)
+    volume, mask = as_displayed(array, affine), as_displayed(_mask_on(array.shape, affine, case), affine)
     pixel = pixel_mm2(affine)
     level = tissue_level(volume, float(volume.min()))
     tissue, tumor = ((plane * pixel).sum(axis=(0, 1)) for plane in (volume > level, mask > 0))
@@ -107,11 +109,21 @@ def _write_pictures(
     return [(int(number), int(tumor[number] > 0)) for number in chosen]
 
 
+def _mask_on(shape: tuple[int, ...], affine: np.ndarray, case: Case) -> np.ndarray:
+    """The volume's mask on the grid of another of its sequences, which in raw data need not be the same."""
+    values, own = _read(case["label"], "seg")
+    mask = tumor_of(values, case)
+    if shape == mask.shape and same_grid(affine, own, shape):
+        return mask
+    moved = resample_from_to(nib.Nifti1Image(mask.astype(np.uint8), own), (shape, affine), order=0)
+    return np.asarray(moved.dataobj) > 0
+
+
 def _read(path: str, sequence: str) -> tuple[np.ndarray, np.ndarray]:
-    """A volume as displayed (H, W, D), and its file's affine."""
+    """A volume (W, H, D) on its file's axes, and its affine."""
     reader = BrainMriReader([sequence])
     array, meta = reader.get_data(reader.read(path))
-    return as_displayed(array[0], meta["affine"]), meta["affine"]
+    return array[0], meta["affine"]
 
 
 def _write_png(file: Path, plane: np.ndarray) -> None:

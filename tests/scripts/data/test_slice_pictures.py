@@ -85,3 +85,20 @@ def test_stored_pictures_are_images_whose_mask_is_known(volumes: Cases, pictures
     assert plain["of_volume"] and masked["of_volume"] and not masked["tumor_free"]
     image, mask = SliceStore(tmp_path).read(masked["case"], 0)
     assert mask is not None and mask.sum() > 50 and (image[0][mask[0] > 0] > -4).all()
+
+
+def test_a_sequence_on_another_grid_takes_the_mask_to_its_own(
+    volumes: Cases, pictures: list[Case], tmp_path: Path
+) -> None:
+    """Raw data are not resampled to each other: here the T2 has every second slice, and begins at the second."""
+    case = {**volumes[0], "sequences": dict(volumes[0]["sequences"])}
+    image = nib.load(case["sequences"]["t2"])
+    thick = image.slicer[:, :, 1::2]
+    nib.save(thick, tmp_path / "thick_t2.nii.gz")
+    case["sequences"]["t2"] = str(tmp_path / "thick_t2.nii.gz")
+    found = with_slice_pictures(Cases([case]), tmp_path, ["t2"], ["t2"], **{**LIMITS, "per_volume": 99})[1:]
+    reference = np.asarray(nib.load(case["label"]).dataobj)[:, :, 1::2] > 0
+    assert {picture["cls"] for picture in found} == {0, 1}
+    for picture in found:
+        plane = reference[:, :, int(Path(picture["image"]).stem)].T
+        np.testing.assert_array_equal(np.asarray(Image.open(picture["label"])) > 0, plane)
