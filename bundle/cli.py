@@ -1,4 +1,4 @@
-"""The command line: one subcommand a thing that people come for. What each does is in `commands.py`."""
+"""The command line: the subcommands and their options. What each one does is in `commands.py`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from .runtimes import FORMATS
 from .workflows.presets import PRESETS
 
 NETWORKS = ["cpu", "base", "large"]
-IMAGES = "folder of yes/ and no/ images, and what to call their source (default: the folder's name); repeatable"
+VOLUMES = "folder of volumes with masks, as in BraTS or the Medical Segmentation Decathlon"
+IMAGES = "folder of yes/ and no/ images; NAME: what to call this source (default: the folder's name); repeatable"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -20,7 +21,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     top = parser()
     options = top.parse_args(arguments)
     if getattr(options, "output", None) == "":
-        top.error("--output: names no folder")
+        top.error("--output: is empty, name a folder")
     try:
         return int(options.run(options) or 0)
     except KeyboardInterrupt:
@@ -48,131 +49,163 @@ def parser() -> argparse.ArgumentParser:
 
     def command(name: str, run: object, text: str) -> argparse.ArgumentParser:
         sub = subcommands.add_parser(name, help=text, description=text)
-        continues = name in ("predict", "pipeline", "demo", "ablate", "crossvalidate")
-        sub.set_defaults(run=run, command=name, on_interrupt="; the same command continues" if continues else "")
+        resumes = name in ("predict", "pipeline", "demo", "ablate", "crossvalidate")
+        sub.set_defaults(
+            run=run, command=name, on_interrupt="; run the same command again to resume" if resumes else ""
+        )
         return sub
 
-    sub = command("predict", commands.predict, "Prediction for scans: probability, state, mask on the scan's own grid.")
+    sub = command("predict", commands.predict, "Predict scans: probability, state, mask on the scan's own grid.")
     sub.add_argument("paths", nargs="+", metavar="PATH", help="PNG, JPEG, NIfTI or DICOM file, or a folder of them")
     sub.add_argument("--output", required=True, help="folder for NAME.json, NAME_mask.png / .nii.gz and index.json")
-    sub.add_argument("--model", help="plain weights (default: the bundle's)")
-    sub.add_argument("--network", choices=NETWORKS, help="where nothing beside the weights tells")
-    sub.add_argument("--overwrite", action="store_true", help="replace predictions that are there")
-    sub.add_argument("--dicom-seg", action="store_true", help="DICOM series: write NAME_seg.dcm as well")
-    sub.add_argument("--batch-size", type=positive, default=8, help="slices a pass (default: 8)")
+    sub.add_argument("--model", help="weights, a state dict (default: the bundle's)")
+    sub.add_argument("--network", choices=NETWORKS, help="its size, if no report beside the weights names it")
+    sub.add_argument("--overwrite", action="store_true", help="replace existing predictions")
+    sub.add_argument("--dicom-seg", action="store_true", help="for DICOM series: also write NAME_seg.dcm")
+    sub.add_argument("--batch-size", type=positive, default=8, help="slices per batch (default: 8)")
     add_device(sub)
     sub.add_argument("--runtime", choices=list(FORMATS), help="run the network as `export` wrote it")
 
     sub = command("pipeline", commands.pipeline, "Preprocess, train in three stages, evaluate.")
-    sub.add_argument("--brats", metavar="DIR", required=True, help="folder of BraTS volumes")
-    sub.add_argument("--kaggle", metavar="[NAME=]DIR", action="append", required=True, help=IMAGES)
+    add_sources(sub, required=True)
     sub.add_argument("--output", metavar="DIR", default="runs/pipeline", help="default: runs/pipeline")
     sub.add_argument("--preset", choices=list(PRESETS), default="quick", help="how long to train (default: quick)")
     add_training(sub)
-    sub.add_argument("--seed", type=int, default=0, help="of all that is drawn at random (default: 0)")
-    sub.add_argument("--fold", type=int, default=0, help="which fold is the test set (default: 0)")
+    sub.add_argument("--seed", type=int, default=0, help="of the split, the sampling and the augmentation (default: 0)")
+    sub.add_argument("--fold", type=int, default=0, help="the fold that is the test set (default: 0)")
     add_device(sub)
     sub.add_argument("--tracking", choices=["mlflow"], help="also log to MLflow")
-    sub.add_argument("--skip-unreadable", action="store_true", help="go on without the cases that cannot be read")
+    sub.add_argument("--skip-unreadable", action="store_true", help="leave out the cases that cannot be read")
 
     sub = command("evaluate", commands.score, "Score weights on folders of labeled cases.")
     add_data(sub)
     add_model(sub)
-    sub.add_argument("--allow-training-cases", action="store_true", help="score what the weights have seen as well")
+    sub.add_argument(
+        "--allow-training-cases", action="store_true", help="also score cases that the weights were trained on"
+    )
 
-    sub = command("audit", commands.look_for_shortcuts, "Does the classifier see the tumor, or the source?")
+    sub = command("audit", commands.audit_shortcuts, "Test whether the classifier uses shortcuts instead of the tumor.")
     add_data(sub)
     add_model(sub)
     sub.add_argument("--predict", metavar="MODULE:FUNCTION", help="audit this classifier instead of the network")
 
-    sub = command("crossvalidate", commands.crossvalidate, "Train and score in every fold, by patient and cluster.")
+    sub = command(
+        "crossvalidate",
+        commands.crossvalidate,
+        "Train and evaluate in every fold; folds by patient and near-duplicate cluster.",
+    )
     add_data(sub)
     sub.add_argument("--preset", choices=list(PRESETS), default="quick", help="how long to train (default: quick)")
-    sub.add_argument("--folds", type=positive, default=5, help="as many as patients leave one out (default: 5)")
-    sub.add_argument("--image-folds", type=positive, help="of the images: each is tested once (default: as --folds)")
+    sub.add_argument(
+        "--folds", type=positive, default=5, help="the number of patients gives leave-one-out (default: 5)"
+    )
+    sub.add_argument("--image-folds", type=positive, help="folds of the images (default: as --folds)")
     sub.add_argument("--seeds", type=positive, default=1, help="repetitions (default: 1)")
     sub.add_argument(
-        "--learn-from", metavar="NAME", action="append", help="only these sources, test the others; repeatable"
+        "--learn-from", metavar="NAME", action="append", help="train on these sources, test all; repeatable"
     )
-    sub.add_argument("--release", metavar="DIR", help="then train on every case, and put weights and report there")
+    sub.add_argument("--release", metavar="DIR", help="then train on all cases, and write weights and report there")
     add_training(sub)
     add_processes(sub)
 
-    sub = command("ablate", commands.ablate, "Train and score variants of the recipe; one table out.")
+    sub = command("ablate", commands.ablate, "Train and evaluate variants of the training; write one table.")
     add_data(sub)
     sub.add_argument("--plan", metavar="FILE", help="what to compare (default: bundle/workflows/ablations.yaml)")
     sub.add_argument("--seeds", type=positive, help="repetitions of every variant (default: the plan's)")
     add_training(sub)
     add_processes(sub)
 
-    sub = command("report", commands.report, "Make the evaluation report of committed results, or of a finished run.")
-    sub.add_argument(
-        "--run", dest="finished", metavar="DIR", help="output of ablate or crossvalidate: collect its results first"
+    sub = command(
+        "report", commands.report, "Write the evaluation report and the README's table from committed results."
     )
     sub.add_argument(
-        "--output", metavar="DIR", default="docs", help="gets the page, images/ and results/ (default: docs)"
+        "--run", dest="finished", metavar="DIR", help="first collect the results of this ablate or crossvalidate run"
     )
-    sub.add_argument("--gallery", metavar="DEMO", help="take the pictures of phantoms from this output of demo")
-    sub.add_argument("--picture", metavar="FILE", action="append", default=[], help="add to the HTML page; repeatable")
+    sub.add_argument(
+        "--output", metavar="DIR", default="docs", help="folder for the report, images/ and results/ (default: docs)"
+    )
+    sub.add_argument("--gallery", metavar="DEMO", help="take the images of phantoms from this output of demo")
+    sub.add_argument(
+        "--picture", metavar="FILE", action="append", default=[], help="add an image to the HTML report; repeatable"
+    )
 
-    sub = command("export", commands.export, "The network in another format, checked against the original.")
+    sub = command("export", commands.export, "Write the network in another format and compare it with the original.")
     sub.add_argument("--format", choices=list(FORMATS), required=True)
-    sub.add_argument("--model", metavar="FILE", help="plain weights, which it is put beside (default: the bundle's)")
-    sub.add_argument("--network", choices=NETWORKS, help="where nothing beside the weights tells")
-    sub.add_argument("--triton", metavar="DIR", help="also lay it out in this model repository of Triton")
+    sub.add_argument(
+        "--model", metavar="FILE", help="weights; the export is written beside them (default: the bundle's)"
+    )
+    sub.add_argument("--network", choices=NETWORKS, help="its size, if no report beside the weights names it")
+    sub.add_argument("--triton", metavar="DIR", help="also write it to this Triton model repository")
 
-    sub = command("pack", commands.pack, "The bundle as a folder and a zip, for other tools.")
+    sub = command("pack", commands.pack, "Write the bundle as a folder and a zip, for other tools.")
     sub.add_argument("--output", metavar="DIR", default="dist", help="default: dist")
-    sub.add_argument("--weights-url", metavar="URL", help="leave the weights out, to be fetched from here")
+    sub.add_argument("--weights-url", metavar="URL", help="leave the weights out; they are downloaded from here")
 
-    sub = command("verify", commands.verify, "Ask a packed bundle what a model zoo description, offline.")
+    sub = command("verify", commands.verify, "Check a packed bundle as the model zoo does, offline.")
     sub.add_argument("folder", metavar="DIR", help="the packed bundle")
-    sub.add_argument("--schema", metavar="FILE", help="the metadata's schema, where it is at hand")
+    sub.add_argument("--schema", metavar="FILE", help="the metadata's JSON schema, if you have it")
 
-    sub = command("serve", commands.serve, "Prediction over HTTP, on this machine alone unless BUNDLE_TOKEN is set.")
+    sub = command(
+        "serve", commands.serve, "Serve predictions over HTTP, on this machine only unless BUNDLE_TOKEN is set."
+    )
     add_model(sub, skip=False)
     sub.add_argument("--host", default="127.0.0.1", help="default: 127.0.0.1; any other needs BUNDLE_TOKEN")
     sub.add_argument("--port", type=int, default=8000, help="default: 8000")
 
-    sub = command("ui", commands.ui, "A web page: upload a scan, see the prediction and its reasons.")
+    sub = command("ui", commands.ui, "Serve a web page: upload a scan, see the prediction.")
     add_model(sub, skip=False)
     sub.add_argument("--host", default="127.0.0.1", help="default: 127.0.0.1; any other needs BUNDLE_TOKEN")
     sub.add_argument("--port", type=int, default=8501, help="default: 8501")
 
-    sub = command("health", commands.health, "Ask a service on this machine whether it predictions; exit code 0 if so.")
+    sub = command("health", commands.health, "Check whether a service on this machine is ready; exit code 0 if so.")
     sub.add_argument("--port", type=int, default=8000, help="default: 8000")
     sub.add_argument("--path", default="/readyz", help="default: /readyz")
 
-    sub = command("demo", commands.demo, "The whole job on synthetic data, in up to half an hour.")
+    sub = command("demo", commands.demo, "Run the whole pipeline on synthetic data, in up to half an hour.")
     sub.add_argument("--output", metavar="DIR", default="runs/demo", help="default: runs/demo")
 
-    sub = command("phantoms", commands.phantoms, "Write synthetic volumes and images with known truth.")
-    sub.add_argument("--output", metavar="DIR", required=True, help="gets brats/ and kaggle/")
-    sub.add_argument("--patients", type=positive, default=12, help="volumes (default: 12)")
-    sub.add_argument("--images", type=positive, default=80, help="default: 80")
-    sub.add_argument("--seed", type=int, default=0, help="another one, other phantoms (default: 0)")
-    sub.add_argument("--shortcut", action="store_true", help="tie the images' look to their label, to test audits")
+    sub = command("phantoms", commands.phantoms, "Write synthetic volumes and images with known masks and classes.")
+    sub.add_argument("--output", metavar="DIR", required=True, help="folder for brats/ (volumes) and kaggle/ (images)")
+    sub.add_argument("--patients", type=positive, default=12, help="number of volumes (default: 12)")
+    sub.add_argument("--images", type=positive, default=80, help="number of images (default: 80)")
+    sub.add_argument("--seed", type=int, default=0, help="of the phantoms (default: 0)")
+    sub.add_argument(
+        "--shortcut", action="store_true", help="let the images' look depend on their label, to test the audit"
+    )
 
-    sub = command("data", commands.data, "Download an open data set; its license is printed first.")
+    sub = command("data", commands.data, "Download an open data set; print its license first.")
     sub.add_argument("source", choices=["brats", "kaggle"])
-    sub.add_argument("--root", metavar="DIR", required=True, help="where to put it")
+    sub.add_argument("--root", metavar="DIR", required=True, help="target folder")
     return top
 
 
 def add_data(sub: argparse.ArgumentParser) -> None:
-    """Options that name labeled data."""
-    sub.add_argument("--brats", metavar="DIR", help="folder of BraTS volumes with masks")
-    sub.add_argument("--kaggle", metavar="[NAME=]DIR", action="append", default=[], help=IMAGES)
+    """Options that name labeled data, and where the results go."""
+    add_sources(sub, required=False)
     sub.add_argument("--output", metavar="DIR", required=True, help="folder for all results")
 
 
+def add_sources(sub: argparse.ArgumentParser, required: bool) -> None:
+    """Options that name labeled data; --brats and --kaggle are their older names."""
+    sub.add_argument("--volumes", "--brats", dest="brats", metavar="DIR", required=required, help=VOLUMES)
+    sub.add_argument(
+        *("--images", "--kaggle"),
+        dest="kaggle",
+        metavar="[NAME=]DIR",
+        action="append",
+        required=required,
+        default=None if required else [],
+        help=IMAGES,
+    )
+
+
 def add_model(sub: argparse.ArgumentParser, skip: bool = True) -> None:
-    """Options that name weights, and whether cases may be skipped."""
-    sub.add_argument("--model", metavar="FILE", help="plain weights (default: the bundle's)")
-    sub.add_argument("--network", choices=NETWORKS, help="where nothing beside the weights tells")
+    """Options that name weights; with `skip` also whether cases may be left out."""
+    sub.add_argument("--model", metavar="FILE", help="weights, a state dict (default: the bundle's)")
+    sub.add_argument("--network", choices=NETWORKS, help="its size, if no report beside the weights names it")
     add_device(sub)
     if skip:
-        sub.add_argument("--skip-unreadable", action="store_true", help="go on without the cases that cannot be read")
+        sub.add_argument("--skip-unreadable", action="store_true", help="leave out the cases that cannot be read")
 
 
 def add_device(sub: argparse.ArgumentParser) -> None:
@@ -192,12 +225,12 @@ def add_training(sub: argparse.ArgumentParser) -> None:
 
 
 def add_processes(sub: argparse.ArgumentParser) -> None:
-    """Options of many trainings."""
-    sub.add_argument("--processes", type=positive, default=1, help="trainings side by side, a core each (default: 1)")
+    """Option of commands that run many trainings."""
+    sub.add_argument("--processes", type=positive, default=1, help="trainings in parallel, one core each (default: 1)")
 
 
 def positive(text: str) -> int:
-    """A whole number above zero."""
+    """Parse a whole number above zero."""
     number = int(text)
     if number < 1:
         raise argparse.ArgumentTypeError(f"{number} is not above zero")

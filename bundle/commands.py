@@ -1,4 +1,4 @@
-"""What each subcommand does with its options. What needs torch is imported when it is run."""
+"""The subcommands. Modules that need torch are imported when a command runs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ BAD_INPUT = 2  # exit code
 
 
 def predict(options: argparse.Namespace) -> int:
-    """Prediction for every scan that can be read; name every other one with its reason."""
+    """Predict every scan that can be read; for the others print the reason."""
     from .predict_files import predict_files
     from .predictor import Predictor
 
@@ -41,7 +41,7 @@ def predict(options: argparse.Namespace) -> int:
 
 
 def pipeline(options: argparse.Namespace) -> int:
-    """Run the main job."""
+    """Preprocess, train and evaluate."""
     from .workflows.pipeline import run_pipeline
 
     names = ("output", "brats", "kaggle", "preset", "network", "precision", "seed", "fold", "device", "tracking")
@@ -60,8 +60,8 @@ def score(options: argparse.Namespace) -> int:
     return 0
 
 
-def look_for_shortcuts(options: argparse.Namespace) -> int:
-    """Look for shortcuts."""
+def audit_shortcuts(options: argparse.Namespace) -> int:
+    """Audit weights or a classifier for shortcuts."""
     from .workflows.stages import audit
 
     score_folders(audit, options, predict=options.predict)
@@ -70,7 +70,7 @@ def look_for_shortcuts(options: argparse.Namespace) -> int:
 
 
 def score_folders(job: Callable[..., None], options: argparse.Namespace, **settings: Any) -> None:
-    """Do a job on the folders and with the weights that the options name."""
+    """Run a job on the folders and with the weights that the options name."""
     from .workflows.scoring import on_folders
 
     names = ("output", "brats", "kaggle", "model", "network", "device", "skip_unreadable")
@@ -78,7 +78,7 @@ def score_folders(job: Callable[..., None], options: argparse.Namespace, **setti
 
 
 def crossvalidate(options: argparse.Namespace) -> int:
-    """Train and score in every fold."""
+    """Train and evaluate in every fold."""
     from .weights import require_served
     from .workflows.plans import cross_validation_plan
     from .workflows.run_plan import release_trained_on_all, run_plan
@@ -97,7 +97,7 @@ def crossvalidate(options: argparse.Namespace) -> int:
 
 
 def ablate(options: argparse.Namespace) -> int:
-    """Train and score variants."""
+    """Train and evaluate variants."""
     from .workflows.plans import ablation_plan
     from .workflows.run_plan import run_plan
 
@@ -107,7 +107,8 @@ def ablate(options: argparse.Namespace) -> int:
 
 
 def report(options: argparse.Namespace) -> int:
-    """Make the report."""
+    """Write the evaluation report."""
+    from .reporting.readme_table import START, write_readme_table
     from .reporting.report import write_report
     from .reporting.results import collect, collect_gallery
 
@@ -118,6 +119,10 @@ def report(options: argparse.Namespace) -> int:
         collect(Path(options.finished), docs / "results")
     page = write_report(docs / "results", docs, [Path(file) for file in options.picture])
     print(f"report: {page}\n        {page.with_suffix('.html')}")
+    readme = docs.resolve().with_name("README.md")
+    if readme.is_file() and START in readme.read_text():
+        write_readme_table(readme, docs / "results")
+        print(f"table:  {readme}")
     return 0
 
 
@@ -146,22 +151,22 @@ def export(options: argparse.Namespace) -> int:
 
 
 def verify(options: argparse.Namespace) -> int:
-    """Ask a packed bundle what a model zoo asks."""
-    from .packaging.verify import verify as ask
+    """Check a packed bundle as the model zoo does."""
+    from .packaging.verify import verify as checks
 
     folder = Path(options.folder).resolve()
     if not folder.is_dir():
         raise UserError(f"{options.folder}: no such folder")
-    words = {True: "pass", False: "FAIL", None: "not asked"}
-    verdicts = []
-    for verdict in ask(folder, Path(options.schema).resolve() if options.schema else None):
-        print(f"{words[verdict.passed]:<10}{verdict.gate}{f': {verdict.reason}' if verdict.reason else ''}", flush=True)
-        verdicts.append(verdict.passed)
-    return BAD_INPUT if False in verdicts else 0
+    words = {True: "pass", False: "FAIL", None: "skipped"}
+    results = []
+    for check in checks(folder, Path(options.schema).resolve() if options.schema else None):
+        print(f"{words[check.passed]:<10}{check.name}{f': {check.reason}' if check.reason else ''}", flush=True)
+        results.append(check.passed)
+    return BAD_INPUT if False in results else 0
 
 
 def serve(options: argparse.Namespace) -> int:
-    """Prediction over HTTP."""
+    """Serve predictions over HTTP."""
     from .service.server import serve as run
 
     run(service_settings(options))
@@ -169,7 +174,7 @@ def serve(options: argparse.Namespace) -> int:
 
 
 def health(options: argparse.Namespace) -> int:
-    """Ask a service whether it predictions."""
+    """Check whether a service is ready."""
     from http.client import HTTPConnection, HTTPException
 
     try:
@@ -177,13 +182,13 @@ def health(options: argparse.Namespace) -> int:
         connection.request("GET", options.path)
         status = connection.getresponse().status
     except (OSError, HTTPException) as error:
-        raise UserError(f"127.0.0.1:{options.port}: no prediction ({type(error).__name__})") from None
+        raise UserError(f"127.0.0.1:{options.port}: does not respond ({type(error).__name__})") from None
     print(f"127.0.0.1:{options.port}{options.path}: {status}")
     return 0 if status == 200 else 1
 
 
 def ui(options: argparse.Namespace) -> int:
-    """Show the page."""
+    """Serve the web page."""
     from .ui.launch import launch
 
     launch(service_settings(options))
@@ -191,7 +196,7 @@ def ui(options: argparse.Namespace) -> int:
 
 
 def service_settings(options: argparse.Namespace) -> Settings:
-    """What service and page are told; the token comes from the environment, for others see a command line."""
+    """Settings of service and page; the token comes from the environment, as other users can read a command line."""
     import os
 
     from .service.settings import Settings
@@ -201,7 +206,7 @@ def service_settings(options: argparse.Namespace) -> Settings:
 
 
 def demo(options: argparse.Namespace) -> int:
-    """Run the main job on synthetic data."""
+    """Run the pipeline on synthetic data."""
     from .demo import run_demo
 
     return run_demo(Path(options.output))
@@ -213,7 +218,7 @@ def phantoms(options: argparse.Namespace) -> int:
 
     root = Path(options.output)
     if root.is_dir() and any(root.iterdir()):
-        raise UserError(f"{root}: holds something already, choose another folder")
+        raise UserError(f"{root}: not empty, choose another folder")
     write_volumes(root / "brats", options.patients, seed=options.seed)
     write_images(root / "kaggle", options.images, seed=options.seed, shortcut=options.shortcut)
     print(f"{options.patients} volumes in {root / 'brats'}, {options.images} images in {root / 'kaggle'}")

@@ -1,6 +1,6 @@
-"""Every command in the README runs, in its order, in a copy of the bundle, and so does its Python.
+"""All commands and Python code of the README and of two pages in docs/ run, in their order, in a copy of the bundle.
 
-Of commands that take hours, never end or need weights that are elsewhere the options alone are looked at.
+Of commands that take hours, never end or need other weights, only the options are parsed.
 """
 
 from __future__ import annotations
@@ -18,28 +18,32 @@ from hostile.dicoms import mr_dataset, written
 
 from bundle.cli import main, parser
 from bundle.workflows.presets import PRESETS
+from scripts.core.messages import FLAGS
 
 ROOT = Path(__file__).resolve().parent.parent
 MAKE_TARGETS = {"setup", "demo", "test"}
-FENCED = re.findall(r"^```(\w*)\n(.*?)^```", (ROOT / "README.md").read_text(), re.DOTALL | re.MULTILINE)
+PAGES = ("README.md", "docs/training.md", "docs/predictions.md")
+TEXT = "\n".join((ROOT / page).read_text() for page in PAGES)
+FENCED = re.findall(r"^```(\w*)\n(.*?)^```", TEXT, re.DOTALL | re.MULTILINE)
 PYTHON = [body for language, body in FENCED if language == "python"]
 BLOCKS = [body for language, body in FENCED if not language]  # of the shell
-COMMANDS = [line.split("  #")[0].strip() for block in BLOCKS for line in block.replace("\\\n", " ").splitlines()]
-INLINE = re.findall(r"`((?:python|make) [^`]*)`", (ROOT / "README.md").read_text())
+LINES = [line.split("  #")[0].strip() for block in BLOCKS for line in block.replace("\\\n", " ").splitlines()]
+COMMANDS = list(dict.fromkeys(LINES))
+INLINE = re.findall(r"`((?:python|make) [^`]*)`", TEXT)
 SHORT = {"max_epochs": 1, "samples_per_epoch": 16}
-LONG = {"crossvalidate", "ablate", "report"}  # hours; a small plan is run to its end in test_experiments
-ENDLESS = {"serve", "ui"}  # until they are told to end; tests of their own run them
-IN_THE_BUNDLE = {"export", "pack"}  # put files beside the weights, or need them; tests/bundle runs them elsewhere
+LONG = {"crossvalidate", "ablate", "report"}  # hours; a small plan is run to its end in test_run_plan
+ENDLESS = {"serve", "ui"}  # until they are stopped; other tests run them
+IN_THE_BUNDLE = {"export", "pack"}  # write files beside the weights, or need them; tests/bundle runs them
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory, synthetic: Path, unseen: Path, pipeline_run: Path) -> Path:
-    """A folder as a user has it: the bundle, data folders, a finished run and some scans."""
+    """A user's folder: the bundle, data folders, a finished run and some scans."""
     folder = tmp_path_factory.mktemp("readme")
     for name in ("configs", "scripts"):
         shutil.copytree(ROOT / name, folder / name)
-    data = {"BRATS": synthetic / "brats", "KAGGLE": synthetic / "kaggle", "RUN": pipeline_run}
-    data |= {"NEW_BRATS": unseen / "brats", "NEW_KAGGLE": unseen / "kaggle"}
+    data = {"VOLUMES": synthetic / "brats", "IMAGES": synthetic / "kaggle", "RUN": pipeline_run}
+    data |= {"NEW_VOLUMES": unseen / "brats", "NEW_IMAGES": unseen / "kaggle"}
     for name, source in data.items():
         (folder / name).symlink_to(source)
     (folder / "SCANS").mkdir()
@@ -65,7 +69,7 @@ def monai_run(arguments: list[str]) -> None:
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_a_command_of_the_readme_runs(command: str, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_commands_run(command: str, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     words = shlex.split(command)
     if words[0] == "make":
         assert words[1] in MAKE_TARGETS and re.search(rf"^{words[1]}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
@@ -77,7 +81,7 @@ def test_a_command_of_the_readme_runs(command: str, place: Path, monkeypatch: py
         monkeypatch.setitem(PRESETS, "quick", {s: SHORT for s in ("stage1", "stage2", "stage3")})
         assert main([*words[3:], "--output", "RUN2"]) == 0
     elif words[3] in LONG | ENDLESS | IN_THE_BUNDLE:
-        assert callable(parser().parse_args(words[3:]).run)
+        assert parser().parse_args(words[3:]).command == words[3]
     else:
         assert words[:3] == ["python", "-m", "bundle"]
         shutil.rmtree("PREDICTIONS", ignore_errors=True)  # of other weights
@@ -85,25 +89,36 @@ def test_a_command_of_the_readme_runs(command: str, place: Path, monkeypatch: py
 
 
 @pytest.mark.parametrize("block", PYTHON)
-def test_the_readmes_python_runs(block: str, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_python_code_runs(block: str, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(place)
     shutil.copy(next(Path("SCANS").iterdir()), "scan.nii.gz")
-    *statements, prediction = block.strip().splitlines()
     found: dict[str, Any] = {}
-    exec("\n".join([*statements, f"shown = {prediction}"]), found)  # the README's own
-    probability, mask, heat = found["shown"]
-    assert 0.0 <= probability <= 1.0 and mask.shape == heat.shape and mask.ndim == 4
+    exec(block, found)  # the page's own code
+    prediction = found["prediction"]
+    assert 0.0 <= prediction["result"]["tumor_probability"] <= 1.0
+    assert prediction["pred"].shape == prediction["cam"].shape and prediction["pred"].ndim == 4
 
 
 @pytest.mark.parametrize("command", INLINE)
-def test_a_command_within_the_readmes_text_is_understood(command: str) -> None:
+def test_commands_within_the_text_are_valid(command: str) -> None:
     words = shlex.split(command)
     if words[0] == "make":
         assert words[1] in MAKE_TARGETS
-    else:
-        assert callable(parser().parse_args(words[3:]).run)
+    elif words[2] == "bundle":
+        assert parser().parse_args(words[3:]).command == words[3]
 
 
-def test_the_readme_shows_pictures_that_exist() -> None:
-    pictures = re.findall(r"!\[[^]]*\]\(([^)]+)\)", (ROOT / "README.md").read_text())
-    assert pictures and all((ROOT / picture).is_file() for picture in pictures)
+@pytest.mark.parametrize("page", PAGES)
+def test_links_and_images_exist(page: str) -> None:
+    links = re.findall(r"\]\(([^)#:]+)\)", (ROOT / page).read_text())
+    assert all((ROOT / page).parent.joinpath(link).exists() for link in links)
+
+
+def test_the_readme_is_short_and_shows_an_image() -> None:
+    text = (ROOT / "README.md").read_text()
+    assert len(text.splitlines()) <= 160 and "![" in text
+
+
+def test_all_flags_are_documented() -> None:
+    page = (ROOT / "docs" / "predictions.md").read_text()
+    assert all(f"| `{code}` | {text} |" in page for code, text in FLAGS.items())

@@ -1,0 +1,103 @@
+"""The table of main scores in the README, written between two markers from committed JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..errors import UserError
+from .report import interval, number
+from .results import load
+
+__all__ = ["END", "START", "readme_table", "write_readme_table"]
+
+START, END = "<!-- scores: written by `python -m bundle report` -->", "<!-- end of scores -->"
+HEAD = ["| cross-validation: cases not used for training | score | 95 % interval | n |", "|---|---|---|---|"]
+
+
+def write_readme_table(readme: Path, results: Path) -> None:
+    """Replace the table between the markers of a README.
+
+    Args:
+        readme: the file, with both markers.
+        results: folder of JSON files, see `results.load`.
+
+    Raises:
+        UserError: when a marker is missing.
+    """
+    text = readme.read_text()
+    if START not in text or END not in text:
+        raise UserError(f"{readme}: no place for the table of scores, add the lines {START} and {END}")
+    before, _, rest = text.partition(START)
+    _, _, after = rest.partition(END)
+    readme.write_text(f"{before}{START}\n{readme_table(load(results))}{END}{after}")
+
+
+def readme_table(facts: Mapping[str, Any]) -> str:
+    """The main scores of the cross-validation with intervals and n, good ones and bad ones.
+
+    Args:
+        facts: see `results.load`.
+    """
+    segmentation, volumes, learned = facts["report"]["segmentation"], facts["brats"], facts["learned"]
+    manual = segmentation["manual"] or {}
+    dice = [row["dice"] for row in segmentation["patients"] if row["dice"] is not None]
+    rows = [
+        _row(
+            "Dice of the whole tumor, mean over patients with manual masks",
+            *(manual.get("dice"), manual.get("ci95"), f"{manual.get('n', 0)} patients"),
+        ),
+        _row(
+            "Dice of the whole tumor, mean over all patients",
+            *(segmentation["mean"]["dice"], segmentation["mean"]["ci95"]["dice"], f"{len(dice)} patients"),
+        ),
+        _row("Dice of the worst patient", min(dice, default=None), None, "1 patient"),
+    ]
+    if volumes:
+        auc = volumes["mean_patient_roc_auc"]
+        rows.append(
+            _row("ROC-AUC of a volume's slices, tumor or none", auc["value"], auc["ci95"], f"{auc['n']} patients")
+        )
+        smallest = min(volumes["by_tumor_area"].items(), key=lambda found: float(found[0].split("-")[0].split()[0]))
+        rows.append(
+            _row(
+                f"sensitivity for slices with {smallest[0]} of tumor",
+                *(smallest[1]["sensitivity"], None, f"{smallest[1]['positives']} slices"),
+            )
+        )
+    sources = sorted(facts["images"], key=lambda name: bool(learned) and name not in learned)  # training sources first
+    for name in sources:
+        kind = "training source" if name in learned or not learned else "other source"
+        rows += _image_rows(kind, facts["images"][name])
+    return "\n".join([*HEAD, *rows]) + "\n"
+
+
+def _image_rows(kind: str, scores: Mapping[str, Any]) -> list[str]:
+    """Scores of the images of one source; sensitivity and specificity are those at the operating point."""
+    negatives = scores["n"] - scores["positives"]
+    auc, bounds = scores["within_folds"], scores["ci95"]
+    rows = [
+        _row(f"ROC-AUC of images, {kind}", auc["roc_auc"], auc["ci95"], f"{scores['n']} images"),
+        _row(
+            f"sensitivity for images, {kind}",
+            *(scores["sensitivity"], bounds["sensitivity"], f"{scores['positives']} with tumor"),
+        ),
+        _row(
+            f"specificity for images, {kind}",
+            *(scores["specificity"], bounds["specificity"], f"{negatives} without tumor"),
+        ),
+    ]
+    if "outlined" in scores:
+        false_masks = scores["outlined"]["none"]
+        rows.append(
+            _row(
+                f"tumor-free images with a false mask, {kind}",
+                *(false_masks["share"], None, f"{false_masks['n']} without tumor"),
+            )
+        )
+    return rows
+
+
+def _row(name: str, value: float | None, bounds: Sequence[float] | None, count: str) -> str:
+    return f"| {name} | {number(value)} | {interval(bounds).strip('()') if bounds else '-'} | {count} |"
