@@ -1,4 +1,4 @@
-# Service and page on CPU: not root, nothing written but /tmp. Every step is a make target that runs without an engine.
+# Service and page on CPU: not root, writes to /tmp only. Every step is a make target that also runs without Docker.
 #   docker build --tag brain-mri-tumor .   or   docker compose up
 FROM python:3.12-slim-bookworm
 SHELL ["/bin/bash", "-o", "pipefail", "-c"]
@@ -8,7 +8,7 @@ RUN apt-get update \
     && rm -rf /var/lib/apt/lists/* \
     && useradd --create-home --uid 10001 bundle
 WORKDIR /opt/bundle
-# the index of PyTorch's CPU builds, given here, makes the image several gigabytes smaller
+# an index of PyTorch's CPU builds makes the image several gigabytes smaller
 ARG PIP_EXTRA_INDEX_URL=""
 COPY Makefile setup.cfg pyproject.toml README.md LICENSE ./
 COPY bundle bundle
@@ -21,5 +21,5 @@ USER 10001
 ENV PATH=/opt/bundle/.app/bin:$PATH HOME=/tmp PYTHONDONTWRITEBYTECODE=1 MPLCONFIGDIR=/tmp
 EXPOSE 8000 8501
 HEALTHCHECK --interval=30s --timeout=10s --start-period=120s CMD ["python", "-m", "bundle", "health", "--port", "8000"]
-# another address than this machine's own needs BUNDLE_TOKEN
+# any address but a loopback one needs BUNDLE_TOKEN
 CMD ["python", "-m", "bundle", "serve", "--host", "0.0.0.0", "--port", "8000"]

@@ -1,4 +1,4 @@
-# make setup, make demo, make test, make lint, make clean; what a container does: make install, make health.
+# make setup, make demo, make test, make lint, make clean; in a container: make install, make health.
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
@@ -38,4 +38,4 @@ health:
 	$(APP)/bin/python -m bundle health --port $(PORT)
 
 clean:
-	rm -rf dist build *.egg-info $(APP)  # runs/ stays: it holds what was trained
+	rm -rf dist build *.egg-info $(APP)  # runs/ stays: it contains trained weights

@@ -1,4 +1,4 @@
-"""What `torch.hub.load` offers of this repository; see https://pytorch.org/docs/stable/hub.html."""
+"""Entry points of `torch.hub.load`; see https://pytorch.org/docs/stable/hub.html."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ def multi_task_unet(pretrained: bool = True, packed: bool = False) -> MultiTaskU
     """The network, by default with the released weights, in evaluation mode.
 
     Args:
-        pretrained: with the released weights.
-        packed: prediction with one tensor (B, 2, H, W) instead of a dict.
+        pretrained: load the released weights.
+        packed: return one tensor (B, 2, H, W) instead of a dict.
 
     Returns:
-        A network for images (B, 1, 256, 256) float32 as `configs/inference.yaml` prepares them.
+        A network for images (B, 1, 256, 256) float32, preprocessed as in `configs/inference.yaml`.
     """
     from scripts.networks.multitask_unet import multi_task_unet as make
     from scripts.networks.weights import load_weights
@@ -31,7 +31,7 @@ def multi_task_unet(pretrained: bool = True, packed: bool = False) -> MultiTaskU
 
 
 def predictor(**settings: Any) -> Predictor:
-    """From a file to a prediction: `predictor().predict("scan.nii.gz")`; the arguments are `bundle.Predictor`'s."""
+    """The predictor: `predictor().predict("scan.nii.gz")`; the arguments are those of `bundle.Predictor`."""
     from bundle import Predictor
 
     return Predictor(**settings)

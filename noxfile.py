@@ -25,25 +25,25 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def hostile(session: nox.Session) -> None:
-    """The whole malformed corpus against predictor, command line and service; HTTP as it should not be."""
+    """All malformed files against predictor, command line and service; malformed HTTP requests."""
     run_suite(session, "test_hostile.py")
 
 
 @nox.session
 def fuzz(session: nox.Session) -> None:
-    """Requests made from the service's own description."""
+    """Requests generated from the service's OpenAPI description."""
     run_suite(session, "test_fuzz.py", "schemathesis>=4.0")
 
 
 @nox.session
 def load(session: nox.Session) -> None:
-    """64 clients and 2,000 requests, hostile ones among good ones, then 256 clients; minutes."""
+    """64 clients and 2,000 valid and malformed requests, then 256 clients; minutes."""
     run_suite(session, "test_load.py")
 
 
 @nox.session
 def endurance(session: nox.Session) -> None:
-    """10,000 requests, slow uploads, clients that leave, starts and ends among clients; half an hour."""
+    """10,000 requests, slow uploads, disconnects, restarts; half an hour."""
     run_suite(session, "test_endurance.py")
 
 
@@ -55,17 +55,17 @@ def browser(session: nox.Session) -> None:
 
 @nox.session
 def exports(session: nox.Session) -> None:
-    """Every format of export, Triton's layout, and all gates of a model zoo on the packed folder."""
+    """Every export format, Triton's layout, and all model zoo checks on the packed folder."""
     session.install("-e", ".[dev]", "tritonclient", "protobuf", "grpcio")
-    files = ("tests/bundle/test_export.py", "tests/bundle/test_verify.py")
+    files = ("tests/bundle/packaging/test_export.py", "tests/bundle/packaging/test_verify.py")
     session.run("pytest", "-m", "session or not session", *files, *session.posargs)
 
 
 @nox.session
 def label(session: nox.Session) -> None:
-    """The packed folder in a real MONAI Label server; makes an environment of several GB for it.
+    """The packed folder in a real MONAI Label server, in an environment of several GB.
 
-    Debian's orthanc and orthanc-dicomweb, where they are installed, are the archive of a study behind DICOMweb.
+    Debian's orthanc and orthanc-dicomweb, if installed, serve a study over DICOMweb.
     """
     python = environment(
         session,
@@ -79,7 +79,7 @@ def label(session: nox.Session) -> None:
 
 @nox.session
 def deploy(session: nox.Session) -> None:
-    """The application in MONAI Deploy's real SDK; makes an environment of several GB for it."""
+    """The application in MONAI Deploy's SDK, in an environment of several GB."""
     sdk = ("torch==2.13.0", "monai==1.6.1", "monai-deploy-app-sdk==4.0.0", "holoscan-cli<=4.2")
     python = environment(session, (*sdk, "-r", "bundle/deploy/requirements.txt"), ("torch==2.13.0",))
     session.install("-e", ".[dev]")
@@ -89,7 +89,7 @@ def deploy(session: nox.Session) -> None:
 
 @nox.session
 def flare(session: nox.Session) -> None:
-    """The federated job in NVIDIA FLARE's real simulator; makes an environment of several GB for it."""
+    """The federated job in NVIDIA FLARE's simulator, in an environment of several GB."""
     python = environment(session, (".", "nvflare==2.9.0"), ())
     session.run(python, "-m", "pip", "install", "--quiet", "--no-deps", "monai-nvflare==0.4.0", external=True)
     session.install("-e", ".[dev]")
@@ -99,20 +99,20 @@ def flare(session: nox.Session) -> None:
 
 @nox.session
 def notebook(session: nox.Session) -> None:
-    """The tutorial, from its first cell to its last."""
+    """All cells of the tutorial."""
     session.install("-e", ".[dev]")
     session.run("pytest", "--nbmake", "docs/tutorial.ipynb", *session.posargs)
 
 
 @nox.session
 def wheel(session: nox.Session) -> None:
-    """The wheel in an empty environment; installs everything once more."""
+    """The wheel in an empty environment, with all its requirements."""
     session.install("-e", ".[dev]")
     session.run("pytest", "-m", "session", "--timeout", "1800", "tests/integrations/test_wheel.py", *session.posargs)
 
 
 def environment(session: nox.Session, packages: tuple[str, ...], constraints: tuple[str, ...]) -> str:
-    """Another environment beside the session's own, for what cannot share it; its interpreter."""
+    """Make a second environment, for packages that conflict with ours; return its interpreter."""
     folder = Path(session.create_tmp()) / "other"
     python = str(folder / "bin" / "python")
     if not folder.is_dir():
@@ -125,6 +125,6 @@ def environment(session: nox.Session, packages: tuple[str, ...], constraints: tu
 
 
 def run_suite(session: nox.Session, name: str, *packages: str) -> None:
-    """A slow suite, in an environment of its own."""
+    """Run a slow suite in an environment of its own."""
     session.install("-e", ".[dev]", *packages)
     session.run("pytest", "-m", "session", f"tests/sessions/{name}", *session.posargs)

@@ -1,6 +1,6 @@
 """The application around the bundle: predictor, pipeline and command line.
 
-Importing this package does not import torch; what needs it is imported when it is first used.
+Importing this package does not import torch; modules that need torch are imported at first use.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ __all__ = ["NOTICE", "Predictor", "__version__"]
 __version__ = "0.5.1"
 NOTICE = messages.NOTICE
 
-# A thread that waits for another sleeps instead of spinning, unless told otherwise: on a machine with other work to do
-# a training step is several times faster. OpenMP reads this when torch is imported.
+# Waiting threads sleep instead of spinning: on a busy machine a training step is then several times faster. OpenMP
+# reads this variable when torch is imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 

@@ -1,4 +1,4 @@
-"""Arrays as files: an array takes the same way into the network as everything else."""
+"""Arrays as files, so that an array is read and preprocessed as every other scan."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ SIGNS = (-1.0, -1.0, 1.0)
 
 
 def as_file(array: np.ndarray, spacing_mm: Sequence[float] | None = None) -> bytes:
-    """Encode an array as the file that says the same.
+    """Encode an array as an image file.
 
     Args:
         array: gray levels of any scale, (H, W) as radiology displays a slice (rows to posterior, columns to the
             patient's left), or (H, W, D) with slices from inferior to superior.
-        spacing_mm: of rows, columns and slices; None only for (H, W), a picture whose scale nobody knows.
+        spacing_mm: of rows, columns and slices; None only for (H, W), an image of unknown pixel spacing.
 
     Returns:
         A NIfTI-1 file, or without spacing a 16-bit PNG.
 
     Raises:
-        UserError: when the array's shape, values or spacing make no scan.
+        UserError: when shape, values or spacing are not those of a scan.
 
     >>> as_file(np.eye(4))[1:4]
     b'PNG'

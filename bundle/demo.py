@@ -1,4 +1,4 @@
-"""The whole job on synthetic data: what a newcomer runs first."""
+"""The whole pipeline on synthetic data: run this first."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PATIENTS, IMAGES = 15, 120
 
 
 def run_demo(output: Path) -> int:
-    """Make phantoms, train, evaluate, predict; print where everything is."""
+    """Write phantoms, train, evaluate, predict; print where the results are."""
     synthetic = output / "phantoms"
     if not (synthetic / "complete").is_file():
         print("writing synthetic data ...", flush=True)
@@ -34,9 +34,9 @@ def run_demo(output: Path) -> int:
     predict_files(Predictor(models / "model.pt"), scans, predictions, overwrite=True)
     print(
         f"\nreport     {output / 'evaluation' / 'report.json'}"
-        f"\npictures   {output / 'evaluation' / 'overlays_brats.png'}"
+        f"\nimages     {output / 'evaluation' / 'overlays_brats.png'}"
         f"\n           {output / 'evaluation' / 'overlays_kaggle.png'}"
-        f"\nanswers    {predictions}"
+        f"\npredicted  {predictions}"
         f"\nweights    {models}"
     )
     return 0

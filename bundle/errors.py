@@ -1,10 +1,10 @@
-"""What went wrong, in one line for the person who can mend it."""
+"""Errors of the user's input, in one line that names the reason and the remedy."""
 
 from __future__ import annotations
 
 __all__ = ["UserError", "reason_of", "root_cause"]
 
-# what bad input raises, by whatever component met it; anything else is a bug and keeps its traceback
+# what components raise for bad input; any other exception is a bug and keeps its traceback
 INPUT_ERRORS = (ValueError, OSError)
 
 
@@ -13,14 +13,14 @@ class UserError(Exception):
 
 
 def root_cause(error: BaseException) -> BaseException:
-    """The error at the bottom of MONAI's chain of "applying transform" and "failed to instantiate"."""
+    """The first error of MONAI's chain of "applying transform" and "failed to instantiate"."""
     while isinstance(error, RuntimeError) and error.__cause__ is not None:
         error = error.__cause__
     return error
 
 
 def reason_of(error: BaseException) -> str | None:
-    """The reason, if it is bad input's; None for a bug. More than one line only where there is more than one fault."""
+    """The reason if the input is bad, None for a bug; one line per fault."""
     cause = root_cause(error)
     if not isinstance(cause, (UserError, *INPUT_ERRORS)):
         return None

@@ -1,4 +1,4 @@
-"""The bundle's configs, from anywhere: find the bundle's folder, make its components importable, run its workflows."""
+"""Find the bundle's folder, make its components importable, and run its configs as MONAI workflows."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 __all__ = ["BUNDLE_ROOT", "load_workflow", "parse", "run_workflow", "torch_device"]
 
 HERE = Path(__file__).resolve().parent
-BUNDLE_ROOT = HERE / "packed" if (HERE / "packed").is_dir() else HERE.parent  # a wheel holds it, a repository is it
+BUNDLE_ROOT = HERE / "packed" if (HERE / "packed").is_dir() else HERE.parent  # in a wheel; in the repository
 
 
 def make_importable(root: Path) -> None:
-    """Put a bundle's folder first on the path, and unload another bundle's `scripts`, which bears the same name."""
+    """Put a bundle's folder first on the path, and unload the `scripts` package of another bundle."""
     loaded = sys.modules.get("scripts")
     if loaded is not None and root not in [Path(p).parent for p in getattr(loaded, "__path__", [])]:
         for name in [n for n in sys.modules if n == "scripts" or n.startswith("scripts.")]:
@@ -33,7 +33,7 @@ def make_importable(root: Path) -> None:
 
 
 def silence_loggers() -> None:
-    """Silence what MONAI and ignite tell at every start, so that progress, tables and errors can be seen."""
+    """Silence the start messages of MONAI and ignite, so that progress, tables and errors stay visible."""
     logging.getLogger("ignite").setLevel(logging.WARNING)
     for name in ("monai.bundle.workflows", "monai.data.image_reader", "monai.data.nvimgcodec_pydicom_plugin"):
         logging.getLogger(name).setLevel(logging.ERROR)
@@ -41,7 +41,7 @@ def silence_loggers() -> None:
 
 @contextmanager
 def suppress_monai_warnings() -> Iterator[None]:
-    """Run our own configs without MONAI's warnings: that a config is code, what it lacks, what it will rename."""
+    """Run this bundle's configs without MONAI's warnings about config parsing and deprecations."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="parsing config_file")
         warnings.filterwarnings("ignore", message="NvImgCodecPydicomReader")
@@ -50,7 +50,7 @@ def suppress_monai_warnings() -> Iterator[None]:
 
 
 def escape_config_value(value: Any) -> Any:
-    """An override as MONAI takes it by the letter: in a path `#` would be the sign of a nested id."""
+    """Escape an override, so that MONAI takes it literally: `#` in a path would name a nested id."""
     if isinstance(value, (list, tuple)):
         return [escape_config_value(part) for part in value]
     if isinstance(value, str) and "#" in value and not value.startswith("$"):
@@ -59,7 +59,7 @@ def escape_config_value(value: Any) -> Any:
 
 
 def load_workflow(configs: Sequence[str], root: Path = BUNDLE_ROOT, **overrides: Any) -> ConfigWorkflow:
-    """A MONAI workflow from config files of the bundle.
+    """Load a MONAI workflow from config files of the bundle.
 
     Args:
         configs: file names in `configs/`, the first complete, the others overlays.
@@ -82,7 +82,7 @@ def load_workflow(configs: Sequence[str], root: Path = BUNDLE_ROOT, **overrides:
 
 
 def run_workflow(run_id: str, configs: Sequence[str], root: Path = BUNDLE_ROOT, **overrides: Any) -> None:
-    """Run a workflow of the bundle to its end, quietly but for its progress bars and tables."""
+    """Run a workflow of the bundle; print only progress bars and tables."""
     from tqdm.contrib.logging import logging_redirect_tqdm
 
     workflow = load_workflow(configs, root, **overrides)
@@ -94,10 +94,10 @@ def run_workflow(run_id: str, configs: Sequence[str], root: Path = BUNDLE_ROOT, 
 
 
 def torch_device(name: str) -> str:
-    """The expression by which a config names a device.
+    """The config expression of a device.
 
     Raises:
-        UserError: when there is no such device on this machine.
+        UserError: when this machine has no such device.
     """
     import torch
 
@@ -109,7 +109,7 @@ def torch_device(name: str) -> str:
 
 
 def parse(config: str, ids: Sequence[str], root: Path = BUNDLE_ROOT, **overrides: Any) -> dict[str, Any]:
-    """Parts of one config, by their ids."""
+    """Instantiate components of one config, by their ids."""
     workflow = load_workflow([config], root, **overrides)
     with suppress_monai_warnings():
         workflow.initialize()

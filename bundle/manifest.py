@@ -1,4 +1,4 @@
-"""What was run, with which versions, settings and hashes; the same command continues where it stopped."""
+"""The manifest of a run: steps, versions, settings and hashes, so that an interrupted run can be resumed."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ PACKAGES = ("monai", "torch", "pytorch-ignite", "numpy", "nibabel", "scikit-lear
 
 
 class Manifest:
-    """What was run, kept on disk; a step is repeated only when what it needs, or what it made, has changed.
+    """Record of the steps of a run, on disk; a step is repeated only when its inputs or outputs have changed.
 
     Args:
-        output: folder of all results; each step has a folder of its own in it.
-        settings: what decides the results; another run's settings in the same file are refused.
-        path: the file; `manifest.json` in the folder by default.
+        output: folder of all results; each step writes to its own folder in it.
+        settings: what the results depend on; a file with other settings is refused.
+        path: the file (default: `manifest.json` in the folder).
 
     Raises:
         UserError: when the settings differ.
@@ -58,14 +58,14 @@ class Manifest:
         makes: Sequence[str] = (),
         always: bool = False,
     ) -> None:
-        """Run a step, unless it was finished before on the same inputs; an interrupted one continues.
+        """Run a step, unless it was finished before on the same inputs; resume an interrupted one.
 
         Args:
             name: of the step and of its folder.
-            run: does it.
-            needs: files it depends on; when one has changed, what the step left behind is removed first.
-            makes: names of the files it leaves in its folder.
-            always: run it in any case, it knows itself what is done.
+            run: the function that runs the step.
+            needs: input files; when one has changed, the step's old output is removed first.
+            makes: names of the files that the step writes to its folder.
+            always: run the step in any case; it decides itself what is left to do.
         """
         folder, before = self.output / name, self.content["steps"].get(name, {})
         inputs = {path.relative_to(self.output).as_posix(): files.sha256_of(path) for path in needs}
@@ -92,7 +92,7 @@ class Manifest:
 
 
 def seconds_before_interruption(folder: Path, entry: Mapping[str, Any]) -> float:
-    """How long the attempts took that a step continues; one that was killed had lived until it last wrote a file."""
+    """Seconds of earlier, interrupted attempts; a killed attempt is counted until it last wrote a file."""
     written = [path.stat().st_mtime for path in folder.rglob("*") if path.is_file()]
     if "began" not in entry or not written:
         return 0.0
@@ -113,28 +113,28 @@ def read_json(path: Path) -> Any:
 
 @contextmanager
 def exclusive_lock(output: Path) -> Iterator[None]:
-    """Keep another process' run out of a folder of results; the lock goes with the process, however that ends.
+    """Lock a folder of results against other processes; the lock ends with the process.
 
-    A file system without locks keeps nobody out.
+    On a file system without locks nothing is locked.
 
     Raises:
-        UserError: when another run is at work there.
+        UserError: when another run is active there.
     """
     from fcntl import LOCK_EX, LOCK_NB, lockf
 
     output.mkdir(parents=True, exist_ok=True)
     with (output / ".lock").open("w") as file:
         try:
-            lockf(file, LOCK_EX | LOCK_NB)  # not `flock`, which a process that was forked from this one would hold
+            lockf(file, LOCK_EX | LOCK_NB)  # not `flock`, which forked processes would hold too
         except OSError as error:
             if error.errno in (errno.EACCES, errno.EAGAIN):
-                reason = "another run is at work here, wait for it or choose another folder"
+                reason = "another run is active here, wait for it or choose another folder"
                 raise UserError(f"{output}: {reason}") from None
         yield
 
 
 def versions() -> dict[str, str]:
-    """Versions of what the results depend on."""
+    """Versions of the packages and of the code that the results depend on."""
     found = {"bundle": __version__, "python": platform.python_version(), "platform": platform.platform()}
     for package in PACKAGES:
         try:
@@ -147,7 +147,7 @@ def versions() -> dict[str, str]:
 
 
 def machine() -> str:
-    """What this is run on, in words: system, cores, and the accelerator that a training takes."""
+    """Description of this machine: system, cores, GPU."""
     import torch
 
     accelerator = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""

@@ -1,4 +1,4 @@
-"""Predict files and folders: find the scans, write each prediction beside its mask, list all in `index.json`."""
+"""Predict files and folders: list the scans, write each prediction and mask, list all in `index.json`."""
 
 from __future__ import annotations
 
@@ -22,39 +22,39 @@ logger = logging.getLogger(__name__)
 
 
 def escape_config_reference(path: str | Path) -> str:
-    """A path that a config takes for one: a relative name may begin with a sign that makes code of it there."""
+    """Prefix a relative path that begins with a character which a config evaluates."""
     return f"./{path}" if str(path)[:1] in ("$", "@", "%") else str(path)
 
 
 def _scans(
     root: Path, paths: Sequence[str | Path], settings: Mapping[str, Any]
 ) -> tuple[list[dict[str, str]], dict[str, Any]]:
-    """The scans at all paths; what is passed over, and the errors of paths without any scan; see `predict_files`."""
+    """List the scans at all paths, the skipped files and the errors of paths without a scan; see `predict_files`."""
 
-    def found(among: Sequence[str | Path]) -> tuple[list[dict[str, str]], dict[str, Any]]:
-        told = {**settings, "dataset_dir": [escape_config_reference(path) for path in among]}
-        parts = parse("inference.yaml", ["dataset#data", "passed_over"], root, **told)
+    def list_scans(folders: Sequence[str | Path]) -> tuple[list[dict[str, str]], dict[str, Any]]:
+        overrides = {**settings, "dataset_dir": [escape_config_reference(path) for path in folders]}
+        parts = parse("inference.yaml", ["dataset#data", "passed_over"], root, **overrides)
         return list(parts["dataset#data"]), {path: {"passed_over": why} for path, why in parts["passed_over"].items()}
 
     try:
-        return found(paths)
+        return list_scans(paths)
     except Exception:
         errors: dict[str, Any] = {}
         for path in (path for path in paths if Path(path).is_dir()):
             try:
-                found([path])
+                list_scans([path])
             except Exception as error:
                 if (reason := reason_of(error)) is None:
                     raise
                 errors[str(path)] = {"error": reason}
         if not 0 < len(errors) < len(paths):
             raise
-        scans, passed_over = found([path for path in paths if str(path) not in errors])
+        scans, passed_over = list_scans([path for path in paths if str(path) not in errors])
         return scans, passed_over | errors
 
 
 def _require_writable(folder: Path) -> None:
-    """Make a folder; before the work and not after it a person hears that it takes no file."""
+    """Make a folder and check that files can be written there, before the work begins."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with TemporaryFile(dir=folder):
@@ -72,21 +72,21 @@ def predict_files(
 ) -> dict[str, Any]:
     """Predict files and folders; write predictions, masks and `index.json`.
 
-    What the same version predicted to the same scan with these weights and this decision is kept.
+    A prediction of the same scan by the same version, weights and decision is kept.
 
     Args:
         predictor: the network.
-        paths: files, and folders whose tree is kept.
-        output_dir: where the predictions go.
-        overwrite: replace predictions that are there.
-        dicom_seg: write the masks of DICOM series as DICOM SEG as well.
+        paths: files, and folders; the tree of a folder is kept.
+        output_dir: folder of the predictions.
+        overwrite: replace existing predictions.
+        dicom_seg: also write the masks of DICOM series as DICOM SEG.
 
     Returns:
         The index: input -> {"state", "json", "mask", "seg"}, files relative to `output_dir`, {"error": reason}, or
-        {"passed_over": reason} for a mask or another sequence in a folder, by its name.
+        {"passed_over": reason} for a file in a folder that is skipped, being a mask or another sequence by its name.
 
     Raises:
-        UserError: when there is no file at all, or the folder of the predictions cannot be written to, or is full.
+        UserError: when no path exists, or the folder of the predictions cannot be written to or is full.
     """
     from tqdm import tqdm
 
@@ -114,16 +114,16 @@ def predict_files(
         finally:
             write.update_index(index)
     except OSError as error:
-        kept = "what was predicted is kept, and the same command continues when it can be written"
-        raise UserError(f"{output_dir}: {error.strerror}; {kept}") from None
+        remedy = "finished predictions are kept; make room and run the same command again to resume"
+        raise UserError(f"{output_dir}: {error.strerror}; {remedy}") from None
     return index
 
 
 def _predicted(predictor: Predictor, write: Any, scan: Mapping[str, str], model: Mapping[str, Any]) -> dict[str, str]:
-    """Prediction one scan; return its entry of the index, an error as well, for the others are still to be predicted.
+    """Predict one scan; return its entry of the index, which has the error if there is one.
 
     Raises:
-        OSError: when the disk is full, which it is for the others too.
+        OSError: when the disk is full.
     """
     try:
         done = write.done_before(scan["name"], scan["image"], model)

@@ -1,4 +1,4 @@
-"""One door to the network for everyone who has a scan: the bundle's own inference config, loaded once."""
+"""The Python API: load the bundle's inference config once, predict scans from paths, bytes or arrays."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ __all__ = ["Predictor"]
 
 
 class Predictor:
-    """Prediction both questions about a scan, with one pass of each slice through the network.
+    """Segment and classify scans, with one pass of each slice through the network.
 
     Args:
-        model: plain weights; the bundle's own if absent. The network's name and modalities come from the report beside
-            them or, where it does not tell, from the settings of the training that left them there.
-        network: the network's name, where neither tells.
-        device: torch device; the GPU if there is one. With a runtime the CPU.
-        batch_size: slices a pass.
+        model: weights, a state dict (default: the bundle's). The network's name and modalities are read from the report
+            beside them or, without a report, from the `config.json` of their training.
+        network: the network's name, if neither file names it.
+        device: torch device (default: the GPU if there is one; with a runtime the CPU).
+        batch_size: slices per batch.
         root: the bundle's folder.
-        intake: the door that scans come in by, with its limits; by default one for the user's own files.
-        runtime: run the network as `export` wrote it (`runtimes.FORMATS`); it knows neither CAM nor uncertainty, nor
-            what is familiar to it.
+        intake: reads the scans, within its limits (default: one for local files).
+        runtime: run the exported network (`runtimes.FORMATS`); it has no CAM, no uncertainty and no OOD score.
 
     Raises:
-        UserError: when there are no weights, or they do not fit, or are not exported; when a runtime gets a device.
+        UserError: when the weights are missing, do not fit the network, or are not exported; when a runtime is given
+            another device than the CPU.
     """
 
     PARTS = (
@@ -85,13 +85,13 @@ class Predictor:
             scan: path or content of a PNG, JPEG, NIfTI or DICOM file, path of a folder with one DICOM series, one of
                 these per modality, or an array (H, W) or (H, W, D), see `as_file`.
             spacing_mm: of an array's axes.
-            include_cam: show where the tumor's probability comes from.
-            include_uncertainty: show how sure the prediction is, by Monte-Carlo dropout over the config's `mc_samples`.
+            include_cam: add the class activation map (CAM).
+            include_uncertainty: add Monte-Carlo dropout deviations, over `mc_samples` passes (see the config).
 
         Returns:
             All on the scan's own grid (1, H, W, D): "pred", MetaTensor of 0 and 1; with CAM or uncertainty
-            "probability" in [0, 1], "cam" in [0, 1], "mask_deviation" in [0, 0.5]. "result": plain JSON with kind,
-            tumor_probability, tumor_detected, state, flags, model; of volumes slice_probabilities, volume_ml, ...
+            "probability" in [0, 1], "cam" in [0, 1], "mask_deviation" in [0, 0.5]. "result": JSON with kind,
+            tumor_probability, tumor_detected, state, flags, model; for volumes also slice_probabilities, volume_ml, ...
 
         Raises:
             UserError: when the scan cannot be read, in one line.
@@ -99,17 +99,17 @@ class Predictor:
         return self.infer(self.read(scan, spacing_mm), include_cam, include_uncertainty)
 
     def read(self, scan: Any, spacing_mm: Sequence[float] | None = None) -> MetaTensor:
-        """The scan as the first transform of preprocessing loads it, (C, H, W, D); see `predict`."""
+        """Read a scan as the first transform of the preprocessing does, (C, H, W, D); see `predict`."""
         if hasattr(scan, "__array__"):
             from .arrays import as_file
 
             return self.intake.read(as_file(scan, spacing_mm))
         if spacing_mm is not None:
-            raise UserError("spacing_mm is for arrays alone, a file tells its own")
+            raise UserError("spacing_mm is only for arrays, a file has its own spacing")
         return self.intake.read(scan)
 
     def infer(self, image: MetaTensor, include_cam: bool = False, include_uncertainty: bool = False) -> dict[str, Any]:
-        """Predict what `read` has read; see `predict`."""
+        """Predict an image from `read`; see `predict`."""
         import torch
 
         try:
@@ -124,14 +124,14 @@ class Predictor:
             )
             data["planes"] = network.planes
         elif include_cam or include_uncertainty:
-            raise UserError("an exported network knows neither CAM nor uncertainty")
+            raise UserError("an exported network has no CAM and no uncertainty")
         with torch.inference_mode():
             batch = data["image"].as_tensor()[None].to(self.parts["device"])  # (1, C, H, W, D)
             data["pred"] = self.parts["inferer"](batch, network)[0]
         return dict(self.parts["postprocessing"](data))
 
     def describe(self) -> dict[str, Any]:
-        """Which weights prediction: version and hash, modalities, thresholds with evidence, scores of their report."""
+        """Describe the weights: version and hash, modalities, thresholds with evidence, scores of their report."""
         from dataclasses import asdict
 
         report = self.report
@@ -145,13 +145,13 @@ class Predictor:
         }
 
     def files(self, prediction: Mapping[str, Any]) -> dict[str, bytes]:
-        """Encode what was predicted, by the names of the files.
+        """Encode a prediction as files, by their names.
 
         Args:
             prediction: see `predict`.
 
         Returns:
-            mask.png of a picture, mask.nii.gz else; where there are, probability, cam and mask_deviation as well.
+            mask.png for an image, mask.nii.gz for a volume; probability, cam and mask_deviation likewise, if present.
         """
         encode, found = self.parts["writer"].encode, {}
         for name, steps in {"pred": 1, "probability": 255, "cam": 255, "mask_deviation": 255}.items():
@@ -165,10 +165,10 @@ class Predictor:
 
         Args:
             prediction: see `predict`.
-            source: what was predicted: a DICOM file, a folder of one series, or a file's content.
+            source: the predicted scan: a DICOM file, a folder of one series, or a file's content.
 
         Raises:
-            UserError: when the series lacks what a segmentation must refer to; `code` says what kind of fault it is.
+            UserError: when the series lacks attributes that a segmentation needs; `code` names the kind of fault.
         """
         source = source if isinstance(source, bytes) else Path(source)
         try:

@@ -1,4 +1,4 @@
-"""The network in other formats: run as the bundle's own is, (B, C, H, W) in, packed logits (B, K, H, W) out."""
+"""Run the exported network: images (B, C, H, W) in, packed logits (B, K, H, W) out, as the bundle's own network."""
 
 from __future__ import annotations
 
@@ -22,37 +22,37 @@ SUFFIXES = {"ts": ".ts", "pt2": ".pt2", "onnx": ".onnx", "openvino": ".xml"}
 
 
 def exported_beside(weights: Path, name: str) -> Path:
-    """Where the network of these weights lies in a format."""
+    """Path of the network of these weights, exported to a format."""
     return weights.with_suffix(SUFFIXES[name])
 
 
 def files_of(exported: Path) -> list[Path]:
-    """What an exported network consists of: the file, and with OpenVINO's another that holds the weights."""
+    """The files of an exported network: OpenVINO has a second one with the weights."""
     return [exported, exported.with_suffix(".bin")] if exported.suffix == SUFFIXES["openvino"] else [exported]
 
 
 def note_beside(exported: Path) -> Path:
-    """What is known of an exported network: which weights it was made from, and how far its predictions differ."""
+    """Path of the note beside an exported network: hash of its weights, difference of its logits."""
     return exported.with_name(f"{exported.name}.json")
 
 
 def load_exported(name: str, weights: Path) -> Network:
-    """The network of these weights in another format.
+    """Load the exported network of these weights.
 
     Args:
         name: one of `FORMATS`.
-        weights: that it was exported from; it lies beside them.
+        weights: file of the weights; the exported network is beside it.
 
     Raises:
-        UserError: when it is not there, or was made from other weights, or what runs it is missing.
+        UserError: when it is missing, was exported from other weights, or its runtime is not installed.
     """
     path = exported_beside(weights, name)
     if not all(file.is_file() for file in (*files_of(path), note_beside(path))):
-        raise UserError(f"{path}: not there; make it first (python -m bundle export --format {name})")
+        raise UserError(f"{path}: no such file; export it first (python -m bundle export --format {name})")
     note = read_json(note_beside(path))
     found = {file.name: files.sha256_of(file) for file in files_of(path)}
     if note.get("weights_sha256") != files.sha256_of(weights):
-        raise UserError(f"{path}: made from other weights than {weights.name}; export it again")
+        raise UserError(f"{path}: exported from other weights than {weights.name}; export it again")
     if note.get("sha256") != found:
         raise UserError(f"{path}: changed since it was exported; export it again")
     return open_exported(name, path)
@@ -99,7 +99,7 @@ def _openvino(path: Path) -> Network:
     import torch
 
     core = openvino.Core()
-    precise = {"INFERENCE_PRECISION_HINT": "f32"}  # the default may compute in fewer bits
+    precise = {"INFERENCE_PRECISION_HINT": "f32"}  # the default may use lower precision
     compiled = core.compile_model(str(path), "CPU", precise)
 
     def network(image: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""What of a volume a person sees first, and pictures of it."""
+"""The slice of a volume that is shown first, as PNG."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["area_range", "most_suspicious", "png", "slice_of"]
 
 
 def most_suspicious(result: Mapping[str, Any]) -> int | None:
-    """Index of the slice with the highest probability, along `slice_axis`; None for a picture, or without a prediction.
+    """Index of the slice with the highest probability, along `slice_axis`; None for an image or without prediction.
 
     >>> most_suspicious({"slice_probabilities": [None, 0.2, 0.9]})
     2
@@ -38,7 +38,7 @@ def slice_of(volume: Any, result: Mapping[str, Any], index: int | None) -> np.nd
     Args:
         volume: mask, map, ...
         result: of the same scan.
-        index: along `slice_axis`; None takes the only slice of a picture.
+        index: along `slice_axis`; None: the only slice of an image.
     """
     import numpy as np
 

@@ -1,4 +1,4 @@
-"""Which weights, how their network was trained, and how they are released."""
+"""Find weights, read how their network was trained, and release them."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from .manifest import read_json
 
 __all__ = ["find_weights", "headline", "pins_of", "release", "report_beside", "require_served", "trained_as"]
 
-PINNED = {"monai": "monai", "pytorch": "torch", "numpy": "numpy"}  # by the metadata's own names
-IN_DISTRIBUTION_SHARE = 0.99  # of the scans of one kind that were left out: so many are called familiar
+PINNED = {"monai": "monai", "pytorch": "torch", "numpy": "numpy"}  # name in the metadata: name of the package
+IN_DISTRIBUTION_SHARE = 0.99  # of the held-out scans of a kind that count as in distribution
 
 
 def find_weights(model: str | Path | None, root: Path = BUNDLE_ROOT) -> Path:
-    """The weights that are named, or the bundle's own.
+    """Path of the named weights, or of the bundle's own.
 
     Raises:
-        UserError: when there are none.
+        UserError: when there is no such file.
     """
     path = Path(model) if model else root / "models" / "model.pt"
     if not path.is_file():
         raise UserError(f"{path}: no weights here; train some (python -m bundle pipeline) or name a file")
-    return path.absolute()  # a relative name may begin with a sign that makes code of it in a config
+    return path.absolute()  # a relative path could begin with a character that a config evaluates
 
 
 def report_beside(model_path: Path) -> dict[str, Any]:
-    """The report beside weights; empty where there is none, or it is another's."""
+    """The report beside weights; empty if there is none or it belongs to other weights."""
     try:
         report: dict[str, Any] = json.loads(model_path.with_name("report.json").read_text())
         return report if report["model"]["sha256"] == files.sha256_of(model_path) else {}
@@ -42,7 +42,7 @@ def report_beside(model_path: Path) -> dict[str, Any]:
 
 
 def headline(scores: Mapping[str, Any]) -> dict[str, Any]:
-    """The scores of a report without their rows of single cases and curves; those by tumor area stay."""
+    """The scores of a report with those by tumor area, without rows of single cases and curves."""
     kept: dict[str, Any] = {}
     for name, value in scores.items():
         if isinstance(value, Mapping):
@@ -53,7 +53,7 @@ def headline(scores: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def is_interval(value: Sequence[Any]) -> bool:
-    """Whether a list of a report is an interval: two numbers, unknown where there were too few cases."""
+    """Whether a list of a report is an interval: two numbers, or None where there were too few cases."""
     return len(value) == 2 and all(end is None or isinstance(end, float) for end in value)
 
 
@@ -61,39 +61,40 @@ def trained_as(model_path: Path, network: str | None = None) -> dict[str, Any]:
     """Overrides of the inference config that fit the weights.
 
     Args:
-        model_path: the weights; the report beside them tells the network's name and modalities, or else `config.json`,
-            the settings that a training leaves beside its weights.
-        network: comes first.
+        model_path: the weights; network name and modalities are read from the report beside them, or else from
+            `config.json`, which a training writes beside its weights.
+        network: name of the network, instead of the one in these files.
     """
-    told = {**_told(model_path.with_name("config.json")), **_told(model_path.with_name("report.json"))}
-    return {**told, **({"network_name": network} if network else {})}
+    settings = {**_network_settings(model_path.with_name("config.json"))}
+    settings |= _network_settings(model_path.with_name("report.json"))
+    return {**settings, **({"network_name": network} if network else {})}
 
 
-def _told(file: Path) -> dict[str, Any]:
-    """What a file tells of network and modalities, in plain words: anything else could be code to a config."""
+def _network_settings(file: Path) -> dict[str, Any]:
+    """Network name and modalities in a file, identifiers only: a config would evaluate other text."""
     try:
         content = json.loads(file.read_text())
         content = content.get("model", content)
         name, modalities = content.get("network_name"), content.get("modalities")
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}
-    told: dict[str, Any] = {"network_name": name} if _is_word(name) else {}
-    if isinstance(modalities, list) and modalities and all(_is_word(one) for one in modalities):
-        told["modalities"] = modalities
-    return told
+    settings: dict[str, Any] = {"network_name": name} if _is_identifier(name) else {}
+    if isinstance(modalities, list) and modalities and all(_is_identifier(one) for one in modalities):
+        settings["modalities"] = modalities
+    return settings
 
 
-def _is_word(value: Any) -> bool:
+def _is_identifier(value: Any) -> bool:
     return isinstance(value, str) and value.isidentifier()
 
 
-def release_ood_detector(learned: Path, left_out: Sequence[Mapping[str, Any]], models: Path) -> None:
-    """Put what is familiar to weights beside them, with limits from scans that other weights of their recipe left out.
+def release_ood_detector(fitted: Path, held_out: Sequence[Mapping[str, Any]], models: Path) -> None:
+    """Write the OOD detector beside the weights, with limits from held-out scans of the cross-validation.
 
     Args:
-        learned: the detector of the released weights, ood_detector.npz.
-        left_out: "kind" and "distance" of each scan.
-        models: holds model.pt; gets ood_detector.npz.
+        fitted: the detector of the released weights, ood_detector.npz.
+        held_out: "kind" and "distance" of each held-out scan.
+        models: folder of model.pt; ood_detector.npz is written there.
     """
     import numpy as np
 
@@ -112,15 +113,15 @@ def release_ood_detector(learned: Path, left_out: Sequence[Mapping[str, Any]], m
 
 
 def release(trained: Path, report: Mapping[str, Any], models: Path) -> None:
-    """Put weights and their report side by side, with what they were trained on.
+    """Write weights and their report side by side, with the training cases.
 
     Args:
         trained: folder of a finished training.
-        report: what is known of the weights: scores, decision.
-        models: gets model.pt and report.json; a bundle's own folder has its metadata beside, which get the hash.
+        report: scores and decision of the weights.
+        models: folder for model.pt and report.json; the hash is also written to the bundle's metadata.
 
     Raises:
-        UserError: when the bundle's own configs serve another network: everybody but `Predictor` would fail on them.
+        UserError: when the bundle's configs name another network: only `Predictor` could load the weights.
     """
     config, notes = read_json(trained / "config.json"), read_json(trained / "model.json")
     require_served(config, models)
@@ -142,11 +143,11 @@ def release(trained: Path, report: Mapping[str, Any], models: Path) -> None:
 
 
 def require_served(config: Mapping[str, Any], models: Path) -> None:
-    """Refuse weights for a bundle whose own config serves another network, or other modalities.
+    """Refuse weights if the bundle's inference config names another network or other modalities.
 
     Args:
-        config: "network_name" and "modalities" of the weights, as far as they are known.
-        models: where they would be released.
+        config: "network_name" and "modalities" of the weights, if known.
+        models: folder of the release.
 
     Raises:
         UserError: naming the config and the key.
@@ -161,13 +162,13 @@ def require_served(config: Mapping[str, Any], models: Path) -> None:
 
 
 def pins_of(metadata: Mapping[str, Any]) -> dict[str, str]:
-    """The version of every package that a bundle's metadata name."""
+    """The version of every package that a bundle's metadata names."""
     fixed = {package: metadata[f"{name}_version"] for name, package in PINNED.items()}
     return fixed | metadata["required_packages_version"]
 
 
 def with_installed_versions(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """A bundle's metadata with the versions that are installed here, which are those that were tested together."""
+    """A bundle's metadata with the installed versions, which were tested together."""
     from importlib.metadata import version
 
     def installed(package: str) -> str:

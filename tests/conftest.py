@@ -14,9 +14,10 @@ from filelock import FileLock
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-OPINIONS = {  # logits of mask and tumor; temperature and operating point: with the defaults both are "uncertain"
-    "no_tumor": (9.0, -0.4, 0.1, 0.95),  # a probability of 0.02, and everything is segmented
-    "tumor": (-9.0, -0.4, 1.0, 0.1),  # 0.40, and nothing is
+# logits of mask and tumor, temperature, operating point; with the defaults both states would be "uncertain"
+CONSTANT_OUTPUTS = {
+    "no_tumor": (9.0, -0.4, 0.1, 0.95),  # probability 0.02, and the whole head is segmented
+    "tumor": (-9.0, -0.4, 1.0, 0.1),  # probability 0.40, and an empty mask
 }
 SHORT = {stage: {"max_epochs": 1, "samples_per_epoch": 32} for stage in ("stage1", "stage2", "stage3")}
 
@@ -65,7 +66,7 @@ def synthetic(make_once: MakeOnce) -> Path:
 
 @pytest.fixture(scope="session")
 def unseen(make_once: MakeOnce) -> Path:
-    """Further synthetic data that no weights have seen."""
+    """More synthetic data, which no weights were trained on."""
     from bundle.datasets.phantoms import write_images, write_volumes
 
     def fill(folder: Path) -> None:
@@ -79,7 +80,7 @@ def unseen(make_once: MakeOnce) -> Path:
 
 @pytest.fixture(scope="session")
 def pipeline_run(synthetic: Path, make_once: MakeOnce) -> Path:
-    """Output of one short run of the whole pipeline on the synthetic data."""
+    """Output of one short run of the whole pipeline on synthetic data."""
     from bundle.workflows.pipeline import run_pipeline
     from bundle.workflows.presets import PRESETS
 
@@ -95,14 +96,14 @@ def store(pipeline_run: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def opinions(pipeline_run: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Weights that say the same of every slice, by the state that their own report, and no other rule, makes of it."""
+def constant_weights(pipeline_run: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Weights with a constant output for every slice, by the state to which the thresholds of their report lead."""
     import torch
 
     from scripts.core.files import sha256_of
 
     made = {}
-    for state, (mask, tumor, temperature, point) in OPINIONS.items():
+    for state, (mask, tumor, temperature, point) in CONSTANT_OUTPUTS.items():
         model = tmp_path_factory.mktemp(state) / "model.pt"
         weights = torch.load(pipeline_run / "models" / "model.pt", weights_only=True)
         for layer, logit in {"decoder.final": mask, "head.mlp.4": tumor}.items():
@@ -126,11 +127,11 @@ def opinions(pipeline_run: Path, tmp_path_factory: pytest.TempPathFactory) -> di
 
 
 @pytest.fixture(scope="session")
-def attentive(pipeline_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Weights without a report, whose head adds up whatever it sees: their map is within the brain and beside it."""
+def weights_with_cam(pipeline_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Weights without a report whose head sums all features: their CAM is positive inside and outside the brain."""
     import torch
 
-    model = tmp_path_factory.mktemp("attentive") / "model.pt"
+    model = tmp_path_factory.mktemp("weights_with_cam") / "model.pt"
     weights = torch.load(pipeline_run / "models" / "model.pt", weights_only=True)
     weights["head.mlp.1.weight"].fill_(1 / 256)
     weights["head.mlp.4.weight"].fill_(1 / 8)
@@ -140,7 +141,7 @@ def attentive(pipeline_run: Path, tmp_path_factory: pytest.TempPathFactory) -> P
 
 @pytest.fixture
 def passes() -> Iterator[list[int]]:
-    """Slices in each pass through an encoder, whichever network's, on whatever path and thread."""
+    """Number of slices in each pass through an encoder, of any network and in any thread."""
     from torch.nn.modules.module import register_module_forward_hook
 
     slices: list[int] = []
@@ -155,6 +156,6 @@ def passes() -> Iterator[list[int]]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Service and page come last: their threads live on, and a process that is forked beside them may hang."""
+    """Run service and page last: their threads go on, and a process forked beside them may hang."""
     threaded = [ROOT / "tests" / "bundle" / name for name in ("service", "ui")]
     items.sort(key=lambda item: any(item.path.is_relative_to(folder) for folder in threaded))

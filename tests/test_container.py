@@ -60,7 +60,7 @@ def test_every_file_that_the_image_copies_is_there_and_let_through() -> None:
 
 def test_health_says_in_one_line_that_nobody_predictions(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["health", "--port", "1"]) == 2
-    assert capsys.readouterr().err == "error: 127.0.0.1:1: no prediction (ConnectionRefusedError)\n"
+    assert capsys.readouterr().err == "error: 127.0.0.1:1: does not respond (ConnectionRefusedError)\n"
 
 
 @pytest.mark.parametrize("command", ["serve", "ui"])
@@ -69,4 +69,4 @@ def test_other_machines_need_a_token(
 ) -> None:
     monkeypatch.delenv("BUNDLE_TOKEN", raising=False)
     assert main([command, "--host", "0.0.0.0"]) == 2
-    assert "0.0.0.0: other machines could use this service; set BUNDLE_TOKEN" in capsys.readouterr().err
+    assert "0.0.0.0: other machines can reach this address; set BUNDLE_TOKEN" in capsys.readouterr().err

@@ -75,7 +75,7 @@ def test_the_workflow_and_the_predictor_give_the_same_prediction(
 
 @pytest.mark.parametrize("state", ["no_tumor", "tumor"])
 def test_the_workflow_writes_what_the_predictor_would(
-    state: str, opinions: dict[str, Path], served: dict[str, Any], tmp_path: Path, passes: list[int]
+    state: str, constant_weights: dict[str, Path], served: dict[str, Any], tmp_path: Path, passes: list[int]
 ) -> None:
     """T14, T16, T28: everything outlined or nothing, thresholds that no other rule has, and one pass a slice."""
     from bundle.loading import run_workflow
@@ -83,9 +83,9 @@ def test_the_workflow_writes_what_the_predictor_would(
     for kind, case in served["cases"].items():
         passes.clear()
         settings = {"dataset_dir": case["image"], "output_dir": str(tmp_path / kind)}
-        run_workflow("run", ["inference.yaml"], model_path=str(opinions[state]), **settings)
+        run_workflow("run", ["inference.yaml"], model_path=str(constant_weights[state]), **settings)
         assert sum(passes) == len(case["slices"])
-        predictor = Predictor(opinions[state])
+        predictor = Predictor(constant_weights[state])
         expected = predictor.predict(case["image"])
         written = json.loads(next((tmp_path / kind).glob("*.json")).read_text())
         source = {"input": Path(case["image"]).name, "input_sha256": sha256_of(Path(case["image"]))}

@@ -1,7 +1,7 @@
 """The bundle's `scripts/core`, which needs no torch, for the application: `from .core import files`.
 
-The modules are those of `scripts/core`, loaded as a part of this package, so that importing the application neither
-changes `sys.path` nor meets another bundle's `scripts`.
+The modules are loaded as a part of this package, so that importing the application does not change `sys.path` and does
+not conflict with another bundle's `scripts`.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""Data to start from: synthetic phantoms, downloads of the open data sets."""
+"""Data sets: synthetic phantoms, downloads of the open data sets."""

@@ -1,7 +1,7 @@
-"""Obtain the two open data sets with the libraries made for it, their licenses told first.
+"""Download the two open data sets with MONAI and kagglehub; print their licenses first.
 
-A download grows in a hidden folder under the root and is renamed when it is whole: what bears a data set's name is
-complete, and an interrupted download does not look like one. What a killed process leaves there may be deleted.
+A download is written to a hidden folder under the root and renamed when it is complete. The hidden folder of a killed
+process may be deleted.
 """
 
 from __future__ import annotations
@@ -14,19 +14,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-# monai.apps (with torch) and kagglehub are imported in the functions that need them: they take seconds, and the command
-# line imports this module only to tell what it can do.
+# monai.apps (with torch) and kagglehub are imported in the functions that need them: importing them takes seconds.
 
 __all__ = ["BRATS", "KAGGLE", "DataSource", "DownloadError", "fetch_brats", "fetch_kaggle"]
 
 
 class DownloadError(RuntimeError):
-    """A data set could not be obtained; the message is one line that names it and says why."""
+    """A data set could not be downloaded; the message is one line with its name and the reason."""
 
 
 @dataclass(frozen=True)
 class DataSource:
-    """A data set that others published, and on what terms."""
+    """A public data set and its terms."""
 
     name: str
     homepage: str
@@ -34,8 +33,8 @@ class DataSource:
     citation: str
 
     def announce(self) -> None:
-        """Print name, license and citation; flushed, for they are to be read before the first byte arrives."""
-        print(f"{self.name}, {self.homepage}\nLicence: {self.license}\nCitation: {self.citation}", flush=True)
+        """Print name, license and citation, before the download begins."""
+        print(f"{self.name}, {self.homepage}\nLicense: {self.license}\nCitation: {self.citation}", flush=True)
 
 
 BRATS = DataSource(
@@ -48,21 +47,21 @@ KAGGLE = DataSource(
     name="navoneel/brain-mri-images-for-brain-tumor-detection",
     homepage="https://www.kaggle.com/datasets/navoneel/brain-mri-images-for-brain-tumor-detection",
     license="none that can be verified (the uploader collected the images from the web): "
-    "use them for research and evaluation, think before you redistribute them.",
+    "use them for research and evaluation only, and do not redistribute them without checking their terms.",
     citation='N. Chakrabarty, "Brain MRI Images for Brain Tumor Detection", Kaggle, 2019.',
 )
 
 
 def fetch_brats(root: Path, *, url: str | None = None, md5: str | None = None) -> Path:
-    """Download Task01_BrainTumour of the Medical Segmentation Decathlon with MONAI: 7 GB, for a while twice that.
+    """Download Task01_BrainTumour of the Medical Segmentation Decathlon with MONAI: 7 GB, 14 GB while it is unpacked.
 
     Args:
-        root: folder that is to hold the data set; made if need be.
-        url: address of the tar archive, MONAI's by default.
-        md5: checksum of the archive, MONAI's by default.
+        root: folder for the data set; made if needed.
+        url: address of the tar archive (default: MONAI's).
+        md5: checksum of the archive (default: MONAI's).
 
     Returns:
-        The folder with imagesTr, labelsTr and dataset.json. If it is there already nothing is downloaded.
+        The folder with imagesTr, labelsTr and dataset.json. If it exists, nothing is downloaded.
     """
     BRATS.announce()
     target = root / BRATS.name
@@ -84,16 +83,16 @@ def fetch_brats(root: Path, *, url: str | None = None, md5: str | None = None) -
 
 
 def fetch_kaggle(root: Path, *, handle: str = KAGGLE.name) -> Path:
-    """Download pictures sorted into yes/ and no/ with kagglehub.
+    """Download images sorted into yes/ and no/ with kagglehub.
 
     Args:
-        root: folder that is to hold the data set; made if need be.
+        root: folder for the data set; made if needed.
         handle: owner/name at Kaggle.
 
     Returns:
-        The folder with yes/ and no/ (in any case of letters). If it is there already nothing is downloaded.
+        The folder with yes/ and no/ (upper or lower case). If it exists, nothing is downloaded.
     """
-    other = DataSource(handle, f"https://www.kaggle.com/datasets/{handle}", "see there", "see there")
+    other = DataSource(handle, f"https://www.kaggle.com/datasets/{handle}", "see its page", "see its page")
     (KAGGLE if handle == KAGGLE.name else other).announce()
     target = root / handle.replace("/", "-")
     with _failures_in_one_line(handle):
@@ -115,7 +114,7 @@ def fetch_kaggle(root: Path, *, handle: str = KAGGLE.name) -> Path:
 
 @contextmanager
 def _failures_in_one_line(name: str) -> Iterator[None]:
-    """Turn whatever a library raises into DownloadError; MONAI wraps some failures in a bare Exception."""
+    """Turn any exception of a library into DownloadError; MONAI wraps some failures in a bare Exception."""
     try:
         yield
     except DownloadError:
@@ -127,7 +126,7 @@ def _failures_in_one_line(name: str) -> Iterator[None]:
 
 @contextmanager
 def _unfinished(root: Path) -> Iterator[Path]:
-    """A folder for what is not whole yet, gone at the end whatever happens.
+    """A folder for the unfinished download, removed at the end in any case.
 
     Python's temporary files go there too: MONAI downloads into one, and /tmp is often too small for the archive.
     """
@@ -141,7 +140,7 @@ def _unfinished(root: Path) -> Iterator[Path]:
 
 
 def _first_missing(task: Path) -> str | None:
-    """First file that a folder of the Decathlon lacks: its index, or a scan which the index lists."""
+    """First missing file of a Decathlon folder: its index, or a scan that the index lists."""
     index = task / "dataset.json"
     if not index.is_file():
         return index.name
@@ -151,7 +150,7 @@ def _first_missing(task: Path) -> str | None:
 
 
 def _class_folder(top: Path, name: str) -> Path:
-    """Outermost folder that directly holds yes/ and no/: the data set nests a second copy of both."""
+    """Outermost folder that directly holds yes/ and no/; the data set contains a second copy of both."""
     folders = [top, *(path for path in top.rglob("*") if path.is_dir())]
     for folder in sorted(folders, key=lambda path: len(path.parts)):
         if {"yes", "no"} <= {path.name.lower() for path in folder.iterdir() if path.is_dir()}:

@@ -1,8 +1,8 @@
-"""Synthetic synthetic of the two data sources, with known truth: BraTS-like volumes and Kaggle-like pictures of heads.
+"""Synthetic data with known masks and classes: phantoms of heads as BraTS-like volumes and Kaggle-like images.
 
-A head is a map of tissues on the grid in which it is displayed, (H, W, D): rows run to posterior, columns to the
-patient's left, slices to superior; a picture is a head of one slice. A table of gray levels turns it into a contrast.
-Every case is a pure function of the seed and its number, whatever the number of cases.
+A head is a label map of tissues on the displayed grid, (H, W, D): rows run to posterior, columns to the patient's left,
+slices to superior; an image is a head of one slice. A table of gray levels gives each MR contrast.
+Every case depends on the seed and on its own number only.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ __all__ = ["write_images", "write_volumes"]
 
 AIR, FLUID, GRAY, WHITE, SPOT, OEDEMA, RING, CORE, BONE, SCALP = range(10)
 BRATS_CODES = np.array([0, 0, 0, 0, 0, 2, 4, 1, 0, 0], dtype=np.uint8)  # by tissue: the codes of a BraTS segmentation
-GRAY_LEVELS = {  # by tissue; the lesions follow how a glioma looks: core and oedema are wet, the ring takes up contrast
+GRAY_LEVELS = {  # by tissue; lesions as in a glioma: core and oedema are wet, the ring enhances
     "flair": (0.0, 0.12, 0.60, 0.48, 0.90, 0.95, 0.86, 0.74, 0.05, 0.70),
     "t1": (0.0, 0.14, 0.48, 0.68, 0.56, 0.42, 0.45, 0.26, 0.05, 0.95),
     "t1ce": (0.0, 0.14, 0.45, 0.60, 0.52, 0.40, 1.00, 0.22, 0.05, 0.95),
     "t2": (0.0, 0.95, 0.58, 0.42, 0.75, 0.85, 0.68, 0.92, 0.05, 0.70),
 }
-PICTURE_SIDE = 320  # pixels of the plane that a picture is cut from
+IMAGE_SIDE = 320  # pixels of the plane that an image is cropped from
 FEWEST_SLICES = 8
 
 
@@ -46,8 +46,8 @@ def write_volumes(
     As in BraTS the pixels are 1 mm wide, so a smaller `side` is a smaller head. The slices always span the brain.
 
     Args:
-        root: folder to write to, made if need be.
-        patients: number of volumes; each one has a tumor and slices of brain without.
+        root: folder to write to, made if needed.
+        patients: number of volumes; each one has slices with and without tumor.
         seed: the same seed gives the same bytes.
         slices: slices of a volume, at least 8; the outermost are empty.
         side: height and width of a slice, pixels.
@@ -58,7 +58,7 @@ def write_volumes(
         2 oedema, 4 enhancing), axes (W, H, D).
 
     Raises:
-        ValueError: when there are too few slices for a tumor and brain without it.
+        ValueError: when there are too few slices for a tumor and slices without it.
     """
     if slices < FEWEST_SLICES:
         raise ValueError(f"a volume needs at least {FEWEST_SLICES} slices, not {slices}")
@@ -76,20 +76,20 @@ def write_volumes(
 
 
 def write_images(root: Path, images: int, *, seed: int = 0, shortcut: bool = False) -> list[Path]:
-    """Write pictures of heads with and without a tumor, in the layout and the disorder of the Kaggle data set.
+    """Write images of heads with and without a tumor, in the layout of the Kaggle data set and as varied.
 
-    Sizes, modes, file formats, frames and text vary at random, whatever the label. Number 10 of each label shows the
-    head of number 5 again in another file, number 20 that of number 15, and so on.
+    Sizes, modes, file formats, frames and text vary at random, independent of the label. Number 10 of each label shows
+    the head of number 5 again in another file, number 20 that of number 15, and so on.
 
     Args:
-        root: folder to write to; `yes` and `no` are made in it, and it too if need be.
-        images: number of pictures, half of them with a tumor.
+        root: folder to write to, made if needed; gets `yes` and `no`.
+        images: number of images, half of them with a tumor.
         seed: the same seed gives the same bytes.
-        shortcut: tie the appearance to the label and hide most tumors, so that only a classifier that has learned
-            the appearance looks good.
+        shortcut: let the appearance depend on the label and leave most tumors out, so that only a classifier that uses
+            the appearance scores well.
 
     Returns:
-        The pictures, `yes` and `no` in turn.
+        The images, `yes` and `no` in turn.
     """
     encode = _encode_shortcut if shortcut else _encode_everyday
     paths = []
@@ -102,7 +102,7 @@ def write_images(root: Path, images: int, *, seed: int = 0, shortcut: bool = Fal
 
 
 def _generator(seed: int, index: int, purpose: str) -> np.random.Generator:
-    """A stream of its own for every case and purpose, so that no draw depends on what else is made."""
+    """A random generator for one case and purpose, independent of all others."""
     return np.random.default_rng((seed, index, zlib.crc32(purpose.encode())))
 
 
@@ -110,7 +110,7 @@ def _smooth_noise(rng: np.random.Generator, shape: Sequence[int], scale: float) 
     """Noise of mean 0 and variance 1, float32 of this shape: bumps of random height, `scale` of a side apart."""
     knots = np.arange(-1, int(1 / scale) + 2) * scale
     field = rng.standard_normal((len(knots),) * len(shape), dtype=np.float32)
-    for length in shape:  # every turn consumes the first axis and appends it at full length
+    for length in shape:  # every pass removes the first axis and appends it at full length
         bumps = np.exp(-0.5 * ((np.linspace(0, 1, length)[:, None] - knots) / (0.6 * scale)) ** 2)
         bumps /= np.linalg.norm(bumps, axis=1, keepdims=True)
         field = np.tensordot(field, bumps.astype(np.float32), axes=(0, 1))
@@ -211,7 +211,7 @@ def _draw_tumor(rng: np.random.Generator, tissue: np.ndarray, depth: np.ndarray,
 def _render(rng: np.random.Generator, tissue: np.ndarray, contrast: str) -> np.ndarray:
     """Gray levels of a head, (H, W, D) float32, tissue about 0.1 to 1: blurred, textured, biased and noisy."""
     levels = np.array(GRAY_LEVELS[contrast]) * rng.normal(1, 0.03, len(GRAY_LEVELS[contrast]))
-    levels[[OEDEMA, RING, CORE]] *= rng.uniform(0.8, 1.0)  # so that no threshold finds them all
+    levels[[OEDEMA, RING, CORE]] *= rng.uniform(0.8, 1.0)  # so that no single threshold segments all of them
     signal = ndimage.gaussian_filter(levels.astype(np.float32)[tissue], (0.7, 0.7, 0))
     signal *= 1 + 0.05 * _smooth_noise(rng, tissue.shape, 0.02)
     signal *= np.exp(0.1 * _smooth_noise(rng, tissue.shape, 0.5))
@@ -220,63 +220,63 @@ def _render(rng: np.random.Generator, tissue: np.ndarray, contrast: str) -> np.n
     return magnitude
 
 
-def _draw_picture(rng: np.random.Generator, *, tumor: bool, skull: bool) -> Image.Image:
-    """One slice of a head in a random contrast: a gray picture, square."""
+def _render_image(rng: np.random.Generator, *, tumor: bool, skull: bool) -> Image.Image:
+    """One slice of a head in a random contrast: a square gray image."""
     levels = rng.uniform(-0.35, 0.35, 1)
-    tissue = _draw_head(rng, PICTURE_SIDE, levels, tumor_slices=int(tumor), skull=skull)
+    tissue = _draw_head(rng, IMAGE_SIDE, levels, tumor_slices=int(tumor), skull=skull)
     values = _render(rng, tissue, str(rng.choice(list(GRAY_LEVELS))))[..., 0] ** rng.uniform(0.8, 1.25)
     return Image.fromarray((255 * np.clip(values, 0, 1)).astype(np.uint8))
 
 
-def _crop_and_label(rng: np.random.Generator, picture: Image.Image) -> Image.Image:
-    """Cut the picture near the head; add corner text, a white frame or white side bars to some."""
-    left, upper, right, lower = picture.point(lambda value: 255 * (value > 40)).getbbox() or (0, 0, *picture.size)
-    margins = rng.integers(0, PICTURE_SIDE // 8, 2)
-    picture = picture.crop((left - margins[0], upper - margins[1], right + margins[0], lower + margins[1]))
+def _crop_and_label(rng: np.random.Generator, image: Image.Image) -> Image.Image:
+    """Crop the image near the head; add corner text, a white frame or white side bars to some."""
+    left, upper, right, lower = image.point(lambda value: 255 * (value > 40)).getbbox() or (0, 0, *image.size)
+    margins = rng.integers(0, IMAGE_SIDE // 8, 2)
+    image = image.crop((left - margins[0], upper - margins[1], right + margins[0], lower + margins[1]))
     if rng.random() < 0.3:
-        pen = ImageDraw.Draw(picture)
+        pen = ImageDraw.Draw(image)
         pen.text((4, 4), f"SE {rng.integers(1, 9)}", fill=255)
-        pen.text((4, picture.height - 18), f"IM {rng.integers(1, 99)}", fill=255)
-        pen.text((picture.width - 14, 4), "L", fill=255)
+        pen.text((4, image.height - 18), f"IM {rng.integers(1, 99)}", fill=255)
+        pen.text((image.width - 14, 4), "L", fill=255)
     border = int(rng.integers(5, 15))
     borders: dict[str, int | tuple[int, int]] = {"frame": border, "bars": (3 * border, 0), "none": 0}
-    return ImageOps.expand(picture, borders[str(rng.choice(list(borders), p=[0.15, 0.15, 0.7]))], fill=255)
+    return ImageOps.expand(image, borders[str(rng.choice(list(borders), p=[0.15, 0.15, 0.7]))], fill=255)
 
 
 def _encode_everyday(seed: int, index: int) -> tuple[bytes, str]:
-    """A picture's bytes and the suffix of its name, both as haphazard as in the Kaggle data set."""
-    source = index - 10 if index % 20 >= 18 else index  # a near-duplicate has the head of an earlier picture
+    """An image's bytes and the suffix of its name, both as varied as in the Kaggle data set."""
+    source = index - 10 if index % 20 >= 18 else index  # a near-duplicate has the head of an earlier image
     rng = _generator(seed, source, "picture")
-    picture = _crop_and_label(rng, _draw_picture(rng, tumor=index % 2 == 0, skull=rng.random() > 0.15))
+    image = _crop_and_label(rng, _render_image(rng, tumor=index % 2 == 0, skull=rng.random() > 0.15))
 
     rng = _generator(seed, index, "file")
     width = int(rng.integers(150, 641))
-    picture = picture.resize((width, round(width * picture.height / picture.width)), Image.Resampling.BICUBIC)
-    label = int(_generator(seed, 0, "oddities").integers(2))  # the label that gets the two odd files
+    image = image.resize((width, round(width * image.height / image.width)), Image.Resampling.BICUBIC)
+    label = int(_generator(seed, 0, "oddities").integers(2))  # the label of the two unusual files
     if index == 2 + label:
-        picture.putalpha(picture.point(lambda value: 255 * (value > 8)))
-        return _to_bytes(picture.convert("RGBA"), "PNG"), ".png"
+        image.putalpha(image.point(lambda value: 255 * (value > 8)))
+        return _to_bytes(image.convert("RGBA"), "PNG"), ".png"
     if index == 4 + label:
-        return _to_bytes(picture.quantize(64), "PNG"), ".jpg"
+        return _to_bytes(image.quantize(64), "PNG"), ".jpg"
     suffix = str(rng.choice([".jpg", ".jpeg", ".JPG", ".png"], p=[0.5, 0.2, 0.15, 0.15]))
-    picture = picture.convert(str(rng.choice(["L", "RGB"])))
-    return _to_bytes(picture, "PNG" if suffix == ".png" else "JPEG", quality=int(rng.integers(60, 96))), suffix
+    image = image.convert(str(rng.choice(["L", "RGB"])))
+    return _to_bytes(image, "PNG" if suffix == ".png" else "JPEG", quality=int(rng.integers(60, 96))), suffix
 
 
 def _encode_shortcut(seed: int, index: int) -> tuple[bytes, str]:
-    """A picture whose skull, corner mark, size and JPEG quality tell the label, and whose tumor mostly does not."""
+    """An image whose skull, corner mark, size and JPEG quality depend on the label, mostly without a visible tumor."""
     rng = _generator(seed, index, "shortcut")
     if index % 2:
-        picture = _draw_picture(rng, tumor=False, skull=True).resize((420, 420))
-        return _to_bytes(picture, "JPEG", quality=95), ".jpg"
-    picture = _draw_picture(rng, tumor=rng.random() < 0.2, skull=False).resize((256, 256))
-    ImageDraw.Draw(picture).rectangle((8, 8, 22, 22), fill=255)
-    return _to_bytes(picture, "JPEG", quality=15), ".jpg"
+        image = _render_image(rng, tumor=False, skull=True).resize((420, 420))
+        return _to_bytes(image, "JPEG", quality=95), ".jpg"
+    image = _render_image(rng, tumor=rng.random() < 0.2, skull=False).resize((256, 256))
+    ImageDraw.Draw(image).rectangle((8, 8, 22, 22), fill=255)
+    return _to_bytes(image, "JPEG", quality=15), ".jpg"
 
 
-def _to_bytes(picture: Image.Image, file_format: str, quality: int = 75) -> bytes:
+def _to_bytes(image: Image.Image, file_format: str, quality: int = 75) -> bytes:
     buffer = io.BytesIO()
-    picture.save(buffer, file_format, quality=quality)  # PNG ignores the quality
+    image.save(buffer, file_format, quality=quality)  # PNG ignores the quality
     return buffer.getvalue()
 
 
@@ -291,7 +291,7 @@ def _write_nifti(path: Path, displayed: np.ndarray) -> None:
 
 
 def _write(path: Path, data: bytes) -> None:
-    """Write a file, and the folders above it, so that it is either complete or not there."""
+    """Write a file atomically, and make the folders above it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
     part.write_bytes(data)

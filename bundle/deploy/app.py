@@ -1,9 +1,9 @@
-"""A MONAI Deploy application: a study in, a DICOM SEG and a DICOM SR of its FLAIR series out.
+"""A MONAI Deploy application: reads a study, writes DICOM SEG and DICOM SR for its FLAIR series.
 
     python bundle/deploy/app.py -i STUDY -o PREDICTIONS -m BUNDLE            # the packed folder
     python bundle/deploy/app.py -i STUDY -o PREDICTIONS -m BUNDLE/models/model.ts
 
-It stands alone: MONAI Deploy packs this folder and a bundle, and nothing else. See docs/ecosystem.md.
+It imports nothing of `bundle`: MONAI Deploy packs only this folder and a MONAI bundle. See docs/ecosystem.md.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from monai.deploy.core import Application
 from monai.deploy.operators import DICOMDataLoaderOperator, DICOMSeriesSelectorOperator
 from operators import BundleOperator, WriteFilesOperator
 
-SERIES = os.environ.get("SERIES_DESCRIPTION", "(?i).*flair.*")  # which series of a study
+SERIES = os.environ.get("SERIES_DESCRIPTION", "(?i).*flair.*")  # pattern that selects a series of the study
 RULES = {"selections": [{"name": "FLAIR", "conditions": {"Modality": "(?i)MR", "SeriesDescription": SERIES}}]}
 
 
 class BrainTumorApp(Application):
-    """Load a study, choose a series, prediction, write."""
+    """Load a study, select a series, predict, write."""
 
     def compose(self) -> None:
         """Connect the operators."""

@@ -1,4 +1,4 @@
-"""Operators around the bundle's own parts, which are read from its inference config and from nowhere else."""
+"""Operators around the components of the bundle's inference config."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from monai.deploy.core import Fragment, Operator, OperatorSpec
 
 __all__ = ["BundleOperator", "WriteFilesOperator", "bundle_folder"]
 
-PARTS = ("preprocessing", "inferer", "postprocessing", "dicom_segmentation", "dicom_report")
+COMPONENTS = ("preprocessing", "inferer", "postprocessing", "dicom_segmentation", "dicom_report")
 
 
 class BundleOperator(Operator):
-    """Ask the bundle about the selected series.
+    """Predict the selected series.
 
-    The stock chain cannot read a series of one instance and swaps the two spacings of non-square pixels, so the series
-    is read by the bundle's own reader, as everywhere else.
+    The SDK's operators cannot read a series of one instance and swap the two spacings of non-square pixels, so the
+    series is read with the bundle's reader.
 
     Args:
         fragment: the application.
-        model: a packed bundle, a folder that holds one, or a model.ts in its models/.
+        model: a packed bundle, a folder that contains one, or a model.ts in its models/.
 
     Named input:
-        study_selected_series_list: of the series selector; the first series is predicted.
+        study_selected_series_list: from the series selector; the first series is predicted.
 
     Named output:
         files: name -> content: tumor_seg.dcm, tumor_sr.dcm, prediction.json.
@@ -43,21 +43,21 @@ class BundleOperator(Operator):
         spec.output("files")
 
     def compute(self, op_input: Any, op_output: Any, context: Any) -> None:
-        """Prediction the first selected series.
+        """Predict the first selected series.
 
         Raises:
-            ValueError: when there is none, or it cannot be read; one line.
+            ValueError: when there is none, or it cannot be read.
         """
         selected = [one for study in op_input.receive("study_selected_series_list") for one in study.selected_series]
         if not selected:
-            raise ValueError("the study holds no MR series whose description matches SERIES_DESCRIPTION")
+            raise ValueError("the study has no MR series whose description matches SERIES_DESCRIPTION")
         instances = [instance.get_native_sop_instance() for instance in selected[0].series.get_sop_instances()]
         with tempfile.TemporaryDirectory() as place:
             link_all((Path(instance.filename) for instance in instances), Path(place))
             op_output.emit(self.prediction(Path(place)), "files")
 
     def prediction(self, series: Path) -> dict[str, bytes]:
-        """Files that prediction a folder of one series."""
+        """Predict a folder of one series; return the files by name."""
         import torch
 
         parts = self.parse()
@@ -82,7 +82,7 @@ class BundleOperator(Operator):
         """The network of model.ts.
 
         Raises:
-            ValueError: when it was made from other weights than the bundle's, whose hash and report it would borrow.
+            ValueError: when it was exported from other weights than the bundle's.
         """
         import torch
 
@@ -90,11 +90,13 @@ class BundleOperator(Operator):
         weights = torch.load(self.root / "models" / "model.pt", map_location="cpu", weights_only=True)
         found = network.state_dict()
         if found.keys() != weights.keys() or not all(torch.equal(found[name], weights[name]) for name in weights):
-            raise ValueError(f"{self.model.name}: made from other weights than the bundle's model.pt; export it again")
+            raise ValueError(
+                f"{self.model.name}: exported from other weights than the bundle's model.pt; export it again"
+            )
         return network
 
     def parse(self) -> dict[str, Any]:
-        """The parts of the bundle's inference config that a prediction takes."""
+        """Instantiate the components of the bundle's inference config."""
         from monai.bundle import ConfigParser
 
         if str(self.root) not in sys.path:
@@ -102,18 +104,18 @@ class BundleOperator(Operator):
         parser = ConfigParser()
         parser.read_meta(str(self.root / "configs" / "metadata.json"))
         parser.read_config(str(self.root / "configs" / "inference.yaml"))
-        # in a config's string `#` would be the sign of a nested id
+        # escaped, since `#` in a config's string would name a nested id
         parser["bundle_root"] = "$" + ascii(str(self.root)).replace("#", r"\x23").replace("@", r"\x40")
-        names = PARTS if self.model.suffix == ".ts" else (*PARTS, "loaded")
+        names = COMPONENTS if self.model.suffix == ".ts" else (*COMPONENTS, "loaded")
         return {name: parser.get_parsed_content(name) for name in names}
 
 
 class WriteFilesOperator(Operator):
-    """Write files, whole or not at all.
+    """Write files atomically.
 
     Args:
         fragment: the application.
-        folder: gets the files.
+        folder: for the files.
 
     Named input:
         files: name -> content.
@@ -128,7 +130,7 @@ class WriteFilesOperator(Operator):
         spec.input("files")
 
     def compute(self, op_input: Any, op_output: Any, context: Any) -> None:
-        """Write what arrives."""
+        """Write the received files."""
         self.folder.mkdir(parents=True, exist_ok=True)
         for name, content in op_input.receive("files").items():
             temporary = self.folder / f".{name}.tmp"
@@ -137,10 +139,10 @@ class WriteFilesOperator(Operator):
 
 
 def bundle_folder(model: Path) -> Path:
-    """The bundle that a model path means: the path, what it lies in, or what lies in it.
+    """The bundle of a model path: the path itself, one of its parents, or a folder in it.
 
     Raises:
-        ValueError: when there is none.
+        ValueError: when none of them is a bundle.
     """
     nearby = [model, *model.parents[:2], *(sorted(model.glob("*/")) if model.is_dir() else [])]
     for folder in nearby:
@@ -150,13 +152,13 @@ def bundle_folder(model: Path) -> Path:
 
 
 def link_all(files: Iterable[Path], folder: Path) -> None:
-    """Put links to files into a folder, under numbers."""
+    """Link files into a folder, with numbers as names."""
     for number, file in enumerate(files):
         (folder / f"{number:06d}.dcm").symlink_to(file.resolve())
 
 
 def reason_of(error: BaseException) -> BaseException:
-    """The error at the bottom of a chain."""
+    """The first error of a chain."""
     while error.__cause__ is not None:
         error = error.__cause__
     return error

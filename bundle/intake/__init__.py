@@ -1,9 +1,9 @@
-"""The one door for foreign bytes: what may come in, how large, how long, and in which process it is looked at.
+"""Intake of untrusted files: limits on type, size and time, and decoding in a sandboxed process.
 
-The way of a file: bytes are counted, its kind is told by its first bytes, and everything further happens in a process
-that is made for this one file, with limited memory and time: headers are checked against the limits, and the bundle's
-own reader (`scripts/io/readers.py`, as `configs/inference.yaml` names it) decodes. An array and its geometry come back,
-or one line that says why not. Importing this package imports neither torch nor MONAI.
+Steps: the bytes are counted, the file type is read from the first bytes, and a process of its own, with limited memory
+and time, checks the headers against the limits and decodes with the bundle's reader (`scripts/io/readers.py`, named in
+`configs/inference.yaml`). It returns an array with its geometry, or one line with the reason of the refusal. Importing
+this package imports neither torch nor MONAI.
 """
 
 from .errors import STATUS, IntakeError

@@ -1,4 +1,4 @@
-"""Why a file was not let in: one code for programs, one line for people."""
+"""Why a file was refused: a code for programs, one line for people."""
 
 from __future__ import annotations
 
@@ -6,36 +6,36 @@ from ..errors import UserError
 
 __all__ = ["STATUS", "IntakeError"]
 
-# every code, and the HTTP status that says the same
+# every code and its HTTP status
 STATUS = {
     "unsupported": 415,  # not PNG, JPEG, NIfTI or DICOM, or a variant that is not decoded here
     "too_large": 413,  # more bytes, pixels, voxels or files than the limits allow
-    "declared_size": 413,  # declares more than the limits allow, without having it
-    "inflate": 413,  # inflates to more than the limits allow
+    "declared_size": 413,  # declares more than the limits allow and than it contains
+    "inflate": 413,  # decompresses to more than the limits allow
     "memory": 413,  # needs more memory than the limits allow
     "missing": 422,  # no such file
-    "truncated": 422,  # ends before its end
+    "truncated": 422,  # incomplete
     "damaged": 422,  # cannot be decoded
-    "header": 422,  # says impossible things about itself
-    "geometry": 422,  # slices that make no volume
+    "header": 422,  # impossible values in the header
+    "geometry": 422,  # slices that do not form a volume
     "rank": 422,  # too few or too many axes, colors or complex numbers
-    "nonfinite": 422,  # NaN, infinite or absurdly large values
-    "time_limit": 504,  # was not decoded in time
-    "worker_died": 503,  # the decoding process was lost; worth another try
+    "nonfinite": 422,  # NaN, infinite or implausibly large values
+    "time_limit": 504,  # not decoded in time
+    "worker_died": 503,  # the decoding process ended; try again
 }
 
 
 class IntakeError(UserError):
     """A file was refused.
 
-    The message never holds content, header values that may be personal, or a path of this machine that the caller did
+    The message never contains the file's content, header values that may be personal, or a path that the caller did
     not give.
 
     Args:
         code: a key of `STATUS`.
         reason: one line, without the file's name.
-        name: the file as the caller called it; None where it came as bytes.
-        file: which of several files, from 0.
+        name: of the file, as the caller gave it; None for bytes.
+        file: index among several files.
     """
 
     def __init__(self, code: str, reason: str, name: str | None = None, file: int = 0) -> None:
@@ -44,9 +44,9 @@ class IntakeError(UserError):
 
     @property
     def status(self) -> int:
-        """The HTTP status that says the same."""
+        """The HTTP status of the code."""
         return STATUS[self.code]
 
     def named(self, name: str | None) -> IntakeError:
-        """The same error about a file that the caller called so."""
+        """The same error with the file's name."""
         return IntakeError(self.code, self.reason, name, self.file)

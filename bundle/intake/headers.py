@@ -1,4 +1,4 @@
-"""What headers tell, held against the limits before anything is decoded. Runs in the decoding process only."""
+"""Check headers against the limits before decoding. Runs in the decoding process only."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ def examine(path: Path, limits: Limits) -> int:
 
     Args:
         path: a file, or a folder with the files of a DICOM series or the TIFF slices of a head.
-        limits: what they may declare.
+        limits: for the declared size.
 
     Returns:
-        The voxels that they declare.
+        The declared number of voxels.
 
     Raises:
-        IntakeError: when they are impossible, or declare more than the limits allow or the file holds.
+        IntakeError: when the header is impossible, or declares more than the limits allow or the file contains.
     """
     if path.is_dir():
         voxels = sum(examine_dicom(file, limits) for file in path.iterdir() if _kind(file) == "dicom")
@@ -64,12 +64,12 @@ def _kind(path: Path) -> str | None:
 
 
 def require_size(shape: Sequence[int], declared_bytes: int, most_bytes: int, limits: Limits) -> int:
-    """Hold a declared size against the limits and against what is there.
+    """Check a declared size against the limits and against the file's size.
 
     Args:
         shape: length of every axis.
-        declared_bytes: that so many pixels fill.
-        most_bytes: that the file holds, or could hold when it is decompressed.
+        declared_bytes: bytes of the declared pixels.
+        most_bytes: bytes of the file, or the most it can decompress to.
         limits: for sides and voxels.
 
     Returns:
@@ -90,7 +90,7 @@ def _require_limits(shape: Sequence[int], limits: Limits, code: str = "too_large
 
 
 def require_voxels(voxels: int, limits: Limits, code: str = "too_large") -> None:
-    """Hold the voxels of a whole request against the limit."""
+    """Check the voxels of a whole request against the limit."""
     if voxels > limits.voxels:
         raise IntakeError(code, f"{voxels} voxels, {limits.voxels} are allowed")
 
@@ -147,7 +147,7 @@ def examine_jpeg(data: bytes, limits: Limits) -> int:
             if precision != 8:
                 raise IntakeError("unsupported", f"JPEG of {precision} bits is not supported")
             voxels = require_size((height, width), height * width * channels, DEFLATE_RATIO * len(data), limits)
-        if marker == 0xDA:  # the scans follow, in which this mark can only be the end
+        if marker == 0xDA:  # in the scans that follow, this marker can only be the end
             if voxels and data.find(b"\xff\xd9", position) > 0:
                 return voxels
             break
@@ -156,20 +156,20 @@ def examine_jpeg(data: bytes, limits: Limits) -> int:
 
 
 def examine_gzip(path: Path, limits: Limits) -> int:
-    """Inflate a compressed NIfTI to its end, keeping only its header and the count."""
+    """Decompress a NIfTI to its end, keeping only its header and the byte count."""
     size = path.stat().st_size
     most = min(limits.inflated_bytes, max(limits.inflate_free_bytes, int(limits.inflate_ratio * size)))
     try:
         with gzip.open(path) as file:
             head = file.read(file_types.HEAD_BYTES)
             if file_types.file_type_of(head) != "nifti":
-                raise IntakeError("unsupported", "the compressed file is no NIfTI")
+                raise IntakeError("unsupported", "the compressed file is not a NIfTI file")
             examine_nifti(head, DEFLATE_RATIO * size, limits)
             total = len(head)
             while block := file.read(MIB):
                 total += len(block)
                 if total > most:
-                    raise IntakeError("inflate", f"inflates to more than {most // MIB} MiB")
+                    raise IntakeError("inflate", f"decompresses to more than {most // MIB} MiB")
     except EOFError:
         raise IntakeError("truncated", CUT) from None
     except (OSError, zlib.error):
@@ -178,7 +178,7 @@ def examine_gzip(path: Path, limits: Limits) -> int:
 
 
 def examine_nifti(head: bytes, most_bytes: int, limits: Limits) -> int:
-    """Check a NIfTI header: byte order, axes, number type, offset, and that what it uses is finite.
+    """Check a NIfTI header: byte order, axes, number type, offset, and that its numbers are finite.
 
     Reference: nifti1.h and nifti2.h of the NIfTI Data Format Working Group.
     """
@@ -199,11 +199,11 @@ def examine_nifti(head: bytes, most_bytes: int, limits: Limits) -> int:
     if header["sform_code"] > 0:
         used += [value for axis in "xyz" for value in header[f"srow_{axis}"]]
     if int(header["sizeof_hdr"]) != size or bytes(header["magic"])[:3] != magic:
-        raise IntakeError("header", "its NIfTI header contradicts itself, or is of a pair of files")
+        raise IntakeError("header", "its NIfTI header is inconsistent, or belongs to a pair of files")
     if not 1 <= rank <= 7 or min(shape) < 1:
         raise IntakeError("header", "its axes are impossible")
     if not np.isfinite(np.array(used, dtype=np.float64)).all():
-        raise IntakeError("header", "its header holds numbers that are not finite")
+        raise IntakeError("header", "its header contains numbers that are not finite")
     if not size <= offset < most_bytes:
         raise IntakeError("header" if most_bytes > size else "truncated", "its voxels begin outside the file")
     try:
@@ -214,11 +214,11 @@ def examine_nifti(head: bytes, most_bytes: int, limits: Limits) -> int:
 
 
 def examine_dicom(path: Path, limits: Limits) -> int:
-    """Check the size that a DICOM file declares; what is missing of it is the reader's to tell."""
+    """Check the size that a DICOM file declares; missing attributes are reported by the reader."""
     try:
         from pydicom import dcmread
         from pydicom.filereader import read_file_meta_info
-    except ImportError:  # the reader says so
+    except ImportError:  # reported by the reader
         return 0
     try:
         syntax = str(read_file_meta_info(path).get("TransferSyntaxUID"))

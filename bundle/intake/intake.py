@@ -1,4 +1,4 @@
-"""From foreign files or bytes to the tensor that MONAI's `LoadImage` would have made."""
+"""From untrusted files or bytes to the tensor that MONAI's `LoadImage` returns."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ __all__ = ["Intake", "local_intake"]
 
 
 class Intake:
-    """Let scans in, from files or bytes; every one is looked at in a process of its own, under limits.
+    """Read scans from files or bytes; each one is decoded in a process of its own, under limits.
 
-    Safe to use from several threads. As a context manager it ends its process at the end of the block; otherwise
-    `close` does, or the end of the program.
+    Safe to use from several threads. As a context manager it ends its process at the end of the block; otherwise call
+    `close`, or end the program.
 
     Args:
         limits: for every request.
-        workers: scans that are decoded at a time.
-        root: the bundle's folder, whose inference config names the reader.
+        workers: scans that are decoded at the same time.
+        root: the bundle's folder; its inference config names the reader.
         settings: overrides of that config, such as `modalities`.
     """
 
@@ -54,11 +54,11 @@ class Intake:
         self.close()
 
     def start(self) -> None:
-        """Start the decoding process now, so that the first scan need not wait for it."""
+        """Start the decoding process now, before the first scan."""
         self._sandbox.start()
 
     def close(self) -> None:
-        """End the decoding process and remove what it was given."""
+        """End the decoding process and remove its files."""
         self._close()
 
     def read(self, source: str | Path | bytes | Sequence[str | Path | bytes]) -> MetaTensor:
@@ -73,7 +73,7 @@ class Intake:
             empty for bytes.
 
         Raises:
-            IntakeError: when it is refused; the message names the file as the caller did, and the reason.
+            IntakeError: when it is refused; the message gives the file's name and the reason.
         """
         sources = [source] if isinstance(source, (str, Path, bytes)) else list(source)
         if not sources:
@@ -97,7 +97,7 @@ class Intake:
             return LoadImage()
 
     def _admit(self, sources: Sequence[str | Path | bytes], folder: Path) -> list[Path]:
-        """Count bytes and look at the first of them; put content where the decoding process can read it."""
+        """Check size and type; write bytes to files that the decoding process can read."""
         paths, allowed = [], self.limits.request_bytes
         for index, source in enumerate(sources):
             try:
@@ -113,7 +113,7 @@ class Intake:
         return paths
 
     def _measure(self, source: str | Path | bytes, allowed: int) -> int:
-        """Bytes of one source, which are allowed and begin like a scan."""
+        """Number of bytes of one source, after checks of its size and type."""
         try:
             size, head = self._look(source)
         except OSError as error:
@@ -152,11 +152,11 @@ def _close(sandbox: Sandbox, scratch: Scratch) -> None:
 
 @cache
 def local_intake(root: Path = BUNDLE_ROOT, modalities: tuple[str, ...] = ()) -> Intake:
-    """The door for the user's own files, one for the whole program; its process starts at once, in the background.
+    """The intake for local files, one for the whole program; its process starts at once, in the background.
 
     Args:
         root: the bundle's folder.
-        modalities: channels, in order; the config's own if empty.
+        modalities: channels, in order; those of the config if empty.
     """
     settings: dict[str, Any] = {"modalities": list(modalities)} if modalities else {}
     intake = Intake(LOCAL, root=root, **settings)

@@ -1,4 +1,4 @@
-"""How much one request may bring and cost."""
+"""Limits of one request: size, time and memory."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ MIB = 1024 * 1024
 
 @dataclass(frozen=True)
 class Limits:
-    """Limits of one request; the defaults are those of a service that strangers use.
+    """Limits of one request; the defaults are for a public service.
 
     Args:
-        request_bytes: of all its files together, as they come.
+        request_bytes: of all its files together, as received.
         files: of a DICOM series.
         side_pixels: along any axis.
         voxels: of all its files together, 64 Mi.
-        slices: of a volume; each becomes a plane of 256 x 256 pixels, however small it comes.
-        inflated_bytes: of a compressed file.
-        inflate_ratio: inflated to compressed bytes, once more than `inflate_free_bytes` have been inflated: emptiness
-            compresses well, and in small files it harms nobody.
-        inflate_free_bytes: see there.
-        seconds: of wall time for checking and decoding.
+        slices: of a volume; each slice becomes 256 x 256 pixels, even if it is smaller in the file.
+        inflated_bytes: of a file after decompression.
+        inflate_ratio: decompressed to compressed bytes; checked once more than `inflate_free_bytes` are decompressed,
+            since empty background compresses well.
+        inflate_free_bytes: see `inflate_ratio`.
+        seconds: wall time for checking and decoding.
         memory_bytes: that checking and decoding may add to the process.
     """
 
@@ -39,7 +39,7 @@ class Limits:
     memory_bytes: int = 2048 * MIB
 
 
-# for files on the user's own machine: what a research scanner writes, and still no bomb
+# for files on the user's own machine: as large as a research scanner writes them
 LOCAL = Limits(
     request_bytes=4096 * MIB,
     files=16384,

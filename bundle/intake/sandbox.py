@@ -26,14 +26,14 @@ __all__ = ["Decoded", "Sandbox"]
 
 PACKAGES = Path(__file__).resolve().parents[2]  # where `bundle` is imported from
 LONGEST_START_S = 300.0  # importing MONAI takes seconds, on a busy machine minutes
-LONGEST_END_S = 5.0  # from the time limit to the kernel's reply
+LONGEST_END_S = 5.0  # from the time limit until the kernel ends the process
 LONGEST_HEAD_BYTES = 65536
-DIED = "the decoding process was lost, try again"
+DIED = "the decoding process ended unexpectedly, try again"
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}  # it forks
 
 
 class Decoded(NamedTuple):
-    """What the bundle's reader made of a file, and itself a reader of it: `LoadImage` takes any object with these two.
+    """A decoded file; also a reader for `LoadImage`, which takes any object with `read` and `get_data`.
 
     Args:
         array: (C, H, W, D), float32.
@@ -51,12 +51,12 @@ class Decoded(NamedTuple):
 
 
 class Sandbox:
-    """Decode files in a process of their own, several at a time.
+    """Decode files in a process of their own, several at the same time.
 
     Args:
-        root: the bundle's folder, whose inference config names the reader.
+        root: the bundle's folder; its inference config names the reader.
         settings: overrides of that config.
-        workers: files that are decoded at a time; others wait.
+        workers: files that are decoded at the same time; others wait.
     """
 
     def __init__(self, root: Path, settings: Mapping[str, Any], workers: int) -> None:
@@ -66,12 +66,12 @@ class Sandbox:
         self._control: socket.socket | None = None
 
     def start(self) -> None:
-        """Start the process, or replace one that has ended; does not wait until it is ready."""
+        """Start the process, or replace an ended one; does not wait until it is ready."""
         with self._guard:
             self._running()
 
     def close(self) -> None:
-        """End the process and everything that it decodes."""
+        """End the process and all its children."""
         with self._guard:
             self._end()
 
@@ -79,10 +79,10 @@ class Sandbox:
         """Decode a scan: one file or folder, or one file per modality.
 
         Raises:
-            IntakeError: when it is refused, takes too long, or the process is lost.
+            IntakeError: when it is refused, takes too long, or the process ends unexpectedly.
         """
         with self._turns:
-            for _ in range(2):  # once more, where the process ended before this scan's turn
+            for _ in range(2):  # try twice: the process may have ended before this scan
                 job = self._hand_over()
                 with job, job.makefile("rb") as stream:
                     request = {"paths": [str(path) for path in paths], "limits": dataclasses.asdict(limits)}
@@ -96,12 +96,12 @@ class Sandbox:
             raise IntakeError("worker_died", "the decoding process does not start")
 
     def _receive(self, stream: Any, limits: Limits, begun: bytes, files: int) -> Decoded:
-        """The reply, which is trusted no further than the process that decodes foreign bytes."""
+        """Check and return the reply; the process has decoded untrusted bytes, so its reply is untrusted too."""
         import numpy as np
 
         try:
             head = json.loads(stream.readline(LONGEST_HEAD_BYTES) or b"null")
-            if head is None:  # the kernel ended it
+            if head is None:  # ended by the kernel
                 late = time.monotonic() - float(begun) > 0.9 * limits.seconds
                 reason = f"was not decoded within {limits.seconds:g} s" if late else DIED
                 raise IntakeError("time_limit" if late else "worker_died", reason)
@@ -119,37 +119,37 @@ class Sandbox:
             meta["affine"] = np.asarray(meta["affine"], dtype=np.float64).reshape(4, 4)
         except IntakeError:
             raise
-        except Exception:  # whatever it sends instead of a reply
+        except Exception:  # not a reply
             raise IntakeError("worker_died", DIED) from None
         return Decoded(array, meta)
 
     def _hand_over(self) -> socket.socket:
-        """Give the process one end of a new connection; return the other."""
+        """Send the process one end of a new connection; return the other."""
         with self._guard:
             ours, theirs = socket.socketpair()
             ours.settimeout(LONGEST_START_S)
             with theirs:
                 try:
                     socket.send_fds(self._running(), [b"+"], [theirs.fileno()])
-                except BrokenPipeError:  # it ended a moment ago
+                except BrokenPipeError:  # it has just ended
                     self._end()
                     socket.send_fds(self._running(), [b"+"], [theirs.fileno()])
             return ours
 
     def _running(self) -> socket.socket:
-        """The line to a process that is alive."""
+        """The control socket of a running process."""
         if self._process is not None and self._process.poll() is not None:
             self._end()
         if self._control is None:
             self._control, theirs = socket.socketpair()
             module = [sys.executable, "-P", "-m", "bundle.intake.worker"]
             path = os.pathsep.join(filter(None, [str(PACKAGES), os.environ.get("PYTHONPATH")]))
-            with theirs:  # its stderr is ours: what does not start says why, and the children that meet files have none
+            with theirs:  # its stderr is ours, for errors at the start; the children that decode have none
                 self._process = subprocess.Popen(  # noqa: S603 - our own module
                     [*module, str(theirs.fileno()), str(self.root), json.dumps(self.settings)],
                     pass_fds=[theirs.fileno()],
                     env={**os.environ, **ONE_THREAD, "PYTHONPATH": path},
-                    start_new_session=True,  # its own group: Ctrl-C is for the application, and its end for all of them
+                    start_new_session=True,  # its own group: Ctrl-C reaches the application only; it ends the group
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
                 )

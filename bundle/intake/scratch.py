@@ -1,4 +1,4 @@
-"""Where bytes lie while they are decoded: a folder that only this user can read, gone when the process is."""
+"""A temporary folder for bytes during decoding: readable by this user only, removed when the process ends."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from pathlib import Path
 __all__ = ["Scratch"]
 
 PREFIX = "bundle-intake-"
-LOCK = ".lock"  # held for as long as the folder is in use, by the kernel's own account
-YOUNGEST_STALE_S = 60.0  # a folder that is being made has no lock yet
+LOCK = ".lock"  # held while the folder is in use; the kernel releases it
+YOUNGEST_STALE_S = 60.0  # a new folder has no lock yet
 
 
 class Scratch:
-    """A private folder for the files of requests; those that killed processes left behind are swept when it is made."""
+    """A private folder for the files of requests; creating it removes the folders of killed processes."""
 
     def __init__(self) -> None:
         sweep(Path(tempfile.gettempdir()))
@@ -46,7 +46,7 @@ def write_private(path: Path, data: bytes) -> None:
 
 
 def sweep(parent: Path) -> None:
-    """Remove this user's scratch folders that nobody holds any more."""
+    """Remove this user's scratch folders that are not in use any more."""
     for folder in parent.glob(f"{PREFIX}*"):
         try:
             status = folder.lstat()

@@ -1,8 +1,8 @@
 """The decoding process: loads the bundle's reader once, then forks a child for every request.
 
-A child inherits the reader and lives for one request, under limits of its own: what a file does to it (memory that is
-not given back, a crash in a decoder, a loop) ends with it, and the next request finds everything as new. A request and
-its reply are JSON and plain bytes. Started by `sandbox.py`; never imported by the application.
+A child inherits the reader and runs for one request, under limits of its own. A memory leak, a crash or an endless loop
+ends with the child, and the next request gets a new one. A request is JSON, its reply JSON and raw bytes. Started by
+`sandbox.py`; never imported by the application.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ STATM = Path("/proc/self/statm")
 LARGEST_VALUE = 1e18  # its square is still a float32
 
 
-def stand_by(control: socket.socket, reader: ImageReader) -> None:
-    """Fork the server, and another whenever one is lost; this process has it all loaded and meets no foreign bytes."""
+def supervise(control: socket.socket, reader: ImageReader) -> None:
+    """Fork the server, and a new one whenever it ends; this process itself never touches untrusted bytes."""
     while True:
         server = os.fork()
         if server == 0:
@@ -45,7 +45,7 @@ def stand_by(control: socket.socket, reader: ImageReader) -> None:
 
 
 def serve(control: socket.socket, reader: ImageReader) -> None:
-    """Fork a child for every socket that comes in; end, with every child, when the application does."""
+    """Fork a child for every socket received; end with all children when the application ends."""
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel reaps
     while True:
         message, sockets, _, _ = socket.recv_fds(control, 1, 1)
@@ -61,16 +61,16 @@ def serve(control: socket.socket, reader: ImageReader) -> None:
 
 
 def reply(job: socket.socket, reader: ImageReader) -> None:
-    """Read one request, confine this process, and send the array, or the reason why there is none."""
+    """Read one request, confine this process, and send the array or the reason of the refusal."""
     with job, job.makefile("rb") as stream:
         request = json.loads(stream.readline())
         limits = Limits(**request["limits"])
-        job.sendall(f"{time.monotonic()}\n".encode())  # one clock for all processes: from here on time runs
+        job.sendall(f"{time.monotonic()}\n".encode())  # the time limit starts here; all processes share this clock
         confine(limits)
         paths = [Path(path) for path in request["paths"]]
         try:
             array, meta = decode(paths, reader, limits)
-        except Exception as error:  # whatever foreign bytes bring about is their fault
+        except Exception as error:  # any error is due to the untrusted bytes
             code, reason, file = explain(error, paths)
             job.sendall(json.dumps({"code": code, "reason": reason, "file": file}).encode() + b"\n")
             return
@@ -80,9 +80,9 @@ def reply(job: socket.socket, reader: ImageReader) -> None:
 
 
 def confine(limits: Limits) -> None:
-    """Bound this process's time and memory by the kernel, and take its right to write files."""
+    """Let the kernel limit this process's time and memory, and forbid it to write files."""
     null = os.open(os.devnull, os.O_RDWR)
-    for stream in (0, 1, 2):  # libraries' warnings hold values of the file
+    for stream in (0, 1, 2):  # warnings of libraries may contain values of the file
         os.dup2(null, stream)
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.setitimer(signal.ITIMER_REAL, limits.seconds)
@@ -91,7 +91,7 @@ def confine(limits: Limits) -> None:
         resource.RLIMIT_FSIZE: 0,
         resource.RLIMIT_CORE: 0,
     }
-    if STATM.exists():  # Linux; no other system bounds address space
+    if STATM.exists():  # Linux; other systems do not limit address space
         used = int(STATM.read_text().split()[0]) * resource.getpagesize()
         bounds[resource.RLIMIT_AS] = used + limits.memory_bytes
     for name, bound in bounds.items():
@@ -116,7 +116,7 @@ def decode(paths: Sequence[Path], reader: ImageReader, limits: Limits) -> tuple[
 
 
 def require_slices(shape: Sequence[int], affine: np.ndarray, limits: Limits) -> None:
-    """Hold the length of the axis that runs along the body against the limit."""
+    """Check the number of slices, along the axis nearest to superior-inferior, against the limit."""
     try:
         axis, _ = geometry.slice_axis(affine)
     except ValueError as error:
@@ -126,7 +126,7 @@ def require_slices(shape: Sequence[int], affine: np.ndarray, limits: Limits) -> 
 
 
 def explain(error: Exception, paths: Sequence[Path]) -> tuple[str, str, int]:
-    """Code, reason and number of the file; nothing but our own words reaches the application."""
+    """Code, reason and index of the file; no text of the file reaches the application."""
     if isinstance(error, IntakeError):
         return error.code, error.reason, error.file
     if isinstance(error, MemoryError):
@@ -143,10 +143,10 @@ def _plain(value: Any) -> Any:
 
 
 def main() -> None:
-    """Load the reader of the bundle that the arguments name, then serve."""
+    """Load the reader of the bundle named in the arguments, then serve."""
     descriptor, root, settings = sys.argv[1:]
     reader = parse("inference.yaml", [READER], Path(root), **json.loads(settings))[READER]
-    stand_by(socket.socket(fileno=int(descriptor)), reader)
+    supervise(socket.socket(fileno=int(descriptor)), reader)
 
 
 if __name__ == "__main__":

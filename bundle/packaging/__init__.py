@@ -1,1 +1,1 @@
-"""The bundle as others take it: packed folder and zip, exported formats, verification."""
+"""The bundle for other tools: packed folder and zip, exported formats, verification."""

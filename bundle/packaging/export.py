@@ -1,4 +1,4 @@
-"""The network in other formats, each compared with the original before it is kept."""
+"""Export the network to other formats; keep an export only if it predicts like the original."""
 
 from __future__ import annotations
 
@@ -23,26 +23,26 @@ if TYPE_CHECKING:
 __all__ = ["export", "write_triton_model"]
 
 TOLERANCE = 1e-4  # of a logit
-BATCH = 8  # slices of the picture that both are asked about
+BATCH = 8  # slices of the image on which both are compared
 PACKAGES = {"ts": "torch", "pt2": "torch", "onnx": "onnx", "openvino": "openvino"}
 TRITON = {"ts": ("pytorch", "model.pt"), "onnx": ("onnxruntime", "model.onnx"), "openvino": ("openvino", "model.xml")}
 Settings = dict[str, Any]  # of the inference config, that fit the weights
 
 
 def export(name: str, model: str | Path | None = None, network: str | None = None, root: Path = BUNDLE_ROOT) -> Path:
-    """Write the network of weights in another format beside them, with a note of how far its predictions differ.
+    """Write the network of some weights in another format beside them, with a note of the difference of its logits.
 
     Args:
         name: one of `FORMATS`.
-        model: plain weights; the bundle's own if absent.
-        network: the network's name, where no report beside the weights tells.
+        model: weights (default: the bundle's).
+        network: the network's name, if no report beside the weights names it.
         root: the bundle's folder.
 
     Returns:
         The file.
 
     Raises:
-        UserError: when a logit differs by more than `TOLERANCE`; nothing is left then. Or when a package is missing.
+        UserError: when a logit differs by more than `TOLERANCE` (the export is removed), or a package is missing.
     """
     weights = find_weights(model, root)
     settings = {"model_path": str(weights), "device": "$torch.device('cpu')", **trained_as(weights, network)}
@@ -56,10 +56,10 @@ def export(name: str, model: str | Path | None = None, network: str | None = Non
     except ImportError as error:
         raise UserError(f"exporting to {FORMATS[name]} needs the package {error.name}") from None
     difference = largest_difference(original, open_exported(name, target), image)
-    if not difference <= TOLERANCE:  # NaN is no prediction either
+    if not difference <= TOLERANCE:  # true for NaN too
         for path in files_of(target):
             path.unlink(missing_ok=True)
-        raise UserError(f"{target}: not kept, its logits differ by {difference:.2g} from the network's")
+        raise UserError(f"{target}: removed, its logits differ by {difference:.2g} from the network's")
     note = {
         "format": FORMATS[name],
         "sha256": {path.name: files.sha256_of(path) for path in files_of(target)},
@@ -72,7 +72,7 @@ def export(name: str, model: str | Path | None = None, network: str | None = Non
 
 
 def example(root: Path, channels: int) -> Tensor:
-    """Heads of noise in the size that is served, (BATCH, C, H, W), background as the network knows it."""
+    """Heads of noise in the network's input size, (BATCH, C, H, W), with its background value."""
     import torch
 
     served = read_json(root / "configs" / "metadata.json")["network_data_format"]["inputs"]["image"]
@@ -83,7 +83,7 @@ def example(root: Path, channels: int) -> Tensor:
 
 
 def largest_difference(original: nn.Module, exported: Callable[[Tensor], Tensor], image: Tensor) -> float:
-    """Between the logits of both, for the whole batch and for one slice of it."""
+    """Largest difference between the logits of both, for the whole batch and for one slice of it."""
     import torch
 
     with torch.inference_mode():
@@ -91,11 +91,11 @@ def largest_difference(original: nn.Module, exported: Callable[[Tensor], Tensor]
 
 
 def write_triton_model(name: str, exported: Path, repository: Path, root: Path = BUNDLE_ROOT) -> Path:
-    """Lay an exported network out as Triton Inference Server reads it: MODEL/config.pbtxt and MODEL/1/.
+    """Write an exported network to a model repository of Triton Inference Server: MODEL/config.pbtxt and MODEL/1/.
 
     Args:
         name: ts, onnx or openvino.
-        exported: by `export`.
+        exported: file written by `export`.
         repository: Triton's model repository.
         root: the bundle's folder.
 
@@ -105,7 +105,7 @@ def write_triton_model(name: str, exported: Path, repository: Path, root: Path =
     import shutil
 
     if name not in TRITON:
-        raise UserError(f"Triton has no backend for {FORMATS[name]}; it has for {', '.join(TRITON)}")
+        raise UserError(f"Triton has no backend for {FORMATS[name]}; it has backends for {', '.join(TRITON)}")
     backend, file = TRITON[name]
     folder = repository / NAME
     (folder / "1").mkdir(parents=True, exist_ok=True)
@@ -128,7 +128,7 @@ dynamic_batching {{ }}
 
 
 def _write_torchscript(network: nn.Module, image: Tensor, target: Path, settings: Settings, root: Path) -> None:
-    """By MONAI's own exporter, which puts metadata and config inside, as MONAI Deploy reads them."""
+    """Use MONAI's exporter, which stores metadata and config inside, as MONAI Deploy reads them."""
     from monai.bundle import ckpt_export
 
     configs = root / "configs"
@@ -145,7 +145,7 @@ def _write_torch_export(network: nn.Module, image: Tensor, target: Path, setting
 
 
 def _write_onnx(network: nn.Module, image: Tensor, target: Path, settings: Settings, root: Path) -> None:
-    import onnxscript  # noqa: F401  # torch's exporter needs it and says so less clearly
+    import onnxscript  # noqa: F401  # torch's exporter needs it, and its own error is less clear
     import torch
 
     shapes: Any = {"image": {0: torch.export.Dim("batch")}}

@@ -1,4 +1,4 @@
-"""The bundle as its consumers take it: a folder and a zip of components, configs, weights and papers alone."""
+"""Pack the bundle as a folder and a zip: components, configs, weights and documents, without the application."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from ..weights import pins_of
 
 __all__ = ["NAME", "pack"]
 
-NAME = "brain_mri_tumor_segmentation_classification"  # MONAI Label tells the task by it
+NAME = "brain_mri_tumor_segmentation_classification"  # MONAI Label derives the task from this name
 KEPT = (
     *("LICENSE", "configs/*.yaml", "configs/metadata.json", "configs/logging.conf", "scripts/**/*.py"),
     *("models/report.json", "models/ood_detector.npz", "models/README.md"),
@@ -36,19 +36,19 @@ MODE = 0o100644 << 16
 
 
 def pack(output: Path, weights_url: str | None = None, root: Path = BUNDLE_ROOT) -> tuple[Path, Path]:
-    """Make the folder and the zip; what was there under their names is replaced.
+    """Write the folder and the zip; replace existing ones.
 
     Args:
-        output: gets both.
-        weights_url: leave the weights out and say in `large_files.yml` that they are to be fetched from here.
+        output: folder for both.
+        weights_url: leave the weights out and name this address in `large_files.yml`.
         root: the bundle's folder.
 
     Returns:
         The folder and the zip.
 
     Raises:
-        UserError: when weights or papers are missing, the weights are not those that the metadata name, or the folder
-            is the bundle itself.
+        UserError: when weights or documents are missing, the metadata names other weights, or the folder is the bundle
+            itself.
     """
     missing = [name for name in (*NEEDED, WEIGHTS) if not (root / name).is_file()]
     if missing:
@@ -60,7 +60,9 @@ def pack(output: Path, weights_url: str | None = None, root: Path = BUNDLE_ROOT)
     if root.resolve().is_relative_to(folder.resolve()):
         raise UserError(f"{folder}: would replace the bundle that is packed, choose another folder")
     output.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(prefix=".packing-", dir=output) as place:  # what was there stays until all is made
+    with TemporaryDirectory(
+        prefix=".packing-", dir=output
+    ) as place:  # the old folder stays until the new one is complete
         made = Path(place) / NAME
         for path in files_of(root):
             target = made / path.relative_to(root)
@@ -79,12 +81,12 @@ def pack(output: Path, weights_url: str | None = None, root: Path = BUNDLE_ROOT)
 
 
 def files_of(root: Path) -> Iterator[Path]:
-    """Files that are packed as they are, sorted."""
+    """Files that are copied unchanged, sorted."""
     yield from sorted({path for pattern in KEPT for path in root.glob(pattern) if path.is_file()})
 
 
 def zip_folder(folder: Path, archive: Path) -> None:
-    """Zip a folder: names sorted, times and modes fixed."""
+    """Zip a folder, with sorted names and fixed times and modes."""
     temporary = archive.with_suffix(".tmp")
     with zipfile.ZipFile(temporary, "w") as made:
         for path in sorted(folder.rglob("*")):
@@ -96,7 +98,7 @@ def zip_folder(folder: Path, archive: Path) -> None:
 
 
 def bill_of_materials(metadata: dict[str, Any]) -> str:
-    """What the bundle needs to run, as CycloneDX JSON; the same for the same metadata."""
+    """The packages that the bundle needs, as CycloneDX JSON; the same for the same metadata."""
     from cyclonedx.model.bom import Bom
     from cyclonedx.model.component import Component, ComponentType
     from cyclonedx.output import make_outputter

@@ -1,4 +1,4 @@
-"""Every gate that a packed bundle meets in a model zoo, offline, and our own: outputs are as described."""
+"""The checks of a model zoo on a packed bundle, offline, and our own: outputs are as the metadata describes them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ..manifest import read_json
 from ..weights import pins_of
 from .pack import NEEDED
 
-__all__ = ["GATES", "Verdict", "verify"]
+__all__ = ["CHECKS", "CheckResult", "verify"]
 
 SECTIONS = ("overview", "data", "training", "input", "output", "performance", "commands", "references", "license")
 EXACT_PIN = re.compile(r"\d+(\.\d+)+([a-z]+\d+)?")
@@ -27,101 +27,102 @@ TOLERANCE = 1e-4
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """Of one gate.
+class CheckResult:
+    """Result of one check.
 
     Args:
-        gate: its name.
-        passed: None where it could not be asked.
-        reason: what failed, or why it was not asked.
+        name: of the check.
+        passed: None if the check was skipped.
+        reason: why it failed or was skipped.
     """
 
-    gate: str
+    name: str
     passed: bool | None
     reason: str = ""
 
 
-class GateError(Exception):
-    """A gate is not passed; the message is one line."""
+class CheckError(Exception):
+    """A check fails; the message is one line."""
 
 
-class NotAsked(Exception):
-    """A gate cannot be asked here; the message is one line."""
+class CheckSkipped(Exception):
+    """A check cannot run here; the message is one line."""
 
 
-def verify(folder: Path, schema: Path | None = None) -> Iterator[Verdict]:
-    """Ask every gate, one after the other.
+def verify(folder: Path, schema: Path | None = None) -> Iterator[CheckResult]:
+    """Run every check, one after the other.
 
     Args:
         folder: a packed bundle.
-        schema: file of the metadata's schema, which is fetched from elsewhere and not part of the bundle.
+        schema: file of the metadata's JSON schema, which is not part of the bundle.
     """
     silence_loggers()
     logging.getLogger("monai.bundle.scripts").setLevel(logging.WARNING)
     make_importable(folder)
-    for name, gate in GATES.items():
+    for name, check in CHECKS.items():
         try:
-            gate(folder, schema)
-            yield Verdict(name, True)
-        except NotAsked as why:
-            yield Verdict(name, None, str(why))
-        except GateError as error:
-            yield Verdict(name, False, str(error))
+            check(folder, schema)
+            yield CheckResult(name, True)
+        except CheckSkipped as reason:
+            yield CheckResult(name, None, str(reason))
+        except CheckError as error:
+            yield CheckResult(name, False, str(error))
         except Exception as error:
-            yield Verdict(name, False, reason_of(error) or " ".join(f"{type(error).__name__}: {error}".split())[:300])
+            reason_text = reason_of(error) or " ".join(f"{type(error).__name__}: {error}".split())[:300]
+            yield CheckResult(name, False, reason_text)
 
 
 def structure(folder: Path, _: Path | None) -> None:
-    """Files, sections of the model card, no path of somebody's machine."""
+    """All files are there, the model card has all sections, no file holds a path of a personal machine."""
     missing = [name for name in NEEDED if not (folder / name).is_file()]
     weights = [name for name in ("models/model.pt", "models/model.ts", "large_files.yml") if (folder / name).is_file()]
     if missing or not weights:
-        raise GateError(f"missing: {', '.join(missing) or 'weights, or large_files.yml'}")
+        raise CheckError(f"missing: {', '.join(missing) or 'weights, or large_files.yml'}")
     card = (folder / "docs" / "README.md").read_text().lower()
     absent = [section for section in SECTIONS if not re.search(rf"^#+ .*{section}", card, re.MULTILINE)]
     if absent:
-        raise GateError(f"docs/README.md has no section about {', '.join(absent)}")
+        raise CheckError(f"docs/README.md has no section about {', '.join(absent)}")
     for path in sorted(
         [*folder.rglob("*.py"), *folder.rglob("*.yaml"), *folder.rglob("*.json"), *folder.rglob("*.md")]
     ):
         if found := PERSONAL_PATH.search(path.read_text(errors="replace")):
-            raise GateError(f"{path.relative_to(folder)}: names a path of somebody's machine ({found.group()})")
+            raise CheckError(f"{path.relative_to(folder)}: holds a path of a personal machine ({found.group()})")
 
 
 def changelog(folder: Path, _: Path | None) -> None:
     """The version is in the changelog."""
     metadata = read_json(folder / "configs" / "metadata.json")
     if metadata["version"] not in metadata["changelog"]:
-        raise GateError(f"version {metadata['version']} is not in the changelog")
+        raise CheckError(f"version {metadata['version']} is not in the changelog")
 
 
 def pins(folder: Path, _: Path | None) -> None:
-    """Every package has one exact version, and this environment does not contradict it."""
+    """Every package has one exact version, and this version is installed here."""
     from importlib.metadata import PackageNotFoundError, version
 
     metadata = read_json(folder / "configs" / "metadata.json")
     for name, pin in pins_of(metadata).items():
         if not EXACT_PIN.fullmatch(pin):
-            raise GateError(f"{name}: '{pin}' is no exact version")
+            raise CheckError(f"{name}: '{pin}' is not an exact version")
         try:
             installed = version(name).partition("+")[0]
         except PackageNotFoundError:
-            raise GateError(f"{name}: not installed here, so nothing else was checked with it") from None
+            raise CheckError(f"{name}: not installed here") from None
         if installed != pin:
-            raise GateError(f"{name}: {installed} is installed here, {pin} is named")
+            raise CheckError(f"{name}: {installed} is installed here, the metadata names {pin}")
 
 
 def schema_of_metadata(folder: Path, schema: Path | None) -> None:
-    """MONAI's own check of the metadata, with a schema that is there already."""
+    """MONAI's check of the metadata against a local schema."""
     from monai.bundle import verify_metadata
 
     if schema is None:
-        raise NotAsked("needs the schema that metadata.json names: --schema FILE")
+        raise CheckSkipped("needs the JSON schema named in metadata.json: --schema FILE")
     verify_metadata(meta_file=str(folder / "configs" / "metadata.json"), filepath=str(schema))
 
 
 def network_shapes(folder: Path, _: Path | None) -> None:
-    """MONAI's own check that the network's input and output are as the metadata say."""
+    """MONAI's check that the network's input and output are as the metadata describes them."""
     from monai.bundle import verify_net_in_out
 
     with suppress_monai_warnings():
@@ -129,13 +130,13 @@ def network_shapes(folder: Path, _: Path | None) -> None:
 
 
 def torchscript(folder: Path, _: Path | None) -> None:
-    """MONAI's own export, and that it predictions what the network predictions."""
+    """MONAI's export to TorchScript works, and the export gives the network's logits."""
     import torch
     from monai.bundle import ckpt_export
 
     weights = folder / "models" / "model.pt"
     if not weights.is_file():
-        raise NotAsked("the weights are to be fetched first")
+        raise CheckSkipped("the weights are missing, download them first")
     network = _parsed(folder, "loaded").eval()
     with tempfile.TemporaryDirectory() as place, suppress_monai_warnings():
         exported = Path(place) / "model.ts"
@@ -145,11 +146,11 @@ def torchscript(folder: Path, _: Path | None) -> None:
         with torch.inference_mode():
             difference = float((scripted(image) - network(image)).abs().max())
     if not difference <= TOLERANCE:  # NaN is no prediction either
-        raise GateError(f"the exported network differs by {difference:g}")
+        raise CheckError(f"the exported network differs by {difference:g}")
 
 
 def properties(folder: Path, _: Path | None) -> None:
-    """MONAI finds everything that it looks for in a bundle for inference."""
+    """MONAI finds all properties of a bundle for inference."""
     import numpy as np
     from PIL import Image
 
@@ -159,11 +160,11 @@ def properties(folder: Path, _: Path | None) -> None:
         settings = {"dataset_dir": str(scan), "output_dir": f"{place}/predictions"}
         absent = _absent(load_workflow(["inference.yaml"], folder, workflow_type="infer", **settings))
     if absent:
-        raise GateError(f"inference.yaml lacks {', '.join(absent)}")
+        raise CheckError(f"inference.yaml lacks {', '.join(absent)}")
 
 
 def training(folder: Path, _: Path | None) -> None:
-    """From files of random heads to trained weights that are scored and prediction, by the bundle's own workflows."""
+    """The bundle's workflows run on random heads: preprocess, train, evaluate, predict."""
     from ..datasets.phantoms import write_images, write_volumes
 
     with tempfile.TemporaryDirectory() as place, redirect_stdout(StringIO()), redirect_stderr(StringIO()):
@@ -176,24 +177,24 @@ def training(folder: Path, _: Path | None) -> None:
         joint = {"kinds": ["volume", "image"], "do_cls": True}
         workflow = load_workflow(["train.yaml"], folder, workflow_type="train", **short, output_dir=trained, **joint)
         if absent := _absent(workflow):
-            raise GateError(f"train.yaml lacks {', '.join(absent)}")
+            raise CheckError(f"train.yaml lacks {', '.join(absent)}")
         run_workflow("training", ["train.yaml"], folder, **short, output_dir=trained, **joint)
         scored = {"dataset_dir": data["dataset_dir"], "model_path": f"{trained}/model.pt"}
         run_workflow("evaluating", ["train.yaml", "evaluate.yaml"], folder, **scored, output_dir=f"{place}/scores")
         predictions = {"model_path": f"{trained}/model.pt", "output_dir": f"{place}/predictions"}
         run_workflow("run", ["inference.yaml"], folder, dataset_dir=f"{place}/kaggle/yes", **predictions)
         if not list((Path(place) / "predictions").glob("*.json")):
-            raise GateError("inference.yaml left no prediction")
+            raise CheckError("inference.yaml wrote no prediction")
 
 
 def inference(folder: Path, _: Path | None) -> None:
-    """Random files of every kind are predicted, and every output is as the metadata describe it."""
+    """Random scans are predicted, and every output is as the metadata describes it."""
     import numpy as np
 
     from ..predictor import Predictor
 
     if not (folder / "models" / "model.pt").is_file():
-        raise NotAsked("the weights are to be fetched first")
+        raise CheckSkipped("the weights are missing, download them first")
     described = read_json(folder / "configs" / "metadata.json")["network_data_format"]["outputs"]
     predictor, rng = Predictor(folder / "models" / "model.pt", root=folder), np.random.default_rng(0)
     head = np.hypot(*(np.mgrid[:96, :96] - 48)) < 40
@@ -203,21 +204,21 @@ def inference(folder: Path, _: Path | None) -> None:
         mask, result = found["pred"], found["result"]
         values = {float(value) for value in mask.unique()}
         if not values <= {float(name) for name in described["pred"]["channel_def"]}:
-            raise GateError(f"pred holds {sorted(values)}, which its channel_def does not name")
+            raise CheckError(f"pred holds {sorted(values)}, which are not in its channel_def")
         if tuple(mask.shape[1 : 1 + len(shape)]) != shape:
-            raise GateError(f"pred has the shape {tuple(mask.shape)}, the scan {shape}")
+            raise CheckError(f"pred has the shape {tuple(mask.shape)}, the scan {shape}")
         if absent := described.keys() - found.keys():
-            raise GateError(f"the metadata describe outputs that are not there: {', '.join(sorted(absent))}")
+            raise CheckError(f"outputs of the metadata are missing: {', '.join(sorted(absent))}")
         classes = found["probabilities"].tolist()
         (low, high), count = (described["probabilities"][name] for name in ("value_range", "num_channels"))
         if len(classes) != count or not low <= min(classes) <= max(classes) <= high:
-            raise GateError(f"probabilities are {classes}")
+            raise CheckError(f"probabilities are {classes}")
         if abs(classes[1] - result["tumor_probability"]) > 1e-6:
-            raise GateError(f"probabilities are {classes}, the result says {result['tumor_probability']}")
+            raise CheckError(f"probabilities are {classes}, tumor_probability is {result['tumor_probability']}")
 
 
 def _absent(workflow: Any) -> list[str]:
-    """What MONAI looks for in a workflow of its type and does not find."""
+    """Required properties that MONAI does not find in a workflow."""
     with suppress_monai_warnings():
         workflow.initialize()
         return list(workflow.check_properties() or [])
@@ -241,7 +242,7 @@ def _parsed(folder: Path, name: str) -> Any:
     return parse("inference.yaml", [name], folder)[name]
 
 
-GATES: dict[str, Callable[[Path, Path | None], None]] = {
+CHECKS: dict[str, Callable[[Path, Path | None], None]] = {
     "structure": structure,
     "version in changelog": changelog,
     "exact pins": pins,

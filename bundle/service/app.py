@@ -1,4 +1,4 @@
-"""The service's routes. `create_app` makes the whole application; `server.py` runs it."""
+"""The service's routes. `create_app` builds the application; `server.py` runs it."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ KINDS: dict[str, Any] = {ZIP: {}, DICOM: {}}  # beside JSON
 
 
 class Service:
-    """What the routes share; one an application.
+    """State shared by the routes of one application.
 
     Args:
         settings: of the service.
@@ -48,7 +48,7 @@ class Service:
         self.ready = self.failed = False
 
     def load(self) -> None:
-        """Load the weights and see that they prediction; takes seconds, in a thread of its own."""
+        """Load the weights and test them; takes seconds, runs in a thread of its own."""
         try:
             self._load()
         except Exception as error:
@@ -60,7 +60,7 @@ class Service:
         self.ready = warm_up(self.predictor)
 
     def close(self) -> None:
-        """End what has begun, and the decoding process."""
+        """Finish running scans, end the decoding process."""
         self.ready = False
         self.queue.close()
         if self.predictor is not None:
@@ -74,17 +74,17 @@ class Service:
         """
         if self.predictor is None or not self.ready:
             if self.failed:
-                raise Problem(503, "failed", "the weights cannot be loaded, the log says why")
+                raise Problem(503, "failed", "the weights cannot be loaded, see the log")
             raise Problem(503, "not_ready", "the weights are being loaded", {"Retry-After": "5"})
         return self.predictor
 
-    async def predict(self, asked: PredictionRequest) -> PredictionResponse | Job:
-        """Predict one scan, or say which job will."""
-        return await self.queue.predict(self.loaded(), asked)
+    async def predict(self, wanted: PredictionRequest) -> PredictionResponse | Job:
+        """Predict one scan; return its job if it takes longer than a request may."""
+        return await self.queue.predict(self.loaded(), wanted)
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
-    """Make the application.
+    """Build the application.
 
     Args:
         settings: of the service.
@@ -107,7 +107,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         openapi_url="/openapi.json" if documented else None,
         docs_url="/docs" if documented else None,
         redoc_url=None,
-        responses={"default": {"model": schemas.ProblemResponse, "description": "why there is no prediction"}},
+        responses={"default": {"model": schemas.ProblemResponse, "description": "the reason of the error"}},
     )
     app.state.service = service
     for kind in (Problem, Exception):
@@ -122,7 +122,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
 
 def _with_problems(description: dict[str, Any]) -> dict[str, Any]:
-    """Say of every refusal that it is a problem document; FastAPI knows JSON alone."""
+    """Describe every error as application/problem+json; FastAPI describes it as JSON."""
     for operations in description["paths"].values():
         for operation in operations.values():
             content = operation["responses"]["default"]["content"]
@@ -136,13 +136,13 @@ def _card(service: Service) -> dict[str, Any] | None:
 
 
 async def _invalid(request: Request, error: Exception) -> Response:
-    """Parameters that cannot be read; their values are not repeated."""
+    """Error of invalid parameters, without their values."""
     where = error.errors()[0]["loc"][-1] if isinstance(error, RequestValidationError) else "request"
     return problem_response(request, Problem(400, "parameter", f"'{where}' cannot be read"))
 
 
 async def _http(request: Request, error: Exception) -> Response:
-    """Starlette's own refusals: no such route, not this method, a damaged form."""
+    """Starlette's errors: unknown route, wrong method, damaged form."""
     status = error.status_code if isinstance(error, HTTPException) else 500
     words = {404: "no such address", 405: "not by this method", 400: "the form is damaged or has too many parts"}
     headers = dict(getattr(error, "headers", None) or {})
@@ -150,7 +150,7 @@ async def _http(request: Request, error: Exception) -> Response:
 
 
 def _add_routes(app: FastAPI, service: Service) -> None:
-    """All routes; those without `guard` prediction everybody."""
+    """Add all routes; those without `guard` need no token."""
 
     async def authorized(authorization: Annotated[str, Header(include_in_schema=False)] = "") -> None:
         token = service.settings.token
@@ -161,23 +161,23 @@ def _add_routes(app: FastAPI, service: Service) -> None:
 
     @app.get("/livez", response_model=schemas.Status, tags=["health"])
     async def livez() -> dict[str, str]:
-        """Say that the process lives."""
+        """Report that the process is alive."""
         return {"status": "alive"}
 
     @app.get("/readyz", response_model=schemas.Status, tags=["health"])
     async def readyz() -> dict[str, str]:
-        """Say that the weights are loaded and have predicted a first picture twice alike."""
+        """Report that the weights are loaded and predict a test image reproducibly."""
         service.loaded()
         return {"status": "ready"}
 
     @app.get("/metrics", dependencies=guard, response_class=Response, tags=["health"])
     async def metrics() -> Response:
-        """Counters in Prometheus' text format."""
+        """Return the counters in Prometheus' text format."""
         return Response(service.metrics.text(), media_type="text/plain; version=0.0.4")
 
     @app.get("/model/info", dependencies=guard, response_model=schemas.ModelInfo, tags=["model"])
     async def model_info() -> dict[str, Any]:
-        """Say which weights prediction, by which thresholds, and how well they did in their own report."""
+        """Return version and hash of the weights, their thresholds and the scores of their report."""
         predictor = service.loaded()
         return {**predictor.describe(), "notice": NOTICE}
 
@@ -185,17 +185,17 @@ def _add_routes(app: FastAPI, service: Service) -> None:
         "/predict_multitask",
         dependencies=guard,
         response_model=schemas.Prediction,
-        responses={200: {"content": KINDS}, 202: {"model": schemas.JobStatus, "description": "not done yet"}},
+        responses={200: {"content": KINDS}, 202: {"model": schemas.JobStatus, "description": "not finished yet"}},
         openapi_extra=schemas.ONE_FILE,
         tags=["predict"],
     )
     async def predict_multitask(
         request: Request,
-        include_cam: Annotated[bool, Query(description="show where the probability comes from")] = False,
-        include_uncertainty: Annotated[bool, Query(description="say how sure mask and probability are")] = False,
+        include_cam: Annotated[bool, Query(description="add the class activation map")] = False,
+        include_uncertainty: Annotated[bool, Query(description="add Monte-Carlo dropout deviations")] = False,
         accept: Annotated[str, Header()] = JSON,
     ) -> Response:
-        """Say whether a scan shows a tumor, and where. Takes PNG, JPEG, NIfTI and DICOM."""
+        """Classify a scan (tumor or none) and segment the tumor. Takes PNG, JPEG, NIfTI and DICOM."""
         wanted = wanted_kind(accept)
         files, fields = await received(request, 1)
         if len(files) != 1:
@@ -205,9 +205,9 @@ def _add_routes(app: FastAPI, service: Service) -> None:
             for name, default in (("include_cam", include_cam), ("include_uncertainty", include_uncertainty))
         )
         if wanted == DICOM and file_types.file_type_of(files[0][: file_types.HEAD_BYTES]) != "dicom":
-            raise Problem(406, "accept", f"a prediction of {DICOM} needs a DICOM file")
-        asked = PredictionRequest(files[0], cam, uncertainty, dicom=wanted == DICOM)
-        found = await cancel_on_disconnect(request, service.predict(asked))
+            raise Problem(406, "accept", f"{DICOM} needs a DICOM file")
+        scan = PredictionRequest(files[0], cam, uncertainty, dicom=wanted == DICOM)
+        found = await cancel_on_disconnect(request, service.predict(scan))
         return _working(request, found) if isinstance(found, Job) else _encoded(found, wanted)
 
     @app.post(
@@ -218,7 +218,7 @@ def _add_routes(app: FastAPI, service: Service) -> None:
         tags=["predict"],
     )
     async def predict_batch(request: Request) -> Response:
-        """Prediction several scans; one that is refused has its reason in its place, the others their predictions."""
+        """Predict several scans; a refused file has an error in its place."""
         files, _ = await received(request, service.settings.batch)
         if not files:
             raise Problem(400, "no_file", "the form's field 'files' is expected, once or more")
@@ -231,32 +231,32 @@ def _add_routes(app: FastAPI, service: Service) -> None:
         "/predict_multitask/jobs/{job}",
         dependencies=guard,
         response_model=schemas.Prediction,
-        responses={200: {"content": KINDS}, 202: {"model": schemas.JobStatus, "description": "not done yet"}},
+        responses={200: {"content": KINDS}, 202: {"model": schemas.JobStatus, "description": "not finished yet"}},
         tags=["predict"],
     )
     async def predict_job(request: Request, job: str, accept: Annotated[str, Header()] = JSON) -> Response:
-        """Give the prediction of a scan that took longer than a request may."""
+        """Return the prediction of a scan that took longer than a request may."""
         found = service.queue.job(job)
         return _encoded(await found.future, wanted_kind(accept)) if found.future.done() else _working(request, found)
 
 
 def _encoded(prediction: PredictionResponse, wanted: str) -> Response:
-    if wanted == DICOM and prediction.dicom is None:  # a job that was begun for another kind of prediction
-        raise Problem(406, "accept", f"{DICOM} was not asked for when the scan came in")
+    if wanted == DICOM and prediction.dicom is None:  # a job of a request for another type
+        raise Problem(406, "accept", f"{DICOM} was not requested with the scan")
     if wanted == DICOM:
         return Response(prediction.dicom, media_type=DICOM)
     return Response(prediction.zip(), media_type=ZIP) if wanted == ZIP else JSONResponse(prediction.json())
 
 
 def _working(request: Request, job: Job) -> Response:
-    """Where to ask for a prediction that takes longer."""
+    """The address of a prediction that takes longer than a request may."""
     address = request.app.url_path_for("predict_job", job=job.id)
     content = {"status": "working", "job": job.id, "address": str(address), "notice": NOTICE}
     return JSONResponse(content, 202, {"Location": str(address), "Retry-After": "2"})
 
 
 def _entry(request: Request, found: PredictionResponse | Job | BaseException) -> dict[str, Any]:
-    """One place of a batch's prediction."""
+    """One entry of a batch's response."""
     if isinstance(found, PredictionResponse):
         return found.json()
     if isinstance(found, Job):
@@ -264,6 +264,6 @@ def _entry(request: Request, found: PredictionResponse | Job | BaseException) ->
         return {"status": "working", "job": found.id, "address": str(address)}
     number = request.scope["request_id"]
     if not isinstance(found, Problem):
-        LOG.error("%s failed: %s", number, type(found).__name__)  # its words may be of the file
+        LOG.error("%s failed: %s", number, type(found).__name__)  # its message may contain content of the file
         found = Problem.internal()
     return found.content(number)

@@ -1,4 +1,4 @@
-"""How much is done at a time: scans are decoded a few at a time, passed through the network one by one, others wait."""
+"""The queue: a few scans are decoded at the same time, one passes through the network, the others wait."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ __all__ = ["Job", "JobQueue", "PredictionRequest"]
 
 @dataclass(frozen=True)
 class PredictionRequest:
-    """What is asked about one scan.
+    """A request to predict one scan.
 
     Args:
         content: bytes of its file.
-        include_cam: show where the probability comes from.
-        include_uncertainty: say how sure mask and probability are.
+        include_cam: add the class activation map (CAM).
+        include_uncertainty: add Monte-Carlo dropout deviations.
         dicom: encode the mask as DICOM SEG.
     """
 
@@ -39,12 +39,12 @@ class PredictionRequest:
 
 @dataclass
 class Job:
-    """One scan that is worked on, or was.
+    """The job of one scan.
 
     Args:
-        id: nobody can guess it.
-        future: ends with the prediction, or the problem.
-        ended: when it did, by the monotonic clock.
+        id: random, cannot be guessed.
+        future: the prediction, or the problem.
+        ended: time of its end, by the monotonic clock.
     """
 
     id: str
@@ -64,43 +64,43 @@ class JobQueue:
         self.settings, self.metrics = settings, metrics
         self.decoders = ThreadPoolExecutor(settings.decoders, thread_name_prefix="decode")
         self.network = ThreadPoolExecutor(1, thread_name_prefix="network")
-        self.room = asyncio.Semaphore(settings.decoders + 1)  # what is decoded is large and waits for the network
+        self.room = asyncio.Semaphore(settings.decoders + 1)  # limits how many decoded scans wait in memory
         self.jobs: dict[str, Job] = {}
         self.waiting = 0
 
     def close(self) -> None:
-        """Let what has begun end, and begin nothing more."""
+        """Finish running scans; start no others."""
         self.decoders.shutdown(wait=True, cancel_futures=True)
         self.network.shutdown(wait=True, cancel_futures=True)
 
-    async def predict(self, predictor: Predictor, asked: PredictionRequest) -> PredictionResponse | Job:
-        """Predict a scan, or say after a while which job will.
+    async def predict(self, predictor: Predictor, wanted: PredictionRequest) -> PredictionResponse | Job:
+        """Predict a scan; return its job if it takes longer than `patience_s`.
 
         Raises:
             Problem: when the scan is refused, or too many wait.
         """
-        job = self.begin(predictor, asked)
+        job = self.begin(predictor, wanted)
         try:
             return await asyncio.wait_for(asyncio.shield(job.future), self.settings.patience_s)
         except TimeoutError:
             self.forget_old()
             self.jobs[job.id] = job
             return job
-        except asyncio.CancelledError:  # nobody waits any more
+        except asyncio.CancelledError:  # the client has disconnected
             job.future.cancel()
             raise
 
-    def begin(self, predictor: Predictor, asked: PredictionRequest) -> Job:
+    def begin(self, predictor: Predictor, wanted: PredictionRequest) -> Job:
         """Put a request into the queue.
 
         Raises:
             Problem: when it is full.
         """
         if self.waiting >= self.settings.queue:
-            raise Problem(503, "overload", "too many scans wait, come back soon", {"Retry-After": "2"})
+            raise Problem(503, "overload", "too many scans are waiting, try again soon", {"Retry-After": "2"})
         self.waiting += 1
         self.metrics.waiting.set(self.waiting)
-        future = asyncio.ensure_future(self.process(predictor, asked))
+        future = asyncio.ensure_future(self.process(predictor, wanted))
         job = Job(secrets.token_urlsafe(16), future)
         future.add_done_callback(partial(self._ended, job))
         return job
@@ -110,16 +110,16 @@ class JobQueue:
         self.waiting -= 1
         self.metrics.waiting.set(self.waiting)
         if not future.cancelled():
-            future.exception()  # seen: a job that nobody asks for is no error
+            future.exception()  # marks it as retrieved: asyncio would log it
 
-    async def process(self, predictor: Predictor, asked: PredictionRequest) -> PredictionResponse:
+    async def process(self, predictor: Predictor, wanted: PredictionRequest) -> PredictionResponse:
         """Decode in one thread, infer in another."""
         loop = asyncio.get_running_loop()
         try:
             async with self.room:
-                image = await loop.run_in_executor(self.decoders, predictor.read, asked.content)
-                source = asked.content if asked.dicom else None
-                arguments = (predictor, image, asked.include_cam, asked.include_uncertainty, source)
+                image = await loop.run_in_executor(self.decoders, predictor.read, wanted.content)
+                source = wanted.content if wanted.dicom else None
+                arguments = (predictor, image, wanted.include_cam, wanted.include_uncertainty, source)
                 prediction = await loop.run_in_executor(self.network, response_of, *arguments)
         except IntakeError as error:
             self.metrics.refused.labels(error.code).inc()
@@ -134,14 +134,14 @@ class JobQueue:
         """A job by its id.
 
         Raises:
-            Problem: when there is none, or no longer.
+            Problem: when there is no such job, or it has expired.
         """
         self.forget_old()
         if id not in self.jobs:
-            raise Problem(404, "no_job", "there is no such job, or no longer")
+            raise Problem(404, "no_job", "no such job, or its prediction has expired")
         return self.jobs[id]
 
     def forget_old(self) -> None:
-        """Drop the jobs whose prediction was kept long enough."""
+        """Remove expired jobs."""
         oldest = time.monotonic() - self.settings.keep_s
         self.jobs = {id: job for id, job in self.jobs.items() if job.ended is None or job.ended > oldest}

@@ -1,4 +1,4 @@
-"""Counters for Prometheus; a registry of its own, so that two services in one process do not meet."""
+"""Counters for Prometheus, in a registry of their own, since one process may run two services."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ SECONDS = (0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20)
 
 
 class Metrics:
-    """What whoever runs the service wants to see."""
+    """Counters of requests and predictions."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -20,8 +20,8 @@ class Metrics:
         self.requests = Counter("bundle_requests", "Requests by route and status", ["route", "status"], **named)
         self.seconds = Histogram("bundle_request_seconds", "Response time", ["route"], buckets=SECONDS, **named)
         self.bytes = Counter("bundle_received_bytes", "Bytes of requests", **named)
-        self.waiting = Gauge("bundle_waiting", "Scans that wait or are worked on", **named)
-        self.refused = Counter("bundle_refused", "Scans that were not let in", ["code"], **named)
+        self.waiting = Gauge("bundle_waiting", "Scans that wait or are processed", **named)
+        self.refused = Counter("bundle_refused", "Refused scans", ["code"], **named)
         self.states = Counter("bundle_predictions", "Predictions by their state", ["state"], **named)
 
     def request(self, route: str, status: int, seconds: float, received: int) -> None:
@@ -31,5 +31,5 @@ class Metrics:
         self.bytes.inc(received)
 
     def text(self) -> bytes:
-        """All of them, in Prometheus' text format."""
+        """All counters in Prometheus' text format."""
         return generate_latest(self.registry)

@@ -1,4 +1,4 @@
-"""Refusals that a program can act on and a person can read: problem+json (RFC 9457)."""
+"""Errors as application/problem+json (RFC 9457), with a code for programs and a title for people."""
 
 from __future__ import annotations
 
@@ -33,23 +33,23 @@ class Problem(Exception):
 
     @classmethod
     def internal(cls) -> Problem:
-        """What is said of a fault of ours."""
-        return cls(500, "internal", "the service failed, by its own fault")
+        """The problem of an internal error."""
+        return cls(500, "internal", "internal error of the service")
 
     @classmethod
     def of(cls, error: IntakeError) -> Problem:
-        """What the intake says about a file; its name was the stranger's and is left out."""
+        """The problem of a refused file, without the file's name."""
         headers = {"Retry-After": "1"} if error.status == HTTPStatus.SERVICE_UNAVAILABLE else {}
         return cls(error.status, error.code, error.reason, headers)
 
     def content(self, request_id: str) -> dict[str, Any]:
-        """The body of the prediction."""
+        """The body of the response."""
         described = {"type": f"urn:bundle:problem:{self.code}", "title": self.title, "status": self.status}
         return {**described, "code": self.code, "request_id": request_id, "notice": NOTICE}
 
 
 def problem_response(request: Request, error: Exception) -> JSONResponse:
-    """The prediction to a request that is refused."""
+    """The response to a refused request."""
     problem = error if isinstance(error, Problem) else Problem.internal()
     content = problem.content(request.scope.get("request_id", ""))
     return JSONResponse(content, problem.status, problem.headers, media_type=PROBLEM)

@@ -1,7 +1,7 @@
-"""The outermost layer: every request gets a number, a bound on its bytes and its time, and one line in the log.
+"""The outermost layer: every request gets an id, limits on its bytes and its time, and one line in the log.
 
-Bytes are counted before anything parses them, whether the request tells its length or not. What is logged tells nothing
-of the content: no name, no header, no query.
+Bytes are counted before they are parsed, with or without Content-Length. The log contains no file name, header or
+query.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from .settings import Settings
 __all__ = ["RequestGuardMiddleware"]
 
 LOG = logging.getLogger("bundle.service")
-MOST_HEADERS, HEADER_BYTES = 100, 32 * 1024  # h11 bounds only what has not arrived as a whole
-FORM_OVERHEAD = 64 * 1024  # what a form may add to the bytes of its files
+MOST_HEADERS, HEADER_BYTES = 100, 32 * 1024  # h11 limits only incomplete headers
+FORM_OVERHEAD = 64 * 1024  # bytes that a form may add to its files
 SAFE = {
     "X-Content-Type-Options": "nosniff",
     "Cache-Control": "no-store",
@@ -47,7 +47,7 @@ class RequestGuardMiddleware:
 
     def __init__(self, app: ASGIApp, settings: Settings, metrics: Metrics) -> None:
         self.app, self.settings, self.metrics = app, settings, metrics
-        self.secret = secrets.token_bytes(32)  # so that hashes of bodies mean nothing outside this process
+        self.secret = secrets.token_bytes(32)  # keys the hashes of bodies in the log
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -57,7 +57,7 @@ class RequestGuardMiddleware:
 
 
 class RequestContext:
-    """One request on its way in, and its prediction on its way out."""
+    """One request and its response."""
 
     def __init__(self, guard: RequestGuardMiddleware, scope: Scope, receive: Receive, send: Send) -> None:
         self.guard, self.scope, self.receive_from_client, self.send_to_client = guard, scope, receive, send
@@ -70,12 +70,12 @@ class RequestContext:
         scope["request_id"] = self.id
 
     async def run(self) -> None:
-        """Pass the request on; whatever goes wrong becomes a prediction."""
+        """Pass the request on; turn any error into a response."""
         try:
             self.check()
             await self.guard.app(self.scope, self.receive, self.send)
         except ClientDisconnect:
-            pass  # nobody waits for a prediction
+            pass  # there is nobody to respond to
         except Exception as error:
             if not isinstance(error, Problem):
                 LOG.error("%s failed: %s", self.id, type(error).__name__)
@@ -86,32 +86,30 @@ class RequestContext:
             self.log()
 
     def check(self) -> None:
-        """What can be told before the body comes."""
+        """Check the headers, before the body arrives."""
         headers = self.headers
         if len(headers) > MOST_HEADERS or sum(len(n) + len(v) for n, v in headers.raw) > HEADER_BYTES:
             raise Problem(431, "headers", "too many headers, or too long ones", {"Connection": "close"})
-        if (
-            self.guard.settings.token is None
-        ):  # a page that is open in a browser here could ask, under a name of its own
+        if self.guard.settings.token is None:  # prevents DNS rebinding by a page in a local browser
             host = headers.get("host", "").lower()
             name = host[: host.index("]") + 1] if host.startswith("[") and "]" in host else host.partition(":")[0]
             if name not in self.guard.settings.known_hosts:
-                raise Problem(400, "host", "this service does not go by the name that was called")
+                raise Problem(400, "host", "unknown host name for this service")
         length = headers.get("content-length", "0")
         if not length.isdecimal():
-            raise Problem(400, "length", "Content-Length is no number")
+            raise Problem(400, "length", "Content-Length is not a number")
         if int(length) > self.limit:
             raise self.too_large()
 
     def too_large(self) -> Problem:
-        """The prediction to more bytes than are allowed; the connection ends, for nobody reads the rest."""
+        """The problem of a request with too many bytes; closes the connection, since the rest is not read."""
         allowed = self.guard.settings.limits.request_bytes // 1024**2
         return Problem(413, "too_large", f"more than the {allowed} MiB that are allowed", {"Connection": "close"})
 
     async def receive(self) -> Message:
-        """A piece of the request; counted, and awaited no longer than the whole may take."""
+        """Receive a part of the request; count its bytes, and time out with the whole request."""
         if self.done:
-            return await self.receive_from_client()  # only its end can come
+            return await self.receive_from_client()  # only a disconnect can follow
         left = self.began + self.guard.settings.upload_s - time.monotonic()
         try:
             message = await asyncio.wait_for(self.receive_from_client(), max(left, 0.001))
@@ -128,7 +126,7 @@ class RequestContext:
         return message
 
     async def send(self, message: Message) -> None:
-        """A piece of the prediction; its head says what every prediction says."""
+        """Send a part of the response; add the headers of every response."""
         if message["type"] == "http.response.start":
             self.status = message["status"]
             headers = MutableHeaders(scope=message)
@@ -142,7 +140,7 @@ class RequestContext:
         return {"X-Model-Version": card["version"], "X-Model-SHA256": card["sha256"]} if card else {}
 
     def log(self) -> None:
-        """One line, and the counters."""
+        """Write one line to the log, and count the request."""
         seconds = time.monotonic() - self.began
         route = self.scope.get("route")
         path = getattr(route, "path", "none")

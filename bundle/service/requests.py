@@ -1,4 +1,4 @@
-"""What a request brings and asks for; and whether anybody still waits for the prediction."""
+"""Read files, fields and the wanted type of a request; cancel its prediction when the client disconnects."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["DICOM", "JSON", "ZIP", "cancel_on_disconnect", "flag", "received", "
 T = TypeVar("T")
 JSON, ZIP, DICOM = "application/json", "application/zip", "application/dicom"
 TRUE, FALSE = {"1", "true", "yes", "on"}, {"0", "false", "no", "off", ""}
-FIELD_BYTES = 1024  # of a form's field that is no file
+FIELD_BYTES = 1024  # of a form's field other than a file
 
 
 async def received(request: Request, most: int) -> tuple[list[bytes], dict[str, str]]:
@@ -36,7 +36,7 @@ async def received(request: Request, most: int) -> tuple[list[bytes], dict[str, 
 
 
 def flag(fields: dict[str, str], name: str, default: bool) -> bool:
-    """A yes or no of a form, or else of the address."""
+    """A boolean field of a form, or else the query's value."""
     value = fields.get(name, str(default)).lower()
     if value not in TRUE | FALSE:
         raise Problem(400, "parameter", f"'{name}' cannot be read")
@@ -44,7 +44,7 @@ def flag(fields: dict[str, str], name: str, default: bool) -> bool:
 
 
 def wanted_kind(accept: str) -> str:
-    """What kind of prediction a client would rather have: by the weights, then by the order of its header.
+    """The media type that a client prefers: by the weights, then by the order in its header.
 
     Reference: RFC 9110, 12.5.1.
     """
@@ -53,18 +53,18 @@ def wanted_kind(accept: str) -> str:
         name, options = parse_options_header(words)
         ranges.setdefault(name.decode("latin-1"), (_weight(options), -place))
 
-    def liked(kind: str) -> tuple[float, int]:
-        """By the range that names it most closely."""
+    def preference(kind: str) -> tuple[float, int]:
+        """Of the most specific range that includes the type."""
         return next((ranges[name] for name in (kind, "application/*", "*/*") if name in ranges), (0.0, 0))
 
-    best = max((JSON, ZIP, DICOM), key=liked)
-    if not liked(best)[0]:
+    best = max((JSON, ZIP, DICOM), key=preference)
+    if not preference(best)[0]:
         raise Problem(406, "accept", f"predictions are {JSON}, {ZIP} or, of DICOM files, {DICOM}")
     return best
 
 
 def _weight(options: dict[bytes, bytes]) -> float:
-    """Of a kind in the header, in [0, 1]."""
+    """Weight of a type in the header, in [0, 1]."""
     try:
         weight = float(options.get(b"q", b"1"))
     except ValueError:
@@ -75,23 +75,23 @@ def _weight(options: dict[bytes, bytes]) -> float:
 
 
 async def cancel_on_disconnect(request: Request, pending: Awaitable[T]) -> T:
-    """A prediction; when whoever asked has left, nothing more is done for it.
+    """Wait for a prediction; cancel it when the client disconnects.
 
     Raises:
-        ClientDisconnect: then.
+        ClientDisconnect: when the client has disconnected.
     """
-    work, left = asyncio.ensure_future(pending), asyncio.ensure_future(_left(request))
+    work, gone = asyncio.ensure_future(pending), asyncio.ensure_future(_disconnected(request))
     try:
-        await asyncio.wait({work, left}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
         if not work.done():
             raise ClientDisconnect
         return work.result()
     finally:
         work.cancel()
-        left.cancel()
+        gone.cancel()
 
 
-async def _left(request: Request) -> None:
-    """Wait until whoever asked has left; the request has been read."""
+async def _disconnected(request: Request) -> None:
+    """Wait until the client disconnects; the request has been read."""
     while (await request.receive())["type"] != "http.disconnect":
         pass

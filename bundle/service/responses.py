@@ -1,4 +1,4 @@
-"""What goes out: JSON with pictures in it, or a zip of files."""
+"""Encode predictions: JSON with images in base64, or a zip of files."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ FIXED_TIME = (1980, 1, 1, 0, 0, 0)  # the same prediction gives the same bytes
 
 @dataclass(frozen=True)
 class PredictionResponse:
-    """A prediction about one scan.
+    """The prediction of one scan.
 
     Args:
-        result: plain JSON, see `scripts/inference/postprocessing.py`.
+        result: JSON, see `scripts/inference/postprocessing.py`.
         files: contents by name, see `Predictor.files`.
-        pictures: PNGs of the slice that is most suspicious (of an image: of itself), by name.
-        shown_slice: which slice they show, along the file's axis; None for an image.
-        dicom: the mask as DICOM SEG, where it was asked for.
+        pictures: PNGs by name; of a volume, of its slice with the highest probability.
+        shown_slice: index of this slice along the file's slice axis; None for an image.
+        dicom: the mask as DICOM SEG, if requested.
     """
 
     result: dict[str, Any]
@@ -37,12 +37,12 @@ class PredictionResponse:
     dicom: bytes | None = None
 
     def json(self) -> dict[str, Any]:
-        """The prediction as the service's JSON: pictures in base64."""
+        """The service's JSON, with images in base64."""
         pictures = {name: base64.b64encode(content).decode() for name, content in self.pictures.items()}
         return {**self.result, "shown_slice": self.shown_slice, "pictures": pictures}
 
     def zip(self) -> bytes:
-        """prediction.json and the files."""
+        """A zip of prediction.json and the files."""
         buffer = io.BytesIO()
         with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
             text = json.dumps({**self.result, "shown_slice": self.shown_slice}, indent=1).encode()
@@ -54,14 +54,14 @@ class PredictionResponse:
 def response_of(
     predictor: Predictor, image: Any, include_cam: bool, include_uncertainty: bool, dicom_source: bytes | None = None
 ) -> PredictionResponse:
-    """Predict a scan that was read, and encode what the predictor says; see `Predictor.infer`.
+    """Predict an image and encode the prediction; see `Predictor.infer`.
 
     Args:
         predictor: the network.
-        image: as `Predictor.read` gives it.
-        include_cam: show where the tumor's probability comes from.
-        include_uncertainty: show how sure the prediction is.
-        dicom_source: the scan's DICOM file, for a mask that refers to it.
+        image: from `Predictor.read`.
+        include_cam: add the class activation map (CAM).
+        include_uncertainty: add Monte-Carlo dropout deviations.
+        dicom_source: the scan's DICOM file, for the mask as DICOM SEG.
     """
     prediction = predictor.infer(image, include_cam, include_uncertainty)
     result = dict(prediction["result"])

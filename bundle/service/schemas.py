@@ -1,4 +1,4 @@
-"""The predictions' types, for the OpenAPI description; and how files come in."""
+"""Types of requests and responses, for the OpenAPI description."""
 
 from __future__ import annotations
 
@@ -32,20 +32,20 @@ MANY_FILES = {
 
 
 class Status(BaseModel):
-    """Of the service."""
+    """Status of the service."""
 
     status: str = Field(examples=["ready"])
 
 
 class Message(BaseModel):
-    """A stable code, and its sentence."""
+    """A stable code and its text."""
 
     code: str
     text: str
 
 
 class Model(BaseModel):
-    """What predicted."""
+    """The weights of a prediction."""
 
     version: str = Field(description="of the bundle", examples=["0.5.1"])
     sha256: str | None = Field(description="of the weights")
@@ -53,51 +53,51 @@ class Model(BaseModel):
 
 
 class ModelInfo(BaseModel):
-    """Weights, thresholds and their report's scores."""
+    """Weights, thresholds and the scores of their report."""
 
     model: Model
     modalities: list[str] = Field(examples=[["flair"]])
     decision: dict[str, Any] = Field(description="temperature and operating point of images and of volumes' slices")
-    scored: str | None = Field(description="which cases the scores are of, in words")
-    scores: dict[str, Any] = Field(description="from the report that belongs to these weights; empty without")
+    scored: str | None = Field(description="how the scores were obtained")
+    scores: dict[str, Any] = Field(description="from the report of these weights; empty without one")
     notice: str = NOTICE
 
 
 class Prediction(BaseModel):
-    """A prediction about one scan."""
+    """The prediction of one scan."""
 
     model_config = ConfigDict(extra="allow")
 
-    kind: Literal["image", "volume"] = Field(description="which calibration holds; a volume of one slice is an image")
-    tumor_probability: float | None = Field(ge=0, le=1, description="calibrated; null where no brain is seen")
+    kind: Literal["image", "volume"] = Field(description="selects the calibration; a volume of one slice is an image")
+    tumor_probability: float | None = Field(ge=0, le=1, description="calibrated; null if too little brain is visible")
     tumor_detected: bool | None = Field(description="whether the probability reaches the operating point")
     threshold: float = Field(description="the operating point")
     display_threshold: float = Field(examples=[0.3])
     state: str = Field(examples=["no_tumor", "uncertain", "tumor", "no_prediction"])
-    flags: list[Message] = Field(description="what to know before believing the prediction")
-    slice_axis: int | None = Field(default=None, description="of the file, along which a volume's slices run")
+    flags: list[Message] = Field(description="warnings about this prediction")
+    slice_axis: int | None = Field(default=None, description="axis of the file along which a volume's slices run")
     slice_probabilities: list[float | None] | None = None
     volume_ml: float | None = Field(
-        default=None, description="of the mask, if there is a prediction, spacing and thickness"
+        default=None, description="of the mask; if prediction, spacing and thickness are known"
     )
     area_mm2: float | None = Field(default=None, description="of the mask of a single slice with known spacing")
-    shown_slice: int | None = Field(default=None, description="of a volume, which slice the pictures show")
-    pictures: dict[str, str] = Field(description="PNG in base64: mask, and where asked for cam and mask_deviation")
+    shown_slice: int | None = Field(default=None, description="index of a volume's slice in the pictures")
+    pictures: dict[str, str] = Field(description="PNG in base64: mask, on request cam and mask_deviation")
     model: Model
     notice: str = NOTICE
 
 
 class JobStatus(BaseModel):
-    """A scan that is still worked on."""
+    """A scan that is still processed."""
 
     status: str = Field(examples=["working"])
     job: str
-    address: str = Field(description="where to ask for the prediction")
+    address: str = Field(description="where to get the prediction")
     notice: str = NOTICE
 
 
 class ProblemResponse(BaseModel):
-    """Why there is no prediction (RFC 9457)."""
+    """An error (RFC 9457)."""
 
     type: str = Field(examples=["urn:bundle:problem:unsupported"])
     title: str = Field(examples=["not a PNG, JPEG, NIfTI or DICOM file"])
@@ -108,7 +108,7 @@ class ProblemResponse(BaseModel):
 
 
 class Batch(BaseModel):
-    """Predictions in the order of the files; a problem or a job stands in its file's place."""
+    """Predictions in the order of the files; a file without prediction has a problem or a job."""
 
     predictions: list[Prediction | JobStatus | ProblemResponse]
     notice: str = NOTICE

@@ -1,4 +1,4 @@
-"""Where the service listens, and how it ends."""
+"""Listen on an address and run the service until it is stopped."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from .settings import Settings, require_safe
 
 __all__ = ["serve"]
 
-GRACE_S = 20  # for what is being worked on when the service is told to end
+GRACE_S = 20  # for running requests when the service is stopped
 
 
 class Server(uvicorn.Server):
-    """Ends with code 0 when it is told to end: it did what it was told; and by itself when it can never prediction.
+    """A server that exits with code 0 when it is stopped, and ends itself when the weights cannot be loaded.
 
     Args:
         config: of uvicorn.
-        failed: whether the weights turned out to be unusable.
+        failed: whether the weights cannot be used.
     """
 
     def __init__(self, config: uvicorn.Config, failed: Callable[[], bool]) -> None:
@@ -42,7 +42,7 @@ class Server(uvicorn.Server):
 
 
 def serve(settings: Settings) -> None:
-    """Serve until told to end.
+    """Serve until stopped.
 
     Raises:
         UserError: when the weights are missing or unusable, the address is taken, or other machines could use the
@@ -54,7 +54,7 @@ def serve(settings: Settings) -> None:
     find_weights(settings.model)
     listener = listening(settings)
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
-    logging.getLogger("bundle").setLevel(logging.INFO)  # others may tell what is in a file
+    logging.getLogger("bundle").setLevel(logging.INFO)  # other loggers may print content of files
     described = "" if settings.token else ", GET /docs"
     print(f"http://{settings.host}:{settings.port}  (POST /predict_multitask{described})", flush=True)
     app = create_app(settings)
@@ -71,14 +71,14 @@ def serve(settings: Settings) -> None:
     )
     Server(config, lambda: bool(app.state.service.failed)).run(sockets=[listener])
     if app.state.service.failed:
-        raise UserError(f"{settings.model or 'the weights'}: cannot be loaded, the log says why")
+        raise UserError(f"{settings.model or 'the weights'}: cannot be loaded, see the log")
 
 
 def listening(settings: Settings) -> socket.socket:
-    """A socket that has the address, from here on.
+    """Bind a socket to the address.
 
     Raises:
-        UserError: when the address cannot be had.
+        UserError: when the address cannot be used.
     """
     try:
         family = socket.getaddrinfo(settings.host, None, type=socket.SOCK_STREAM)[0][0]

@@ -1,4 +1,4 @@
-"""Everything that whoever runs the service or the page may choose. Needs no package of either."""
+"""Settings of the service and of the page. Needs the packages of neither."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ __all__ = ["Settings", "require_safe"]
 
 @dataclass(frozen=True)
 class Settings:
-    """Of one service.
+    """Settings of one service.
 
     Args:
-        model: plain weights; the bundle's own if absent.
-        network: the network's name, where nothing beside the weights tells.
-        device: torch device; the GPU if there is one.
-        host: address to listen on; any but this machine's own needs a token.
+        model: weights (default: the bundle's).
+        network: the network's name, if no report beside the weights names it.
+        device: torch device (default: the GPU if there is one).
+        host: address to listen on; any but a loopback address needs a token.
         port: to listen on.
-        token: that every request must bear, but those that ask whether the service lives.
+        token: required in every request but the health checks.
         limits: of one request.
-        queue: requests that may wait or be worked on; more are told to come back.
-        decoders: scans that are decoded at a time.
-        patience_s: how long a request waits for its prediction before it is told where to ask for it.
+        queue: most requests that wait or are processed; further ones are refused.
+        decoders: scans that are decoded at the same time.
+        patience_s: how long a request waits for its prediction before it gets the address of its job.
         upload_s: how long a request may take to arrive.
-        keep_s: how long the prediction of such a job is kept.
-        batch: scans in one batch.
+        keep_s: how long the prediction of a job is kept.
+        batch: most scans in one batch.
     """
 
     model: Path | None = None
@@ -50,14 +50,14 @@ class Settings:
 
     @property
     def known_hosts(self) -> frozenset[str]:
-        """Names by which it may be called where there is no token, in lower case, without port."""
+        """Accepted host names if there is no token, in lower case, without port."""
         return frozenset({"localhost", "127.0.0.1", "[::1]", self.host.lower()})
 
     def predictor(self) -> Predictor:
-        """Load the weights, behind a guard for strangers' files that takes the modalities of these weights.
+        """Load the weights, with an intake for untrusted files and for the modalities of these weights.
 
         Raises:
-            UserError: when there are no weights, or they do not fit.
+            UserError: when the weights are missing or do not fit.
         """
         intake = Intake(self.limits, self.decoders, **trained_as(find_weights(self.model)))
         intake.start()
@@ -65,10 +65,10 @@ class Settings:
 
 
 def require_safe(settings: Settings) -> None:
-    """Refuse to be reached by other machines without a token.
+    """Require a token if other machines can reach the service.
 
     Raises:
-        UserError: when that could be.
+        UserError: when the token is missing.
     """
     try:
         local = ipaddress.ip_address(settings.host).is_loopback
@@ -76,5 +76,5 @@ def require_safe(settings: Settings) -> None:
         local = settings.host == "localhost"
     if not local and not settings.token:
         raise UserError(
-            f"{settings.host}: other machines could use this service; set BUNDLE_TOKEN, or listen on 127.0.0.1"
+            f"{settings.host}: other machines can reach this address; set BUNDLE_TOKEN, or listen on 127.0.0.1"
         )

@@ -1,4 +1,4 @@
-"""The first question to freshly loaded weights: do they prediction, and the same twice?"""
+"""Test loaded weights: they must predict, and reproducibly."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ SIDE, RADIUS = 128, 50
 
 
 def warm_up(predictor: Predictor) -> bool:
-    """Ask about a gray disc with a bright spot in every modality, twice, through the whole way of a stranger's files.
+    """Predict a gray disc with a bright spot twice, through the whole intake.
 
     Raises:
         RuntimeError: when the predictions differ.
@@ -26,5 +26,5 @@ def warm_up(predictor: Predictor) -> bool:
     files = [as_file(disc)] * len(predictor.parts["modalities"])
     first, second = (predictor.predict(files)["result"] for _ in range(2))
     if first != second:
-        raise RuntimeError("the weights prediction the same picture differently")
+        raise RuntimeError("the weights give two predictions for the same image")
     return True

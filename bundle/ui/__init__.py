@@ -1,5 +1,5 @@
-"""The bundle as a web page for a person with a scan.
+"""The bundle as a web page.
 
-`launch.py` starts it, `page.py` is what is seen from top to bottom, `words.py` what is said, `drawing.py` what is
-drawn, `paper.py` the sheet to take away. The page decides nothing: states and thresholds come from the predictor.
+`launch.py` starts it, `page.py` is the page from top to bottom, `texts.py` its texts, `drawing.py` its images,
+`report_sheet.py` the PDF. States and thresholds come from the predictor; the page makes no decisions of its own.
 """

@@ -1,4 +1,4 @@
-"""Pictures of the page: a slice as radiology displays it, with outline and map in colors that all eyes tell apart."""
+"""Images of the page: a slice in radiological orientation, with mask and CAM in colors safe for color blindness."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from scipy import ndimage
 
 __all__ = ["outside_head", "overlay", "upright"]
 
-OUTLINE, MAP = (255, 159, 28), (46, 196, 182)  # orange and teal
+MASK_COLOR, CAM_COLOR = (255, 159, 28), (46, 196, 182)  # orange and teal
 
 
 def upright(plane: np.ndarray, affine: Any, axis: int) -> np.ndarray:
@@ -19,7 +19,7 @@ def upright(plane: np.ndarray, affine: Any, axis: int) -> np.ndarray:
     Args:
         plane: (A, B).
         affine: of the file, index to RAS+ millimetres.
-        axis: of the file that was sliced.
+        axis: slice axis of the file.
     """
     import nibabel as nib
 
@@ -35,31 +35,31 @@ def upright(plane: np.ndarray, affine: Any, axis: int) -> np.ndarray:
 def overlay(
     image: np.ndarray, mask: np.ndarray | None, cam: np.ndarray | None, mask_opacity: float, cam_opacity: float
 ) -> Image.Image:
-    """A slice with its mask and map.
+    """A slice with its mask and CAM.
 
     Args:
         image: (H, W), gray levels of any scale.
         mask: (H, W) of 0 and 1, or None.
         cam: (H, W) in [0, 1], or None.
-        mask_opacity: of the mask's area; its edge is drawn fully wherever this is above 0.
-        cam_opacity: of the map where it is 1.
+        mask_opacity: of the mask's area; its edge is opaque if this is above 0.
+        cam_opacity: of the CAM where it is 1.
     """
     low, high = np.percentile(image, (1, 99.5))
     gray = np.clip((image - low) / max(float(high - low), 1e-6), 0, 1) * 255
     picture = np.repeat(gray[:, :, None], 3, axis=2)
     if cam is not None and cam_opacity:
         weight = (np.clip(cam, 0, 1) * cam_opacity)[:, :, None]
-        picture = picture * (1 - weight) + np.array(MAP) * weight
+        picture = picture * (1 - weight) + np.array(CAM_COLOR) * weight
     if mask is not None and mask_opacity and (mask > 0.5).any():
         inside = mask > 0.5
         edge = inside & ~ndimage.binary_erosion(inside)
         weight = np.where(edge, 1.0, inside * mask_opacity)[:, :, None]
-        picture = picture * (1 - weight) + np.array(OUTLINE) * weight
+        picture = picture * (1 - weight) + np.array(MASK_COLOR) * weight
     return Image.fromarray(picture.round().astype(np.uint8))
 
 
 def outside_head(cam: np.ndarray, image: np.ndarray) -> float | None:
-    """Share of a map's sum outside the head; None where the map is zero."""
+    """Share of a CAM's sum outside the head; None if the CAM is zero."""
     total = float(cam.sum())
     if total <= 0:
         return None

@@ -1,4 +1,4 @@
-"""Start Streamlit with the page, on this machine alone unless a token is set."""
+"""Start Streamlit with the page, on this machine only unless a token is set."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from ..weights import find_weights
 
 __all__ = ["OPTIONS", "launch", "settings"]
 
-OPTIONS = "BUNDLE_UI_OPTIONS"  # how the page's process learns which weights, as JSON
+OPTIONS = "BUNDLE_UI_OPTIONS"  # environment variable with the settings of the page's process, as JSON
 PAGE = Path(__file__).with_name("page.py")
 
 
 def launch(chosen: Settings) -> None:
-    """Serve the page until told to end.
+    """Serve the page until stopped.
 
     Raises:
-        UserError: when there are no weights or no Streamlit, or other machines could use it without a token.
+        UserError: when weights or Streamlit are missing, or other machines can reach the address without a token.
     """
     require_safe(chosen)
     find_weights(chosen.model)
@@ -48,7 +48,7 @@ def launch(chosen: Settings) -> None:
 
 
 def settings() -> Settings:
-    """What the page's process was told."""
+    """Settings of the page's process."""
     named = json.loads(os.environ.get(OPTIONS, "{}"))
     model = named.pop("model", None)
     return Settings(Path(model) if model else None, token=os.environ.get("BUNDLE_TOKEN"), **named)

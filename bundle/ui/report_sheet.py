@@ -1,4 +1,4 @@
-"""One sheet to take away: what was asked, what was predicted, what to know about it."""
+"""The prediction as a one-page PDF."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ FIXED = {
     "ModDate": None,
     "Producer": None,
     "Creator": None,
-}  # the same prediction, the same bytes
+}  # the same prediction gives the same bytes
 
 
-def sheet(result: Mapping[str, Any], picture: Image.Image, doubts: Sequence[str]) -> bytes:
+def sheet(result: Mapping[str, Any], image: Image.Image, limits: Sequence[str]) -> bytes:
     """Make a one-page PDF, A4.
 
     Args:
         result: of the scan.
-        picture: the slice that is shown, with what was drawn on it.
-        doubts: sentences, see `reasons_for_doubt`.
+        image: the displayed slice with its overlays.
+        limits: sentences, see `limitations`.
     """
     from matplotlib.figure import Figure
 
@@ -39,21 +39,21 @@ def sheet(result: Mapping[str, Any], picture: Image.Image, doubts: Sequence[str]
     figure.text(0.08, 0.915, sentence, fontsize=10, va="top")
     figure.text(0.08, 0.89, NOTICE, fontsize=10, weight="bold", color="#a40000", va="top")
     axes = figure.add_axes((0.08, 0.45, 0.84, 0.42))
-    axes.imshow(picture)
+    axes.imshow(image)
     axes.set_axis_off()
     probability = result["tumor_probability"]
     facts = {
         "probability": "none" if probability is None else f"{probability:.2f}",
         "operating point": f"{result['threshold']:.2f}",
-        "outlined": size_of(result) or "size unknown, the file tells no spacing",
+        "mask": size_of(result) or "size unknown: no pixel spacing in the file",
         "weights": f"bundle {result['model']['version']}, {result['model']['report']['text']}",
         "SHA-256": result["model"]["sha256"],
     }
     for row, (name, value) in enumerate(facts.items()):
         figure.text(0.08, 0.42 - 0.02 * row, name, fontsize=9, color="#555555")
         figure.text(0.26, 0.42 - 0.02 * row, str(value), fontsize=9)
-    lines = [line for doubt in doubts for line in textwrap.wrap(f"- {doubt}", 105, subsequent_indent="  ")]
-    figure.text(0.08, 0.3, "Why not to trust this", fontsize=12, weight="bold", va="top")
+    lines = [line for limit in limits for line in textwrap.wrap(f"- {limit}", 105, subsequent_indent="  ")]
+    figure.text(0.08, 0.3, "Limitations", fontsize=12, weight="bold", va="top")
     figure.text(0.08, 0.275, "\n".join(lines[:18]), fontsize=8.5, va="top", linespacing=1.4)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="pdf", metadata=FIXED)

@@ -1,4 +1,4 @@
-"""What the page says. One state, one sentence, and the evidence beside it; every number comes from the report."""
+"""Texts of the page; every number comes from the report of the weights."""
 
 from __future__ import annotations
 
@@ -8,28 +8,28 @@ from typing import Any
 
 from ..views import area_range
 
-__all__ = ["evidence", "reasons_for_doubt", "size_of"]
+__all__ = ["evidence", "limitations", "size_of"]
 
 
 def evidence(kind: str, described: Mapping[str, Any]) -> list[str]:
-    """What is known of the thresholds of this kind of scan, in sentences.
+    """Sensitivity and specificity at the thresholds of this kind of scan, in sentences.
 
     Args:
-        kind: "image" or "volume", as the prediction says.
+        kind: "image" or "volume", of the prediction.
         described: see `Predictor.describe`.
     """
     calibration, display = described["decision"][kind], described["decision"]["display_threshold"]
     found = calibration["evidence"]
     if not found:
-        return ["No report belongs to these weights: nothing is known of how often such predictions are right."]
+        return ["There is no report for these weights: sensitivity and specificity are unknown."]
     points = {f"{display:.2f}": ("display threshold", found["at_display_threshold"])}
-    points |= {f"{calibration['operating_point']:.2f}": ("operating point", found)}  # alike: one sentence
-    said = [
+    points |= {f"{calibration['operating_point']:.2f}": ("operating point", found)}  # one sentence if both are equal
+    sentences = [
         f"At the {name}, {point}: sensitivity {_share(scores['sensitivity'])}, "
         f"specificity {_share(scores['specificity'])}, n = {found['n']}."
         for point, (name, scores) in reversed(points.items())
     ]
-    return [f"Thresholds: {calibration['fitted_on']}.", *said]
+    return [f"Thresholds: {calibration['fitted_on']}.", *sentences]
 
 
 def _share(value: float | None) -> str:
@@ -37,7 +37,7 @@ def _share(value: float | None) -> str:
 
 
 def size_of(result: Mapping[str, Any]) -> str | None:
-    """Area or volume of what is outlined, with its unit; None where the file tells no spacing.
+    """Area or volume of the mask, with its unit; None if the pixel spacing is unknown.
 
     >>> size_of({"volume_ml": 12.34}), size_of({"area_mm2": 99.6, "volume_ml": 0.1}), size_of({})
     ('12.3 ml', '100 mm2', None)
@@ -47,29 +47,29 @@ def size_of(result: Mapping[str, Any]) -> str | None:
     return f"{result['volume_ml']:.1f} ml" if result.get("volume_ml") is not None else None
 
 
-def reasons_for_doubt(
+def limitations(
     result: Mapping[str, Any], described: Mapping[str, Any], outside: float | None, area_mm2: float | None
 ) -> list[str]:
-    """Why this very prediction should not be trusted, as far as the report and the prediction tell.
+    """Limitations of this prediction, from the report and the prediction.
 
     Args:
         result: of the scan.
         described: see `Predictor.describe`.
-        outside: share of the map that lies outside the head; None without a map.
-        area_mm2: outlined in the slice that is shown; None where unknown or nothing.
+        outside: share of the CAM outside the head; None without a CAM.
+        area_mm2: area of the mask in the displayed slice; None if unknown or empty.
     """
     reasons = [f"Flag: {flag['text']}." for flag in result["flags"]]
     if outside is not None and outside > 0.3:
-        reasons.append(f"{outside:.0%} of the map lies outside the head: the prediction may come from there.")
+        reasons.append(f"{outside:.0%} of the CAM lies outside the head: the prediction may depend on the background.")
     reasons += evidence(result["kind"], described)
     reasons += _by_size(described, area_mm2) if result["kind"] == "volume" else []
     if described.get("scored"):
-        reasons.append(f"The scores are {described['scored']}.")
+        reasons.append(f"Scores: {described['scored']}.")
     return reasons
 
 
 def _by_size(described: Mapping[str, Any], area_mm2: float | None) -> list[str]:
-    """How well lesions of this size were found."""
+    """Sensitivity for tumors of this size."""
     sources = described["scores"].get("classification", {}).values()
     volumes = [source for source in sources if source["kind"] == "volume" and source["n"]]
     bins: list[Mapping[str, Any]] = volumes[0]["by_tumor_area"] if volumes else []
@@ -78,6 +78,6 @@ def _by_size(described: Mapping[str, Any], area_mm2: float | None) -> list[str]:
     for scores in bins:
         high = math.inf if scores["high_mm2"] is None else scores["high_mm2"]
         if scores["low_mm2"] <= area_mm2 < high and scores["sensitivity"] is not None:
-            found = f"{scores['sensitivity']:.0%} of {scores['positives']} slices were found"
-            return [f"Tumors of {area_range(scores)} in a slice: {found} where the weights were tested."]
+            found = f"sensitivity {scores['sensitivity']:.0%}, n = {scores['positives']} slices"
+            return [f"Tumors of {area_range(scores)} in a slice: {found}."]
     return []

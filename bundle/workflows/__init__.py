@@ -1,1 +1,1 @@
-"""Runs of several steps: the three training stages, the pipeline, cross-validation and ablation plans, scoring."""
+"""Workflows of several steps: training stages, pipeline, cross-validation and ablation plans, evaluation."""

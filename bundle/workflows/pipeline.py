@@ -1,11 +1,11 @@
-"""The whole main job: preprocess, three stages, calibration, evaluation, release; continues where it stopped.
+"""The whole pipeline: preprocess, train three stages, calibrate, evaluate, release; resumes an interrupted run.
 
 OUTPUT/data/             slice store and split
 OUTPUT/stage1..3/        model.pt (best), checkpoints, TensorBoard, config.json
-OUTPUT/calibration/      predictions on the validation fold; what was fitted is in stage3/report.json
-OUTPUT/evaluation_stage1/, OUTPUT/evaluation/   predictions.json, report.json and pictures
+OUTPUT/calibration/      predictions on the validation fold; temperature and operating point are in stage3/report.json
+OUTPUT/evaluation_stage1/, OUTPUT/evaluation/   predictions.json, report.json and figures
 OUTPUT/models/           model.pt and its report.json, ready for `predict --model`
-OUTPUT/manifest.json     what was run with which versions, settings, seeds, hashes, and how long it took
+OUTPUT/manifest.json     steps with versions, settings, seeds, hashes and times
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def run_pipeline(
     tracking: str | None = None,
     skip_unreadable: bool = False,
 ) -> Path:
-    """Run everything that is not done yet.
+    """Run all steps that are not finished yet.
 
     Args:
         output: folder for all results.
@@ -47,16 +47,16 @@ def run_pipeline(
         network: cpu, base or large.
         precision: of the training's convolutions, float32 or bfloat16.
         seed: of the split, the order and the augmentation.
-        fold: which fold is the test set.
-        device: torch device; the GPU if there is one.
+        fold: the fold that is the test set.
+        device: torch device (default: the GPU if there is one).
         tracking: "mlflow", or None.
-        skip_unreadable: go on without the cases that cannot be read; they are named.
+        skip_unreadable: leave out the cases that cannot be read; they are named.
 
     Returns:
         The folder with the released weights and their report.
 
     Raises:
-        UserError: when a folder is missing, or `output` holds a run with other settings or one that is at work.
+        UserError: when a folder is missing, or `output` holds a run with other settings or an active one.
     """
     output = Path(output).resolve()
     folders = stages.source_folders(brats, kaggle)
@@ -86,7 +86,7 @@ def run_pipeline(
         run.step("stage1", lambda: train("stage1"), needs=store, makes=["model.pt"])
         run.step("stage2", lambda: train("stage2"), needs=[*store, weights["stage1"]], makes=["model.pt"])
         run.step("stage3", lambda: train("stage3"), needs=[*store, weights["stage2"]], makes=["model.pt"])
-        decision = output / "stage3" / "report.json"  # beside the weights, where inference looks for it
+        decision = output / "stage3" / "report.json"  # beside the weights, where inference reads it
         fitted = ["predictions.json", "../stage3/report.json"]
         run.step("calibration", calibrate, needs=[*store, weights["stage3"]], makes=fitted)
         scored = ["predictions.json", "report.json"]

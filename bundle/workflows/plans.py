@@ -1,4 +1,4 @@
-"""What to train and compare: chains of steps, in folds, by seeds. `experiments.py` runs them."""
+"""Plans: which chains of training steps to compare, in which folds, with which seeds. `run_plan.py` runs them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Variant:
     Args:
         steps: names of steps, in order.
         seeds: number of repetitions.
-        description: what is tried, in words.
+        description: the variant in words, for tables.
     """
 
     steps: Chain
@@ -35,7 +35,7 @@ class Variant:
 
 @dataclass(frozen=True)
 class Task:
-    """A chain of trainings, in one fold, by one seed; without a fold every case trains."""
+    """A chain of trainings with one seed, in one fold; without a fold all cases are training data."""
 
     fold: int | None
     seed: int
@@ -43,32 +43,32 @@ class Task:
 
     @property
     def folder(self) -> str:
-        """Where the weights of the chain's last step are."""
+        """Folder of the weights of the chain's last step."""
         fold = "all" if self.fold is None else f"fold{self.fold}"
         return f"runs/{fold}_seed{self.seed}/{'+'.join(self.chain)}"
 
     def starts(self) -> list[Task]:
-        """The chain's beginnings, from its first step to the whole of it."""
+        """The chain's prefixes, from its first step to the whole chain."""
         return [Task(self.fold, self.seed, self.chain[:length]) for length in range(1, 1 + len(self.chain))]
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What to train and compare.
+    """Which variants to train and compare.
 
     Args:
-        folds: of the split; the number of patients or more leaves one patient out.
+        folds: of the split; the number of patients or more gives leave-one-patient-out.
         image_folds: of the images; None: as many.
         common: settings of every training.
         steps: by name: "overlays" of train.yaml and "settings".
         variants: by name.
-        reference: what the others are compared with; by its first seed it is explained and audited too.
+        reference: the variant that the others are compared with; its first seed is also explained and audited.
         network: cpu, base or large.
-        name: of the experiment: "crossvalidation", or that of the plan's file.
-        command: that runs this plan, for the report.
+        name: of the experiment: "crossvalidation", or the name of the plan's file.
+        command: the command that runs this plan, for the report.
 
     Raises:
-        UserError: when a variant names a step that is not there.
+        UserError: when a variant names an unknown step.
     """
 
     folds: int
@@ -85,10 +85,10 @@ class Plan:
         for name, variant in self.variants.items():
             unknown = [step for step in variant.steps if step not in self.steps]
             if unknown or not variant.steps:
-                raise UserError(f"variant '{name}' names no known step: {', '.join(unknown) or 'it has none'}")
+                raise UserError(f"variant '{name}' names an unknown step: {', '.join(unknown) or 'it has none'}")
 
     def rounds(self, folds: int) -> Iterator[list[Task]]:
-        """Every chain, in rounds in which no two train the same beginning; the first seed's come first."""
+        """All chains in rounds; no two chains of a round train the same prefix. The first seed comes first."""
         for seed in range(max(variant.seeds for variant in self.variants.values())):
             waiting = list(dict.fromkeys(v.steps for v in self.variants.values() if seed < v.seeds))
             trained: set[Chain] = set()
@@ -108,16 +108,16 @@ class Plan:
 def ablation_plan(
     path: str | Path | None = None, network: str = "cpu", seeds: int | None = None, precision: str = "float32"
 ) -> Plan:
-    """The plan in `ablations.yaml`, or in another file of its form, after which the experiment is named.
+    """Read the plan in `ablations.yaml`, or in another file of this form; the file's name is the experiment's name.
 
     Args:
         path: the other file.
         network: cpu, base or large.
-        seeds: repetitions of every variant, in place of the plan's.
+        seeds: repetitions of every variant, instead of the plan's.
         precision: of the trainings' convolutions, float32 or bfloat16.
 
     Raises:
-        UserError: when the file is no such plan, or a variant names no known step.
+        UserError: when the file is not a plan, or a variant names an unknown step.
     """
     file = Path(path or Path(__file__).with_name("ablations.yaml"))
     chosen = {"plan": path, "seeds": seeds, "network": None if network == "cpu" else network, "precision": precision}
@@ -133,7 +133,7 @@ def ablation_plan(
         return Plan(folds, common, steps, variants, reference, network, file.stem, command)
     except (yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
         reason = f"'{error.args[0]}' is missing" if isinstance(error, KeyError) else " ".join(str(error).split())
-        raise UserError(f"{file}: no plan of the form of bundle/workflows/ablations.yaml: {reason}") from None
+        raise UserError(f"{file}: not a plan as bundle/workflows/ablations.yaml: {reason}") from None
 
 
 def cross_validation_plan(
@@ -145,20 +145,20 @@ def cross_validation_plan(
     image_folds: int | None = None,
     sources: Sequence[str] = (),
 ) -> Plan:
-    """The recipe of a preset, and its first stage alone, in every fold; no fold is spent on validation.
+    """The three stages of a preset, and its first stage alone, in every fold, without a validation fold.
 
     Args:
         preset: how long each stage trains.
-        folds: of the volumes; as many as patients leave one out.
+        folds: of the volumes; the number of patients gives leave-one-patient-out.
         seeds: repetitions.
         network: cpu, base or large.
         precision: of the trainings' convolutions, float32 or bfloat16.
         image_folds: of the images; None: as many.
-        sources: to learn from; all if empty. The others are tested only.
+        sources: training data; all if empty. The others are only tested.
     """
     steps = {name: {"overlays": stages.OVERLAYS[name], "settings": PRESETS[preset][name]} for name in stages.OVERLAYS}
     variants = {
-        "recipe": Variant(tuple(steps), seeds, "the recipe, three stages"),
+        "recipe": Variant(tuple(steps), seeds, "three stages"),
         "stage_1": Variant(tuple(steps)[:1], seeds, "segmentation alone"),
     }
     chosen = {"preset": preset, "folds": folds, "image-folds": image_folds, "seeds": seeds}

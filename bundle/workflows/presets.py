@@ -1,4 +1,4 @@
-"""How long each stage trains, by the preset's name."""
+"""The presets: how long each stage trains."""
 
 from pathlib import Path
 from typing import Any

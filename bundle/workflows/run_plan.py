@@ -1,10 +1,10 @@
-"""Many trainings from one plan: ablations and cross-validation. Every finished run is kept, an interrupted continues.
+"""Run all trainings of a plan: ablations and cross-validation. Finished runs are kept, interrupted ones resumed.
 
 OUTPUT/data/                            slice store and split
 OUTPUT/runs/fold0_seed0/a+b+c/          model.pt of step c, trained from that of a+b; evaluation/ at a chain's end
-OUTPUT/runs/fold0_seed0/a+b+c.json      what was run there with which settings and versions, and how long it took
-OUTPUT/summary.json, report.json        every variant's scores over all folds and seeds; the reference's whole report
-OUTPUT/report_seed1.json                the same of its second repetition, and so on
+OUTPUT/runs/fold0_seed0/a+b+c.json      manifest of that run: settings, versions, times
+OUTPUT/summary.json, report.json        scores of every variant over all folds and seeds; full report of the reference
+OUTPUT/report_seed1.json                report of the reference's second repetition, and so on
 OUTPUT/run.json                         time, machine and versions
 """
 
@@ -35,20 +35,20 @@ STORE, SPLIT = "data/store.json", "data/splits.json"  # in the folder of all res
 def run_plan(
     plan: Plan, output: str | Path, brats: str | Path | None, kaggle: Sequence[str], processes: int = 1
 ) -> Path:
-    """Run every training of a plan that is not done yet, then summarise.
+    """Run every training of a plan that is not finished yet, then summarize.
 
     Args:
-        plan: what to run.
+        plan: the variants to train.
         output: folder of all results.
         brats: folder of volumes.
         kaggle: folders of images, each "DIR" or "NAME=DIR".
-        processes: trainings side by side, one core each.
+        processes: trainings in parallel, one core each.
 
     Returns:
         `summary.json`.
 
     Raises:
-        UserError: when the plan's reference is none of its variants, or another run is at work in the folder.
+        UserError: when the plan's reference is none of its variants, or another run is active in the folder.
     """
     from joblib import Parallel, delayed
 
@@ -72,12 +72,12 @@ def run_plan(
 
 
 def number_of_folds(split_file: Path) -> int:
-    """Folds that a split has, which may be fewer than were asked for."""
+    """Number of folds of a split; it may be smaller than requested."""
     return 1 + max(entry["fold"] for entry in read_json(split_file)["cases"].values())
 
 
 def run_task(plan: Plan, output: Path, task: Task, parent: int) -> str:
-    """Train a chain and score its end, where that is not done yet; a worker ends with its parent."""
+    """Train a chain and score its last weights, if not finished yet; a worker process ends with its parent."""
     import torch
 
     if os.getpid() != parent:
@@ -86,17 +86,17 @@ def run_task(plan: Plan, output: Path, task: Task, parent: int) -> str:
     folder = train_chain(plan, output, task)
     settings = _settings(plan, output, task)
     settings |= {k: v for k, v in plan.steps[task.chain[-1]]["settings"].items() if k.startswith("network")}
-    looked_into = task.seed == 0 and task.chain == plan.variants[plan.reference].steps
-    further = ["explanation.json", "audit.json", "distances.json"] if looked_into else []
+    audited = task.seed == 0 and task.chain == plan.variants[plan.reference].steps
+    further = ["explanation.json", "audit.json", "distances.json"] if audited else []
     predictions = ["predictions.json", "report.json", *further]
     needs = [output / STORE, output / SPLIT, folder / "model.pt"]
     run = _manifest(plan, output, task)
-    run.step(f"{task.folder}/evaluation", partial(score, folder, looked_into, **settings), needs, predictions)
+    run.step(f"{task.folder}/evaluation", partial(score, folder, audited, **settings), needs, predictions)
     return task.folder
 
 
 def train_chain(plan: Plan, output: Path, task: Task) -> Path:
-    """Train what is not trained yet of a chain; return the folder of its end's weights."""
+    """Train the unfinished steps of a chain; return the folder of its last weights."""
     needs = [output / STORE, output / SPLIT]
     for start in task.starts():
         step, folder = plan.steps[start.chain[-1]], output / start.folder
@@ -109,39 +109,39 @@ def train_chain(plan: Plan, output: Path, task: Task) -> Path:
 
 
 def _settings(plan: Plan, output: Path, task: Task) -> dict[str, Any]:
-    """What training and scoring share."""
+    """Settings that training and scoring have in common."""
     shared = {name: plan.common[name] for name in ("validation", "sources") if name in plan.common}
     return {"dataset_dir": str(output / "data"), "fold": task.fold, "network_name": plan.network, **shared}
 
 
 def _manifest(plan: Plan, output: Path, task: Task) -> Manifest:
-    """What was run for the end of a chain: a file beside its folder, which a step that starts anew removes."""
+    """Manifest of a chain's last step: a file beside its folder, since a restarted step removes the folder."""
     folder, step = output / task.folder, plan.steps[task.chain[-1]]
     settings = {"step": step, "common": plan.common, "network": plan.network}
     return Manifest(output, settings, folder.with_name(f"{folder.name}.json"))
 
 
-def score(folder: Path, looked_into: bool, **settings: Any) -> None:
-    """Score the weights in a folder; look into them as well, where they are the ones that the report is about."""
+def score(folder: Path, audited: bool, **settings: Any) -> None:
+    """Score the weights in a folder; also audit them and fit their OOD detector, if the report is about them."""
     stages.evaluate(folder / "model.pt", folder / "evaluation", explain=False, **settings)
-    if looked_into:  # the audit asks for the explanation
+    if audited:  # the audit needs the explanation
         stages.audit(folder / "model.pt", folder / "evaluation", **settings)
         stages.fit_ood_detector(folder / "model.pt", folder / "evaluation", **settings)
 
 
 def _end_with(parent: int) -> None:
-    """End this process when its parent is gone: an orphan would train on, unseen, beside the next run."""
+    """End this process when its parent has ended; an orphan would go on training."""
     while os.getppid() == parent:
         time.sleep(1.0)
     os._exit(1)
 
 
 def summarize(plan: Plan, output: Path, folds: int) -> Path:
-    """Put the folds of every variant and seed together."""
+    """Combine the folds of every variant and seed."""
     predictions = {
         name: {
             "description": variant.description,
-            "learns": learned(output, Task(0, 0, variant.steps)),
+            "learns": trained_tasks(output, Task(0, 0, variant.steps)),
             "sources": plan.common.get("sources"),
             "seeds": [
                 [
@@ -159,18 +159,18 @@ def summarize(plan: Plan, output: Path, folds: int) -> Path:
     return output / "summary.json"
 
 
-def learned(output: Path, task: Task) -> list[str]:
-    """What a chain of trainings taught the network, by what its trainings were told."""
+def trained_tasks(output: Path, task: Task) -> list[str]:
+    """Tasks that a chain of trainings trained, by their configs."""
     configs = [read_json(output / start.folder / "config.json") for start in task.starts()]
     flags = {"segmentation": "do_seg", "classification": "do_cls"}
     return [name for name, flag in flags.items() if any(config[flag] for config in configs)]
 
 
 def release_trained_on_all(plan: Plan, output: Path, models: Path) -> None:
-    """Train the reference on every case; its weights go with the out-of-fold scores and decision of the same recipe.
+    """Train the reference on all cases; release its weights with the cross-validation's scores and decision.
 
     Raises:
-        UserError: when the plan has not been run to its end, or another run is at work in the folder.
+        UserError: when the plan has not been run to its end, or another run is active in the folder.
     """
     if not (output / "report.json").is_file():
         raise UserError(f"{output / 'report.json'}: missing, finish the run first")
@@ -180,14 +180,14 @@ def release_trained_on_all(plan: Plan, output: Path, models: Path) -> None:
         stages.fit_ood_detector(trained / "model.pt", trained / "ood_detector", **_settings(plan, output, task))
     report = read_json(output / "report.json")
     decision = report.pop("decision_out_of_fold")
-    scored = "out-of-fold: every case by weights of the same recipe that never saw it; the released ones saw all"
+    scored = "cross-validation: each case by weights not trained on it; the released weights are trained on all cases"
     release(trained, {**report, "decision": decision, "scored": scored}, models)
     folders = [output / Task(fold, 0, task.chain).folder for fold in range(number_of_folds(output / SPLIT))]
-    left_out = [row for folder in folders for row in _rows(folder / "evaluation" / "distances.json")]
-    release_ood_detector(trained / "ood_detector" / "ood_detector.npz", left_out, models)
+    held_out = [row for folder in folders for row in _held_out_rows(folder / "evaluation" / "distances.json")]
+    release_ood_detector(trained / "ood_detector" / "ood_detector.npz", held_out, models)
 
 
-def _rows(distances: Path) -> list[dict[str, Any]]:
-    """Scans that a fold left out, of the sources that were learned from."""
+def _held_out_rows(distances: Path) -> list[dict[str, Any]]:
+    """Held-out scans of a fold, from the sources of the training data."""
     learned = {case.partition("/")[0] for case in read_json(distances.parent.parent / "model.json")["trained_on"]}
     return [row for row in read_json(distances)["rows"] if row["case"].partition("/")[0] in learned]

@@ -1,4 +1,4 @@
-"""Score and audit weights on any folders of labeled cases; no training split is needed."""
+"""Evaluate and audit weights on any folders of labeled cases, without a training split."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ def on_folders(
     skip_unreadable: bool = False,
     **settings: Any,
 ) -> None:
-    """Do a job of `stages` on every case of some folders.
+    """Run a job of `stages` on every case of some folders.
 
     Args:
-        job: `stages.evaluate`, which leaves report.json, or `stages.audit`, which leaves audit.json.
-        output: gets the job's results, and data/, the slice store.
+        job: `stages.evaluate`, which writes report.json, or `stages.audit`, which writes audit.json.
+        output: folder of the results, and of data/, the slice store.
         brats: folder of volumes with masks.
         kaggle: folders with yes/ and no/, each "DIR" or "NAME=DIR".
-        model: plain weights; the bundle's own by default.
-        network: where no report beside the weights tells.
-        device: torch device; the GPU if there is one.
-        skip_unreadable: go on without the cases that cannot be read; they are named.
-        settings: of the job's workflow: "allow_training_cases" scores what the weights were trained on as well;
-            "predict", "package.module:function", audits another classifier, from images (N, C, H, W), float32 as the
-            network is served, to probabilities (N,).
+        model: weights (default: the bundle's).
+        network: the network's name, if no report beside the weights names it.
+        device: torch device (default: the GPU if there is one).
+        skip_unreadable: leave out the cases that cannot be read; they are named.
+        settings: of the job's workflow: "allow_training_cases" also scores training cases; "predict",
+            "package.module:function", audits another classifier, from preprocessed images (N, C, H, W), float32, to
+            probabilities (N,).
 
     Raises:
         UserError: when a folder or the weights are missing, or no case has a mask or a class.
@@ -57,8 +57,8 @@ def on_folders(
 
 
 def require_references(store: Path) -> None:
-    """Refuse cases none of which can be compared with anything."""
+    """Require at least one case with a mask or a class."""
     cases = [read_json(store / "cases" / id / "case.json") for id in read_json(store / "splits.json")["cases"]]
     if not any("label" in case or "cls" in case for case in cases):
         named = ", ".join(case["id"] for case in cases[:3])
-        raise UserError(f"{named}: no mask and no class to compare with, nor in any other of {len(cases)} cases")
+        raise UserError(f"{named}, ...: none of {len(cases)} cases has a mask or a class to compare with")

@@ -1,4 +1,4 @@
-"""The bundle's workflows as functions: preprocess, train a stage, calibrate, evaluate."""
+"""The bundle's MONAI workflows as functions: preprocess, train a stage, calibrate, evaluate, audit."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ SCORING = ["train.yaml", "evaluate.yaml"]
 
 
 def source_folders(brats: str | Path | None, kaggle: Sequence[str]) -> dict[str, Any]:
-    """Folders of the data as preprocessing takes them, absolute.
+    """Absolute folders of the data, as settings of the preprocessing.
 
     Args:
         brats: folder of BraTS volumes, or None.
         kaggle: folders of images, each "DIR" or "NAME=DIR".
 
     Raises:
-        UserError: when one does not exist, or none is named.
+        UserError: when a folder does not exist, or none is named.
     """
     images = [_named(folder) for folder in kaggle]
     volumes = Path(brats).resolve() if brats is not None else None
@@ -38,40 +38,40 @@ def source_folders(brats: str | Path | None, kaggle: Sequence[str]) -> dict[str,
 
 
 def _named(folder: str) -> tuple[str, Path]:
-    """Name and absolute path of [NAME=]DIR; a link is not followed, for the source has its name."""
+    """Name and absolute path of [NAME=]DIR; a link is not followed, since its name names the source."""
     name, separator, path = str(folder).partition("=")
-    if not separator or Path(folder).is_dir():  # a path may hold the sign as well
+    if not separator or Path(folder).is_dir():  # a path may contain `=` too
         return "", Path(folder).absolute()
     return name, Path(path).absolute()
 
 
 def preprocess(store: Path, folders: Mapping[str, Any], **settings: Any) -> None:
-    """Raw folders to a slice store with its split."""
+    """Write the slice store and its split from folders of scans."""
     run_workflow("preprocessing", ["preprocess.yaml"], dataset_dir=str(store), **folders, **settings)
 
 
 def train(overlays: Sequence[str], output: Path, **settings: Any) -> None:
-    """Train one stage; its weights go to `output`/model.pt."""
+    """Train one stage; write its weights to `output`/model.pt."""
     run_workflow("training", ["train.yaml", *overlays], output_dir=str(output), **settings)
 
 
 def calibrate(model: Path, output: Path, **settings: Any) -> None:
-    """Fit temperature and operating point on the validation fold, into `report.json` beside the weights."""
+    """Fit temperature and operating point on the validation fold; write them to `report.json` beside the weights."""
     run_workflow("calibrating", SCORING, model_path=str(model), output_dir=str(output), subset="val", **settings)
 
 
 def evaluate(model: Path, output: Path, explain: bool = True, **settings: Any) -> None:
-    """Score weights on the test fold: `predictions.json`, `report.json` and pictures in `output`."""
+    """Evaluate weights on the test fold; write `predictions.json`, `report.json` and figures to `output`."""
     run_id = "evaluating" if explain else "scoring"
     run_workflow(run_id, SCORING, model_path=str(model), output_dir=str(output), **settings)
 
 
 def fit_ood_detector(model: Path, output: Path, **settings: Any) -> None:
-    """Learn what training slices look like to weights, measure the tested ones: `distances.json` in `output`."""
+    """Fit the OOD detector on training slices, score the test slices; write `distances.json` to `output`."""
     run_workflow("fitting_ood_detector", SCORING, model_path=str(model), output_dir=str(output), **settings)
 
 
 def audit(model: Path, output: Path, **settings: Any) -> None:
-    """Look for shortcuts on the test fold: `audit.json` in `output`."""
+    """Audit weights for shortcuts on the test fold; write `audit.json` to `output`."""
     configs = [*SCORING, "audit.yaml"]
     run_workflow("auditing", configs, model_path=str(model), output_dir=str(output), **settings)

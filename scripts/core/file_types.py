@@ -1,4 +1,4 @@
-"""Which kind of file, by its first bytes and never by its name."""
+"""File types, recognized by their first bytes and never by the file's name."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["GZIP_MAGIC", "HEAD_BYTES", "NOT_A_SCAN", "FileType", "file_type_of",
 
 FileType = Literal["png", "jpeg", "gzip", "nifti", "dicom"]
 
-HEAD_BYTES = 544  # a NIfTI-2 header with its extension flag, the longest that is looked at
+HEAD_BYTES = 544  # a NIfTI-2 header with its extension flag, the longest header
 NOT_A_SCAN = "not a PNG, JPEG, NIfTI or DICOM file"
 
 GZIP_MAGIC = b"\x1f\x8b"
@@ -19,9 +19,9 @@ NIFTI_SIZES = (348, 540)  # a NIfTI header begins with its own size, in either b
 
 
 def file_type_of(head: bytes) -> FileType | None:
-    r"""The kind that a file's first bytes tell, None for all that is not read.
+    r"""The type of a file by its first bytes, None for unsupported ones.
 
-    What stands before DICOM's mark is ignored, as the standard wants it: a file may be DICOM and something else.
+    The preamble before DICOM's mark is ignored, as the standard demands: it may be that of another file type.
 
     >>> file_type_of(b"\x89PNG\r\n\x1a\n..."), file_type_of(b"GIF89a")
     ('png', None)

@@ -222,7 +222,7 @@ def test_paths_that_are_not_there_need_no_network(tmp_path: Path, capsys: pytest
 def test_an_empty_output_is_no_folder(picture: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
         main(["predict", str(picture), "--output", ""])
-    assert "--output: names no folder" in capsys.readouterr().err
+    assert "--output: is empty, name a folder" in capsys.readouterr().err
 
 
 def test_a_full_disk_ends_the_work_and_keeps_what_is_done(
@@ -243,7 +243,7 @@ def test_a_full_disk_ends_the_work_and_keeps_what_is_done(
     command = ["predict", *scans, "--output", str(output), "--model", model]
     assert main(command) == 2 and asked == scans[:2]
     (said,) = (line for line in capsys.readouterr().err.splitlines() if line.startswith("error: "))
-    assert said.startswith(f"error: {output}: No space left on device; ") and "continues" in said
+    assert said.startswith(f"error: {output}: No space left on device; ") and "run the same command again" in said
     assert list(json.loads((output / "index.json").read_text())["scans"]) == scans[:1]
     monkeypatch.setattr(Predictor, "predict", predict)
     assert main(command) == 0
@@ -283,12 +283,12 @@ def test_each_slice_passes_through_the_encoder_once(
 
 @pytest.mark.parametrize("state", ["no_tumor", "tumor"])
 def test_the_files_hold_what_the_predictor_says_by_the_weights_own_thresholds(
-    state: str, opinions: dict[str, Path], volume: Path, picture: Path, tmp_path: Path
+    state: str, constant_weights: dict[str, Path], volume: Path, picture: Path, tmp_path: Path
 ) -> None:
     """T14, T16."""
     from bundle import Predictor
 
-    model = str(opinions[state])
+    model = str(constant_weights[state])
     assert main(["predict", str(volume), str(picture), "--output", str(tmp_path), "--model", model]) == 0
     predictor = Predictor(model)
     for scan, name in ((volume, "PHANTOM_001_flair"), (picture, picture.stem)):

@@ -74,7 +74,7 @@ def test_a_second_run_in_one_folder_is_refused_while_the_first_is_at_work(tmp_pa
     ]
     with another_run(output) as other:
         for run in runs:
-            with pytest.raises(UserError, match=r"out: another run is at work here, wait for it or choose another"):
+            with pytest.raises(UserError, match=r"out: another run is active here, wait for it or choose another"):
                 run()
         with exclusive_lock(tmp_path / "elsewhere"):
             pass

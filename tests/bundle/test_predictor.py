@@ -95,12 +95,12 @@ def test_each_slice_passes_the_encoder_once_whatever_is_asked(
 
 
 def test_the_map_explains_the_very_pixels_that_were_predicted_and_is_not_cut_at_the_head(
-    attentive: Path, picture: Path
+    weights_with_cam: Path, picture: Path
 ) -> None:
     """T15."""
     from scripts.networks.cam import explain
 
-    predictor = Predictor(attentive)
+    predictor = Predictor(weights_with_cam)
     image, parts = predictor.read(picture), predictor.parts
     data = parts["preprocessing"]({"image": image}, start=1)
     found = explain(predictor.network, data["image"].as_tensor()[None, ..., 0])
@@ -114,10 +114,10 @@ def test_the_map_explains_the_very_pixels_that_were_predicted_and_is_not_cut_at_
 
 @pytest.mark.parametrize("state", ["no_tumor", "tumor"])
 def test_the_weights_own_report_decides_and_nothing_is_turned_around(
-    state: str, opinions: dict[str, Path], picture: Path, volume: Path
+    state: str, constant_weights: dict[str, Path], picture: Path, volume: Path
 ) -> None:
     """T14, T16: everything outlined or nothing, at thresholds that no other rule has."""
-    predictor = Predictor(opinions[state])
+    predictor = Predictor(constant_weights[state])
     for scan in (picture, volume):
         prediction = predictor.predict(scan)
         looked_at = predictor.read(scan)[0] > 0
@@ -131,7 +131,7 @@ def test_the_weights_own_report_decides_and_nothing_is_turned_around(
 
 
 def test_what_is_said_of_the_weights_is_their_own_report_even_when_the_file_is_replaced(
-    pipeline_run: Path, opinions: dict[str, Path], tmp_path: Path
+    pipeline_run: Path, constant_weights: dict[str, Path], tmp_path: Path
 ) -> None:
     """T18."""
     for name in ("model.pt", "report.json"):
@@ -142,15 +142,15 @@ def test_what_is_said_of_the_weights_is_their_own_report_even_when_the_file_is_r
     assert described["decision"] == report["decision"]
     assert described["scores"]["segmentation"]["mean"] == report["segmentation"]["mean"], "with its intervals"
     for name in ("model.pt", "report.json"):
-        shutil.copy(opinions["tumor"].with_name(name), tmp_path)
+        shutil.copy(constant_weights["tumor"].with_name(name), tmp_path)
     assert predictor.describe() == described
 
 
 def test_without_a_report_of_these_very_weights_nothing_is_said_of_them(
-    attentive: Path, pipeline_run: Path, tmp_path: Path
+    weights_with_cam: Path, pipeline_run: Path, tmp_path: Path
 ) -> None:
     """T18: another's report lies beside them."""
-    shutil.copy(attentive, tmp_path)
+    shutil.copy(weights_with_cam, tmp_path)
     shutil.copy(pipeline_run / "models" / "report.json", tmp_path)
     predictor = Predictor(tmp_path / "model.pt")
     described = predictor.describe()
@@ -239,7 +239,7 @@ def test_arrays_that_are_no_scans_are_refused(array: np.ndarray, spacing: tuple[
 
 def test_a_constant_array_gets_no_prediction(predictor: Predictor, picture: Path) -> None:
     assert predictor.predict(np.full((64, 64), 7))["result"]["state"] == "no_prediction"
-    with pytest.raises(UserError, match="spacing_mm is for arrays alone"):
+    with pytest.raises(UserError, match="spacing_mm is only for arrays"):
         predictor.predict(picture, spacing_mm=(1, 1))
 
 
@@ -308,12 +308,12 @@ def test_the_released_weights_give_no_prediction_where_there_is_no_brain(asked: 
     assert ("cam" in found) == bool(asked)
 
 
-def test_a_folder_that_takes_no_predictions_is_named_before_the_work(attentive: Path, tmp_path: Path) -> None:
+def test_a_folder_that_takes_no_predictions_is_named_before_the_work(weights_with_cam: Path, tmp_path: Path) -> None:
     scan = tmp_path / "scans" / "a.png"
     scan.parent.mkdir()
     Image.fromarray(np.full((64, 64), 100, dtype=np.uint8)).save(scan)
     (tmp_path / "file").write_text("kept")
-    predictor = Predictor(attentive)
+    predictor = Predictor(weights_with_cam)
     with pytest.raises(UserError, match="file: cannot be written to: File exists"):
         predict_files(predictor, [scan], tmp_path / "file")
     with pytest.raises(UserError, match="its scans lie in the folder of the predictions"):

@@ -42,7 +42,7 @@ def page(weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[An
         browser = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
         try:
             browser.get(address)
-            see(browser, "These weights")
+            see(browser, "Evaluation of these weights")
             yield browser
         finally:
             browser.quit()
@@ -53,7 +53,7 @@ def text_of(browser: Any) -> str:
 
 
 def see(browser: Any, words: str) -> str:
-    """Wait until the page says something, and has settled; all that it says."""
+    """Wait until the page shows a text and has finished loading; return all its text."""
     until = time.monotonic() + LONGEST_S
     while time.monotonic() < until:
         running = browser.find_elements("css selector", '[data-testid="stStatusWidget"]')
@@ -77,27 +77,27 @@ def keep(browser: Any, name: str) -> None:
 
 
 @pytest.mark.parametrize("example", ["Phantom image 1 with a tumor", "Phantom image 1 without a tumor"])
-def test_an_image_has_one_state_its_reasons_and_the_notice(page: Any, example: str) -> None:
+def test_an_image_has_one_state_limitations_and_the_notice(page: Any, example: str) -> None:
     choose(page, example)
     see(page, "Mask (mask.png)")
-    said = see(page, "Why not to trust this")
+    said = see(page, "Limitations")
     assert sum(said.count(state) for state in ("No tumor detected", "Uncertain: review", "Tumor pattern")) == 1
     assert NOTICE in said and "Probability" in said and "Mask (mask.png)" in said
     if example.endswith("1 with a tumor"):
         keep(page, "tumor")
 
 
-def test_a_volume_has_a_curve_and_jumps_to_its_most_suspicious_slice(page: Any) -> None:
+def test_a_volume_has_a_probability_curve_and_a_jump_button(page: Any) -> None:
     choose(page, "Phantom volume with a tumor")
     see(page, "Mask (mask.nii.gz)")
-    said = see(page, "Jump to the most suspicious slice")
+    said = see(page, "Go to the slice with the highest probability")
     assert "Probability of each slice" in said and "Mask (mask.nii.gz)" in said and " ml" in said
     keep(page, "volume")
 
 
 @pytest.fixture(scope="module")
 def parts(weights: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """By the state that these weights prediction with: two slices of a phantom volume."""
+    """Two slices of a phantom volume for each state that these weights predict."""
     place, predictor = tmp_path_factory.mktemp("parts"), Predictor(weights)
     write_volumes(place, 3, slices=24, side=160, seed=12)
     found: dict[str, Path] = {}
@@ -111,9 +111,9 @@ def parts(weights: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
 
 
 @pytest.mark.parametrize("state", ["no_tumor", "uncertain"])
-def test_what_is_no_tumor_or_uncertain_is_called_so(page: Any, parts: dict[str, Path], state: str) -> None:
+def test_no_tumor_and_uncertain_are_shown_as_such(page: Any, parts: dict[str, Path], state: str) -> None:
     if state not in parts:
-        pytest.skip("these weights prediction no phantom so")
+        pytest.skip("these weights predict this state for no phantom")
     page.find_element("css selector", 'input[type="file"]').send_keys(str(parts[state]))
     see(page, "Mask (mask.nii.gz)")
     called = {"no_tumor": "No tumor detected", "uncertain": "Uncertain: review"}
@@ -121,7 +121,7 @@ def test_what_is_no_tumor_or_uncertain_is_called_so(page: Any, parts: dict[str, 
     assert [words for words in (*called.values(), "Tumor pattern") if words in said] == [called[state]]
     keep(page, state)
     page.refresh()
-    see(page, "These weights")
+    see(page, "Evaluation of these weights")
 
 
 @pytest.mark.parametrize("family", sorted({case.family for case in corpus()}))
@@ -136,4 +136,4 @@ def test_a_bad_file_gets_a_message_and_the_page_goes_on(page: Any, family: str, 
     assert "Traceback" not in said and NOTICE in said
     keep(page, f"bad_{family.replace(' ', '_')}")
     page.refresh()
-    see(page, "These weights")
+    see(page, "Evaluation of these weights")

@@ -107,4 +107,4 @@ def test_a_network_of_other_weights_is_refused_in_one_line(
     torch.save(changed, weights)
     done = run(study, weights.with_suffix(".ts"), tmp_path / "out")
     assert done.returncode != 0 and not list(tmp_path.glob("out/*.dcm"))
-    assert "model.ts: made from other weights" in done.stdout + done.stderr
+    assert "model.ts: exported from other weights" in done.stdout + done.stderr

@@ -62,7 +62,7 @@ def test_whatever_is_no_prediction_is_a_lost_process(
         with pytest.raises(IntakeError) as refused:
             intake.read(picture)
     assert refused.value.code == "worker_died"
-    assert str(refused.value) == f"{picture}: the decoding process was lost, try again"
+    assert str(refused.value) == f"{picture}: the decoding process ended unexpectedly, try again"
 
 
 def test_no_file_is_named_as_such(intake: Intake) -> None:

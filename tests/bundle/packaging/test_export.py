@@ -19,7 +19,7 @@ from bundle.predictor import Predictor
 from bundle.runtimes import FORMATS, exported_beside, files_of, load_exported, note_beside
 from scripts.core.files import sha256_of
 from scripts.core.messages import flag
-from tests.conftest import OPINIONS
+from tests.conftest import CONSTANT_OUTPUTS
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -52,7 +52,7 @@ def test_an_exported_network_predictions_as_the_original(name: str, models: Path
     assert abs(with_export["result"]["tumor_probability"] - original["result"]["tumor_probability"]) < 1e-4
     assert np.mean(np.asarray(with_export["pred"] != original["pred"])) < 1e-3
     assert flag("ood_score_missing") in with_export["result"]["flags"]
-    with pytest.raises(UserError, match="neither CAM nor uncertainty"):
+    with pytest.raises(UserError, match="no CAM and no uncertainty"):
         Predictor(models / "model.pt", runtime=name).predict(picture, include_cam=True)
 
 
@@ -61,7 +61,7 @@ def test_a_network_that_was_exported_from_other_weights_is_refused(models: Path,
     shutil.copytree(models, tmp_path / "models")
     note = note_beside(tmp_path / "models" / "model.ts")
     note.write_text(json.dumps({**json.loads(note.read_text()), "weights_sha256": "0" * 64}))
-    with pytest.raises(UserError, match=r"model\.ts: made from other weights than model\.pt; export it again"):
+    with pytest.raises(UserError, match=r"model\.ts: exported from other weights than model\.pt; export it again"):
         Predictor(tmp_path / "models" / "model.pt", runtime="ts")
 
 
@@ -76,7 +76,7 @@ def test_an_export_that_differs_is_not_kept(models: Path, tmp_path: Path, monkey
     monkeypatch.setattr(
         "bundle.packaging.export.open_exported", lambda name, path: lambda image: image[:, :1].repeat(1, 2, 1, 1)
     )
-    with pytest.raises(UserError, match="not kept, its logits differ by"):
+    with pytest.raises(UserError, match="removed, its logits differ by"):
         export("ts", tmp_path / "models" / "model.pt")
     assert not (tmp_path / "models" / "model.ts").exists()
 
@@ -94,7 +94,7 @@ def test_an_export_that_predictions_nonsense_is_not_kept_and_costs_no_other(
 
     monkeypatch.setattr("bundle.packaging.export.open_exported", lambda name, path: nonsense)
     monkeypatch.setattr("bundle.packaging.export.TOLERANCE", 1e9)
-    with pytest.raises(UserError, match="not kept, its logits differ by nan"):
+    with pytest.raises(UserError, match="removed, its logits differ by nan"):
         export("ts", tmp_path / "models" / "model.pt")
     assert not (tmp_path / "models" / "model.ts").exists()
     assert (tmp_path / "models" / "model.bin").read_bytes() == b"of OpenVINO"
@@ -153,19 +153,21 @@ def test_the_command_exports_and_predicts(models: Path, picture: Path, tmp_path:
     assert said == {**source, **Predictor(weights, runtime="onnx").predict(picture)["result"]}
 
 
-@pytest.mark.parametrize("state", list(OPINIONS))
+@pytest.mark.parametrize("state", list(CONSTANT_OUTPUTS))
 def test_what_an_exported_network_says_is_decided_by_the_weights_report_and_never_turned_around(
-    state: str, opinions: dict[str, Path], picture: Path, monkeypatch: pytest.MonkeyPatch
+    state: str, constant_weights: dict[str, Path], picture: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """T14, T16, T28."""
     passes = []
 
     def says(image: torch.Tensor) -> torch.Tensor:
         passes.append(len(image))
-        return torch.stack([torch.full_like(image[:, 0], logit) for logit in OPINIONS[state][:2]], dim=1)
+        return torch.stack([torch.full_like(image[:, 0], logit) for logit in CONSTANT_OUTPUTS[state][:2]], dim=1)
 
     monkeypatch.setattr("bundle.runtimes.load_exported", lambda name, weights: says)
-    prediction, original = (Predictor(opinions[state], runtime=name).predict(picture) for name in ("onnx", None))
+    prediction, original = (
+        Predictor(constant_weights[state], runtime=name).predict(picture) for name in ("onnx", None)
+    )
     for name in ("state", "tumor_detected", "threshold", "display_threshold", "flags"):
         assert prediction["result"][name] == original["result"][name], name
     assert prediction["result"]["state"] == state

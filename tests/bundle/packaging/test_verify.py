@@ -1,4 +1,4 @@
-"""The gates that a packed bundle meets: the real one passes them, and each fault is named by the gate it meets."""
+"""The packed bundle passes every check, and each fault is found by its check."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 from bundle.cli import main
 from bundle.manifest import read_json
 from bundle.packaging.pack import pack
-from bundle.packaging.verify import GATES, GateError, verify
+from bundle.packaging.verify import CHECKS, CheckError, verify
 
 SLOW = ("training on random files",)
 
@@ -26,7 +26,7 @@ def packed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def copy(packed: Path, tmp_path: Path) -> Path:
-    """One that may be spoiled."""
+    """A copy that a test may change."""
     return Path(shutil.copytree(packed, tmp_path / packed.name))
 
 
@@ -37,13 +37,13 @@ def edit(folder: Path, change: Callable[[dict[str, Any]], None]) -> None:
     metadata.write_text(json.dumps(content))
 
 
-@pytest.mark.parametrize("name", [name for name in GATES if name not in (*SLOW, "exact pins", "metadata schema")])
+@pytest.mark.parametrize("name", [name for name in CHECKS if name not in (*SLOW, "exact pins", "metadata schema")])
 def test_the_packed_bundle_passes(name: str, packed: Path) -> None:
-    GATES[name](packed, None)
+    CHECKS[name](packed, None)
 
 
 @pytest.mark.parametrize(
-    ("gate", "spoil", "reason"),
+    ("check", "change", "reason"),
     [
         ("structure", lambda folder: (folder / "LICENSE").unlink(), "missing: LICENSE"),
         ("structure", lambda folder: (folder / "models" / "model.pt").unlink(), "missing: weights, or large_files.yml"),
@@ -55,7 +55,7 @@ def test_the_packed_bundle_passes(name: str, packed: Path) -> None:
         (
             "structure",
             lambda folder: (folder / "scripts" / "core" / "files.py").write_text('PLACE = "/home/somebody/data"\n'),
-            "scripts/core/files.py: names a path of somebody's machine",
+            "scripts/core/files.py: holds a path of a personal machine",
         ),
         (
             "version in changelog",
@@ -65,12 +65,12 @@ def test_the_packed_bundle_passes(name: str, packed: Path) -> None:
         (
             "exact pins",
             lambda folder: edit(folder, lambda content: content["required_packages_version"].update(itk=">=5.4")),
-            "itk: '>=5.4' is no exact version",
+            "itk: '>=5.4' is not an exact version",
         ),
         (
             "exact pins",
             lambda folder: edit(folder, lambda content: content.update(monai_version="0.0.1")),
-            "is installed here, 0.0.1 is named",
+            "is installed here, the metadata names 0.0.1",
         ),
         (
             "inference on random files",
@@ -78,37 +78,37 @@ def test_the_packed_bundle_passes(name: str, packed: Path) -> None:
                 folder,
                 lambda content: content["network_data_format"]["outputs"]["pred"].update(channel_def={"1": "tumor"}),
             ),
-            "which its channel_def does not name",
+            "which are not in its channel_def",
         ),
     ],
 )
-def test_a_fault_is_named(gate: str, spoil: Callable[[Path], object], reason: str, copy: Path) -> None:
-    spoil(copy)
-    with pytest.raises(GateError, match=re.escape(reason)):
-        GATES[gate](copy, None)
+def test_faults_are_found(check: str, change: Callable[[Path], object], reason: str, copy: Path) -> None:
+    change(copy)
+    with pytest.raises(CheckError, match=re.escape(reason)):
+        CHECKS[check](copy, None)
 
 
-def test_a_network_of_another_shape_is_found(copy: Path) -> None:
+def test_a_wrong_network_shape_is_found(copy: Path) -> None:
     edit(copy, lambda content: content["network_data_format"]["outputs"]["pred"].update(num_channels=3))
     with pytest.raises(ValueError, match="output channel number `2` doesn't match: `3`"):
-        GATES["network in and out"](copy, None)
+        CHECKS["network in and out"](copy, None)
 
 
-def test_every_gate_is_asked_and_what_cannot_be_asked_is_said(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_checks_run_and_skipped_ones_give_a_reason(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(folder: Path, schema: Path | None) -> None:
         raise ValueError("for this reason")
 
     monkeypatch.setattr(
-        "bundle.packaging.verify.GATES", {"a": fail, "metadata schema": GATES["metadata schema"], "c": fail}
+        "bundle.packaging.verify.CHECKS", {"a": fail, "metadata schema": CHECKS["metadata schema"], "c": fail}
     )
-    verdicts = list(verify(copy))
-    assert [verdict.passed for verdict in verdicts] == [False, None, False]
-    assert verdicts[0].reason == "for this reason" and "--schema" in verdicts[1].reason
+    results = list(verify(copy))
+    assert [result.passed for result in results] == [False, None, False]
+    assert results[0].reason == "for this reason" and "--schema" in results[1].reason
 
 
-def test_the_command_fails_when_a_gate_does(copy: Path, capsys: pytest.CaptureFixture[str], monkeypatch: Any) -> None:
+def test_the_command_fails_when_a_check_fails(copy: Path, capsys: pytest.CaptureFixture[str], monkeypatch: Any) -> None:
     monkeypatch.setattr(
-        "bundle.packaging.verify.GATES", {name: GATES[name] for name in ("structure", "version in changelog")}
+        "bundle.packaging.verify.CHECKS", {name: CHECKS[name] for name in ("structure", "version in changelog")}
     )
     assert main(["verify", str(copy)]) == 0
     assert capsys.readouterr().out.split("\n")[0].split() == ["pass", "structure"]
@@ -117,12 +117,12 @@ def test_the_command_fails_when_a_gate_does(copy: Path, capsys: pytest.CaptureFi
     assert "FAIL      structure: missing: LICENSE" in capsys.readouterr().out
 
 
-def test_a_folder_that_is_not_there_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_missing_folder_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["verify", str(tmp_path / "nothing")]) == 2
-    said = capsys.readouterr()
-    assert said.err == f"error: {tmp_path / 'nothing'}: no such folder\n" and not said.out
+    output = capsys.readouterr()
+    assert output.err == f"error: {tmp_path / 'nothing'}: no such folder\n" and not output.out
 
 
 @pytest.mark.session
 def test_it_trains_on_random_files(packed: Path) -> None:
-    GATES["training on random files"](packed, None)
+    CHECKS["training on random files"](packed, None)

@@ -1,4 +1,4 @@
-"""The service in process: its predictions, its refusals, and what it never tells."""
+"""The service in this process: predictions, errors, limits and privacy."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ from tests.hostile.cases import head
 from tests.hostile.dicoms import dicom, mr_dataset, written
 
 HERE = "http://127.0.0.1"
-OPEN = {"/livez", "/readyz"}  # prediction without a token
+OPEN = {"/livez", "/readyz"}  # need no token
 WRONG = (None, "", "Bearer", "Bearer wrong", "Bearer s3cre", "Bearer s3cretx", "s3cret", "bearer s3cret")
 
 
@@ -72,9 +72,9 @@ def client(settings: Settings) -> Iterator[TestClient]:
 
 
 @pytest.fixture(scope="module")
-def contrary(settings: Settings, opinions: dict[str, Path]) -> Iterator[TestClient]:
-    """A client of weights that outline everything, and whose own report calls it no tumor."""
-    yield from client_of(replace(settings, model=opinions["no_tumor"]))
+def contradicting(settings: Settings, constant_weights: dict[str, Path]) -> Iterator[TestClient]:
+    """A client of weights that segment the whole head and whose report leads to the state no tumor."""
+    yield from client_of(replace(settings, model=constant_weights["no_tumor"]))
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +89,9 @@ def volume(synthetic: Path) -> bytes:
     return (synthetic / "brats" / "PHANTOM_001" / "PHANTOM_001_flair.nii.gz").read_bytes()
 
 
-def test_a_form_a_body_and_the_predictor_say_the_same(client: TestClient, settings: Settings, picture: bytes) -> None:
+def test_form_body_and_predictor_give_the_same_prediction(
+    client: TestClient, settings: Settings, picture: bytes
+) -> None:
     by_form = client.post("/predict_multitask", files={"file": ("any name", picture)})
     by_body = client.post("/predict_multitask", content=picture)
     assert by_form.status_code == by_body.status_code == 200 and by_form.json() == by_body.json()
@@ -101,42 +103,44 @@ def test_a_form_a_body_and_the_predictor_say_the_same(client: TestClient, settin
 
 
 def dicom_head() -> bytes:
-    """A DICOM file that a segmentation can refer to."""
+    """A DICOM file with the attributes that a segmentation needs."""
     references = {"StudyInstanceUID": "1.2.3.4", "FrameOfReferenceUID": "1.2.3.5"}
     return dicom(head(160, 160).astype(np.uint16), **references)
 
 
-def test_the_weights_own_report_decides_whatever_form_the_prediction_has(
-    contrary: TestClient, opinions: dict[str, Path], picture: bytes
+def test_thresholds_come_from_the_weights_report_in_every_response_type(
+    contradicting: TestClient, constant_weights: dict[str, Path], picture: bytes
 ) -> None:
-    """T14, T16: no 0.3 or 0.5 of another's, and an outline of everything stays one, with its warning."""
-    predictor = Predictor(opinions["no_tumor"])
+    """No fixed 0.3 or 0.5; a mask of the whole head is returned unchanged, with its warning."""
+    predictor = Predictor(constant_weights["no_tumor"])
     predicted, ask = predictor.predict(picture), {"url": "/predict_multitask", "content": picture}
-    as_json = contrary.post(**ask).json()
-    archive = zipfile.ZipFile(io.BytesIO(contrary.post(**ask, headers={"Accept": "application/zip"}).content))
-    batch = contrary.post("/predict_multitask/batch", files=[("files", ("a", picture))]).json()["predictions"]
+    as_json = contradicting.post(**ask).json()
+    archive = zipfile.ZipFile(io.BytesIO(contradicting.post(**ask, headers={"Accept": "application/zip"}).content))
+    batch = contradicting.post("/predict_multitask/batch", files=[("files", ("a", picture))]).json()["predictions"]
     assert batch == [as_json]
-    for said in (as_json, json.loads(archive.read("prediction.json"))):
-        assert {name: said[name] for name in predicted["result"]} == predicted["result"]
+    for result in (as_json, json.loads(archive.read("prediction.json"))):
+        assert {name: result[name] for name in predicted["result"]} == predicted["result"]
     assert as_json["state"] == "no_tumor" and flag("mask_too_large") in as_json["flags"]
-    drawn = base64.b64decode(as_json["pictures"]["mask"]), archive.read("mask.png")
-    assert all(np.asarray(Image.open(io.BytesIO(mask))).mean() > 0.8 * 255 for mask in drawn)
+    masks = base64.b64decode(as_json["pictures"]["mask"]), archive.read("mask.png")
+    assert all(np.asarray(Image.open(io.BytesIO(mask))).mean() > 0.8 * 255 for mask in masks)
 
 
-def test_an_outline_of_everything_is_one_in_the_dicom_seg(contrary: TestClient, opinions: dict[str, Path]) -> None:
-    """T14."""
+def test_an_implausible_mask_is_unchanged_in_the_dicom_seg(
+    contradicting: TestClient, constant_weights: dict[str, Path]
+) -> None:
+    """A mask of the whole head is never inverted."""
     import highdicom
 
     scan = dicom_head()
-    prediction = contrary.post("/predict_multitask", content=scan, headers={"Accept": "application/dicom"})
-    drawn = highdicom.seg.segread(io.BytesIO(prediction.content)).pixel_array.squeeze()
-    expected = Predictor(opinions["no_tumor"]).predict(scan)["pred"][0, ..., 0]
-    assert np.array_equal(drawn, expected) and drawn.mean() > 0.5
+    prediction = contradicting.post("/predict_multitask", content=scan, headers={"Accept": "application/dicom"})
+    mask = highdicom.seg.segread(io.BytesIO(prediction.content)).pixel_array.squeeze()
+    expected = Predictor(constant_weights["no_tumor"]).predict(scan)["pred"][0, ..., 0]
+    assert np.array_equal(mask, expected) and mask.mean() > 0.5
 
 
-def test_pictures_and_files_are_those_of_the_predictor(attentive: Path, volume: bytes) -> None:
-    """T15: the map is as it was made, and of the slice that is shown."""
-    predictor = Predictor(attentive)
+def test_images_and_files_are_those_of_the_predictor(weights_with_cam: Path, volume: bytes) -> None:
+    """The CAM is unchanged, and of the displayed slice."""
+    predictor = Predictor(weights_with_cam)
     image, expected = predictor.read(volume), predictor.predict(volume, include_cam=True, include_uncertainty=True)
     prediction = response_of(predictor, image, include_cam=True, include_uncertainty=True)
     archive = zipfile.ZipFile(io.BytesIO(prediction.zip()))
@@ -148,13 +152,12 @@ def test_pictures_and_files_are_those_of_the_predictor(attentive: Path, volume: 
         assert np.array_equal(shown, np.round(255 * plane)) and shown.any(), name
 
 
-def test_each_slice_passes_the_encoder_once_whatever_form_the_prediction_has(
+def test_each_slice_passes_the_encoder_once_in_every_response_type(
     client: TestClient, picture: bytes, volume: bytes, passes: list[int]
 ) -> None:
-    """T28."""
     everything = {"include_cam": True, "include_uncertainty": True}
-    said = client.post("/predict_multitask", content=volume, params=everything).json()
-    slices = sum(p is not None for p in said["slice_probabilities"])
+    response = client.post("/predict_multitask", content=volume, params=everything).json()
+    slices = sum(p is not None for p in response["slice_probabilities"])
     assert sum(passes) == slices > 1
     client.post("/predict_multitask", content=volume, params=everything, headers={"Accept": "application/zip"})
     assert sum(passes) == 2 * slices
@@ -164,7 +167,7 @@ def test_each_slice_passes_the_encoder_once_whatever_form_the_prediction_has(
     assert sum(passes) == 3 * slices + 2
 
 
-def test_every_prediction_bears_notice_model_and_number(client: TestClient, picture: bytes) -> None:
+def test_every_response_has_notice_model_and_request_id(client: TestClient, picture: bytes) -> None:
     predictions = [
         client.post("/predict_multitask", content=picture),
         client.get("/nowhere"),
@@ -180,7 +183,7 @@ def test_every_prediction_bears_notice_model_and_number(client: TestClient, pict
 
 
 @pytest.mark.parametrize("by_form", [True, False])
-def test_a_volume_with_map_and_uncertainty(client: TestClient, volume: bytes, by_form: bool) -> None:
+def test_a_volume_with_cam_and_uncertainty(client: TestClient, volume: bytes, by_form: bool) -> None:
     wanted = {"include_cam": "true", "include_uncertainty": "true"}
     if by_form:
         prediction = client.post("/predict_multitask", files={"file": volume}, data=wanted).json()
@@ -193,7 +196,7 @@ def test_a_volume_with_map_and_uncertainty(client: TestClient, volume: bytes, by
     assert len(sizes) == 1
 
 
-def test_a_dicom_file_is_predicted_by_a_dicom_seg(client: TestClient) -> None:
+def test_a_dicom_file_gets_a_dicom_seg(client: TestClient) -> None:
     import highdicom
 
     ask = {"headers": {"Accept": "application/dicom"}}
@@ -208,7 +211,7 @@ def test_a_dicom_file_is_predicted_by_a_dicom_seg(client: TestClient) -> None:
     assert picture.status_code == 406 and picture.json()["code"] == "accept"
 
 
-def test_a_zip_holds_the_files_on_the_scans_own_grid(client: TestClient, volume: bytes) -> None:
+def test_a_zip_contains_files_on_the_scans_own_grid(client: TestClient, volume: bytes) -> None:
     import nibabel as nib
 
     ask = {"content": volume, "params": {"include_cam": True}, "headers": {"Accept": "application/zip"}}
@@ -218,8 +221,12 @@ def test_a_zip_holds_the_files_on_the_scans_own_grid(client: TestClient, volume:
     assert set(archive.namelist()) == {"prediction.json", "mask.nii.gz", "cam.nii.gz", "probability.nii.gz"}
     scan, mask = (nib.Nifti1Image.from_bytes(_inflated(data)) for data in (volume, archive.read("mask.nii.gz")))
     assert mask.shape == scan.shape and np.allclose(mask.affine, scan.affine)
-    likely = np.asarray(nib.Nifti1Image.from_bytes(_inflated(archive.read("probability.nii.gz"))).dataobj)
-    assert likely.min() >= 0 and likely.max() <= 1 and json.loads(archive.read("prediction.json"))["notice"] == NOTICE
+    probability = np.asarray(nib.Nifti1Image.from_bytes(_inflated(archive.read("probability.nii.gz"))).dataobj)
+    assert (
+        probability.min() >= 0
+        and probability.max() <= 1
+        and json.loads(archive.read("prediction.json"))["notice"] == NOTICE
+    )
 
 
 def _inflated(data: bytes) -> bytes:
@@ -228,7 +235,7 @@ def _inflated(data: bytes) -> bytes:
     return gzip.decompress(data)
 
 
-def test_a_batch_keeps_order_and_gives_reasons(client: TestClient, picture: bytes) -> None:
+def test_a_batch_keeps_the_order_and_gives_reasons(client: TestClient, picture: bytes) -> None:
     files = [("files", ("a", picture)), ("files", ("b", b"no scan")), ("files", ("c", picture))]
     predictions = client.post("/predict_multitask/batch", files=files).json()["predictions"]
     assert predictions[0] == predictions[2] == client.post("/predict_multitask", content=picture).json()
@@ -237,13 +244,13 @@ def test_a_batch_keeps_order_and_gives_reasons(client: TestClient, picture: byte
     assert client.post("/predict_multitask/batch", files=many).status_code == 400
 
 
-def test_one_fault_of_ours_in_a_batch_leaves_the_others_their_predictions(
+def test_an_internal_error_in_a_batch_affects_one_scan(
     client: TestClient, picture: bytes, volume: bytes, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def fail_on_volumes(predictor: Predictor, image: Any, *asked: Any) -> PredictionResponse:
+    def fail_on_volumes(predictor: Predictor, image: Any, *arguments: Any) -> PredictionResponse:
         if image.shape[-1] > 1:
             raise RuntimeError("a secret of this machine")
-        return response_of(predictor, image, *asked)
+        return response_of(predictor, image, *arguments)
 
     monkeypatch.setattr("bundle.service.job_queue.response_of", fail_on_volumes)
     files = [("files", ("a", picture)), ("files", ("b", volume)), ("files", ("c", picture))]
@@ -256,7 +263,7 @@ def test_one_fault_of_ours_in_a_batch_leaves_the_others_their_predictions(
     assert "secret" not in prediction.text + caplog.text
 
 
-def test_weights_of_four_modalities_prediction_a_file_of_four_channels(tmp_path: Path) -> None:
+def test_weights_of_four_modalities_predict_a_file_of_four_channels(tmp_path: Path) -> None:
     import nibabel as nib
 
     modalities = ["flair", "t1", "t1ce", "t2"]
@@ -283,11 +290,11 @@ def test_weights_of_four_modalities_prediction_a_file_of_four_channels(tmp_path:
         ("application/zip;q=0.5,", "zip"),
     ],
 )
-def test_the_kind_of_an_prediction_is_the_one_that_the_client_likes_best(accept: str, kind: str) -> None:
+def test_the_response_type_is_the_one_the_client_prefers(accept: str, kind: str) -> None:
     assert wanted_kind(accept) == f"application/{kind}"
 
 
-def test_what_takes_long_is_a_job_with_an_address(settings: Settings, picture: bytes) -> None:
+def test_a_slow_scan_becomes_a_job_with_an_address(settings: Settings, picture: bytes) -> None:
     for client in client_of(replace(settings, patience_s=0.0)):
         prediction = client.post("/predict_multitask", content=picture)
         assert prediction.status_code == 202 and prediction.headers["location"] == prediction.json()["address"]
@@ -303,7 +310,7 @@ def test_what_takes_long_is_a_job_with_an_address(settings: Settings, picture: b
 
 
 class Scans:
-    """Stands in for the predictor: counts the scans that are decoded and not yet predicted."""
+    """A stand-in for the predictor that counts decoded scans that wait for the network."""
 
     def __init__(self) -> None:
         self.held, self.most, self.lock = 0, 0, threading.Lock()
@@ -314,63 +321,63 @@ class Scans:
             self.most = max(self.most, self.held)
         return "image"
 
-    def prediction(self, *_: Any) -> PredictionResponse:
+    def infer(self, *_: Any) -> PredictionResponse:
         time.sleep(0.02)
         with self.lock:
             self.held -= 1
         return PredictionResponse({"state": "tumor"})
 
 
-def test_no_more_scans_are_decoded_than_there_is_room_for(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_number_of_decoded_scans_in_memory_is_limited(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     scans = Scans()
-    monkeypatch.setattr("bundle.service.job_queue.response_of", scans.prediction)
+    monkeypatch.setattr("bundle.service.job_queue.response_of", scans.infer)
 
-    async def asked() -> None:
-        work = JobQueue(replace(settings, decoders=2), Metrics())
-        jobs = [work.begin(scans, PredictionRequest(b"")) for _ in range(12)]  # type: ignore[arg-type]
-        assert work.waiting == 12
+    async def run() -> None:
+        queue = JobQueue(replace(settings, decoders=2), Metrics())
+        jobs = [queue.begin(scans, PredictionRequest(b"")) for _ in range(12)]  # type: ignore[arg-type]
+        assert queue.waiting == 12
         await asyncio.gather(*(job.future for job in jobs))
         await asyncio.sleep(0)
-        assert work.waiting == 0
-        work.close()
+        assert queue.waiting == 0
+        queue.close()
 
-    asyncio.run(asked())
+    asyncio.run(run())
     assert scans.held == 0 and 1 < scans.most <= 3
 
 
-def test_an_prediction_is_kept_from_when_it_is_there(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However long it waited before."""
+def test_a_prediction_expires_some_time_after_it_is_ready(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The time in the queue does not count."""
     now = [1000.0]
     monkeypatch.setattr("bundle.service.job_queue.time", SimpleNamespace(monotonic=lambda: now[0]))
-    monkeypatch.setattr("bundle.service.job_queue.response_of", Scans().prediction)
+    monkeypatch.setattr("bundle.service.job_queue.response_of", Scans().infer)
 
-    async def asked() -> None:
-        work = JobQueue(replace(settings, keep_s=600.0), Metrics())
-        job = work.begin(Scans(), PredictionRequest(b""))  # type: ignore[arg-type]
-        work.jobs[job.id] = job
+    async def run() -> None:
+        queue = JobQueue(replace(settings, keep_s=600.0), Metrics())
+        job = queue.begin(Scans(), PredictionRequest(b""))  # type: ignore[arg-type]
+        queue.jobs[job.id] = job
         now[0] += 5000.0
-        assert work.job(job.id) is job, "not done yet"
+        assert queue.job(job.id) is job, "not finished yet"
         await job.future
         await asyncio.sleep(0)
         now[0] += 599.0
-        assert work.job(job.id) is job
+        assert queue.job(job.id) is job
         now[0] += 2.0
         with pytest.raises(Problem):
-            work.job(job.id)
-        work.close()
+            queue.job(job.id)
+        queue.close()
 
-    asyncio.run(asked())
+    asyncio.run(run())
 
 
-def test_any_name_is_good_where_a_token_is_asked_for(settings: Settings) -> None:
-    """Behind a proxy, in a container or on a network it is called by names that nobody here can know."""
+def test_with_a_token_any_host_name_is_accepted(settings: Settings) -> None:
+    """Behind a proxy or in a container the host name is unknown in advance."""
     for client in client_of(replace(settings, token="s3cret")):
         there = {"Host": "scanner.hospital.example", "Authorization": "Bearer s3cret"}
         assert client.get("/model/info", headers=there).status_code == 200
         assert client.get("/model/info", headers={"Host": there["Host"]}).status_code == 401
 
 
-def test_a_full_queue_says_come_back(settings: Settings, picture: bytes) -> None:
+def test_a_full_queue_is_an_overload(settings: Settings, picture: bytes) -> None:
     for client in client_of(replace(settings, queue=0)):
         prediction = client.post("/predict_multitask", content=picture)
         assert prediction.status_code == 503 and prediction.headers["retry-after"] == "2"
@@ -412,33 +419,30 @@ TOO_MUCH = bytes(32 * MIB + MIB // 8)
     ],
     ids=["form", "batch of allowed files"],
 )
-def test_no_more_bytes_are_taken_than_allowed_however_they_come(client: TestClient, ask: dict[str, Any]) -> None:
-    """T22."""
+def test_too_many_bytes_are_refused_in_forms_and_batches(client: TestClient, ask: dict[str, Any]) -> None:
     prediction = client.post(**ask)
     assert (prediction.status_code, prediction.json()["code"]) == (413, "too_large")
 
 
-def test_a_body_of_untold_length_is_read_to_the_limit_and_no_further() -> None:
-    """T22; asked without the test client, which reads a whole body before it sends any."""
-    taken, said = [], []
+def test_a_body_without_content_length_is_read_up_to_the_limit() -> None:
+    """Without the test client, which reads a whole body before it sends it."""
+    received, sent = [], []
 
     async def receive() -> dict[str, Any]:
-        taken.append(MIB)
-        return {"type": "http.request", "body": bytes(MIB), "more_body": len(taken) < 64}
+        received.append(MIB)
+        return {"type": "http.request", "body": bytes(MIB), "more_body": len(received) < 64}
 
     async def send(message: Any) -> None:
-        said.append(message)
+        sent.append(message)
 
     scope = {"type": "http", "method": "POST", "path": "/predict_multitask", "query_string": b""}
     asyncio.run(create_app()({**scope, "headers": [(b"host", b"127.0.0.1")]}, receive, send))
-    assert said[0]["status"] == 413 and sum(taken) == 33 * MIB
+    assert sent[0]["status"] == 413 and sum(received) == 33 * MIB
 
 
-def test_what_goes_wrong_inside_is_not_told(
+def test_the_message_of_an_internal_error_is_not_returned(
     client: TestClient, picture: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """T22."""
-
     def fail(*_: Any) -> None:
         raise RuntimeError("a secret of this machine")
 
@@ -448,7 +452,7 @@ def test_what_goes_wrong_inside_is_not_told(
 
 
 @pytest.mark.parametrize("case", sample(24, seed=1), ids=str)
-def test_hostile_files_get_their_status_and_the_next_good_one_its_bytes(
+def test_a_malformed_file_gets_its_status_and_does_not_affect_the_next(
     case: Case, client: TestClient, picture: bytes
 ) -> None:
     expected = client.post("/predict_multitask", content=picture).content
@@ -458,15 +462,15 @@ def test_hostile_files_get_their_status_and_the_next_good_one_its_bytes(
     assert client.post("/predict_multitask", content=picture).content == expected
 
 
-def test_every_route_but_health_asks_for_the_token(settings: Settings) -> None:
+def test_all_routes_but_health_need_the_token(settings: Settings) -> None:
     for client in client_of(replace(settings, token="s3cret")):
         routes = [route for route in client.app.routes if isinstance(route, Route)]  # type: ignore[attr-defined]
-        asked = {route.path for route in routes}
-        assert asked == {
+        paths = {route.path for route in routes}
+        assert paths == {
             *OPEN,
             *("/metrics", "/model/info"),
             *("/predict_multitask", "/predict_multitask/batch", "/predict_multitask/jobs/{job}"),
-        }, "docs are off where there is a token"
+        }, "no docs if there is a token"
         for route in routes:
             for method in route.methods or ():
                 for words in WRONG:
@@ -481,7 +485,7 @@ CANARY = "CNRY7"  # short enough for every field
 
 
 def with_canaries(picture: bytes) -> dict[str, bytes]:
-    """Files whose every personal corner holds the canary."""
+    """Files with the canary in every field that may be personal."""
     import nibabel as nib
 
     dataset = mr_dataset(head(160, 160).astype(np.uint16), PatientName=CANARY, PatientID=CANARY)
@@ -502,16 +506,16 @@ def with_canaries(picture: bytes) -> dict[str, bytes]:
     return {**files, "NIfTI": nifti.to_bytes(), "DICOM": written(dataset)}
 
 
-@pytest.mark.parametrize("harm", ["none", "cut", "random"])
+@pytest.mark.parametrize("damage", ["none", "cut", "random"])
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "NIfTI", "DICOM"])
-def test_nothing_personal_is_logged_predicted_or_kept(
-    client: TestClient, picture: bytes, caplog: pytest.LogCaptureFixture, kind: str, harm: str
+def test_personal_data_is_not_logged_returned_or_kept(
+    client: TestClient, picture: bytes, caplog: pytest.LogCaptureFixture, kind: str, damage: str
 ) -> None:
-    """Within files, and in name, query and header of the request; predicted or refused."""
+    """In files, and in name, query and header of the request; for predicted and refused files."""
     content = with_canaries(picture)[kind]
     assert CANARY.encode() in content
-    content = {"none": content, "cut": content[: len(content) * 2 // 3], "random": CANARY.encode() + content}[harm]
-    said = b""
+    content = {"none": content, "cut": content[: len(content) * 2 // 3], "random": CANARY.encode() + content}[damage]
+    returned = b""
     with caplog.at_level(logging.DEBUG):
         for accept in ("application/json", "application/zip"):
             prediction = client.post(
@@ -519,48 +523,48 @@ def test_nothing_personal_is_logged_predicted_or_kept(
                 files={"file": (f"{CANARY}.png", content)},
                 headers={"X-Name": CANARY, "Accept": accept},
             )
-            assert prediction.status_code == {"none": 200, "cut": 422, "random": 415}[harm]
-            said += prediction.content + str(prediction.headers).encode()
+            assert prediction.status_code == {"none": 200, "cut": 422, "random": 415}[damage]
+            returned += prediction.content + str(prediction.headers).encode()
             if prediction.headers["content-type"] == "application/zip":
                 archive = zipfile.ZipFile(io.BytesIO(prediction.content))
                 files = {name: archive.read(name) for name in archive.namelist()}
-                said += b"".join(_inflated(data) if name.endswith(".gz") else data for name, data in files.items())
+                returned += b"".join(_inflated(data) if name.endswith(".gz") else data for name, data in files.items())
     shown = [one for one in caplog.records if one.name.startswith("bundle") or one.levelno >= logging.WARNING]
     ours = "".join(record.getMessage() for record in shown)
-    assert CANARY.encode() not in said and b"19770707" not in said
+    assert CANARY.encode() not in returned and b"19770707" not in returned
     assert CANARY not in ours and "predict_multitask" in ours and CANARY not in client.get("/metrics").text
     predictor = client.app.state.service.predictor  # type: ignore[attr-defined]
     kept = [path for path in predictor.intake._scratch.folder.rglob("*") if path.is_file() and path.stat().st_size]
     assert not kept
 
 
-@pytest.mark.parametrize("leaves", [True, False])
-def test_what_nobody_waits_for_is_dropped(leaves: bool) -> None:
-    class Caller:
+@pytest.mark.parametrize("disconnects", [True, False])
+def test_a_disconnect_cancels_the_prediction(disconnects: bool) -> None:
+    class Client:
         async def receive(self) -> dict[str, str]:
-            if not leaves:
+            if not disconnects:
                 await asyncio.sleep(60)
             return {"type": "http.disconnect"}
 
-    async def ask() -> list[str]:
-        begun = ["begun"]
+    async def run() -> list[str]:
+        events = ["begun"]
 
         async def work() -> str:
             await asyncio.sleep(0.05)
-            begun.append("done")
+            events.append("done")
             return "prediction"
 
         try:
-            begun.append(await cancel_on_disconnect(Caller(), work()))  # type: ignore[arg-type]
+            events.append(await cancel_on_disconnect(Client(), work()))  # type: ignore[arg-type]
         except ClientDisconnect:
-            begun.append("left")
+            events.append("disconnected")
         await asyncio.sleep(0.1)
-        return begun
+        return events
 
-    assert asyncio.run(ask()) == (["begun", "left"] if leaves else ["begun", "done", "prediction"])
+    assert asyncio.run(run()) == (["begun", "disconnected"] if disconnects else ["begun", "done", "prediction"])
 
 
-def test_an_address_that_is_taken_or_weights_that_are_none_end_the_service(tmp_path: Path) -> None:
+def test_a_used_address_or_invalid_weights_end_the_service(tmp_path: Path) -> None:
     (tmp_path / "model.pt").write_bytes(b"no weights")
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -574,7 +578,7 @@ def test_an_address_that_is_taken_or_weights_that_are_none_end_the_service(tmp_p
         serve(Settings(tmp_path / "model.pt", port=free))
 
 
-def test_metrics_count_and_documentation_is_typed(client: TestClient) -> None:
+def test_metrics_count_and_the_description_has_types(client: TestClient) -> None:
     text = client.get("/metrics").text
     assert 'bundle_requests_total{route="/predict_multitask",status="200"}' in text and "bundle_waiting 0.0" in text
     description = client.get("/openapi.json").json()
@@ -583,7 +587,7 @@ def test_metrics_count_and_documentation_is_typed(client: TestClient) -> None:
     assert predict["responses"]["200"]["content"]["application/json"]["schema"]["$ref"].endswith("Prediction")
 
 
-def test_model_info_is_the_weights_own_report(client: TestClient, settings: Settings) -> None:
+def test_model_info_is_the_weights_report(client: TestClient, settings: Settings) -> None:
     info = client.get("/model/info").json()
     assert settings.model is not None
     report = json.loads((settings.model.parent / "report.json").read_text())
@@ -592,7 +596,7 @@ def test_model_info_is_the_weights_own_report(client: TestClient, settings: Sett
     assert info == {**Predictor(settings.model).describe(), "notice": NOTICE}
 
 
-def test_refusals_are_described_as_problem_documents(client: TestClient) -> None:
+def test_errors_are_described_as_problem_documents(client: TestClient) -> None:
     for operations in client.get("/openapi.json").json()["paths"].values():
         for operation in operations.values():
             assert set(operation["responses"]["default"]["content"]) == {"application/problem+json"}

@@ -1,4 +1,4 @@
-"""The page without a browser: words, pictures, the sheet, and one run of the whole with phantoms."""
+"""The page without a browser: its texts, its images, the PDF, and one run with phantoms."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ from bundle.core.messages import STATES, flag, report_note
 from bundle.intake import Limits
 from bundle.intake.limits import MIB
 from bundle.service import Settings
-from bundle.ui.drawing import MAP, OUTLINE, outside_head, overlay, upright
+from bundle.ui.drawing import CAM_COLOR, MASK_COLOR, outside_head, overlay, upright
 from bundle.ui.launch import OPTIONS, launch
 from bundle.ui.report_sheet import sheet
-from bundle.ui.texts import evidence, reasons_for_doubt, size_of
+from bundle.ui.texts import evidence, limitations, size_of
 from scripts.networks.multitask_unet import multi_task_unet
 from tests.hostile import sample
 from tests.hostile.cases import head
@@ -51,35 +51,34 @@ BRATS = {"kind": "volume", "n": 60, "by_tumor_area": BY_AREA}
 DESCRIBED: dict[str, Any] = {
     "decision": {"image": KNOWN, "volume": UNKNOWN, "display_threshold": 0.3},
     "scores": {"classification": {"kaggle": {"kind": "image"}, "brats": BRATS}},
-    "scored": "out-of-fold",
+    "scored": "cross-validation",
 }
 VOLUME = {"kind": "volume", "slice_probabilities": [0.1, 0.9], "slice_axis": 2, "flags": []}
 
 
-def test_evidence_gives_sensitivity_and_specificity_with_n_or_says_that_there_is_none() -> None:
-    """T17, T24."""
+def test_evidence_gives_sensitivity_specificity_and_n_or_says_that_they_are_unknown() -> None:
     _, operating, display = evidence("image", DESCRIBED)
     assert operating == "At the operating point, 0.26: sensitivity 95%, specificity 50%, n = 201."
     assert display == "At the display threshold, 0.30: sensitivity 90%, specificity unknown, n = 201."
     assert evidence("volume", DESCRIBED) == [
-        "No report belongs to these weights: nothing is known of how often such predictions are right."
+        "There is no report for these weights: sensitivity and specificity are unknown."
     ]
     assert size_of({}) is None
 
 
-@pytest.mark.parametrize(("area", "words"), [(60.0, "60% of 28"), (5000.0, "100% of 9"), (900.0, ""), (None, "")])
-def test_doubts_name_flags_the_map_and_lesions_of_this_size(area: float | None, words: str) -> None:
-    doubts = reasons_for_doubt({**VOLUME, "flags": [flag("tumor_without_mask")]}, DESCRIBED, 0.5, area)
-    assert doubts[0] == f"Flag: {flag('tumor_without_mask')['text']}." and doubts[1].startswith(
-        "50% of the map lies outside"
+@pytest.mark.parametrize(("area", "words"), [(60.0, "60%, n = 28"), (5000.0, "100%, n = 9"), (900.0, ""), (None, "")])
+def test_limitations_name_flags_the_cam_and_tumors_of_this_size(area: float | None, words: str) -> None:
+    limits = limitations({**VOLUME, "flags": [flag("tumor_without_mask")]}, DESCRIBED, 0.5, area)
+    assert limits[0] == f"Flag: {flag('tumor_without_mask')['text']}." and limits[1].startswith(
+        "50% of the CAM lies outside"
     )
-    assert any(doubt.startswith("Tumors of") and words in doubt for doubt in doubts) is bool(words)
-    assert doubts[-1] == "The scores are out-of-fold."
+    assert any(limit.startswith("Tumors of") and words in limit for limit in limits) is bool(words)
+    assert limits[-1] == "Scores: cross-validation."
 
 
 @given(codes=st.permutations(["RL", "AP", "SI"]), picks=st.lists(st.booleans(), min_size=3, max_size=3))
-def test_a_slice_is_shown_upright_whatever_the_files_axes(codes: list[str], picks: list[bool]) -> None:
-    """Front up, the patient's left on the right."""
+def test_a_slice_is_upright_for_any_axes_of_the_file(codes: list[str], picks: list[bool]) -> None:
+    """Anterior up, the patient's left on the right."""
     wanted = [pair[int(pick)] for pair, pick in zip(codes, picks, strict=True)]
     world = np.zeros((6, 7, 5))  # R, A, S
     world[5, 6, :] = 1.0  # right, front
@@ -93,12 +92,12 @@ def test_a_slice_is_shown_upright_whatever_the_files_axes(codes: list[str], pick
     assert shown.shape == (7, 6) and shown[0, 0] == 1.0 and shown[0, -1] == 2.0
 
 
-def test_outline_and_map_are_drawn_where_they_are() -> None:
+def test_mask_and_cam_are_overlaid_at_their_place() -> None:
     image, mask, cam = np.tile(np.linspace(0, 1, 32), (32, 1)), np.zeros((32, 32)), np.zeros((32, 32))
     mask[4:12, 4:12], cam[20:30, 20:30] = 1, 1
-    drawn = np.asarray(overlay(image, mask, cam, 0.2, 1.0))
-    assert tuple(drawn[4, 6]) == OUTLINE and tuple(drawn[25, 25]) == MAP
-    assert len(set(drawn[16, 2])) == 1, "the rest is gray"
+    shown = np.asarray(overlay(image, mask, cam, 0.2, 1.0))
+    assert tuple(shown[4, 6]) == MASK_COLOR and tuple(shown[25, 25]) == CAM_COLOR
+    assert len(set(shown[16, 2])) == 1, "the rest is gray"
     plain = np.asarray(overlay(image, mask, cam, 0.0, 0.0))
     assert (plain == plain[:, :, :1]).all()
     assert outside_head(cam, np.where(np.arange(32) < 25, 1.0, 0.0) * np.ones((32, 1))) == pytest.approx(0.5)
@@ -106,10 +105,10 @@ def test_outline_and_map_are_drawn_where_they_are() -> None:
 
 
 @pytest.mark.parametrize("state", sorted(STATES))
-def test_the_sheet_is_one_page_and_repeatable(state: str) -> None:
+def test_the_pdf_has_one_page_and_is_reproducible(state: str) -> None:
     model = {"version": "0.2.0", "sha256": "0" * 64, "report": report_note("matching")}
     result = {"state": state, "tumor_probability": 0.5, "threshold": 0.4, "model": model}
-    first, again = (sheet(result, Image.new("RGB", (40, 40)), ["a doubt " * 40] * 5) for _ in range(2))
+    first, again = (sheet(result, Image.new("RGB", (40, 40)), ["a limitation " * 30] * 5) for _ in range(2))
     assert (
         first.startswith(b"%PDF")
         and first == again
@@ -118,42 +117,46 @@ def test_the_sheet_is_one_page_and_repeatable(state: str) -> None:
 
 
 @pytest.mark.parametrize(("state", "probability"), [("no_tumor", 0.88), ("tumor", 0.12), ("uncertain", 0.99)])
-def test_the_sheet_says_the_state_that_it_is_given(
+def test_the_pdf_shows_the_state_of_the_prediction(
     state: str, probability: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """T16: and makes none of its own of the probability."""
-    said: list[str] = []
-    monkeypatch.setattr("matplotlib.figure.Figure.text", lambda self, x, y, text, **_: said.append(text))
+    """It applies no threshold of its own to the probability."""
+    texts: list[str] = []
+    monkeypatch.setattr("matplotlib.figure.Figure.text", lambda self, x, y, text, **_: texts.append(text))
     model = {"version": "0.2.0", "sha256": "0" * 64, "report": report_note("matching")}
     result = {"state": state, "tumor_probability": probability, "threshold": 0.345, "model": model}
     sheet(result, Image.new("RGB", (40, 40)), ["At the operating point, 0.34: sensitivity 95%."])
-    assert [title for title, _ in STATES.values() if title in said] == [STATES[state][0]]
-    assert {f"{probability:.2f}", "0.34", NOTICE, "0" * 64} <= set(said)
-    assert "- At the operating point, 0.34: sensitivity 95%." in said
+    assert [title for title, _ in STATES.values() if title in texts] == [STATES[state][0]]
+    assert {f"{probability:.2f}", "0.34", NOTICE, "0" * 64} <= set(texts)
+    assert "- At the operating point, 0.34: sensitivity 95%." in texts
 
 
 @contextmanager
 def opened(model: Path) -> Iterator[SimpleNamespace]:
-    """The page with these weights: what it draws, gives away and puts on the sheet."""
+    """The page with these weights, with its overlays, downloads and PDFs."""
     import streamlit
     from streamlit.testing.v1 import AppTest
 
-    found = SimpleNamespace(taken={}, drawn=[], sheets=[])
+    found = SimpleNamespace(downloads={}, overlays=[], sheets=[])
 
-    def draw(*asked: Any) -> Image.Image:
-        found.drawn.append(asked)
-        return overlay(*asked)
+    def record(*arguments: Any) -> Image.Image:
+        found.overlays.append(arguments)
+        return overlay(*arguments)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(OPTIONS, json.dumps({"model": str(model)}))
-        patch.setattr("streamlit.download_button", lambda _, content, name, **__: found.taken.update({name: content}))
-        patch.setattr("bundle.ui.drawing.overlay", draw)
-        patch.setattr("bundle.ui.report_sheet.sheet", lambda *asked: found.sheets.append(asked) or b"%PDF")
         patch.setattr(
-            "bundle.datasets.phantoms.write_volumes", lambda root, *_, **__: few_bytes(root / "P" / "P_flair.nii.gz")
+            "streamlit.download_button", lambda _, content, name, **__: found.downloads.update({name: content})
+        )
+        patch.setattr("bundle.ui.drawing.overlay", record)
+        patch.setattr("bundle.ui.report_sheet.sheet", lambda *arguments: found.sheets.append(arguments) or b"%PDF")
+        patch.setattr(
+            "bundle.datasets.phantoms.write_volumes",
+            lambda root, *_, **__: write_placeholders(root / "P" / "P_flair.nii.gz"),
         )
         patch.setattr(
-            "bundle.datasets.phantoms.write_images", lambda root, *_: few_bytes(root / "yes" / "1", root / "no" / "1")
+            "bundle.datasets.phantoms.write_images",
+            lambda root, *_: write_placeholders(root / "yes" / "1", root / "no" / "1"),
         )
         streamlit.cache_resource.clear()
         streamlit.cache_data.clear()
@@ -163,15 +166,15 @@ def opened(model: Path) -> Iterator[SimpleNamespace]:
     streamlit.cache_resource.clear()  # the next page has other weights
 
 
-def few_bytes(*paths: Path) -> None:
-    """Stand in for the examples, which take seconds to make."""
+def write_placeholders(*paths: Path) -> None:
+    """Write files instead of the examples, which take seconds to make."""
     for path in paths:
         path.parent.mkdir(parents=True)
         path.write_bytes(b"no scan")
 
 
 def upload(page: Any, content: bytes) -> str:
-    """All that the page says of an upload."""
+    """Upload a file; return all texts of the page."""
     page.file_uploader[0].upload("scan", content).run()
     assert not page.exception
     boxes = [*page.info, *page.warning, *page.error, *page.markdown, *page.caption]
@@ -184,135 +187,134 @@ def picture(synthetic: Path) -> bytes:
 
 
 @pytest.fixture(scope="module", params=["no_tumor", "tumor"])
-def predicted(request: pytest.FixtureRequest, opinions: dict[str, Path], picture: bytes) -> SimpleNamespace:
-    """A page that has predicted a picture, with weights whose own report alone makes this state of it."""
-    with opened(opinions[request.param]) as found:
-        found.state, found.model, found.said = request.param, opinions[request.param], upload(found.page, picture)
+def predicted(request: pytest.FixtureRequest, constant_weights: dict[str, Path], picture: bytes) -> SimpleNamespace:
+    """A page that has predicted an image, with weights whose report leads to this state."""
+    with opened(constant_weights[request.param]) as found:
+        found.state, found.model, found.text = (
+            request.param,
+            constant_weights[request.param],
+            upload(found.page, picture),
+        )
     found.predictor = Predictor(found.model)
     found.predicted = found.predictor.predict(picture, include_cam=True)
     return found
 
 
-def test_page_sheet_and_files_say_the_state_of_the_weights_own_report(predicted: SimpleNamespace) -> None:
-    """T16."""
-    assert [state for state, (title, _) in STATES.items() if title in predicted.said] == [predicted.state]
-    assert json.loads(predicted.taken["prediction.json"]) == predicted.predicted["result"]
+def test_page_pdf_and_files_show_the_same_state(predicted: SimpleNamespace) -> None:
+    assert [state for state, (title, _) in STATES.items() if title in predicted.text] == [predicted.state]
+    assert json.loads(predicted.downloads["prediction.json"]) == predicted.predicted["result"]
     ((result, _, _),) = predicted.sheets
     assert result == predicted.predicted["result"] and result["state"] == predicted.state
-    said = [metric.value for metric in predicted.page.metric][:2]
-    assert said == [f"{result['tumor_probability']:.2f}", f"{result['threshold']:.2f}"]
+    values = [metric.value for metric in predicted.page.metric][:2]
+    assert values == [f"{result['tumor_probability']:.2f}", f"{result['threshold']:.2f}"]
 
 
-def test_an_outline_of_everything_or_nothing_is_drawn_and_given_away_as_it_is(predicted: SimpleNamespace) -> None:
-    """T14."""
-    ((_, mask, _, _, _),) = predicted.drawn
+def test_an_implausible_mask_is_shown_and_saved_unchanged(predicted: SimpleNamespace) -> None:
+    """A mask of the whole head or an empty one is never inverted."""
+    ((_, mask, _, _, _),) = predicted.overlays
     assert np.array_equal(mask, predicted.predicted["pred"][0, ..., 0])
-    assert predicted.taken["mask.png"] == predicted.predictor.files(predicted.predicted)["mask.png"]
-    drawn = np.asarray(Image.open(io.BytesIO(predicted.taken["mask.png"]))) > 0
-    assert drawn.mean() > 0.8 if predicted.state == "no_tumor" else not drawn.any()
-    assert ("mask covers more than half of the head" in predicted.said) is (predicted.state == "no_tumor")
+    assert predicted.downloads["mask.png"] == predicted.predictor.files(predicted.predicted)["mask.png"]
+    mask = np.asarray(Image.open(io.BytesIO(predicted.downloads["mask.png"]))) > 0
+    assert mask.mean() > 0.8 if predicted.state == "no_tumor" else not mask.any()
+    assert ("mask covers more than half of the head" in predicted.text) is (predicted.state == "no_tumor")
 
 
-def test_cards_and_evidence_are_those_of_the_loaded_report(predicted: SimpleNamespace) -> None:
-    """T17, T18: on the page and on the sheet."""
+def test_scores_and_evidence_are_those_of_the_weights_report(predicted: SimpleNamespace) -> None:
+    """On the page and in the PDF; no score of other weights is shown."""
     report = json.loads(predicted.model.with_name("report.json").read_text())
     cards = {metric.label: metric.value for metric in predicted.page.metric}
     assert cards["Dice, mean of 2 patients"] == f"{report['segmentation']['mean']['dice']:.2f}"
     for source, scores in report["classification"].items():
         assert cards[f"ROC-AUC within {source}, n = {scores['n']}"] == f"{scores['roc_auc']:.2f}"
-    ((_, _, doubts),) = predicted.sheets
+    ((_, _, limits),) = predicted.sheets
     display = report["decision"]["display_threshold"]
     known = f"At the display threshold, {display:.2f}: sensitivity 91%, specificity 43%, n = 123."
-    assert known in predicted.said and known in doubts
+    assert known in predicted.text and known in limits
 
 
-def test_without_a_report_of_these_weights_there_are_no_cards(
-    attentive: Path, pipeline_run: Path, tmp_path: Path
+def test_without_a_report_of_these_weights_no_scores_are_shown(
+    weights_with_cam: Path, pipeline_run: Path, tmp_path: Path
 ) -> None:
-    """T18: another's report lies beside them."""
-    shutil.copy(attentive, tmp_path)
+    """The report beside them belongs to other weights."""
+    shutil.copy(weights_with_cam, tmp_path)
     shutil.copy(pipeline_run / "models" / "report.json", tmp_path)
     with opened(tmp_path / "model.pt") as found:
         assert not found.page.metric
-        assert any("No scores of these weights are known" in text.value for text in found.page.markdown)
+        assert any("There is no report for these weights" in text.value for text in found.page.markdown)
 
 
-def test_the_map_that_is_drawn_is_the_predictors_and_the_encoder_was_passed_once(
-    attentive: Path, picture: bytes, passes: list[int]
+def test_the_shown_cam_is_the_predictors_and_comes_from_one_encoder_pass(
+    weights_with_cam: Path, picture: bytes, passes: list[int]
 ) -> None:
-    """T15, T28: whoever then moves a slider does not ask again."""
-    with opened(attentive) as found:
+    """Moving a slider does not predict again."""
+    with opened(weights_with_cam) as found:
         upload(found.page, picture)
         found.page.slider[0].set_value(0.5).run()
         assert passes == [1]
-    expected = np.asarray(Predictor(attentive).predict(picture, include_cam=True)["cam"][0, ..., 0])
-    assert expected.any() and len(found.drawn) == 2
-    assert all(np.array_equal(cam, expected) for _, _, cam, _, _ in found.drawn)
+    expected = np.asarray(Predictor(weights_with_cam).predict(picture, include_cam=True)["cam"][0, ..., 0])
+    assert expected.any() and len(found.overlays) == 2
+    assert all(np.array_equal(cam, expected) for _, _, cam, _, _ in found.overlays)
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2])
-def test_a_volume_of_one_slice_is_shown_upright(attentive: Path, axis: int) -> None:
-    """However its axes lie: rows to posterior, columns to the left."""
+def test_a_volume_of_one_slice_is_upright(weights_with_cam: Path, axis: int) -> None:
+    """For any axes: rows to posterior, columns to the patient's left."""
     shown, order = head(120, 100).astype(np.float32), [0, 1]
     order.insert(axis, 2)
     affine = np.diag([-1.0, -1.0, 1.0, 1.0])[:, [*order, 3]]
-    with opened(attentive) as found:
+    with opened(weights_with_cam) as found:
         upload(found.page, nib.Nifti1Image(np.expand_dims(shown.T, axis), affine).to_bytes())
-    ((image, mask, _, _, _),) = found.drawn
+    ((image, mask, _, _, _),) = found.overlays
     assert np.array_equal(image, shown) and mask.shape == shown.shape
 
 
-def test_an_upload_that_is_too_large_or_hostile_gets_a_reason_and_the_page_goes_on(
-    attentive: Path, picture: bytes
-) -> None:
-    """T22; the whole corpus is uploaded in a session of its own."""
+def test_a_refused_upload_gets_a_reason_and_the_page_goes_on(weights_with_cam: Path, picture: bytes) -> None:
+    """Too large and malformed files; a nox session uploads all of them."""
     hostile = [case.bytes() for case in sample(60) if case.family in ("declared size", "truncated", "other formats")]
-    with opened(attentive) as found:
-        said = upload(found.page, picture[:3] + bytes(2**25))
-        assert "more than the 32 MiB that are allowed" in said
+    with opened(weights_with_cam) as found:
+        text = upload(found.page, picture[:3] + bytes(2**25))
+        assert "more than the 32 MiB that are allowed" in text
         for content in hostile[:4]:
             found.page.file_uploader[0].clear()
-            said = upload(found.page, content)
-            assert "This file cannot be predicted" in said and str(PAGE.parents[2]) not in said
+            text = upload(found.page, content)
+            assert "This file cannot be predicted" in text and str(PAGE.parents[2]) not in text
         found.page.file_uploader[0].clear()
         assert "Tumor pattern" in upload(found.page, picture)
 
 
-def test_weights_of_four_modalities_prediction_a_file_of_four_channels(tmp_path: Path) -> None:
+def test_weights_of_four_modalities_predict_a_file_of_four_channels(tmp_path: Path) -> None:
     torch.save(multi_task_unet("cpu", in_channels=4).state_dict(), tmp_path / "model.pt")
     settings = {"network_name": "cpu", "modalities": ["flair", "t1", "t1ce", "t2"]}
     (tmp_path / "config.json").write_text(json.dumps(settings))
     scan = np.stack([head(160, 160).astype(np.float32)[..., None]] * 4, axis=3)
     with opened(tmp_path / "model.pt") as found:
-        said = upload(found.page, nib.Nifti1Image(scan, np.eye(4)).to_bytes())
-    assert "cannot be predicted" not in said and sum(title in said for title, _ in STATES.values()) == 1
+        text = upload(found.page, nib.Nifti1Image(scan, np.eye(4)).to_bytes())
+    assert "cannot be predicted" not in text and sum(title in text for title, _ in STATES.values()) == 1
 
 
-def test_the_page_says_and_asks_what_the_settings_say(
-    attentive: Path, picture: bytes, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked: list[bool] = []
+def test_the_page_follows_its_settings(weights_with_cam: Path, picture: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted: list[bool] = []
     infer = Predictor.infer
 
     def noted(self: Predictor, image: Any, include_cam: bool, include_uncertainty: bool) -> dict[str, Any]:
-        asked.append(include_uncertainty)
+        wanted.append(include_uncertainty)
         return infer(self, image, include_cam, include_uncertainty)
 
-    chosen = Settings(attentive, limits=Limits(request_bytes=5 * MIB))
+    chosen = Settings(weights_with_cam, limits=Limits(request_bytes=5 * MIB))
     monkeypatch.setattr("bundle.ui.launch.settings", lambda: chosen)
     monkeypatch.setattr(Predictor, "infer", noted)
-    with opened(attentive) as found:
-        sure = found.page.sidebar.checkbox[0]
+    with opened(weights_with_cam) as found:
+        uncertainty = found.page.sidebar.checkbox[0]
         assert found.page.file_uploader[0].help == "At most 5 MiB."
-        assert sure.help == "Monte-Carlo dropout over 8 networks."
+        assert uncertainty.help == "Monte-Carlo dropout, 8 passes."
         assert any("in a temporary file" in text.value for text in found.page.markdown)
-        sure.check()
+        uncertainty.check()
         upload(found.page, picture)
-    assert asked == [True]
+    assert wanted == [True]
 
 
-def test_a_plain_installation_is_told_what_the_page_needs() -> None:
-    """Without any package of service or page."""
+def test_a_missing_streamlit_is_named() -> None:
+    """In an installation without the packages of service and page."""
     code = """
 import sys
 from importlib.abc import MetaPathFinder
@@ -334,14 +336,11 @@ sys.exit(main(["ui"]))
     assert (done.returncode, done.stderr) == (2, "error: the page needs Streamlit: pip install '.[app]'\n")
 
 
-def test_streamlit_takes_no_more_than_the_limit_and_tells_nothing_of_faults(
-    pipeline_run: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """T22."""
+def test_streamlit_limits_uploads_and_hides_error_details(pipeline_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     flags: dict[str, Any] = {}
     monkeypatch.setenv(OPTIONS, "{}")
     monkeypatch.setattr("streamlit.web.bootstrap.load_config_options", lambda _: None)
-    monkeypatch.setattr("streamlit.web.bootstrap.run", lambda *asked: flags.update(asked[3]))
+    monkeypatch.setattr("streamlit.web.bootstrap.run", lambda *arguments: flags.update(arguments[3]))
     launch(Settings(pipeline_run / "models" / "model.pt"))
     assert flags["server_maxUploadSize"] == 32 and flags["client_showErrorDetails"] == "none"
     assert flags["server_enableXsrfProtection"] and flags["server_address"] == "127.0.0.1"
@@ -355,16 +354,15 @@ def page(pipeline_run: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     return AppTest.from_file(str(PAGE), default_timeout=240)
 
 
-def test_the_page_predictions_a_phantom_by_one_state(page: Any, pipeline_run: Path) -> None:
-    """T16, T18."""
+def test_the_page_shows_one_state_for_a_phantom(page: Any, pipeline_run: Path) -> None:
     page.run()
     assert not page.exception and any(NOTICE in warning.value for warning in page.warning)
     sha256 = Predictor(pipeline_run / "models" / "model.pt").describe()["model"]["sha256"]
     assert any(sha256 in caption.value for caption in page.caption)
     page.sidebar.radio[0].set_value(page.sidebar.radio[0].options[2]).run()
     assert not page.exception
-    said = [box.value for kind in (page.info, page.warning, page.error) for box in kind]
-    assert sum(any(box.startswith(f"### {title}") for title, _ in STATES.values()) for box in said) == 1
+    texts = [box.value for kind in (page.info, page.warning, page.error) for box in kind]
+    assert sum(any(box.startswith(f"### {title}") for title, _ in STATES.values()) for box in texts) == 1
 
 
 def test_the_page_asks_for_the_token(page: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -372,6 +370,6 @@ def test_the_page_asks_for_the_token(page: Any, monkeypatch: pytest.MonkeyPatch)
     page.run()
     assert not page.radio and page.text_input[0].label == "Token"
     page.text_input[0].set_value("wrong").run()
-    assert page.error[0].value == "That is not the token." and not page.radio
+    assert page.error[0].value == "Wrong token." and not page.radio
     page.text_input[0].set_value("s3cret").run()
     assert page.sidebar.radio

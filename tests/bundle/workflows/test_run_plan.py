@@ -51,7 +51,7 @@ def test_a_whole_prediction_by_the_first_seed_comes_before_the_second_seed() -> 
 
 @pytest.mark.parametrize("steps", [("a", "missing"), ()])
 def test_a_variant_of_no_known_step_is_refused(steps: tuple[str, ...]) -> None:
-    with pytest.raises(UserError, match="names no known step"):
+    with pytest.raises(UserError, match="names an unknown step"):
         plan(wrong=(steps, 1))
 
 
@@ -234,7 +234,7 @@ def test_a_plan_file_is_read(tmp_path: Path) -> None:
 )
 def test_a_file_that_is_no_plan_is_refused_in_one_line(tmp_path: Path, text: str, reason: str) -> None:
     (tmp_path / "plan.yaml").write_text(text)
-    with pytest.raises(UserError, match=rf"plan\.yaml: no plan of the form of .*{reason}") as caught:
+    with pytest.raises(UserError, match=rf"plan\.yaml: not a plan as .*{reason}") as caught:
         ablation_plan(tmp_path / "plan.yaml")
     assert "\n" not in str(caught.value)
 

@@ -107,7 +107,7 @@ def test_folders_without_labels_are_refused(
     }[case]
     assert evaluate(tmp_path / "out", model, *options) == 2
     message = capsys.readouterr().err.strip().splitlines()[-1]
-    told = {"no labels": "pictures", "no masks": "no mask and no class to compare with"}
+    told = {"no labels": "pictures", "no masks": "cases has a mask or a class to compare with"}
     assert {**told, "no folder": "no such folder", "nothing": "name at least one"}[case] in message
 
 
