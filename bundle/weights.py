@@ -98,7 +98,7 @@ def release_ood_detector(fitted: Path, held_out: Sequence[Mapping[str, Any]], mo
     """
     import numpy as np
 
-    by_kind = {kind: [row["distance"] for row in left_out if row["kind"] == kind] for kind in ("image", "volume")}
+    by_kind = {kind: [row["distance"] for row in held_out if row["kind"] == kind] for kind in ("image", "volume")}
     by_kind = {kind: rows for kind, rows in by_kind.items() if rows}
     limits = {
         f"limit_{kind}": np.quantile(rows, IN_DISTRIBUTION_SHARE, method="inverted_cdf")
@@ -107,7 +107,7 @@ def release_ood_detector(fitted: Path, held_out: Sequence[Mapping[str, Any]], mo
     counts = ", ".join(f"{len(rows)} {kind}s" for kind, rows in by_kind.items())
     fitted_on = f"limits: at least {IN_DISTRIBUTION_SHARE:.0%} of {counts} that were left out are no farther"
     words = {"fitted_on": np.str_(fitted_on), "weights_sha256": np.str_(files.sha256_of(models / "model.pt"))}
-    with np.load(learned, allow_pickle=False) as content:
+    with np.load(fitted, allow_pickle=False) as content:
         arrays = {**content, **limits, **words}
     files.write_atomic(models / "ood_detector.npz", lambda file: np.savez_compressed(file, **arrays))
 

@@ -1,5 +1,5 @@
-"""Components that the bundle's configs name by `_target_`, one module a kind.
+"""Components that the bundle's configs name by `_target_`.
 
-Nothing here imports the application (`bundle/`): this folder, `configs/` and `models/` together are the whole MONAI
-bundle that MONAI Label, MONAI Deploy and the model zoo receive.
+Nothing here imports the application (`bundle/`): this folder, `configs/` and `models/` are the whole MONAI bundle that
+MONAI Label, MONAI Deploy and the model zoo use.
 """

@@ -19,7 +19,7 @@ from ..core.messages import NOTICE
 from ..core.statistics import mean_defined
 from ..data.sampling import SliceDataset
 from ..inference.decision import Decision
-from ..networks.cam import encode
+from ..networks.cam import encode_with_cam
 from ..networks.multitask_unet import MultiTaskUNet, evaluating
 from ..transforms.preprocessing import tissue_of
 from .cam_figures import draw_cams
@@ -109,7 +109,7 @@ def _randomized_copies(
 
 def _maps(network: MultiTaskUNet, images: Tensor, batch_size: int = 8) -> np.ndarray:
     """Maps alone: (B, C, H, W) -> (B, H, W)."""
-    return np.concatenate([encode(network, part)[2][:, 0].cpu().numpy() for part in images.split(batch_size)])
+    return np.concatenate([encode_with_cam(network, part)[2][:, 0].cpu().numpy() for part in images.split(batch_size)])
 
 
 def _probability(decision: Decision, logits: np.ndarray, kind: Kind) -> np.ndarray:
@@ -170,7 +170,7 @@ class ExplainCases:
         for start in range(0, len(numbers), self.batch_size):
             part = numbers[start : start + self.batch_size]
             items = [self.dataset[number] for number in part]
-            _, cls, cam = encode(self.network, self._images(items))
+            _, cls, cam = encode_with_cam(self.network, self._images(items))
             logits, planes = cls[:, 0].float().cpu().numpy(), cam[:, 0].cpu().numpy()
             for number, item, logit, plane in zip(part, items, logits, planes, strict=True):
                 probability = _probability(self.decision, logit, self.dataset.data[number]["kind"])

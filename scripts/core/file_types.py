@@ -36,7 +36,7 @@ def file_type_of(head: bytes) -> FileType | None:
 
 
 def type_of_file(path: str | Path) -> FileType | None:
-    """The kind of a file, see `file_type_of`.
+    """The type of a file, see `file_type_of`.
 
     Raises:
         OSError: when it cannot be opened.

@@ -1,4 +1,4 @@
-"""Files that are whole or absent: atomic writes and content hashes."""
+"""Atomic writes and content hashes of files."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ __all__ = [
 
 
 def resolve_in_bundle(path: str | Path) -> Path:
-    """A path of the bundle, wherever the program runs: MONAI Deploy parses configs without telling the bundle's folder.
+    """A path, or the same path in the bundle's folder if it does not exist in the working folder.
 
-    A relative path that leads nowhere from the working folder is looked for in the folder that this package lies in.
+    MONAI Deploy parses configs without the bundle's folder, so relative paths in them may not exist.
     """
     path = Path(path)
     within = Path(__file__).resolve().parents[2] / path
@@ -36,10 +36,10 @@ def resolve_in_bundle(path: str | Path) -> Path:
 
 
 def write_atomic(path: str | Path, write: Callable[[BinaryIO], Any]) -> None:
-    """Write a file so that a reader, or a crash at any moment, finds the old content or the new, never a part.
+    """Write a file atomically: a reader, or a crash at any time, leaves the old or the new content, never a part.
 
     Args:
-        path: the file; its folder is made.
+        path: the file; its folder is made if needed.
         write: called with the open binary file.
     """
     path = Path(path)
@@ -53,20 +53,20 @@ def write_atomic(path: str | Path, write: Callable[[BinaryIO], Any]) -> None:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
-    if os.name == "posix":  # make the new name itself survive a power cut
+    if os.name == "posix":  # so that the new name survives a power failure
         folder = os.open(path.parent, os.O_RDONLY)
         os.fsync(folder)
         os.close(folder)
 
 
 def write_json(path: str | Path, content: Any, indent: int = 1) -> None:
-    """Write JSON atomically, indented, keys as given."""
+    """Write JSON atomically, indented, with keys in the given order."""
     text = json.dumps(content, indent=indent, allow_nan=False) + "\n"
     write_atomic(path, lambda file: file.write(text.encode()))
 
 
 def nan_to_none(content: Any) -> Any:
-    """JSON has no NaN and no infinity: None instead, at any depth."""
+    """Replace NaN and infinity by None at any depth, since JSON has neither."""
     if isinstance(content, dict):
         return {key: nan_to_none(value) for key, value in content.items()}
     if isinstance(content, list):

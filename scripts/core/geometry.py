@@ -1,4 +1,4 @@
-"""A scan's own grid: how large its voxels are, which way its slices go, and how it is displayed."""
+"""A scan's grid: voxel size, slice axis and orientation."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def slice_axis(affine: np.ndarray) -> tuple[int, bool]:
 
 
 def as_displayed(volume: np.ndarray, affine: np.ndarray) -> np.ndarray:
-    """Turn a volume on its file's axes into (rows to posterior, columns to the left, slices to superior)."""
+    """Reorient a volume from its file's axes to (rows to posterior, columns to the left, slices to superior)."""
     orientation = nib.io_orientation(np.asarray(affine, dtype=np.float64))
     wanted = nib.orientations.axcodes2ornt(("P", "L", "S"))
     return np.asarray(nib.apply_orientation(volume, nib.orientations.ornt_transform(orientation, wanted)))

@@ -1,4 +1,4 @@
-"""Which codes of a mask are tumor: by data set and year, by the user's word, and never by "above zero" alone."""
+"""The codes of a mask that mean tumor: by data set and year, or given by the user."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ __all__ = [
     "whole_tumor",
 ]
 
-EXACT = 1e-3  # a code that a scaled file holds is off by less
-SHARE_AT_THE_PEAK = 0.2  # of a grey mask's pixels above zero so many at least are near its white
-MOST_CODES = 16  # more are grey levels of a picture, or no mask
+EXACT = 1e-3  # largest rounding error of a code in a scaled file
+SHARE_AT_THE_PEAK = 0.2  # of a gray mask's pixels above zero, at least this share is near white
+MOST_CODES = 16  # a file with more values is a gray image, not a mask
 CAVITY = "resection cavity"
 
 
 class LabelError(ValueError):
-    """A mask whose values cannot be told into tumor and not; the message is the reason."""
+    """A mask whose values cannot be mapped to tumor and background; the message is the reason."""
 
 
 @dataclass(frozen=True)
@@ -35,10 +35,10 @@ class LabelSet:
     """The codes of one data set.
 
     Args:
-        name: as people call it.
-        cases: matches the names of its cases.
+        name: of the data set.
+        cases: pattern of the names of its cases.
         tumor: codes of the whole tumor.
-        other: codes of what is drawn and is no tumor, with their meaning.
+        other: codes of other structures, with their meaning.
     """
 
     name: str
@@ -47,7 +47,7 @@ class LabelSet:
     other: Mapping[int, str] = field(default_factory=dict)
 
 
-# Of two that match the first counts.
+# The first match counts.
 LABEL_SETS = (
     LabelSet("BraTS 2023 to 2025, glioma", r"BraTS-GLI-.*", (1, 2, 3), {4: CAVITY}),
     LabelSet("BraTS 2023 to 2025, metastases", r"BraTS-METS?-.*", (1, 2, 3), {4: CAVITY}),
@@ -62,7 +62,7 @@ LABEL_SETS = (
 
 
 def label_set_of(case: str) -> LabelSet | None:
-    """The label set of a case by its name; None where no data set is known by it.
+    """The label set of a case by its name; None for an unknown data set.
 
     >>> label_set_of("BraTS-GLI-00005-100").other, label_set_of("CASE_001")
     ({4: 'resection cavity'}, None)
@@ -71,7 +71,7 @@ def label_set_of(case: str) -> LabelSet | None:
 
 
 def tumor_codes_of(labels: Mapping[str, Any]) -> list[int]:
-    """Codes of the whole tumor by the `labels` of nnU-Net's or the Decathlon's dataset.json, either way around.
+    """Codes of the whole tumor from the `labels` of an nnU-Net or Decathlon dataset.json (code: name, or name: code).
 
     >>> tumor_codes_of({"background": 0, "edema": 1, "resection cavity": 2, "whole tumor": [1, 3]})
     [1, 3]
@@ -93,26 +93,26 @@ def codes_in(values: np.ndarray) -> dict[int, int]:
 
 
 def whole_tumor(values: np.ndarray, case: str = "", codes: Sequence[int] | None = None) -> np.ndarray:
-    """Tell a mask's values into tumor and not.
+    """Map a mask's values to whole tumor and background.
 
     Args:
         values: of a mask, any shape; 0 is background.
-        case: name of the case, which tells the data set and so the codes.
-        codes: of the whole tumor, where the user or a data set's description names them.
+        case: name of the case, which identifies the data set and its codes.
+        codes: of the whole tumor, if the user or the data set's description names them.
 
     Returns:
-        Boolean, of the same shape. An interpolated mask of one code is cut at one half of it.
+        Boolean, of the same shape. An interpolated mask of one code is thresholded at half of the code.
 
     Raises:
-        LabelError: when values lie between several codes, a code is not known, or an unknown data set holds both 3 and
-            4, of which either may be no tumor.
+        LabelError: when values are between several codes, a code is unknown, or an unknown data set has both 3 and 4,
+            one of which may not be tumor.
     """
     odd = np.abs(values - np.rint(values)) >= EXACT
     found = codes_in(values)
     grey = len(found) > MOST_CODES or (codes is None and len(found) > 1 and max(found) == 255)
     if odd.any() or grey or values.min(initial=0) < 0:
         return _interpolated(values, odd if odd.any() else ~np.isin(values, (0, 255)))
-    if codes is None and set(found) == {255}:  # a picture's white
+    if codes is None and set(found) == {255}:  # white of an image
         return np.asarray(values > 0)
     known = label_set_of(case)
     if codes is not None:
@@ -120,19 +120,19 @@ def whole_tumor(values: np.ndarray, case: str = "", codes: Sequence[int] | None 
     if known is None:
         if {3, 4} <= found.keys():
             raise LabelError(
-                "holds the codes 3 and 4, of which 4 is a resection cavity since BraTS 2024 and enhancing tumor before;"
-                " say which are tumor: --labels 1,2,3 or --labels 1,2,3,4"
+                "contains the codes 3 and 4; 4 is a resection cavity since BraTS 2024 and enhancing tumor before;"
+                " name the codes of the tumor: --labels 1,2,3 or --labels 1,2,3,4"
             )
         return np.asarray(values > 0)
     if strange := sorted(found.keys() - {*known.tumor, *known.other}):
         raise LabelError(
-            f"holds the code {strange[0]}, which {known.name} does not have; say which are tumor: --labels"
+            f"contains the code {strange[0]}, which {known.name} does not have; name the codes of the tumor: --labels"
         )
     return np.asarray(np.isin(np.rint(values), known.tumor))
 
 
 def tumor_of(values: np.ndarray, case: Mapping[Any, Any]) -> np.ndarray:
-    """Whole tumor (boolean) of the mask of a case, whose `id`, `tumor_codes` and `label` tell what they can.
+    """Whole tumor (boolean) of the mask of a case, by its `id` and `tumor_codes`.
 
     Raises:
         LabelError: naming the file; see `whole_tumor`.
@@ -146,16 +146,16 @@ def tumor_of(values: np.ndarray, case: Mapping[Any, Any]) -> np.ndarray:
 
 
 def _interpolated(values: np.ndarray, odd: np.ndarray) -> np.ndarray:
-    """Cut a mask of one code, which was resampled with interpolation, at one half of the code.
+    """Threshold an interpolated mask of one code at half of the code.
 
-    The code is 1 or a picture's 255; splines may pass it and 0 by a quarter. Between several codes nothing can be told.
+    The code is 1, or 255 in an image; splines may overshoot by a quarter. Several codes cannot be separated.
     """
     highest, above = float(values.max(initial=0)), values > EXACT
     full = 1.0 if highest <= 1.3 else 255.0
     peak = float((np.abs(values - full) <= full / 4).sum() / max(1, int(above.sum())))
     if full == 255.0 and (peak < SHARE_AT_THE_PEAK or highest > 330):
         raise LabelError(
-            f"{(odd & above).sum() / max(1, int(above.sum())):.0%} of the voxels that it marks hold values between its "
-            "codes: it was resampled with interpolation; resample the original mask by nearest neighbor"
+            f"{(odd & above).sum() / max(1, int(above.sum())):.0%} of its marked voxels have values between the codes: "
+            "it was resampled with interpolation; resample the original mask by nearest neighbor"
         )
     return np.asarray(values >= full / 2)

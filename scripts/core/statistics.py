@@ -1,4 +1,4 @@
-"""Means of a handful of values, of patients or of folds, and their intervals by Student's t."""
+"""Means over patients or folds, and their 95 % intervals by Student's t."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["interval_of_mean", "mean_defined", "ratio_of_folds"]
 
 
 def mean_defined(values: Iterable[float]) -> float:
-    """Mean of the finite values; NaN where there is none."""
+    """Mean of the finite values; NaN if there are none."""
     known = [value for value in values if math.isfinite(value)]
     return float(np.mean(known)) if known else math.nan
 
@@ -23,8 +23,8 @@ def interval_of_mean(
     """95 % interval of a mean by Student's t.
 
     Args:
-        values: one a patient.
-        limits: between which every value lies; the interval ends there.
+        values: one per patient.
+        limits: smallest and largest possible value; the interval is clipped to them.
 
     Returns:
         [low, high]; None below two patients.
@@ -37,12 +37,11 @@ def interval_of_mean(
 def ratio_of_folds(above: Sequence[float], below: Sequence[float]) -> tuple[float | None, list[float] | None]:
     """Ratio of two sums over folds, and its 95 % interval by Student's t and the jackknife over folds.
 
-    A handful of folds is too few for a bootstrap, whose intervals come out too narrow; of a mean this is the usual t
-    interval.
+    With few folds a bootstrap gives too narrow intervals. For a mean this is the usual t interval.
 
     Args:
-        above: of each fold.
-        below: of each fold, positive.
+        above: numerator of each fold.
+        below: denominator of each fold, positive.
 
     Returns:
         The ratio, None without folds; the interval, None below two.
@@ -66,6 +65,6 @@ def ratio_of_folds(above: Sequence[float], below: Sequence[float]) -> tuple[floa
 def _interval(
     mean: float, error: float, count: int, limits: tuple[float, float] = (-math.inf, math.inf)
 ) -> list[float]:
-    """Mean and margin, cut to limits; the margin is so many standard errors as Student's t says for the count."""
+    """Mean minus and plus the standard error times Student's t quantile, clipped to limits."""
     margin = float(t.ppf(0.975, count - 1)) * error
     return [float(bound) for bound in np.clip([mean - margin, mean + margin], *limits)]

@@ -1,4 +1,4 @@
-"""Training on a labeling tool's own list of studies: pairs of files, as MONAI Label gives them."""
+"""Training on MONAI Label's list of studies: pairs of image and label files."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..core.configs import parts, raw
+from ..core.configs import components_of, raw_sections
 from ..io.datalists import Case
 from ..io.filenames import stem
 from .slice_store import SliceStore, build_store, slice_records
@@ -17,13 +17,13 @@ Pair = Mapping[str, Any]  # {"image": file, "label": file}
 
 
 class Studies:
-    """Make slices of labeled studies, by the preprocessing of `configs/preprocess.yaml`.
+    """Slices of labeled studies, with the preprocessing of `configs/preprocess.yaml`.
 
-    A study is a case of its own: who the patient is, the tool does not tell. Every slice gets its class from its mask.
+    Each study is a case of its own, since MONAI Label does not name the patient. A slice's class comes from its mask.
 
     Args:
         bundle_root: the bundle's folder.
-        folder: gets a slice store; studies that are in it already are not read again.
+        folder: of the slice store; studies that are already in it are not read again.
         modalities: of the network.
         min_tumor_pixels: see `slice_records`.
     """
@@ -36,34 +36,37 @@ class Studies:
 
     @staticmethod
     def are_given(data: Sequence[Mapping[str, Any]]) -> bool:
-        """Whether a list holds pairs of files, and no records of a slice store."""
+        """Whether a list contains pairs of files instead of records of a slice store."""
         return bool(data) and "label" in data[0] and "case" not in data[0]
 
     def weights(self, of_studies: bool, output_dir: str | Path) -> str:
-        """Where weights go: a labeling tool looks in the bundle's `models/`, everybody else in the output folder."""
+        """Path of the trained weights: the bundle's `models/` for MONAI Label, else the output folder."""
         return str((self.root / "models" if of_studies else Path(output_dir)) / "model.pt")
 
     def parent_weights(self, of_studies: bool, initial_weights: str | Path | None) -> str | Path | None:
-        """The file that weights begin from: a labeling tool loads the bundle's own, if there are any, by itself."""
+        """Path of the initial weights: MONAI Label loads the bundle's own weights, if there are any."""
         own = self.root / "models" / "model.pt"
         return own if of_studies and initial_weights is None and own.is_file() else initial_weights
 
     def records(self, pairs: Sequence[Pair]) -> list[dict[str, Any]]:
-        """Records of the studies' slices, in the store at `folder`; the log names those that cannot be read.
+        """Records of the studies' slices, in the store at `folder`; unreadable studies are logged.
 
         Raises:
-            ValueError: when none can be read, with every reason; when two studies have one name.
+            ValueError: when no study can be read, or two studies have the same name.
         """
         cases = [self._case(pair) for pair in pairs]
         file_of: dict[str, str] = {}
         for case in cases:
             if file_of.setdefault(case["id"], case["image"]) != case["image"]:
-                raise ValueError(f"{file_of[case['id']]} and {case['image']}: two studies of one name")
-        made = parts(self.root, "preprocess.yaml", ["transform", "serving"], modalities=self.modalities)
-        settings = {"modalities": self.modalities, "image": raw(self.root, "inference.yaml", ["preprocessing"])}
-        settings["label"] = raw(self.root, "preprocess.yaml", ["transform"])
-        smallest = made["serving"]["min_brain_pixels"]
-        build_store(cases, made["transform"], self.folder, smallest, settings, skip_unreadable=True)
+                raise ValueError(f"{file_of[case['id']]} and {case['image']}: two studies of the same name")
+        components = components_of(self.root, "preprocess.yaml", ["transform", "serving"], modalities=self.modalities)
+        settings = {
+            "modalities": self.modalities,
+            "image": raw_sections(self.root, "inference.yaml", ["preprocessing"]),
+        }
+        settings["label"] = raw_sections(self.root, "preprocess.yaml", ["transform"])
+        smallest = components["serving"]["min_brain_pixels"]
+        build_store(cases, components["transform"], self.folder, smallest, settings, skip_unreadable=True)
         stored = [{"group": case["id"], **case} for case in SliceStore(self.folder).cases()]
         return slice_records(stored, self.min_tumor_pixels)
 

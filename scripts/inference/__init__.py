@@ -1,1 +1,1 @@
-"""From a scan to a prediction: inferers, decision thresholds, out-of-distribution score, postprocessing."""
+"""From a scan to a prediction: inferers, thresholds, out-of-distribution score, postprocessing."""

@@ -1,4 +1,4 @@
-"""From logits to predictions: temperature, thresholds, states, and the one rule for a volume."""
+"""From logits to predictions: temperature, thresholds, states, and the rule from slices to a volume."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from ..core.messages import report_note
 
 __all__ = ["Calibration", "Decision", "ModelCard", "decision_of", "kind_of", "report_of"]
 
-DESCRIBING = ("fitted_on", "evidence")  # fields of a calibration that decide nothing
+DESCRIBING = ("fitted_on", "evidence")  # fields of a calibration that do not change predictions
 
 logger = logging.getLogger(__name__)
 
 
 def kind_of(slice_logits: Sized) -> Kind:
-    """What a scan is decided as: a single slice as an image, whatever its file, for its own statistics normalize it.
+    """The kind of a scan: a single slice is an image in any file format, as it is normalized by its own statistics.
 
     >>> kind_of([0.3]), kind_of([0.3, 0.5])
     ('image', 'volume')
@@ -35,13 +35,13 @@ def kind_of(slice_logits: Sized) -> Kind:
 
 @dataclass(frozen=True)
 class Calibration:
-    """What the logits of one kind of scan mean.
+    """Calibration of one kind of scan.
 
     Args:
-        temperature: logits are divided by it.
-        operating_point: a probability from here on is a detected tumor.
-        fitted_on: where both come from, in words.
-        evidence: what was seen where they were fitted: n, sensitivity, specificity, confidence intervals.
+        temperature: divisor of the logits.
+        operating_point: smallest probability of a detected tumor.
+        fitted_on: data of the fit, in words.
+        evidence: n, sensitivity, specificity and intervals on these data.
     """
 
     temperature: float = 1.0
@@ -52,19 +52,18 @@ class Calibration:
 
 @dataclass(frozen=True)
 class Decision:
-    """Everything that turns a logit into a prediction, in one object.
+    """All rules from a logit to a prediction.
 
-    Single images and slices of volumes are calibrated apart: they come from different sources, are normalized
-    differently, and a threshold of one does not carry over to the other.
+    Single images and slices of volumes have separate calibrations: their sources and normalization differ.
 
     Args:
         image: calibration of single images.
         volume: calibration of a volume's slices.
-        display_threshold: below it and below the operating point the prediction is "no tumor", above both "tumor";
-            between them, whichever is lower, "uncertain".
-        top_slices: a volume's probability is the mean over this many of its most suspicious slices.
-        patient: operating point of a whole volume's probability, which is higher than that of a slice, for it is the
-            mean over the most suspicious of many; None where it was not fitted: the slices' holds.
+        display_threshold: a probability below this and the operating point is "no tumor", above both "tumor", between
+            them "uncertain".
+        top_slices: a volume's probability is the mean over this many slices with the highest probability.
+        patient: calibration whose operating point is for a volume's probability; None: the slices' is used. It is
+            higher than that for slices, since the volume's probability is a mean over the highest of many slices.
     """
 
     image: Calibration = Calibration()
@@ -74,11 +73,11 @@ class Decision:
     patient: Calibration | None = None
 
     def unfitted(self) -> Decision:
-        """The same rules with nothing fitted: for other weights than those that it was fitted on."""
+        """The same rules with default calibrations, for weights that these were not fitted on."""
         return replace(self, image=Calibration(), volume=Calibration(), patient=None)
 
     def digest(self) -> str:
-        """Short hash of every field that decides; `fitted_on` and `evidence` only describe."""
+        """Short hash of all fields but `fitted_on` and `evidence`, which do not change predictions."""
         return hashlib.sha256(json.dumps(_deciding(asdict(self)), sort_keys=True).encode()).hexdigest()[:16]
 
     def of(self, kind: Kind) -> Calibration:
@@ -86,11 +85,11 @@ class Decision:
         return self.image if kind == "image" else self.volume
 
     def probability(self, logits: np.ndarray, kind: Kind) -> np.ndarray:
-        """Calibrated tumor probabilities of logits, any shape; NaN stays NaN."""
+        """Calibrated tumor probabilities of logits of any shape; NaN stays NaN."""
         return np.asarray(expit(np.asarray(logits, dtype=np.float64) / self.of(kind).temperature))
 
     def volume_probability(self, slice_probabilities: np.ndarray) -> float:
-        """Probability that a volume shows a tumor, from its slices' (D,); NaN where no slice has a prediction."""
+        """Probability of a tumor in a volume, from those of its slices (D,); NaN if no slice has a prediction."""
         known = np.sort(slice_probabilities[np.isfinite(slice_probabilities)])
         return float(known[-self.top_slices :].mean()) if known.size else float("nan")
 
@@ -103,7 +102,7 @@ class Decision:
         return probability >= self.operating_point(kind)
 
     def state(self, probability: float, kind: Kind) -> str:
-        """Return "no_tumor" (never where `detected`), "uncertain" or "tumor" (always detected)."""
+        """State of a scan's prediction: "no_tumor" (never if detected), "uncertain" or "tumor" (always detected)."""
         lower, upper = sorted((self.display_threshold, self.operating_point(kind)))
         if probability >= upper:
             return "tumor"
@@ -111,12 +110,12 @@ class Decision:
 
 
 def report_of(model_path: str | Path) -> dict[str, Any] | None:
-    """The report beside a weights file, if it was written for exactly these weights."""
+    """The report beside a weights file, if it belongs to these weights."""
     return _report_beside(resolve_in_bundle(model_path))[0]
 
 
 def _report_beside(model_path: Path) -> tuple[dict[str, Any] | None, str]:
-    """The report, if it is of these weights, and a code of `messages.REPORTS`."""
+    """The report if it belongs to these weights, and a code of `messages.REPORTS`."""
     file = model_path.with_name("report.json")
     try:
         report = json.loads(file.read_text())
@@ -128,12 +127,12 @@ def _report_beside(model_path: Path) -> tuple[dict[str, Any] | None, str]:
 
 
 def decision_of(model_path: str | Path, **settings: Any) -> Decision:
-    """The decision of these weights: fitted numbers from their report, the rules from the config.
+    """The decision of these weights: calibrations from their report, rules from the config.
 
     Args:
-        model_path: the weights; `report.json` beside them holds temperature and operating point of each kind of scan.
-        settings: fields of `Decision` as the config gives them. `image` and `volume` hold where there is no report for
-            these weights; where there is one it is logged that they are not used.
+        model_path: the weights; `report.json` beside them has temperature and operating point of each kind of scan.
+        settings: fields of `Decision` from the config. `image` and `volume` are used only without a report of these
+            weights; otherwise a warning is logged.
     """
     fitted = (report_of(model_path) or {}).get("decision") or {}
     for kind in {"image", "volume"} & settings.keys() & fitted.keys():
@@ -152,19 +151,19 @@ def decision_of(model_path: str | Path, **settings: Any) -> Decision:
 
 
 def _deciding(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Fields without those that only describe and those that are not set, numbers as floats, at both depths."""
+    """Fields without those in `DESCRIBING` and unset ones, numbers as floats, at both depths."""
     kept = {name: value for name, value in fields.items() if name not in DESCRIBING and value is not None}
     return {name: _deciding(v) if isinstance(v, Mapping) else float(v) for name, v in kept.items()}
 
 
 class ModelCard(Mapping[str, Any]):
-    """What every prediction says about the weights: version, hash, and whether the report beside them is theirs.
+    """Description of the weights in every prediction: version, hash, and whether a report belongs to them.
 
     Args:
         model_path: the weights.
         metadata_path: of the bundle.
-        follow: look again whenever the file changes, as MONAI Label does, which trains while it serves; False for a
-            network that stays as it was loaded.
+        follow: read again when the file changes, for MONAI Label, which trains while it serves; False for a network
+            that is loaded once.
     """
 
     def __init__(self, model_path: str | Path, metadata_path: str | Path, follow: bool = True) -> None:
@@ -175,7 +174,7 @@ class ModelCard(Mapping[str, Any]):
         self.content()
 
     def content(self) -> dict[str, Any]:
-        """As plain JSON."""
+        """The description as JSON."""
         if self._stamp is not None and not self.follow:
             return dict(self._content)
         try:

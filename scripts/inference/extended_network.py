@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..networks.cam import encode
+from ..networks.cam import encode_with_cam
 from ..networks.multitask_unet import PackedMultiTaskUNet
 from .out_of_distribution import OODDetector
 
@@ -13,27 +13,27 @@ __all__ = ["ExtendedNetwork"]
 
 
 class ExtendedNetwork:
-    """A packed network that predictions with more planes; each slice still passes the encoder once.
+    """A packed network with further output channels; each slice passes the encoder once.
 
-    `planes` names the channels of its prediction:
+    `planes` names the output channels:
 
-    - "mask", "tumor": logits, as `PackedMultiTaskUNet` gives them;
-    - "cam": where the tumor logit comes from, see `explain.explain`, in [0, 1];
-    - "mask_deviation": standard deviation of each pixel's probability over networks of which a part is switched off;
+    - "mask", "tumor": logits, as from `PackedMultiTaskUNet`;
+    - "cam": class activation map of the tumor logit, in [0, 1], see `predict_with_cam`;
+    - "mask_deviation": standard deviation of each pixel's probability over Monte-Carlo dropout passes;
     - "tumor_deviation": the same of the slice's probability, over the whole plane;
-    - "distance": of the slice's features from those of the training slices, over the whole plane.
+    - "distance": out-of-distribution score of the slice's features, over the whole plane.
 
-    Dropout acts behind the encoder, on channels of its features, the same for every slice of every scan, so that the
-    prediction depends neither on the batch nor on the order. Batch normalization keeps its statistics.
+    Dropout is applied to channels of the encoder's features, the same for all slices and scans, so that predictions
+    depend neither on the batch nor on the order. Batch normalization keeps its statistics.
 
     Args:
         network: in evaluation mode.
-        include_cam: return the CAM as well.
-        include_uncertainty: return the deviations as well.
-        mc_samples: Monte-Carlo samples, networks with other channels switched off, for the deviations.
-        dropout: share of the channels that are switched off.
-        seed: of which.
-        ood_detector: what training slices look like; None leaves the distance out.
+        include_cam: return the CAM.
+        include_uncertainty: return the deviations.
+        mc_samples: Monte-Carlo dropout passes for the deviations.
+        dropout: share of dropped channels.
+        seed: of the dropped channels.
+        ood_detector: distribution of the training slices' features; None: no distance.
 
     Reference:
         Gal and Ghahramani, Dropout as a Bayesian Approximation, ICML 2016; Ledda et al., Dropout Injection at Test Time
@@ -61,7 +61,7 @@ class ExtendedNetwork:
     def __call__(self, image: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, len(planes), H, W)."""
         network = self.network
-        features, cls, cam = encode(network, image)
+        features, cls, cam = encode_with_cam(network, image)
         with torch.inference_mode(False), torch.no_grad():
             planes = [network.decoder(features), _plane(cls[:, :1], image)]
             planes += [cam] if self.include_cam else []
@@ -70,19 +70,19 @@ class ExtendedNetwork:
             return torch.cat(planes, dim=1)
 
     def _deviations(self, features: list[Tensor], image: Tensor) -> list[Tensor]:
-        """Of the mask (B, 1, H, W), and of the class over the same plane."""
+        """Standard deviations of the mask (B, 1, H, W), and of the class over the same plane."""
         foreground = self.network.foreground(image)
         generator = torch.Generator().manual_seed(self.seed)
         masks, classes = [], []
         for _ in range(self.mc_samples):
-            thinned = [level * self._kept(level.shape[1], generator).to(level) for level in features]
-            masks.append(self.network.decoder(thinned).sigmoid())
-            classes.append(self.network.head(thinned[-1], foreground)[:, :1].sigmoid())
-        mask, cls = (torch.stack(found).std(dim=0, correction=0) for found in (masks, classes))
+            dropped = [level * self._kept(level.shape[1], generator).to(level) for level in features]
+            masks.append(self.network.decoder(dropped).sigmoid())
+            classes.append(self.network.head(dropped[-1], foreground)[:, :1].sigmoid())
+        mask, cls = (torch.stack(passes).std(dim=0, correction=0) for passes in (masks, classes))
         return [mask, _plane(cls, image)]
 
     def _distance(self, bottleneck: Tensor, image: Tensor) -> list[Tensor]:
-        """Of each slice over its plane (B, 1, H, W); nothing where it is not known what is familiar."""
+        """OOD score of each slice over its plane (B, 1, H, W); empty without a detector."""
         if self.ood_detector is None:
             return []
         features = self.network.head.average(bottleneck, self.network.foreground(image))
@@ -90,7 +90,7 @@ class ExtendedNetwork:
         return [_plane(distances.to(image)[:, None], image)]
 
     def _kept(self, channels: int, generator: torch.Generator) -> Tensor:
-        """Weights (1, channels, 1, 1): 0 for those that are switched off, the others make up for them."""
+        """Dropout weights (1, channels, 1, 1): 0 for dropped channels, the others are scaled up."""
         kept = torch.rand(channels, generator=generator) >= self.dropout
         return (kept.float() / (1 - self.dropout))[None, :, None, None]
 

@@ -1,4 +1,4 @@
-"""How the network is run: over every slice of a scan, and in training with as many bits as asked for."""
+"""Inferers: run the network over the slices of a scan, and in training with a chosen precision."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from ..transforms.preprocessing import tissue_of
 __all__ = ["BrainSliceInferer", "PrecisionInferer"]
 
 PRECISIONS = ("float32", "bfloat16")
-PACKED = ("mask", "tumor")  # planes of a network that names none
-NO_TUMOR = -20.0  # mask logit of a slice that is not looked at
+PACKED = ("mask", "tumor")  # output channels of a network without `planes`
+NO_TUMOR = -20.0  # mask logit of a skipped slice
 
 
 class BrainSliceInferer(Inferer):
-    """Pass the slices that show enough brain through a packed network, in batches; each slice exactly once.
+    """Pass all slices with enough brain through a packed network, in batches; each slice exactly once.
 
     Args:
-        batch_size: slices a pass.
-        min_brain_pixels: slices with less tissue are not looked at: no tumor, and no prediction (NaN) about one.
+        batch_size: slices per batch.
+        min_brain_pixels: slices with less tissue are skipped: their mask is empty, their class logit NaN.
     """
 
     def __init__(self, batch_size: int = 8, min_brain_pixels: int = 0) -> None:
@@ -36,7 +36,7 @@ class BrainSliceInferer(Inferer):
 
         Args:
             inputs: (B, C, H, W, D), or (B, C, H, W) for single slices.
-            network: (b, C, H, W) -> packed logits (b, K, H, W); channel 0 is the mask, the others are classes.
+            network: (b, C, H, W) -> packed logits (b, K, H, W); channel 0 is the mask, the others classes.
             args: further arguments of the network.
             kwargs: further keyword arguments of the network.
 
@@ -57,7 +57,7 @@ class BrainSliceInferer(Inferer):
                 packed = logits.new_full((len(slices), logits.shape[1], height, width), float("nan"))
                 packed[:, 0] = NO_TUMOR
             packed[rows] = logits
-        if packed is None:  # nothing to look at anywhere: as many planes as the network names, if it does
+        if packed is None:  # all slices are skipped
             planes = len(getattr(network, "planes", PACKED))
             packed = image.new_full((len(slices), planes, height, width), float("nan"))
             packed[:, 0] = NO_TUMOR
@@ -65,10 +65,10 @@ class BrainSliceInferer(Inferer):
 
 
 class PrecisionInferer(SimpleInferer):
-    """Pass a batch through the network, its convolutions in the given precision; weights and predictions stay float32.
+    """Pass a batch through the network with convolutions in the given precision; weights and outputs stay float32.
 
-    MONAI's engines can do so on CUDA only. Bfloat16 has the range of float32, so no gradient needs scaling. It halves a
-    training step on processors with instructions for it (AVX512-BF16, AMX) and slows it down several times on others.
+    MONAI's engines do so on CUDA only. Bfloat16 has the range of float32, so gradients need no scaling. It halves the
+    time of a training step on processors with AVX512-BF16 or AMX, and is several times slower on others.
 
     Args:
         precision: float32 or bfloat16.
@@ -86,7 +86,7 @@ class PrecisionInferer(SimpleInferer):
     def __call__(
         self, inputs: torch.Tensor, network: Callable[..., Any], *args: Any, **kwargs: Any
     ) -> dict[str, torch.Tensor]:
-        """Images (B, C, H, W) -> the network's predictions, by name, float32."""
+        """Images (B, C, H, W) -> the network's outputs by name, float32."""
         if self.precision == "float32":
             predictions: dict[str, torch.Tensor] = network(inputs, *args, **kwargs)
             return predictions

@@ -1,4 +1,4 @@
-"""Is a scan like those that the network was trained on? Distance of its features from the training slices'."""
+"""Out-of-distribution (OOD) score: distance of a scan's features from those of the training slices."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, eq=False)
 class OODDetector:
-    """A Gaussian over the bottleneck's average, in few directions of its own and one width for all others.
+    """A Gaussian distribution of the pooled bottleneck features (probabilistic PCA).
 
     Args:
         mean: (F,).
-        axes: (K, F), orthonormal.
+        axes: (K, F), orthonormal principal axes.
         widths: (K,), standard deviations along them.
-        rest: standard deviation along any other direction.
-        limits: by kind of scan, "image" and "volume": distance from which on a scan is unfamiliar.
-        fitted_on: where both come from, in words.
+        rest: standard deviation along all other directions.
+        limits: by kind of scan, "image" and "volume": largest distance of an in-distribution scan.
+        fitted_on: data of the fit, in words.
 
     Reference:
         Tipping and Bishop, Probabilistic Principal Component Analysis, JRSS B 61(3), 1999; Lee et al., A Simple Unified
@@ -52,14 +52,14 @@ class OODDetector:
             raise ValueError(f"mean {self.mean.shape}, axes {self.axes.shape}, widths {self.widths.shape} do not fit")
         sizes = [*self.widths, self.rest, *self.limits.values()]
         if not (np.isfinite(self.mean).all() and np.isfinite(self.axes).all() and np.isfinite(sizes).all()):
-            raise ValueError("holds numbers that are not finite")
+            raise ValueError("contains numbers that are not finite")
         if min(sizes) <= 0:
-            raise ValueError("holds a width or a limit that is not above 0")
+            raise ValueError("contains a width or a limit that is not above 0")
 
     def distance(self, features: np.ndarray) -> np.ndarray:
-        """Root mean square of the standardised deviation: (N, F) -> (N,), about 1 for training slices.
+        """OOD score: root mean square of the standardized deviations, (N, F) -> (N,), about 1 for training slices.
 
-        NaN for features of another network, which are not as many.
+        NaN for features of another network, of another number.
         """
         if features.shape[1] != len(self.mean):
             return np.full(len(features), np.nan)
@@ -70,7 +70,7 @@ class OODDetector:
         return np.asarray(np.sqrt(squares / away.shape[1]))
 
     def is_out_of_distribution(self, distances: np.ndarray, kind: Kind) -> bool:
-        """Whether most slices of a scan, by their distances (D,) with NaN for those not looked at, are too far away."""
+        """Whether the median distance of a scan's slices (D,), NaN for skipped ones, exceeds the limit."""
         known = distances[np.isfinite(distances)]
         return bool(known.size and kind in self.limits and np.median(known) > self.limits[kind])
 
@@ -93,7 +93,7 @@ def fit(features: np.ndarray, components: int = COMPONENTS) -> OODDetector:
 
 
 def save_ood_detector(path: str | Path, detector: OODDetector, weights_sha256: str) -> None:
-    """Write a detector, arrays alone: float64, for rounding must not move a scan over a limit.
+    """Write a detector as float64 arrays, since rounding could move a scan across a limit.
 
     Args:
         path: the file, NAME.npz.
@@ -109,7 +109,7 @@ def save_ood_detector(path: str | Path, detector: OODDetector, weights_sha256: s
 
 
 def load_ood_detector(model_path: str | Path) -> OODDetector | None:
-    """What was learned beside these very weights; None where there is nothing, or nothing that can be used."""
+    """The OOD detector beside these weights; None if there is none for them, or it is damaged."""
     model_path = resolve_in_bundle(model_path)
     path = model_path.with_name(FILE)
     if not path.is_file():
@@ -126,7 +126,7 @@ def _read(path: Path, weights_sha256: str) -> OODDetector:
     """Read a file of `save_ood_detector`.
 
     Raises:
-        ValueError: when it is of other weights, or its numbers make no detector; or whatever a damaged file raises.
+        ValueError: when it belongs to other weights or its numbers are invalid; a damaged file raises other types.
     """
     with np.load(path, allow_pickle=False) as file:
         if str(file["weights_sha256"]) != weights_sha256:

@@ -1,4 +1,4 @@
-"""From the packed tensor to what a person asked for."""
+"""Postprocessing: from the packed logits to a mask on the scan's grid and a result in JSON."""
 
 from __future__ import annotations
 
@@ -20,31 +20,29 @@ from .decision import Decision, kind_of
 from .flags import flags_of_distance, flags_of_mask, flags_of_report, flags_of_scan
 from .out_of_distribution import OODDetector
 
-__all__ = ["DropDepthd", "DropSpecksd", "SplitPackedd", "SummarizePredictiond", "outlined_depth", "smoothed"]
+__all__ = ["DropDepthd", "RemoveSmallComponentsd", "SplitPackedd", "SummarizePredictiond", "mask_depth", "smoothed"]
 
 PER_SLICE = {"tumor_deviation": "slice_deviations", "distance": "slice_distances"}
 
 
 class SplitPackedd(MapTransform):
-    """Take the packed logits apart.
+    """Split the packed logits.
 
     `pred` (1 + classes, H, W, D) becomes the mask's probability (1, H, W, D), a MetaTensor with the image's geometry
-    (TorchScript networks return plain tensors, which `Invertd` would silently skip). The tumor logit of each slice
-    goes to `slice_logits`, float64 (D,), from the lowest slice to the highest, NaN where there is too little brain,
-    averaged with its neighbours', for a tumor shows in more than one millimetre; the share of the tissue that is
-    outlined to `outlined_share`, and of a single slice `outlined_depth` beside.
+    (TorchScript networks return plain tensors, which `Invertd` silently skips). `slice_logits`, float64 (D,), are the
+    tumor logits of the slices from inferior to superior, smoothed along z, NaN with too little brain. `mask_share` is
+    the mask's share of the tissue, `mask_depth` the depth of a single slice's mask in the head.
 
-    Where the item names the prediction's channels in "planes" (see `ExtendedNetwork`), those beyond the two become
-    items of their names: "cam" and "mask_deviation" (1, H, W, D), zero where nothing was looked at, and
-    `slice_deviations` and `slice_distances` (D,); where there are more than the two and a distance, the mask's
-    probability is kept as "probability" beside.
+    If the item names the channels of `pred` in "planes" (see `ExtendedNetwork`), the further channels become items of
+    their names: "cam" and "mask_deviation" (1, H, W, D), zero in skipped slices, `slice_deviations` and
+    `slice_distances` (D,). With CAM or deviations the mask's probability is also kept as "probability".
 
     Args:
-        keys: the prediction.
-        image_key: the image it was made from.
-        planes_key: names of the prediction's channels, where they are more than two.
-        smoothing_mm: standard deviation of the average over neighbouring slices; 0: none. Where the file's spacing was
-            not used (see `FitHeadd`), the slices count as one millimetre apart.
+        keys: the packed logits.
+        image_key: the network's input.
+        planes_key: names of the channels, if there are more than two.
+        smoothing_mm: standard deviation of the Gaussian along z; 0: no smoothing. If the file's spacing was not used
+            (see `FitHeadd`), slices are taken as 1 mm apart.
     """
 
     def __init__(
@@ -67,10 +65,10 @@ class SplitPackedd(MapTransform):
             logits = packed[1, 0, 0].double().numpy().reshape(-1)
             d["slice_logits"] = smoothed(logits, self.smoothing_mm / max(gap_mm, 1e-3))
             tissue = tissue_of(torch.as_tensor(d[self.image_key]).movedim(-1, 0).cpu()).movedim(0, -1)  # (H, W, D)
-            outlined = (packed[0] > 0) & tissue
-            d["outlined_share"] = float(outlined.sum() / tissue.sum().clamp_min(1))
+            mask = (packed[0] > 0) & tissue
+            d["mask_share"] = float(mask.sum() / tissue.sum().clamp_min(1))
             if kind_of(logits) == "image":
-                d["outlined_depth"] = outlined_depth(outlined[..., 0].numpy(), tissue[..., 0].numpy())
+                d["mask_depth"] = mask_depth(mask[..., 0].numpy(), tissue[..., 0].numpy())
             d[key] = self._plane(packed[:1].float().sigmoid(), d)
             planes = list(d.get(self.planes_key, ()))
             if set(planes) - {"mask", "tumor", "distance"}:
@@ -88,24 +86,24 @@ class SplitPackedd(MapTransform):
         return plane
 
 
-def outlined_depth(outlined: np.ndarray, tissue: np.ndarray) -> float | None:
-    """Depth within the head that three quarters of what is outlined do not exceed, as a share of the deepest place.
+def mask_depth(mask: np.ndarray, tissue: np.ndarray) -> float | None:
+    """75th percentile of the mask's depth in the head, as a share of the largest depth.
 
     Args:
-        outlined: boolean (H, W).
-        tissue: boolean (H, W); what it encloses is the head as well.
+        mask: boolean (H, W).
+        tissue: boolean (H, W); holes in it belong to the head.
 
     Returns:
-        In [0, 1], None where nothing of the head is outlined.
+        In [0, 1], None for an empty mask.
     """
-    if not outlined.any():
+    if not mask.any():
         return None
     depth = ndimage.distance_transform_edt(np.pad(ndimage.binary_fill_holes(tissue), 1))[1:-1, 1:-1]
-    return float(np.percentile(depth[outlined], 75) / depth.max())
+    return float(np.percentile(depth[mask], 75) / depth.max())
 
 
 def smoothed(logits: np.ndarray, sigma: float) -> np.ndarray:
-    """Average a slice's logit with its neighbours' by a Gaussian, over those that have one: (D,), NaN stays NaN.
+    """Smooth slice logits (D,) with a Gaussian over the slices that have one; NaN stays NaN.
 
     >>> smoothed(np.array([np.nan, 1.0, 1.0]), 2.0)
     array([nan,  1.,  1.])
@@ -118,18 +116,18 @@ def smoothed(logits: np.ndarray, sigma: float) -> np.ndarray:
     return np.where(known, total / np.maximum(weight, 1e-12), np.nan)
 
 
-class DropSpecksd(MapTransform):
-    """Remove from a mask the parts that are too small to be believed.
+class RemoveSmallComponentsd(MapTransform):
+    """Remove small connected components of a mask (26-connectivity).
 
-    Parts that touch at a corner are one. A volume's are measured in millilitres, those of a single slice on the
-    network's canvas, whose pixels are of a square millimetre, in a picture without spacing nearly so. The mask of a
-    scan of several slices whose voxel size is not known stays as it is.
+    Components of a volume are measured in ml. Those of a single slice are measured on the network's input grid, whose
+    pixels are 1 mm2, or nearly so in an image without spacing. The mask of several slices of unknown voxel size is not
+    changed.
 
     Args:
         keys: masks on the scan's own grid, MetaTensor (1, H, W, D) of 0 and 1.
-        image_key: what the network saw, MetaTensor (C, H, W, D) with the canvas's affine.
-        min_ml: smallest part of a volume that stays, millilitres.
-        min_mm2: smallest part of a single slice that stays, square millimetres.
+        image_key: the network's input, MetaTensor (C, H, W, D) with its affine.
+        min_ml: smallest component of a volume that is kept, ml.
+        min_mm2: smallest component of a single slice that is kept, mm2.
     """
 
     def __init__(
@@ -144,33 +142,32 @@ class DropSpecksd(MapTransform):
             mask = d[key]
             voxel = voxel_mm3(mask.meta["original_affine"])
             if min(mask.shape[1:]) == 1:
-                d[key] = _without_specks(mask, self.min_mm2 * voxel_mm3(d[self.image_key].affine) / voxel)
+                d[key] = _without_small_components(mask, self.min_mm2 * voxel_mm3(d[self.image_key].affine) / voxel)
             elif mask.meta.get("spacing_used"):
-                d[key] = _without_specks(mask, self.min_ml * 1000.0 / voxel)
+                d[key] = _without_small_components(mask, self.min_ml * 1000.0 / voxel)
         return d
 
 
-def _without_specks(mask: MetaTensor, min_voxels: float) -> MetaTensor:
-    """A copy of a mask (1, H, W, D) without its smaller parts."""
-    kept, drawn = mask.clone(), np.asarray(mask[0] > 0)
-    for box in ndimage.find_objects(drawn.astype(np.uint8)):  # one box around all that is drawn, or none
-        parts, _ = ndimage.label(drawn[box], np.ones((3, 3, 3)))
-        large = np.bincount(parts.ravel()) >= min_voxels
-        kept[0][box] = torch.as_tensor((large[parts] & drawn[box]).astype(np.float32), device=mask.device)
+def _without_small_components(mask: MetaTensor, min_voxels: float) -> MetaTensor:
+    """A copy of a mask (1, H, W, D) without components of fewer voxels."""
+    kept, positive = mask.clone(), np.asarray(mask[0] > 0)
+    for box in ndimage.find_objects(positive.astype(np.uint8)):  # the bounding box of the mask, if it is not empty
+        components, _ = ndimage.label(positive[box], np.ones((3, 3, 3)))
+        large = np.bincount(components.ravel()) >= min_voxels
+        kept[0][box] = torch.as_tensor((large[components] & positive[box]).astype(np.float32), device=mask.device)
     return kept
 
 
 class SummarizePredictiond(MapTransform):
-    """Put the prediction into `result`, a dict of plain JSON; MONAI Label shows it to its clients as parameters.
+    """Write the prediction to `result`, a dict of JSON values; MONAI Label returns it to its clients as `params`.
 
-    MONAI Deploy reads `probabilities`: (2,), of no tumor and of a tumor, zeros where there is no prediction.
+    MONAI Deploy reads `probabilities`: (2,), of no tumor and of tumor, zeros without a prediction.
 
     Args:
-        keys: the mask on the input's own grid, (1, H, W, D) of 0 and 1.
-        decision: temperature, thresholds and the volume rule, of the weights that are there now.
-        model: what to say about the weights, beside the decision's digest; when their hash changes, nothing that was
-            fitted holds any more.
-        ood_detector: what training slices look like to them.
+        keys: the mask on the scan's own grid, (1, H, W, D) of 0 and 1.
+        decision: temperature, thresholds and the volume rule.
+        model: description of the weights, see `ModelCard`; if their hash changes, the default calibration is used.
+        ood_detector: distribution of the training slices' features.
     """
 
     def __init__(
@@ -190,7 +187,7 @@ class SummarizePredictiond(MapTransform):
             mask = d[key]
             deviations = d.get("slice_deviations")
             prediction = self.summarize(mask, d["slice_logits"], deviations)
-            prediction["flags"] += flags_of_mask(mask, d.get("outlined_share"), d.get("outlined_depth"))
+            prediction["flags"] += flags_of_mask(mask, d.get("mask_share"), d.get("mask_depth"))
             ood_detector = self.ood_detector if prediction["model"].get("sha256") == self.fitted_on else None
             prediction["flags"] += flags_of_distance(ood_detector, d.get("slice_distances"), d["slice_logits"])
             d["result"] = {**d.get("result", {}), **prediction}
@@ -201,13 +198,13 @@ class SummarizePredictiond(MapTransform):
     def summarize(
         self, mask: MetaTensor, slice_logits: np.ndarray, slice_deviations: np.ndarray | None = None
     ) -> Prediction:
-        """Prediction for one scan: probability, state, and for a volume its slices and the tumor's size."""
+        """Predict one scan: probability, state, and for a volume its slices and the tumor's size."""
         model, has_mask = dict(self.model), bool((mask > 0).any())
         decision = self.decision if model.get("sha256") == self.fitted_on else self.decision.unfitted()
         model["decision"] = decision.digest()
         kind = kind_of(slice_logits)
         slices = decision.probability(slice_logits, kind)
-        probability = round(decision.volume_probability(slices), 6)  # what is written is what is decided on
+        probability = round(decision.volume_probability(slices), 6)  # decide on the written value
         known = bool(np.isfinite(probability))
         prediction: dict[str, Any] = {
             "schema_version": SCHEMA_VERSION,
@@ -232,22 +229,22 @@ class SummarizePredictiond(MapTransform):
         elif slice_deviations is not None:
             prediction["tumor_deviation"] = _rounded(slice_deviations[0])
         if known and mask.meta.get("spacing_used"):
-            affine, drawn = mask.meta["original_affine"], float((mask > 0).sum())
+            affine, voxels = mask.meta["original_affine"], float((mask > 0).sum())
             if mask.meta.get("thickness_known", True):
-                prediction["volume_ml"] = round(drawn * voxel_mm3(affine) / 1000.0, 4)
+                prediction["volume_ml"] = round(voxels * voxel_mm3(affine) / 1000.0, 4)
             if kind == "image":
-                prediction["area_mm2"] = round(drawn * pixel_mm2(affine), 4)
+                prediction["area_mm2"] = round(voxels * pixel_mm2(affine), 4)
         return cast(Prediction, {**prediction, "model": model, "notice": NOTICE})
 
 
 class DropDepthd(MapTransform):
-    """Make a mask one that MONAI Label can write: uint8, of a scan of two axes with two axes.
+    """Convert a mask for MONAI Label's writer: uint8, and two axes for a scan with two axes.
 
-    A picture's come columns first, (W, H), which is how MONAI's own readers load one and how Label writes it.
+    The mask of an image gets columns first, (W, H), as MONAI's readers load images and Label writes them.
 
     Args:
         keys: the mask, (1, H, W, 1).
-        image_key: whose `spatial_shape` Label compares it with.
+        image_key: the image, whose `spatial_shape` Label compares with the mask's.
     """
 
     def __init__(self, keys: KeysCollection = "pred", image_key: str = "image") -> None:

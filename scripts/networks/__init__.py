@@ -1,1 +1,1 @@
-"""The multi-task U-Net, the networks that it is compared with, loading and saving of weights, Grad-CAM."""
+"""The multi-task U-Net, baseline networks, weights and checkpoints, class activation maps."""

@@ -1,4 +1,4 @@
-"""Networks of other libraries behind our network's interface, to compare it with on the same splits.
+"""Baseline networks of other libraries with our network's interface, for comparison on the same splits.
 
 python -m monai.bundle run training --config_file configs/train.yaml \
       --network_def#_target_ scripts.networks.baseline_networks.monai_unet
@@ -15,15 +15,15 @@ from torch import Tensor, nn
 
 from .multitask_unet import NETWORKS
 
-__all__ = ["Reference", "monai_unet", "smp_unet"]
+__all__ = ["BaselineNetwork", "monai_unet", "smp_unet"]
 
 
-class Reference(nn.Module):
-    """Another network as `MultiTaskUNet` predictions: by name in training, packed in inference.
+class BaselineNetwork(nn.Module):
+    """Another network with the outputs of `MultiTaskUNet`: a dict in training, packed in inference.
 
     Args:
         encoder: the whole network: images (B, C, H, W) to mask logits (B, 1, H, W), or to a pair of these and class
-            logits (B, 1). It has the encoder's name because all of it learns at the encoder's rate.
+            logits (B, 1). It is called encoder since all of it uses the encoder's learning rate.
         packed: return one packed tensor.
     """
 
@@ -34,7 +34,7 @@ class Reference(nn.Module):
     def forward(
         self, image: Tensor, do_seg: bool = True, do_cls: bool = True, seg_rows: Tensor | None = None
     ) -> dict[str, Tensor] | Tensor:
-        """Prediction as `MultiTaskUNet` or `PackedMultiTaskUNet`; the class logits of a network without are zero."""
+        """Outputs as of `MultiTaskUNet` or `PackedMultiTaskUNet`; without a classification head class logits are 0."""
         found = self.encoder(image)
         mask, classes = found if isinstance(found, tuple) else (found, found.new_zeros(len(found), 1))
         if self.packed:
@@ -43,32 +43,32 @@ class Reference(nn.Module):
         return {**({"seg": mask[rows]} if do_seg else {}), **({"cls": classes} if do_cls else {})}
 
 
-def monai_unet(in_channels: int = 1, packed: bool = False, name: str = "cpu") -> Reference:
-    """MONAI's U-Net with residual units, segmentation alone; at the width of "cpu" it costs what ours does.
+def monai_unet(in_channels: int = 1, packed: bool = False, name: str = "cpu") -> BaselineNetwork:
+    """MONAI's U-Net with residual units, segmentation only; with the width of "cpu" it costs as much as ours.
 
     Args:
         in_channels: modalities.
-        packed: see `Reference`.
-        name: whose width it takes, see `NETWORKS`.
+        packed: see `BaselineNetwork`.
+        name: network in `NETWORKS` with the same width.
     """
     channels = NETWORKS[name]["channels"]
-    return Reference(UNet(2, in_channels, 1, channels, (2,) * (len(channels) - 1), num_res_units=2), packed)
+    return BaselineNetwork(UNet(2, in_channels, 1, channels, (2,) * (len(channels) - 1), num_res_units=2), packed)
 
 
-def smp_unet(in_channels: int = 1, packed: bool = False, name: str = "resnet18") -> Reference:
+def smp_unet(in_channels: int = 1, packed: bool = False, name: str = "resnet18") -> BaselineNetwork:
     """segmentation_models_pytorch's U-Net with its classification head, from random weights.
 
     Args:
         in_channels: modalities.
-        packed: see `Reference`.
-        name: of its encoder; one of our names means resnet18.
+        packed: see `BaselineNetwork`.
+        name: of its encoder; a name in `NETWORKS` means resnet18.
 
     Raises:
-        ImportError: where the package is not installed; it is in the extra "references".
+        ImportError: when the package is not installed; it is in the extra "references".
     """
     import segmentation_models_pytorch as smp
 
     encoder = "resnet18" if name in NETWORKS else name
     head = {"classes": 1, "pooling": "avg", "dropout": 0.2}
     unet = smp.Unet(encoder, encoder_weights=None, in_channels=in_channels, classes=1, aux_params=head)
-    return Reference(unet, packed)
+    return BaselineNetwork(unet, packed)

@@ -1,4 +1,4 @@
-"""The multi-task U-Net: one encoder, a decoder that draws the tumor, a head that says whether there is one."""
+"""The multi-task U-Net: one encoder, a decoder for segmentation, a head for classification."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -22,34 +22,34 @@ __all__ = [
     "multi_task_unet",
 ]
 
-# typing's names below are TorchScript's, which reads these annotations
+# TorchScript reads these annotations and needs typing's names
 # ruff: noqa: UP006, UP035, UP045
 
 NETWORKS: dict[str, dict[str, Any]] = {
-    # half-resolution stem: 1.5 GFLOP a slice, three stages within an hour on two cores
+    # half-resolution stem: 1.5 GFLOP per slice, three stages within an hour on two cores
     "cpu": {"channels": (16, 32, 64, 128, 256), "stem": 2, "hidden": (64,)},
     "base": {"channels": (32, 64, 128, 256, 512), "stem": 1, "hidden": (256, 128)},
     "large": {"channels": (64, 128, 256, 512, 1024), "stem": 1, "hidden": (512, 256)},
 }
 
 POOLING = {
-    "average": "the features' mean, then the perceptron",
-    "average_and_peak": "the features' mean and maximum, which a small lesion moves, then the perceptron",
-    "patches": "the perceptron at each cell of the bottleneck, then a smooth maximum of the cells' logits",
+    "average": "mean of the features, then the perceptron",
+    "average_and_peak": "mean and maximum of the features, then the perceptron; the maximum reacts to small lesions",
+    "patches": "the perceptron at each patch (cell of the bottleneck), then a smooth maximum of the patches' logits",
 }
 
 
 class ClassificationHead(nn.Module):
-    """A small perceptron on the bottleneck, pooled over the head's foreground.
+    """A small perceptron on the bottleneck, pooled over the foreground (the head).
 
-    Pooling over the foreground alone makes the prediction independent of how much empty space surrounds the head.
+    Pooling over the foreground makes the prediction independent of the size of the background.
 
     Args:
         in_features: channels of the bottleneck.
         hidden: sizes of the hidden layers.
         classes: class logits.
         dropout: before every layer but the last.
-        pooling: what is pooled, and how; see `POOLING`.
+        pooling: see `POOLING`.
 
     Raises:
         ValueError: for an unknown pooling.
@@ -77,18 +77,18 @@ class ClassificationHead(nn.Module):
         )
 
     def patch_logits(self, bottleneck: Tensor) -> Tensor:
-        """(B, F, h, w) -> class logits of each cell on its own, (B, classes, h, w)."""
+        """(B, F, h, w) -> class logits of each patch, (B, classes, h, w)."""
         return self.mlp(bottleneck.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
-    def pool(self, cells: Tensor, foreground: Tensor) -> Tensor:
-        """Class logits of cells (B, classes, h, w) -> of the slice, (B, classes): log of the mean of their exponents.
+    def pool(self, patches: Tensor, foreground: Tensor) -> Tensor:
+        """Class logits of patches (B, classes, h, w) -> of the slice, (B, classes): log of the mean of exponentials.
 
-        One cell that shows a tumor is enough, and how many do not hardly matters: multiple-instance learning.
+        Multiple-instance learning: one patch with a tumor is sufficient, the number of other patches matters little.
         """
-        weight = self.share(cells, foreground)  # (B, 1, h, w)
+        weight = self.share(patches, foreground)  # (B, 1, h, w)
         logarithm = (weight / weight.sum(dim=(2, 3), keepdim=True).clamp_min(1e-6)).clamp_min(1e-6).log()
-        inside = (cells + logarithm).masked_fill(weight == 0, -1.0e4)  # outside says nothing, not even a little
-        return torch.logsumexp(inside.flatten(2), dim=2).clamp_min(-30.0)  # where nothing is inside, no more than "no"
+        inside = (patches + logarithm).masked_fill(weight == 0, -1.0e4)  # patches of the background have no weight
+        return torch.logsumexp(inside.flatten(2), dim=2).clamp_min(-30.0)  # without foreground: no tumor
 
     def classify(self, bottleneck: Tensor, foreground: Tensor) -> Tensor:
         """(B, F, h, w) and foreground (B, 1, H, W) -> class logits (B, classes) of the pooled features."""
@@ -100,22 +100,22 @@ class ClassificationHead(nn.Module):
         return self.mlp(pooled)
 
     def average(self, bottleneck: Tensor, foreground: Tensor) -> Tensor:
-        """(B, F, h, w) and foreground (B, 1, H, W) -> the features' mean over the foreground (B, F)."""
+        """(B, F, h, w) and foreground (B, 1, H, W) -> mean of the features over the foreground (B, F)."""
         weight = self.share(bottleneck, foreground)  # (B, 1, h, w)
         return (bottleneck * weight).sum(dim=(2, 3)) / weight.sum(dim=(2, 3)).clamp_min(1e-6)
 
     def share(self, features: Tensor, foreground: Tensor) -> Tensor:
-        """Share of foreground in each cell: (B, _, h, w) and (B, 1, H, W) -> (B, 1, h, w)."""
+        """Share of foreground in each patch: (B, _, h, w) and (B, 1, H, W) -> (B, 1, h, w)."""
         return nn.functional.adaptive_avg_pool2d(foreground, (features.shape[2], features.shape[3]))
 
 
 class MultiTaskUNet(nn.Module):
-    """One pass through the encoder serves both heads.
+    """Segmentation and classification with one pass through the encoder.
 
     Args:
         in_channels: modalities.
         channels: features of each level, finest first.
-        stem: 1, or 2 to work at half resolution inside (space-to-depth).
+        stem: 1, or 2 for half resolution inside the network (space-to-depth).
         norm: normalization layer, MONAI's name.
         act: activation, MONAI's name.
         hidden: sizes of the head's hidden layers.
@@ -150,18 +150,18 @@ class MultiTaskUNet(nn.Module):
     def forward(
         self, image: Tensor, do_seg: bool = True, do_cls: bool = True, seg_rows: Optional[Tensor] = None
     ) -> Dict[str, Tensor]:
-        """Prediction both questions, or one.
+        """Segment, classify, or both.
 
         Args:
-            image: (B, C, H, W) float, background at -4 as `NormalizeForegroundd` leaves it.
-            do_seg: draw the tumor.
-            do_cls: say whether there is one.
-            seg_rows: boolean (B,), rows of the batch to draw (those with a mask); None draws all.
+            image: (B, C, H, W) float, background at -4 as from `NormalizeForegroundd`.
+            do_seg: predict masks.
+            do_cls: predict classes.
+            seg_rows: boolean (B,), rows of the batch to segment (those with a mask); None: all.
 
         Returns:
-            "seg": mask logits (B or chosen rows, 1, H, W), while the decoder learns (.., levels, 1, H, W), as MONAI's
-            DynUNet does; "cls": class logits (B, classes); from a head that pools cells "patches" as well: their class
-            logits (B, classes, h, w).
+            "seg": mask logits (B or chosen rows, 1, H, W), in training (.., levels, 1, H, W), as MONAI's DynUNet does;
+            "cls": class logits (B, classes); with the pooling "patches" also "patches": class logits of the patches
+            (B, classes, h, w).
         """
         features = self.encoder(self._checked(image))
         output: Dict[str, Tensor] = {}
@@ -179,17 +179,19 @@ class MultiTaskUNet(nn.Module):
         return output
 
     def foreground(self, image: Tensor) -> Tensor:
-        """(B, C, H, W) -> (B, 1, H, W): 1 where any channel shows tissue, else 0."""
+        """(B, C, H, W) -> (B, 1, H, W): 1 where any channel is tissue, else 0."""
         return (image > self.tissue).any(dim=1, keepdim=True).to(image.dtype)
 
     def _checked(self, image: Tensor) -> Tensor:
         if image.shape[-1] % self.size_divisor != 0 or image.shape[-2] % self.size_divisor != 0:
-            raise ValueError(f"image sides {image.shape[-2]}x{image.shape[-1]} are no multiples of {self.size_divisor}")
+            raise ValueError(
+                f"image sides {image.shape[-2]}x{image.shape[-1]} are not multiples of {self.size_divisor}"
+            )
         return image
 
     @torch.jit.unused
     def train(self, mode: bool = True) -> "MultiTaskUNet":
-        """Switch to training, except the frozen parts: their normalization keeps its statistics."""
+        """Switch to training mode, except the frozen parts: their normalization keeps its statistics."""
         super().train(mode)
         for part in self.frozen:
             self.get_submodule(part).eval()
@@ -197,7 +199,7 @@ class MultiTaskUNet(nn.Module):
 
 
 class PackedMultiTaskUNet(MultiTaskUNet):
-    """The same network and weights with one packed tensor as its output, as MONAI's exporters and Deploy need it."""
+    """The same network and weights with one packed tensor as output, for MONAI's exporters and Deploy."""
 
     def forward(self, image: Tensor) -> Tensor:  # type: ignore[override]
         """(B, C, H, W) -> (B, 1 + classes, H, W): mask logits, then each class logit over the whole plane."""
@@ -208,10 +210,10 @@ class PackedMultiTaskUNet(MultiTaskUNet):
 
 
 def multi_task_unet(name: str = "cpu", packed: bool = False, **overrides: Any) -> MultiTaskUNet:
-    """Make a network by its name in `NETWORKS`; any argument of `MultiTaskUNet` may be overridden.
+    """Build a network by its name in `NETWORKS`; any argument of `MultiTaskUNet` can be overridden.
 
     Args:
-        name: cpu, base or large, which is U-Net's own width of 64 to 1024 channels.
+        name: cpu, base or large; large has the 64 to 1024 channels of the original U-Net.
         packed: return one packed tensor (inference) instead of a dict (training).
         overrides: arguments of `MultiTaskUNet`.
 
@@ -225,7 +227,7 @@ def multi_task_unet(name: str = "cpu", packed: bool = False, **overrides: Any) -
 
 
 def freeze(network: MultiTaskUNet, parts: Sequence[str]) -> MultiTaskUNet:
-    """Stop parts of a network from learning, running statistics of their normalization included.
+    """Freeze parts of a network, including the running statistics of their normalization.
 
     Args:
         network: changed in place.
@@ -243,7 +245,7 @@ def freeze(network: MultiTaskUNet, parts: Sequence[str]) -> MultiTaskUNet:
 
 @contextmanager
 def evaluating(network: nn.Module) -> Iterator[None]:
-    """Evaluation mode for a while; then every module has its own mode back."""
+    """Evaluation mode within the block; afterwards every module has its former mode."""
     modes = {module: module.training for module in network.modules()}
     network.eval()
     try:

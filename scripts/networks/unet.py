@@ -1,4 +1,4 @@
-"""The two paths of the U-Net: an encoder, and a decoder that draws at several levels while it learns."""
+"""Encoder and decoder of the U-Net; in training the decoder predicts masks at several levels (deep supervision)."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -12,17 +12,17 @@ from ..transforms.preprocessing import BACKGROUND
 
 __all__ = ["UNetDecoder", "UNetEncoder"]
 
-# typing's List below is TorchScript's, which reads these annotations
+# TorchScript reads these annotations and needs typing's List
 # ruff: noqa: UP006, UP035
 
 
 class UNetEncoder(nn.Module):
-    """Contracting path: one block of two convolutions a level, halving the plane between levels.
+    """Contracting path: one block of two convolutions per level, downsampling by 2 between levels.
 
     Args:
         in_channels: modalities.
         channels: features of each level, finest first; their number is the depth.
-        stem: pixels along each side that the first level sees as one (1, or 2 for space-to-depth).
+        stem: downsampling before the first level (1: none, 2: space-to-depth).
         norm: MONAI's name of the normalization.
         act: MONAI's name of the activation.
     """
@@ -37,7 +37,7 @@ class UNetEncoder(nn.Module):
 
     def forward(self, image: Tensor) -> List[Tensor]:
         """(B, C, H, W) -> [x1, x2, x3, x4, bottleneck], level i of shape (B, channels[i], H/stem/2^i, W/stem/2^i)."""
-        x = self.stem(image - self.background)  # so that a convolution's zero padding is background
+        x = self.stem(image - self.background)  # so that the zero padding of convolutions is background
         features: List[Tensor] = []
         for level in self.levels:
             x = level(x)
@@ -46,17 +46,17 @@ class UNetEncoder(nn.Module):
 
 
 class UNetDecoder(nn.Module):
-    """Expanding path with skip connections; ends in mask logits at the image's own resolution.
+    """Expanding path with skip connections; ends in mask logits at the image's resolution.
 
-    Its coarser levels can draw as well, so that in training each learns from the mask (deep supervision).
+    Coarser levels can predict masks too, for deep supervision in training.
 
     Args:
         channels: features of each level, finest first.
-        stem: pixels along each side that the first level sees as one.
+        stem: downsampling before the first level.
         norm: MONAI's name of the normalization.
         act: MONAI's name of the activation.
-        mask_channels: masks to draw.
-        coarser: levels beside the finest that can draw.
+        mask_channels: number of masks.
+        coarser: number of further levels that can predict masks.
 
     Reference:
         Lee et al., Deeply-Supervised Nets, AISTATS 2015.
@@ -79,17 +79,17 @@ class UNetDecoder(nn.Module):
         return self.to_image(self.final(self.expand(features)[-1]))
 
     def at_several_levels(self, features: List[Tensor]) -> Tensor:
-        """[x1, ..., bottleneck] -> mask logits (B, 1 + coarser, mask_channels, H, W): at the finest level first."""
+        """[x1, ..., bottleneck] -> mask logits (B, 1 + coarser, mask_channels, H, W), finest level first."""
         expanded = self.expand(features)
         finest = self.to_image(self.final(expanded[-1]))
         masks = [finest]
-        for index, draw in enumerate(self.coarser):
-            coarse = draw(expanded[len(expanded) - 2 - index])
+        for index, to_mask in enumerate(self.coarser):
+            coarse = to_mask(expanded[len(expanded) - 2 - index])
             masks.append(nn.functional.interpolate(coarse, [finest.shape[2], finest.shape[3]], mode="bilinear"))
         return torch.stack(masks, dim=1)
 
     def expand(self, features: List[Tensor]) -> List[Tensor]:
-        """[x1, ..., bottleneck] -> features of the same shapes after the levels of this path, coarsest first."""
+        """[x1, ..., bottleneck] -> features of the decoder's levels, of the same shapes, coarsest first."""
         expanded = [features[-1]]
         for index, level in enumerate(self.levels):
             expanded.append(level(expanded[-1], features[len(features) - 2 - index]))

@@ -1,4 +1,4 @@
-"""Weights and checkpoints: read strictly, written whole, the last two kept."""
+"""Weights and checkpoints: loaded strictly, written atomically; the last two checkpoints are kept."""
 
 from __future__ import annotations
 
@@ -20,33 +20,33 @@ logger = logging.getLogger(__name__)
 
 
 def save_weights(network: nn.Module, path: str | Path) -> str:
-    """Write a network's plain state dict atomically; return the file's SHA-256."""
+    """Write a network's state dict atomically; return the file's SHA-256."""
     state = {name: tensor.detach().cpu() for name, tensor in network.state_dict().items()}
     write_atomic(path, lambda file: torch.save(state, file))
     return sha256_of(path)
 
 
 def load_weights(network: nn.Module, path: str | Path | None) -> nn.Module:
-    """Load a plain state dict strictly: every name and shape must fit, in both directions.
+    """Load a state dict strictly: all names and shapes must be equal.
 
     Args:
         network: changed in place, returned.
-        path: the file; None leaves the network as it is.
+        path: the file; None leaves the network unchanged.
 
     Raises:
         FileNotFoundError: when there is no file.
-        ValueError: when the file is damaged, holds anything but tensors, or does not fit; one line.
+        ValueError: when the file is damaged, contains anything but tensors, or does not fit the network.
     """
     if path is None:
         return network
     if not Path(path).is_file():
-        raise FileNotFoundError(f"{path}: no weights here; run the stage before, or name a file")
+        raise FileNotFoundError(f"{path}: no such weights; run the stage before, or name a file")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception:  # torch raises half a dozen types for a damaged file
-        raise ValueError(f"{path}: not a file of plain weights, or a damaged one") from None
+        raise ValueError(f"{path}: not a state dict, or damaged") from None
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise ValueError(f"{path}: not a plain state dict")
+        raise ValueError(f"{path}: not a state dict of tensors")
     unfit = _unfit(network.state_dict(), state)
     if unfit:
         raise ValueError(f"{path}: weights do not fit the network: {unfit}")
@@ -58,7 +58,7 @@ def load_weights(network: nn.Module, path: str | Path | None) -> nn.Module:
 
 
 def _unfit(own: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> str:
-    """What keeps weights from a network, in words; empty where all fit."""
+    """Differences between the state dicts of a network and of a file, in words; empty if there are none."""
     shared = own.keys() & found.keys()
     kinds = {
         "missing": own.keys() - shared,
@@ -69,27 +69,27 @@ def _unfit(own: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> str:
 
 
 def trained_on(weights: str | Path | None) -> dict[str, dict[str, Any]]:
-    """Cases that weights have seen in training or validation, as the notes beside them tell.
+    """Training and validation cases of weights, from the notes beside them.
 
     Args:
-        weights: the file; its notes are in the same name with `.json`, or in `report.json`.
+        weights: the file; its notes are in the file of the same name with `.json`, or in `report.json`.
 
     Returns:
-        By id, "sha256" of the content, "phash" of an image's picture, "group" (its patient or cluster; weights of
-        before 0.5.0 do not tell), and "subset": "train" or "val". Nothing where no notes belong to these very weights:
-        their origin is unknown.
+        By id: "sha256" of the content, "phash" (perceptual hash) of images, "group" (patient or cluster; missing before
+        version 0.5.0), and "subset": "train" or "val". Empty if no notes belong to these weights: the training cases
+        are unknown.
     """
     return dict(_notes(weights).get("trained_on", {}))
 
 
 def unknown_lineage(weights: str | Path | None) -> bool:
-    """Whether weights may have seen more than is noted: they began from others without notes, or have none."""
+    """Whether weights may have further training cases: they have no notes, or started from weights without notes."""
     notes = _notes(weights)
     return weights is not None and bool(notes.get("unknown_lineage", "trained_on" not in notes))
 
 
 def _notes(weights: str | Path | None) -> dict[str, Any]:
-    """What lies beside weights about these very weights; empty where nothing does."""
+    """The notes beside weights that belong to these weights; empty if there are none."""
     if weights is None:
         return {}
     for notes in (Path(weights).with_suffix(".json"), Path(weights).with_name("report.json")):
@@ -127,7 +127,7 @@ class CheckpointFolder:
         return path
 
     def latest(self) -> dict[str, Any] | None:
-        """Content of the newest whole checkpoint, None where there is none; damaged ones are passed over, and said."""
+        """Content of the newest undamaged checkpoint, None if there is none; damaged ones are logged."""
         for stale in self.folder.glob(".*.tmp"):
             stale.unlink(missing_ok=True)
         for path in self._newest_first():

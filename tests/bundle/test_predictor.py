@@ -98,12 +98,12 @@ def test_the_map_explains_the_very_pixels_that_were_predicted_and_is_not_cut_at_
     weights_with_cam: Path, picture: Path
 ) -> None:
     """T15."""
-    from scripts.networks.cam import explain
+    from scripts.networks.cam import predict_with_cam
 
     predictor = Predictor(weights_with_cam)
     image, parts = predictor.read(picture), predictor.parts
     data = parts["preprocessing"]({"image": image}, start=1)
-    found = explain(predictor.network, data["image"].as_tensor()[None, ..., 0])
+    found = predict_with_cam(predictor.network, data["image"].as_tensor()[None, ..., 0])
     planes = [found["seg"][0], found["cls"][0, :, None, None].expand_as(found["seg"][0]), found["cam"][0]]
     data |= {"pred": torch.cat(planes)[..., None], "planes": ["mask", "tumor", "cam"]}
     expected, prediction = parts["postprocessing"](data), predictor.predict(picture, include_cam=True)

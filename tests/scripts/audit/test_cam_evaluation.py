@@ -27,7 +27,7 @@ from scripts.core.messages import NOTICE
 from scripts.data.sampling import SliceDataset
 from scripts.data.slice_store import SliceStore, slice_records
 from scripts.inference.decision import Calibration, Decision
-from scripts.networks.cam import explain
+from scripts.networks.cam import predict_with_cam
 from scripts.networks.multitask_unet import MultiTaskUNet, multi_task_unet
 from scripts.networks.weights import load_weights
 from scripts.transforms.preprocessing import BACKGROUND
@@ -78,7 +78,7 @@ def test_map_is_hires_cam_as_another_package_computes_it(options: dict[str, Any]
     compared = 0
     for _ in range(2):  # the class and its opposite, so that every image has a map of one of them
         network.head.mlp[-1].weight.data.neg_()
-        ours = explain(network, images)["cam"][:, 0].numpy()
+        ours = predict_with_cam(network, images)["cam"][:, 0].numpy()
         with HiResCAM(ClassesOnly(network), [network.encoder.levels[-1]]) as reference_cam:
             theirs = reference_cam(images, targets=[ClassifierOutputTarget(0)] * len(images))
         for own, reference in zip(ours, theirs, strict=True):
@@ -94,7 +94,7 @@ def test_map_is_hires_cam_as_another_package_computes_it(options: dict[str, Any]
 def test_where_the_head_pools_the_whole_plane_alike_the_map_is_grad_cam() -> None:
     network = made_network(2)
     images = torch.randn(6, 1, 64, 64, generator=torch.Generator().manual_seed(2)).clamp(-3.0, 3.0)
-    ours = explain(network, images)["cam"][:, 0].numpy()
+    ours = predict_with_cam(network, images)["cam"][:, 0].numpy()
     with GradCAM(ClassesOnly(network), [network.encoder.levels[-1]]) as reference_cam:
         theirs = reference_cam(images, targets=[ClassifierOutputTarget(0)] * len(images))
     mapped = [pair for pair in zip(ours, theirs, strict=True) if pair[0].max() > 0]
@@ -106,7 +106,7 @@ def test_where_the_head_pools_the_whole_plane_alike_the_map_is_grad_cam() -> Non
 def test_predicts_what_the_network_predicts(packed: bool, options: dict[str, Any]) -> None:
     network = made_network(packed=packed, **options)
     image = head_images(3, 64, 1, options.get("in_channels", 1))
-    prediction = explain(network, image)
+    prediction = predict_with_cam(network, image)
     with torch.no_grad():
         plain = network(image)
     seg, cls = (plain[:, :1], plain[:, 1:, 0, 0]) if packed else (plain["seg"], plain["cls"])
@@ -132,7 +132,7 @@ def test_one_pass_through_encoder_decoder_and_head() -> None:
 
     for name in counts:
         network.get_submodule(name).register_forward_pre_hook(count(name))
-    explain(network, image)
+    predict_with_cam(network, image)
     assert counts == {"encoder": 1, "decoder": 1, "head": 1}
     assert seen[0] is image
 
@@ -143,7 +143,7 @@ def test_nothing_but_the_head_is_differentiated() -> None:
     for name in ("encoder", "decoder", "head"):
         module = network.get_submodule(name)
         module.register_forward_hook(lambda module, inputs, output, name=name: recorded.update({name: output}))
-    explain(network, image)
+    predict_with_cam(network, image)
     assert not any(feature.requires_grad for feature in recorded["encoder"])
     assert not recorded["decoder"].requires_grad and recorded["head"].requires_grad
 
@@ -157,7 +157,7 @@ def test_gradients_parameters_and_modes_stay() -> None:
     gradients = [None if p.grad is None else (p.grad, p.grad.clone()) for p in network.parameters()]
     state = {name: value.clone() for name, value in network.state_dict().items()}
     modes = [module.training for module in network.modules()]
-    explain(network, head_images(2, 64, 0))
+    predict_with_cam(network, head_images(2, 64, 0))
     for parameter, before in zip(network.parameters(), gradients, strict=True):
         assert (parameter.grad is None) if before is None else parameter.grad is before[0]
         assert before is None or torch.equal(before[0], before[1])
@@ -168,11 +168,11 @@ def test_gradients_parameters_and_modes_stay() -> None:
 
 def test_works_where_gradients_are_off() -> None:
     network, image = made_network(), head_images(2, 64, 0)
-    plain = explain(network, image)
+    plain = predict_with_cam(network, image)
     with torch.no_grad():
-        without = explain(network, image)
+        without = predict_with_cam(network, image)
     with torch.inference_mode():
-        inference = explain(network, image.clone())  # the clone is an inference tensor
+        inference = predict_with_cam(network, image.clone())  # the clone is an inference tensor
     for other in (without, inference):
         assert all(torch.equal(plain[name], other[name]) for name in plain)
     assert torch.is_grad_enabled() and not torch.is_inference_mode_enabled()
@@ -181,20 +181,20 @@ def test_works_where_gradients_are_off() -> None:
 def test_training_mode_and_bad_sides_are_refused() -> None:
     network = made_network()
     with pytest.raises(ValueError, match="multiples"):
-        explain(network, head_images(1, 66, 0))
+        predict_with_cam(network, head_images(1, 66, 0))
     with pytest.raises(ValueError, match="training mode"):
-        explain(network.train(), head_images(1, 64, 0))
+        predict_with_cam(network.train(), head_images(1, 64, 0))
 
 
 def test_a_map_belongs_to_its_image_alone() -> None:
     network, images = made_network(), head_images(5, 64, 3)
-    together = explain(network, images)["cam"]
+    together = predict_with_cam(network, images)["cam"]
     for index in range(len(images)):
-        torch.testing.assert_close(explain(network, images[index : index + 1])["cam"][0], together[index])
+        torch.testing.assert_close(predict_with_cam(network, images[index : index + 1])["cam"][0], together[index])
     changed = images.clone()
     changed[2] = head_images(1, 64, 99)[0]
     others = [0, 1, 3, 4]
-    again = explain(network, changed)["cam"]
+    again = predict_with_cam(network, changed)["cam"]
     torch.testing.assert_close(again[others], together[others])
     assert not torch.allclose(again[2], together[2])
 
@@ -202,17 +202,17 @@ def test_a_map_belongs_to_its_image_alone() -> None:
 def test_a_map_is_not_cut_at_the_head() -> None:
     images = head_images(6, 64, 0)
     outside = ~(images > BACKGROUND)
-    cams = [explain(made_network(seed), images)["cam"] for seed in range(5)]
+    cams = [predict_with_cam(made_network(seed), images)["cam"] for seed in range(5)]
     assert max(float(cam[outside].max()) for cam in cams) > 0.5
 
 
 def test_no_evidence_is_a_map_of_zeros() -> None:
     network, image = made_network(), head_images(2, 64, 0)
     empty = torch.full_like(image, BACKGROUND)  # the head pools over nothing
-    assert torch.equal(explain(network, empty)["cam"], torch.zeros_like(empty))
+    assert torch.equal(predict_with_cam(network, empty)["cam"], torch.zeros_like(empty))
     for parameter in network.head.parameters():
         parameter.data.zero_()
-    assert torch.equal(explain(network, image)["cam"], torch.zeros_like(image))
+    assert torch.equal(predict_with_cam(network, image)["cam"], torch.zeros_like(image))
 
 
 @pytest.mark.parametrize("pooling", ["average", "patches"])
@@ -230,14 +230,14 @@ def test_map_is_the_formula_where_it_can_be_done_by_hand(pooling: str) -> None:
             )  # the gradient of the logarithm of a sum of exponents
         by_hand *= share
         by_hand = nn.functional.interpolate(by_hand, size=(64, 64), mode="bilinear", align_corners=False)
-    torch.testing.assert_close(explain(network, image)["cam"], by_hand / by_hand.max(), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(predict_with_cam(network, image)["cam"], by_hand / by_hand.max(), rtol=1e-4, atol=1e-5)
 
 
 def test_only_the_first_class_is_explained() -> None:
     network, image = made_network(classes=3, hidden=()), head_images(3, 64, 0)
-    before = explain(network, image)
+    before = predict_with_cam(network, image)
     network.head.mlp[-1].weight.data[1:] += 1.0
-    after = explain(network, image)
+    after = predict_with_cam(network, image)
     assert not torch.allclose(after["cls"], before["cls"]) and before["cam"].max() == 1.0
     torch.testing.assert_close(after["cam"], before["cam"])
 
@@ -528,7 +528,7 @@ def test_rows_agree_with_explain_and_sanity(small_store: Path, explained: tuple[
     for row in report["cases"]:
         record = next(i for i, r in enumerate(dataset.data) if (r["case"], r["index"]) == (row["case"], row["index"]))
         item = dataset[record]
-        prediction = explain(network, item["image"][None])
+        prediction = predict_with_cam(network, item["image"][None])
         assert row["probability"] == pytest.approx(float(torch.sigmoid(prediction["cls"][0, 0])), abs=1e-5)
         scores = cam_scores(
             prediction["cam"][0, 0].numpy(), item["foreground"][0].numpy() > 0, item["mask"][0].numpy() > 0
@@ -591,7 +591,7 @@ def test_volumes_are_drawn_at_their_largest_lesion_and_images_worst_first(
     assert [look.item["case"] for look in images] == worst[:4] and "the worst 4 of 7" in headline
     for look in (*volumes, *images):
         torch.testing.assert_close(
-            torch.from_numpy(look.cam), explain(made_network(), look.item["image"][None])["cam"][0, 0]
+            torch.from_numpy(look.cam), predict_with_cam(made_network(), look.item["image"][None])["cam"][0, 0]
         )
 
 

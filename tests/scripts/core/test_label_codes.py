@@ -49,7 +49,7 @@ def test_an_unknown_set_with_both_codes_is_refused_until_the_user_says() -> None
 
 
 def test_a_code_that_a_known_set_does_not_have_is_refused() -> None:
-    with pytest.raises(LabelError, match="holds the code 7, which BraTS 2017 to 2021"):
+    with pytest.raises(LabelError, match="contains the code 7, which BraTS 2017 to 2021"):
         whole_tumor(codes(1, 7), "BraTS20_Training_001")
 
 
@@ -101,7 +101,7 @@ def test_a_description_tells_the_codes_of_tumor(labels: dict[str, object], tumor
 
 
 def test_the_reason_names_the_file() -> None:
-    with pytest.raises(ValueError, match=r"^/data/A_seg\.nii\.gz: holds the codes 3 and 4"):
+    with pytest.raises(ValueError, match=r"^/data/A_seg\.nii\.gz: contains the codes 3 and 4"):
         tumor_of(codes(3, 4), {"id": "mine/A", "label": "/data/A_seg.nii.gz"})
 
 

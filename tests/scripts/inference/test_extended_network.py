@@ -7,7 +7,7 @@ import torch
 
 from scripts.inference.extended_network import ExtendedNetwork
 from scripts.inference.inferers import BrainSliceInferer
-from scripts.networks.cam import explain
+from scripts.networks.cam import predict_with_cam
 from scripts.networks.multitask_unet import PackedMultiTaskUNet, multi_task_unet
 from scripts.transforms.preprocessing import BACKGROUND
 
@@ -36,7 +36,7 @@ def test_it_predictions_what_the_network_predictions_and_names_the_rest(network:
         found = full(images)
     assert full.planes == ["mask", "tumor", "cam", "mask_deviation", "tumor_deviation"]
     assert found.shape == (3, 5, 64, 64) and torch.allclose(found[:, :2], expected, atol=1e-5)
-    assert torch.allclose(found[:, 2:3], explain(network, images)["cam"], atol=1e-5)
+    assert torch.allclose(found[:, 2:3], predict_with_cam(network, images)["cam"], atol=1e-5)
     assert not found.isnan().any() and found[:, 3:].max() < 0.5 + 1e-6
 
 

@@ -23,10 +23,10 @@ from scripts.inference.flags import DEEP
 from scripts.inference.out_of_distribution import OODDetector
 from scripts.inference.postprocessing import (
     DropDepthd,
-    DropSpecksd,
+    RemoveSmallComponentsd,
     SplitPackedd,
     SummarizePredictiond,
-    outlined_depth,
+    mask_depth,
     smoothed,
 )
 from scripts.transforms.preprocessing import BACKGROUND
@@ -122,7 +122,7 @@ def without_specks(mask: np.ndarray, affine: np.ndarray, known: bool = True, zoo
     meta = {"spatial_shape": np.array(mask.shape), "original_affine": affine, "spacing_used": known}
     pred = MetaTensor(torch.from_numpy(mask.astype(np.float32))[None], meta=meta)
     seen = MetaTensor(torch.zeros(1, 8, 8, 1), affine=affine @ np.diag([1 / zoom, 1 / zoom, 1, 1]))
-    kept = DropSpecksd("pred", min_ml=1.0, min_mm2=50.0)({"pred": pred, "image": seen})["pred"]
+    kept = RemoveSmallComponentsd("pred", min_ml=1.0, min_mm2=50.0)({"pred": pred, "image": seen})["pred"]
     assert kept.dtype == pred.dtype and kept.shape == pred.shape
     return np.asarray(kept[0] > 0)
 
@@ -386,15 +386,15 @@ def ring(inner: float, outer: float, radius: float = 60.0) -> tuple[np.ndarray, 
 @pytest.mark.parametrize(("inner", "outer"), [(0.0, 0.1), (0.1, 0.3), (0.4, 0.5), (0.9, 1.0)])
 def test_how_deep_an_outline_lies_is_told_in_shares_of_the_head(inner: float, outer: float) -> None:
     outlined, head = ring(inner, outer)
-    depth = outlined_depth(outlined, head)
+    depth = mask_depth(outlined, head)
     assert depth is not None and inner < depth <= outer + 0.02
 
 
 def test_fluid_within_the_head_is_no_edge() -> None:
     outlined, head = ring(0.4, 0.5)
     hollow = head & ~ring(0.6, 1.1)[0]
-    assert outlined_depth(outlined, hollow) == outlined_depth(outlined, head)
-    assert outlined_depth(np.zeros_like(head), head) is None
+    assert mask_depth(outlined, hollow) == mask_depth(outlined, head)
+    assert mask_depth(np.zeros_like(head), head) is None
 
 
 def test_the_limit_tells_false_outlines_from_others_in_what_is_committed() -> None:

@@ -6,14 +6,14 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from scripts.networks.baseline_networks import Reference, monai_unet, smp_unet
+from scripts.networks.baseline_networks import BaselineNetwork, monai_unet, smp_unet
 from scripts.networks.multitask_unet import freeze, multi_task_unet
 
 NETWORKS = [monai_unet, smp_unet]
 
 
 @pytest.mark.parametrize("make", NETWORKS)
-def test_it_predictions_by_name_or_packed(make: type[Reference]) -> None:
+def test_it_predictions_by_name_or_packed(make: type[BaselineNetwork]) -> None:
     image, rows = torch.randn(3, 1, 64, 64), torch.tensor([True, False, True])
     network = freeze(make(), []).eval()
     with torch.no_grad():
@@ -25,7 +25,7 @@ def test_it_predictions_by_name_or_packed(make: type[Reference]) -> None:
 
 
 @pytest.mark.parametrize("make", NETWORKS)
-def test_packed_and_named_share_their_weights(make: type[Reference]) -> None:
+def test_packed_and_named_share_their_weights(make: type[BaselineNetwork]) -> None:
     named, packed = make().eval(), make(packed=True).eval()
     packed.load_state_dict(named.state_dict())
     image = torch.randn(1, 1, 64, 64)

@@ -80,7 +80,7 @@ def test_four_channels_by_config() -> None:
 def test_unknown_name_and_odd_sizes_are_refused(network: MultiTaskUNet) -> None:
     with pytest.raises(ValueError, match="unknown network 'tiny', choose one of cpu, base, large"):
         multi_task_unet("tiny")
-    with pytest.raises(ValueError, match="60x64 are no multiples of 32"):
+    with pytest.raises(ValueError, match="60x64 are not multiples of 32"):
         network(torch.zeros(1, 1, 60, 64))
 
 

@@ -64,7 +64,7 @@ class Canary:
 def test_a_pickle_with_code_is_refused_and_not_run(network: MultiTaskUNet, tmp_path: Path) -> None:
     """T21."""
     torch.save({"encoder": Canary(tmp_path / "canary")}, tmp_path / "evil.pt")
-    with pytest.raises(ValueError, match="not a file of plain weights"):
+    with pytest.raises(ValueError, match="not a state dict"):
         load_weights(network, tmp_path / "evil.pt")
     assert not (tmp_path / "canary").exists()
 
@@ -72,7 +72,7 @@ def test_a_pickle_with_code_is_refused_and_not_run(network: MultiTaskUNet, tmp_p
 @pytest.mark.parametrize("content", [b"", b"hello", b"PK\x03\x04" + bytes(100)])
 def test_damaged_files_are_named(network: MultiTaskUNet, tmp_path: Path, content: bytes) -> None:
     (tmp_path / "bad.pt").write_bytes(content)
-    with pytest.raises(ValueError, match=r"bad\.pt: not a file of plain weights"):
+    with pytest.raises(ValueError, match=r"bad\.pt: not a state dict"):
         load_weights(network, tmp_path / "bad.pt")
 
 
