@@ -175,7 +175,7 @@ def test_notes_beside_the_weights_carry_on_what_the_stages_before_saw(pipeline_r
 def test_checkpoints_of_another_run_are_refused(uninterrupted: Path, store: Path) -> None:
     """Another fold, seed or rate must not continue from weights that saw other cases."""
     before = (uninterrupted / "config.json").read_text()
-    with pytest.raises(ValueError, match="checkpoints: holds another run"):
+    with pytest.raises(ValueError, match="checkpoints: checkpoints of another run"):
         training(store, uninterrupted, fold=1).run()
     assert (uninterrupted / "config.json").read_text() == before, "what the weights there were trained with"
 
@@ -186,7 +186,7 @@ def test_checkpoints_of_slices_that_were_made_otherwise_are_refused(
     moved = shutil.copytree(store, tmp_path / "store")
     index = json.loads((moved / "store.json").read_text())
     (moved / "store.json").write_text(json.dumps({**index, "fingerprint": "another"}))
-    with pytest.raises(ValueError, match="checkpoints: holds another run"):
+    with pytest.raises(ValueError, match="checkpoints: checkpoints of another run"):
         training(moved, uninterrupted).run()
 
 

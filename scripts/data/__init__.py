@@ -1,1 +1,1 @@
-"""The slice store, the split by patient and near-duplicate, and what is drawn from them in training."""
+"""The slice store, the split by patient and near-duplicate cluster, and sampling in training."""

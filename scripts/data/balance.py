@@ -1,4 +1,4 @@
-"""How often each slice is drawn, such that no patient, source or class is seen more than another."""
+"""Sampling probability of each slice, balanced over patients, sources and classes."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ import numpy as np
 __all__ = ["balanced_weights"]
 
 Record = Mapping[str, Any]
-Level = tuple[Callable[[Record], Any], Mapping[Any, float]]  # which part a record is in, and the parts' shares
+Level = tuple[Callable[[Record], Any], Mapping[Any, float]]  # function from a record to its part, and shares of the parts
 
 
 def balanced_weights(records: Sequence[Record], tumor_fraction: float, tumor_free_fraction: float = 0.1) -> np.ndarray:
-    """Probability of each record such that no patient, source or cluster is seen more than another.
+    """Sampling probability of each record, balanced over patients, sources, classes and clusters.
 
-    Volumes: patients alike, but those without a tumor `tumor_free_fraction` of the draws together; within a patient
-    `tumor_fraction` of the draws show tumor. Images: those of their own as often as slices of volumes; in each half
-    sources alike, within a source both classes alike (so that the source tells nothing about the class), within a class
-    the clusters or patients alike.
+    Volumes: patients with a tumor equally, patients without a tumor `tumor_free_fraction` together; of the samples of a
+    patient with a tumor `tumor_fraction` show it. Images: single images and slices of volumes half each; in each half
+    sources equally, within a source both classes equally (so that the source does not predict the class), within a class
+    the clusters or patients equally.
 
     Returns:
         float64 (len(records),), sum 1.
@@ -40,7 +40,7 @@ def balanced_weights(records: Sequence[Record], tumor_fraction: float, tumor_fre
 def _divide(
     weights: np.ndarray, records: Sequence[Record], members: list[int], levels: Sequence[Level], share: float
 ) -> None:
-    """Give members a share in all: divide it over the parts of the first level (by its shares, or alike), and so on."""
+    """Divide a share over the parts of the first level (by its shares, or equally), then over the next level."""
     if not levels:
         weights[members] = share / max(1, len(members))
         return
@@ -50,7 +50,7 @@ def _divide(
         parts[part_of(records[index])].append(index)
     total = sum(shares.get(part, 1.0) for part in parts)
     for part, chosen in parts.items():
-        mine = shares.get(part, 1.0) / total if total else 1.0 / len(parts)  # none of the kind that is wanted
+        mine = shares.get(part, 1.0) / total if total else 1.0 / len(parts)  # all shares are 0
         _divide(weights, records, chosen, levels[1:], share * mine)
 
 
@@ -71,4 +71,4 @@ def _of_volume(record: Record) -> bool:
 
 
 def _has_tumor(record: Record) -> bool:
-    return bool(record["cls"] != 0.0)  # a slice with too few tumor pixels for a class shows some
+    return bool(record["cls"] != 0.0)  # also with too few tumor pixels for a class

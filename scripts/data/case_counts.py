@@ -1,4 +1,4 @@
-"""What a slice store holds, counted by source: masks, volumes without a tumor, classes, and what was passed over."""
+"""Counts of a slice store by source: masks, volumes without tumor, classes, skipped files."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ __all__ = ["count_cases", "is_tumor_free", "left_out_codes"]
 
 
 def count_cases(cases: Sequence[Case], stored: Sequence[Case]) -> dict[str, dict[str, Any]]:
-    """Count the cases that were found and those that were stored.
+    """Count the listed and the stored cases.
 
     Args:
-        cases: of `gather_cases`.
-        stored: the same from the store, as far as they could be read: with tumor_pixels and label_codes.
+        cases: from `gather_cases`.
+        stored: the cases in the store, with tumor_pixels and label_codes.
 
     Returns:
         By source: with_mask, without_mask and without_tumor (a mask that is empty), yes, no, passed_over (files by
-        reason), and left_out: masks by the code that is drawn in them and is no tumor.
+        reason), and left_out: number of masks by code of another structure than tumor.
     """
     counts = (cases if isinstance(cases, Cases) else Cases(cases)).counts()
     for source, counted in counts.items():
@@ -44,7 +44,7 @@ def is_tumor_free(case: Mapping[str, Any]) -> bool:
 
 
 def left_out_codes(case: Mapping[str, Any]) -> list[str]:
-    """Codes of a stored case's mask that are no tumor, in words."""
+    """Codes of other structures than tumor in a stored case's mask, in words."""
     codes = [int(code) for code in case.get("label_codes", {})]
     name = str(case["id"]).partition("/")[2]
     if "tumor_codes" in case:

@@ -1,4 +1,4 @@
-"""What the network sees in training, as a pure function of (seed, epoch, draw): independent of workers and restarts."""
+"""Sampling of training slices as a function of (seed, epoch, sample): independent of workers and restarts."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from .balance import balanced_weights
 from .label_studies import Studies
 from .slice_store import SliceStore
 
-__all__ = ["BalancedSampler", "BatchesInOrder", "Draw", "SliceDataset", "SourceLoader"]
+__all__ = ["BalancedSampler", "BatchesInOrder", "Sample", "SliceDataset", "SourceLoader"]
 
 Record = Mapping[str, Any]
-FEWEST = 32  # draws of an epoch
+FEWEST = 32  # samples of an epoch
 
 
-class Draw(NamedTuple):
-    """One draw of an epoch: its number, and the record that it shows."""
+class Sample(NamedTuple):
+    """One sample of an epoch: its number, and the index of its record."""
 
     epoch: int
     number: int
@@ -35,17 +35,16 @@ class Draw(NamedTuple):
 class SliceDataset(Dataset[dict[str, Any]]):
     """Slices of a store as dicts.
 
-    An item has "image" float32 (C, H, W), "mask" float32 (1, H, W) where there is one (NaN where a transform is given
-    and there is none, so that batches hold both), "foreground" float32 (1, H, W) of 0 and 1, "cls" (1.0, 0.0, NaN for
-    unknown), and "statistics", "case", "source", "index" and
-    "skull" for those who ask.
+    An item has "image" float32 (C, H, W), "mask" float32 (1, H, W) if there is one (with a transform always; NaN if
+    unknown, so that batches can contain both), "foreground" float32 (1, H, W) of 0 and 1, "cls" (1.0, 0.0, NaN for
+    unknown), "statistics", "case", "source", "index" and "skull".
 
     Args:
         data: records from `slice_records`.
-        store_dir: the slice store that they are records of.
-        transform: MONAI transform on the dict, reseeded for every draw.
+        store_dir: the slice store of the records.
+        transform: MONAI transform of the dict, reseeded for every sample.
         seed: of the random transforms.
-        studies: what makes records of pairs of files, should `data` be such.
+        studies: converts pairs of files to records, if `data` contains pairs.
     """
 
     def __init__(
@@ -63,19 +62,19 @@ class SliceDataset(Dataset[dict[str, Any]]):
 
     @cached_property
     def store(self) -> SliceStore:
-        """Where the slices are; an empty list needs none."""
+        """The slice store, opened at first use."""
         return SliceStore(self.store_dir)
 
     def epoch_of(self, samples: int) -> int:
-        """Draws of an epoch: as many as asked for, but of studies not more than their slices: a person waits."""
+        """Samples of an epoch; of studies of MONAI Label at most their number of slices, since a user waits."""
         return min(samples, max(len(self.data), FEWEST)) if self.of_studies else samples
 
     def __len__(self) -> int:
         return len(self.data)
 
-    def __getitem__(self, key: int | Draw) -> dict[str, Any]:
-        draw = key if isinstance(key, Draw) else Draw(0, int(key), int(key))
-        record = self.data[draw.record]
+    def __getitem__(self, key: int | Sample) -> dict[str, Any]:
+        sample = key if isinstance(key, Sample) else Sample(0, int(key), int(key))
+        record = self.data[sample.record]
         image, mask = self.store.read(record["case"], record["position"])
         item: dict[str, Any] = {name: record[name] for name in ("case", "source", "index")}
         item["skull"] = bool(record.get("skull", True))
@@ -88,7 +87,7 @@ class SliceDataset(Dataset[dict[str, Any]]):
         if self.transform is None:
             return item
         if hasattr(self.transform, "set_random_state"):
-            entropy = np.random.SeedSequence((self.seed, draw.epoch, draw.number, record["kind"] == "image"))
+            entropy = np.random.SeedSequence((self.seed, sample.epoch, sample.number, record["kind"] == "image"))
             self.transform.set_random_state(seed=int(entropy.generate_state(1)[0]))
         with _untracked():
             item = self.transform(item)
@@ -98,7 +97,7 @@ class SliceDataset(Dataset[dict[str, Any]]):
 
 @contextmanager
 def _untracked() -> Iterator[None]:
-    """Plain tensors for a while: no training slice is inverted, and metadata cost 40 % of its augmentation."""
+    """Do not track metadata: training slices are never inverted, and tracking takes 40 % of the augmentation's time."""
     tracked = get_track_meta()
     set_track_meta(False)
     try:
@@ -107,23 +106,23 @@ def _untracked() -> Iterator[None]:
         set_track_meta(tracked)
 
 
-def _teaches(record: Record) -> bool:
-    """Whether there is anything to learn from a slice: a mask or a class."""
+def _is_labeled(record: Record) -> bool:
+    """Whether a slice has a mask or a class."""
     return bool(record["has_mask"] or record["kind"] == "image")
 
 
-class BalancedSampler(Sampler[Draw]):
-    """Draw records by weight; the order is a function of (seed, epoch) and of the records' identities alone.
+class BalancedSampler(Sampler[Sample]):
+    """Sample records by weight; the order depends on (seed, epoch) and on the records' ids only.
 
     Args:
         records: of the data set.
-        chosen: indices to draw from.
-        num_samples: draws an epoch, over all processes.
+        chosen: indices to sample from.
+        num_samples: samples per epoch, over all processes.
         tumor_fraction: see `balanced_weights`.
         tumor_free_fraction: see `balanced_weights`.
         seed: of the order.
-        rank: this process.
-        world_size: processes; each takes every world_size-th draw.
+        rank: of this process.
+        world_size: number of processes; each takes every world_size-th sample.
     """
 
     def __init__(
@@ -146,29 +145,29 @@ class BalancedSampler(Sampler[Draw]):
     def __len__(self) -> int:
         return self.num_samples // self.world_size
 
-    def __iter__(self) -> Iterator[Draw]:
+    def __iter__(self) -> Iterator[Sample]:
         rng = np.random.default_rng((self.seed, self.epoch))
-        drawn = rng.choice(len(self.chosen), size=self.num_samples, p=self.weights)
+        sampled = rng.choice(len(self.chosen), size=self.num_samples, p=self.weights)
         for number in range(self.rank, self.num_samples, self.world_size):
-            yield Draw(self.epoch, number, self.chosen[drawn[number]])
+            yield Sample(self.epoch, number, self.chosen[sampled[number]])
 
 
 class SourceLoader:
-    """Batches of volumes' slices and of images, in turn or side by side.
+    """Batches of volumes' slices and of images, alternating or mixed.
 
     Args:
         dataset: of all training slices.
-        kinds: what to draw: ["volume"] or ["volume", "image"].
-        order: "alternating" gives a batch of each kind in turn, "mixed" gives them together, as a list.
+        kinds: of the samples: ["volume"] or ["volume", "image"].
+        order: "alternating": batches of each kind in turn; "mixed": one batch of each kind together, as a list.
         batch_size: slices of each kind in a batch.
         samples_per_epoch: slices of each kind in an epoch.
-        tumor_fraction: share of draws from volumes with a tumor that show it.
-        tumor_free_fraction: share of draws from volumes that are of patients without a tumor, if there are any.
+        tumor_fraction: share of tumor slices in samples of volumes with a tumor.
+        tumor_free_fraction: share of samples from patients without a tumor in samples of volumes, if there are any.
         seed: of the order.
         num_workers: processes that read and augment.
 
     Raises:
-        ValueError: for an unknown order, a kind of which there is no slice, or an epoch of less than a batch.
+        ValueError: for an unknown order, a kind without slices, or an epoch smaller than a batch.
     """
 
     def __init__(
@@ -190,7 +189,7 @@ class SourceLoader:
         distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
         rank, world = (torch.distributed.get_rank(), torch.distributed.get_world_size()) if distributed else (0, 1)
         for kind in kinds:
-            chosen = [i for i, record in enumerate(dataset.data) if record["kind"] == kind and _teaches(record)]
+            chosen = [i for i, record in enumerate(dataset.data) if record["kind"] == kind and _is_labeled(record)]
             if not chosen:
                 raise ValueError(f"no {kind} to train on")
             shares = {"tumor_fraction": tumor_fraction, "tumor_free_fraction": tumor_free_fraction}
@@ -198,7 +197,7 @@ class SourceLoader:
                 dataset.data, chosen, samples_per_epoch, **shares, seed=seed, rank=rank, world_size=world
             )
             if len(sampler) < batch_size:
-                raise ValueError(f"an epoch of {len(sampler)} slices holds no batch of {batch_size}")
+                raise ValueError(f"an epoch of {len(sampler)} slices is smaller than a batch of {batch_size}")
             self.loaders.append(
                 DataLoader(
                     dataset,
@@ -206,14 +205,14 @@ class SourceLoader:
                     sampler=sampler,
                     num_workers=num_workers,
                     persistent_workers=num_workers > 0,
-                    generator=torch.Generator(),  # its own: drawing workers' seeds must not move the network's dropout
+                    generator=torch.Generator(),  # so that seeding workers does not change the dropout
                     drop_last=True,
                 )
             )
         self.batch_size = batch_size
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose which epoch the next iteration draws."""
+        """Set the epoch of the next iteration."""
         for loader in self.loaders:
             loader.sampler.epoch = epoch
 
@@ -234,7 +233,7 @@ class BatchesInOrder(Sampler[list[int]]):
 
     Args:
         records: of the data set.
-        batch_size: most slices in a batch.
+        batch_size: largest number of slices in a batch.
     """
 
     def __init__(self, records: Sequence[Record], batch_size: int) -> None:

@@ -47,8 +47,8 @@ def scoring_list(
     known = known_cases(cases, trained_on(weights), {"train"} if subset == "val" else {"train", "val"})
     if known and not allow_training_cases:
         first, by = next(iter(known.items()))
-        found = f"trained on {len(known)} of the {len(cases)} cases to score, such as {first} (by its {by})"
-        raise ValueError(f"{weights}: {found} (known by name, content, patient or look)")
+        found = f"trained on {len(known)} of the {len(cases)} cases to score, such as {first} (same {by})"
+        raise ValueError(f"{weights}: {found}; compared are name, patient, hash and perceptual hash")
     return [{"image": case["image"], "case": case["id"]} for case in cases]
 
 

@@ -1,4 +1,4 @@
-"""What to know before believing a prediction: flags, each a code and a sentence of `core.messages`."""
+"""Flags of a prediction: warnings with the codes and texts of `core.messages`."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from .out_of_distribution import OODDetector
 
 __all__ = ["flags_of_distance", "flags_of_mask", "flags_of_report", "flags_of_scan"]
 
-PLAUSIBLE_SHARE = 0.5  # of the tissue; a mask that is larger is shown as it is, never turned around, and flagged
-DEEP = 0.2  # of the head's depth; what outlines reach it is in docs/results/outlines.json
-COLORED_SHARE = 0.05  # of a picture's pixels; of 1,416 scans from the web none had more than 0.04
+PLAUSIBLE_SHARE = 0.5  # of the tissue; a larger mask is flagged, and never inverted
+DEEP = 0.2  # of the head's depth; depths of held-out masks are in docs/results/outlines.json
+COLORED_SHARE = 0.05  # of an image's pixels; at most 0.04 in 1,416 scans from the web
 
 
 def flags_of_scan(
     decision: Decision, probability: float, kind: Kind, has_mask: bool, meta: Mapping[str, Any]
 ) -> list[Message]:
-    """What the scan and the two outputs give cause to flag."""
+    """Flags of the scan, and of disagreement between mask and class."""
     state = decision.state(probability, kind)
-    found = {
+    conditions = {
         "spacing_implausible": meta.get("spacing_known") and not meta.get("spacing_used", True),
         "background_missing": not meta.get("background_found", True),
         "image_colored": meta.get("colored_share", 0.0) > COLORED_SHARE,
@@ -33,17 +33,17 @@ def flags_of_scan(
         "tumor_without_mask": state == "tumor" and not has_mask,
         "mask_without_tumor": state == "no_tumor" and has_mask and np.isfinite(probability),
     }
-    read = str(meta.get("flags", "")).split()  # what the reader noticed of the file
-    return [flag(code) for code in (*read, *(code for code, holds in found.items() if holds))]
+    of_file = str(meta.get("flags", "")).split()  # flags that the reader raised
+    return [flag(code) for code in (*of_file, *(code for code, holds in conditions.items() if holds))]
 
 
 def flags_of_report(model: Mapping[str, Any]) -> list[Message]:
-    """Whether the report beside the weights is another's."""
+    """Flag of a report that belongs to other weights."""
     return [flag("report_of_other_weights")] if (model.get("report") or {}).get("code") == "of_other_weights" else []
 
 
 def flags_of_mask(mask: MetaTensor, share: float | None, depth: float | None) -> list[Message]:
-    """What makes a mask hard to believe; share and depth are what `SplitPackedd` measured of it, if anything."""
+    """Flags of an implausible mask, by the share and depth that `SplitPackedd` measured."""
     flags = [flag("mask_too_large")] if share is not None and share > PLAUSIBLE_SHARE else []
     at_edge = depth is not None and depth < DEEP and bool((mask > 0).any())
     return [*flags, flag("mask_at_head_edge")] if at_edge else flags
@@ -52,11 +52,11 @@ def flags_of_mask(mask: MetaTensor, share: float | None, depth: float | None) ->
 def flags_of_distance(
     ood_detector: OODDetector | None, distances: np.ndarray | None, slice_logits: np.ndarray
 ) -> list[Message]:
-    """Whether a scan is far from the training data; wherever nobody measured that, it is said."""
-    looked_at = np.isfinite(slice_logits)
-    if not looked_at.any():
+    """Flags of the OOD score: out of distribution, or not computed."""
+    predicted = np.isfinite(slice_logits)
+    if not predicted.any():
         return []
-    if ood_detector is None or distances is None or np.isnan(distances[looked_at]).any():
+    if ood_detector is None or distances is None or np.isnan(distances[predicted]).any():
         return [flag("ood_score_missing")]
     far = ood_detector.is_out_of_distribution(distances, kind_of(slice_logits))
     return [flag("out_of_distribution")] if far else []

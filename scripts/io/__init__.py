@@ -1,1 +1,1 @@
-"""Files in and out: find scans and cases, decode them (NIfTI, DICOM, pictures), write masks, JSON, DICOM SEG and SR."""
+"""Read and write files: list scans and cases, decode NIfTI, DICOM and images, write masks, JSON, DICOM SEG and SR."""

@@ -1,1 +1,1 @@
-"""What the training configs name: losses, batch preparation, augmentation, ignite handlers, validation metrics."""
+"""Components of the training configs: losses, batch preparation, augmentation, handlers, validation metrics."""

@@ -1,4 +1,4 @@
-"""Random transforms that MONAI does not have; all others are MONAI's own, listed in `configs/train.yaml`."""
+"""Random transforms that MONAI does not have; all others are MONAI's, see `configs/train.yaml`."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from ..transforms.preprocessing import BACKGROUND, BRIGHTEST, DARKEST, TISSUE
 
 __all__ = ["KeepBackgroundd", "RandFakeSkulld", "RandInvertContrastd", "RandOwnStatisticsd"]
 
-SKULL_SHARES = (0.08, 0.25)  # thickness of skull and scalp, of the brain's radius: thin child to thick adult
+SKULL_SHARES = (0.08, 0.25)  # thickness of skull and scalp, as a share of the brain's radius
 SCALPS = (0.0, 4.0)  # brightness of the scalp in the brain's standard deviations above its mean
 
 
 class RandOwnStatisticsd(RandomizableTransform, MapTransform):
-    """Normalize a slice of a volume by its own statistics, nearly as it would be, came it alone.
+    """Normalize a slice of a volume by its own statistics, nearly as a single image.
 
-    Volumes are served by the volume's statistics and pictures by their own; the network has to read both. Dark places
-    within the head (fluid, necrosis) count here, while the statistics that a lone picture is served by leave them out,
-    see `transforms.foreground_statistics`.
+    In inference volumes are normalized by the volume's statistics and images by their own, so that training needs both.
+    Dark tissue (fluid, necrosis) is included here, but not in the statistics of a single image, see
+    `preprocessing.foreground_statistics`.
 
     Args:
         keys: slices (C, H, W).
-        prob: of doing so.
+        prob: probability of the transform.
         statistics_key: mean and standard deviation (2, C) of each slice.
     """
 
@@ -48,16 +48,15 @@ class RandOwnStatisticsd(RandomizableTransform, MapTransform):
 
 
 class RandFakeSkulld(RandomizableTransform, MapTransform):
-    """Put a skull around the brain of a skull-stripped slice, then normalize the head that it makes.
+    """Add a synthetic skull to a skull-stripped slice, then normalize the head.
 
-    BraTS volumes have no skull, most pictures have one. A network that learned to draw from the volumes alone takes a
-    bright scalp for a tumor.
+    BraTS volumes have no skull, most images have one. Without this transform the network segments bright scalp.
 
     Args:
         keys: slices (C, H, W) in standard deviations, background at -4.
-        prob: of doing so where there is none.
-        skull_key: whether there is one; where the item does not tell there is.
-        foreground_key: where there is tissue, (1, H, W) of 0 and 1; grows by the skull.
+        prob: probability for skull-stripped slices.
+        skull_key: whether the slice has a skull (default: True).
+        foreground_key: foreground (1, H, W) of 0 and 1; the skull is added to it.
     """
 
     def __init__(
@@ -73,7 +72,7 @@ class RandFakeSkulld(RandomizableTransform, MapTransform):
         if not self._do_transform or d.get(self.skull_key, True):
             return d
         share, scalp = self.R.uniform(*SKULL_SHARES), self.R.uniform(*SCALPS)
-        brain = KeepBackgroundd(list(self.keys), self.foreground_key)(d)  # warped edges are neither tissue nor air
+        brain = KeepBackgroundd(list(self.keys), self.foreground_key)(d)  # sets interpolated edge pixels to background
         inside = np.asarray(d[self.foreground_key] > 0.5)
         for key in self.key_iterator(d):
             head = add_fake_skull(np.asarray(brain[key]), inside, share, scalp)
@@ -83,12 +82,12 @@ class RandFakeSkulld(RandomizableTransform, MapTransform):
 
 
 class RandInvertContrastd(RandomizableTransform, MapTransform):
-    """Turn bright tissue dark and dark tissue bright: T1 and T2 show the same head with opposite contrast.
+    """Invert the contrast of tissue: T1 and T2 show the same head with opposite contrast.
 
     Args:
         keys: slices (C, H, W) in standard deviations.
-        prob: of doing so.
-        unless_key: items with this key keep their contrast: in a volume of known modality it is known too.
+        prob: probability of the transform.
+        unless_key: items with this key are not changed: the contrast of a volume's modality is known.
     """
 
     def __init__(self, keys: KeysCollection, prob: float = 0.25, unless_key: str = "mask") -> None:
@@ -106,11 +105,11 @@ class RandInvertContrastd(RandomizableTransform, MapTransform):
 
 
 class KeepBackgroundd(MapTransform):
-    """Last step of augmentation: background is `BACKGROUND` again and tissue is within its range.
+    """Last step of the augmentation: set the background to `BACKGROUND` and clamp tissue to its range.
 
     Args:
         keys: slices (C, H, W).
-        foreground_key: where there is tissue, (1, H, W) of 0 and 1, moved with the slice; removed from the item.
+        foreground_key: foreground (1, H, W) of 0 and 1, transformed with the slice; removed from the item.
     """
 
     def __init__(self, keys: KeysCollection, foreground_key: str = "foreground") -> None:

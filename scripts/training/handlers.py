@@ -1,4 +1,4 @@
-"""Handlers for MONAI's engines: continue where a run stopped, keep the best, average weights, clip, show progress."""
+"""Handlers for MONAI's engines: resume a run, keep the best weights, average weights, clip gradients, show progress."""
 
 from __future__ import annotations
 
@@ -28,26 +28,24 @@ logger = logging.getLogger(__name__)
 
 
 class ResumableRun:
-    """Make a training a function of (seed, epoch): resumed from its newest checkpoint, it ends in the same weights.
+    """Resume a run from its newest checkpoint, so that it ends with the same weights as an uninterrupted run.
 
     Before each epoch the loader's order and torch's generator are set from the seed and the epoch; after each epoch
-    everything that learns is saved. Comes last in the list of handlers, so that what it loads is not overwritten, and
-    what it saves is complete.
+    all states are saved. Must be the last handler, so that no other handler overwrites the loaded states.
 
     Args:
         folder: of the checkpoints.
-        objects: name -> whatever has `state_dict` and `load_state_dict`: network, optimizer, scheduler, ...
+        objects: name -> object with `state_dict` and `load_state_dict`: network, optimizer, scheduler, ...
         loader: the training loader.
-        evaluator: whose best score is part of the state.
+        evaluator: its best score is part of the state.
         seed: of dropout; the loader has its own.
-        identity: hash of what makes this run this run; a checkpoint of another one is refused.
-        config: of the run, every override applied; once nothing is refused it is written to `config.json` beside the
-            folder.
+        identity: hash of the run's settings and data; checkpoints of another run are refused.
+        config: of the run, with all overrides; written to `config.json` beside the folder.
         keep: number of checkpoints to keep.
-        resume: False never loads one: in federated learning each round begins with the server's weights.
+        resume: False loads no checkpoint, for federated learning, where each round starts from the server's weights.
 
     Raises:
-        ValueError: on starting, when the folder holds checkpoints of another run, or of another version of the bundle.
+        ValueError: at the start, when the folder has checkpoints of another run, or of another version of the bundle.
     """
 
     def __init__(
@@ -80,7 +78,7 @@ class ResumableRun:
             )
         if content is not None and content["identity"] != self.identity:
             differing = "settings, slices, split or initial weights differ"
-            raise ValueError(f"{folder}: holds another run ({differing}), remove it first")
+            raise ValueError(f"{folder}: checkpoints of another run ({differing}), remove them first")
         self._write_config()
         if content is None:
             return
@@ -89,7 +87,7 @@ class ResumableRun:
         engine.state.epoch, engine.state.iteration = content["epoch"], content["iteration"]
         self.evaluator.state.best_metric = content["best_metric"]
         self.evaluator.state.best_metric_epoch = content["best_metric_epoch"]
-        logger.info("continuing after epoch %d of %d", content["epoch"], engine.state.max_epochs)
+        logger.info("resuming after epoch %d of %d", content["epoch"], engine.state.max_epochs)
 
     @one_rank_only()
     def _write_config(self) -> None:
@@ -111,19 +109,18 @@ class ResumableRun:
 
 
 class BestWeights:
-    """Write the weights of the best validation so far, and the score that made them best.
+    """Write the weights with the best validation score, and this score.
 
-    Where nothing was validated (MONAI Label with an empty validation list, validation cases without a tumor) the final
-    weights of a finished run are written, and the log says so; a run that fails writes nothing. Comes after the
-    ValidationHandler in the list of handlers.
+    Without a validation score (empty validation list, validation cases without tumor) the last weights of a finished
+    run are written, with a warning; a failed run writes nothing. Must come after the ValidationHandler.
 
     Args:
-        path: the weights file; its score goes to the same name with `.json`.
-        network: what is validated.
-        evaluator: which validates it.
-        datasets: "train" and "val", what the weights are trained and chosen on; noted beside them, with what their
-            forerunners saw, or that this is unknown.
-        initial_weights: the forerunners' file, or None.
+        path: the weights file; the score is written to the same name with `.json`.
+        network: the validated network.
+        evaluator: the validation engine.
+        datasets: "train" and "val"; their cases are noted beside the weights, with those of the initial weights, or
+            that these are unknown.
+        initial_weights: file of the initial weights, or None.
     """
 
     def __init__(
@@ -136,13 +133,13 @@ class BestWeights:
     ) -> None:
         self.path, self.network, self.evaluator = Path(path), network, evaluator
         self.validates = len(datasets["val"].data) > 0
-        self.seen = trained_on(initial_weights)
+        self.trained_on = trained_on(initial_weights)
         self.origin = {"unknown_lineage": True} if unknown_lineage(initial_weights) else {}
         for subset in ("val", "train"):
             for record in datasets[subset].data:
                 entry = {**{key: record[key] for key in ("sha256", "phash", "group")}, "subset": subset}
-                if self.seen.get(record["case"], {}).get("subset") != "train":  # once trained on, always trained on
-                    self.seen[record["case"]] = entry
+                if self.trained_on.get(record["case"], {}).get("subset") != "train":  # a training case stays one
+                    self.trained_on[record["case"]] = entry
 
     def attach(self, engine: Engine) -> None:
         engine.add_event_handler(Events.EPOCH_COMPLETED, self.keep_best)
@@ -156,11 +153,11 @@ class BestWeights:
         if self._is_scored():
             return
         if self.validates:
-            logger.warning("no validation case could be scored: the last weights are kept")
+            logger.warning("no validation score: the last weights are kept")
         self._write(engine)
 
     def _is_scored(self) -> bool:
-        """Whether a validation gave a number; of NaN MONAI takes the first for its best."""
+        """Whether a validation gave a finite score; MONAI treats the first NaN as the best."""
         state = self.evaluator.state
         return bool(state.best_metric_epoch != -1 and math.isfinite(state.best_metric))
 
@@ -173,17 +170,19 @@ class BestWeights:
             "metrics": nan_to_none(dict(state.metrics)),
         }
         sha256 = save_weights(self.network, self.path)
-        write_json(self.path.with_suffix(".json"), {**score, "sha256": sha256, **self.origin, "trained_on": self.seen})
+        write_json(
+            self.path.with_suffix(".json"), {**score, "sha256": sha256, **self.origin, "trained_on": self.trained_on}
+        )
 
 
 class AverageWeights:
-    """Keep a moving average of the weights, which is what is validated and kept.
+    """Update the moving average of the weights, which is validated and saved.
 
-    The average starts from the weights after the first step. Weights that do not move are averaged to themselves, bit
-    for bit (ignite's EMAHandler rounds them), and running statistics are copied.
+    The average starts from the weights after the first step. The average of frozen weights is bit-identical to them
+    (ignite's EMAHandler rounds them), and running statistics are copied.
 
     Args:
-        network: the one that learns.
+        network: the trained network.
         average: torch's AveragedModel of it.
     """
 
@@ -198,10 +197,10 @@ class AverageWeights:
 
 
 class WritePredictions:
-    """Write each scan's prediction as soon as it is there.
+    """Write each scan's prediction.
 
     Args:
-        writer: called with the postprocessed item and the prediction's name.
+        writer: called with the postprocessed item and the scan's name.
     """
 
     def __init__(self, writer: Callable[[Mapping[str, Any], str], Any]) -> None:
@@ -216,10 +215,10 @@ class WritePredictions:
 
 
 class ClipGradients:
-    """Clip the gradients' norm before each step.
+    """Clip the norm of the gradients before each step.
 
     Args:
-        network: whose gradients.
+        network: the trained network.
         max_norm: largest norm.
     """
 
@@ -234,10 +233,10 @@ class ClipGradients:
 
 
 class Progress:
-    """Progress bar over the whole run, with the time left.
+    """Progress bar of the whole run, with the remaining time.
 
     Args:
-        description: what is going on.
+        description: label of the bar.
     """
 
     def __init__(self, description: str) -> None:
@@ -257,7 +256,7 @@ class Progress:
 
     @one_rank_only()
     def advance(self, engine: Engine) -> None:
-        output = engine.state.output[0]  # decollated: one a slice, each with the batch's loss
+        output = engine.state.output[0]  # decollated: one per slice, each with the batch's loss
         if "loss" in output:
             self.bar.set_postfix(loss=f"{float(output['loss']):.3f}", refresh=False)
         self.bar.update()

@@ -1,4 +1,4 @@
-"""More tumors than there are patients to learn from: lesions lent from head to head, and cores for lesions."""
+"""Augmentation of lesions: paste lesions of other patients, add synthetic cores."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from ..data.sampling import SliceDataset
 
 __all__ = ["RandLesionCored", "RandPasteLesiond"]
 
-BLUR = 1.5  # pixels: how softly a lesion's edge goes over into its new surroundings
-MARGIN = 4  # pixels around a lesion that come with it
+BLUR = 1.5  # pixels, of a pasted lesion's edge
+MARGIN = 4  # pixels around a lesion that are pasted with it
 CORES = (-3.5, 1.5)  # brightness of a core in FLAIR, from cyst to solid tumor, in standard deviations of tissue
-LARGEST, WAVINESS = 1.2, 0.3  # a core's longest half axis, of the lesion's radius; how far its edge waves, of the axis
-LIKE_TISSUE = (-1.2, 0.6)  # brightness of healthy tissue: a core like it beside a lesion could not be told from it
+LARGEST, WAVINESS = 1.2, 0.3  # longest semi-axis of a core per lesion radius; amplitude of its wavy edge per semi-axis
+LIKE_TISSUE = (-1.2, 0.6)  # brightness of healthy tissue: such a core stays inside the lesion
 
 
 class RandPasteLesiond(RandomizableTransform, MapTransform):
-    """Put a lesion of another scan into a slice: its mask grows, its class becomes "tumor".
+    """Paste a lesion of another scan into a slice; update its mask and its class.
 
-    A picture without a tumor gets one that nothing but the lesion tells, neither its source nor its style. The lesion
-    is turned and mirrored at random, lies with its middle anywhere in the tissue, and is cut at the tissue's edge.
+    The class of the slice then depends on the lesion only, not on source or style. The lesion is rotated by multiples
+    of 90 degrees and flipped at random, centered anywhere in the tissue, and cut at the tissue's edge.
 
     Args:
-        keys: slices (C, H, W) in standard deviations of their tissue, as the donors are.
-        donors: slices without random transforms; those that show a tumor lend theirs.
-        min_tumor_pixels: a class 1 needs this many; fewer make the class unknown.
-        prob: of doing so.
-        mask_key: changed where there is one.
-        foreground_key: where there is tissue, (1, H, W) of 0 and 1.
+        keys: slices (C, H, W) in standard deviations of their tissue, as the donors.
+        donors: slices without random transforms; their lesions are pasted.
+        min_tumor_pixels: of class 1; with fewer pixels the class is unknown.
+        prob: probability of the transform.
+        mask_key: updated if present.
+        foreground_key: foreground (1, H, W) of 0 and 1.
     """
 
     def __init__(
@@ -50,14 +50,16 @@ class RandPasteLesiond(RandomizableTransform, MapTransform):
         RandomizableTransform.__init__(self, prob)
         self.donors, self.min_tumor_pixels = donors, min_tumor_pixels
         self.mask_key, self.foreground_key = mask_key, foreground_key
-        self.lenders = [i for i, record in enumerate(donors.data) if record["kind"] == "volume" and record["cls"] == 1]
+        self.donor_indices = [
+            i for i, record in enumerate(donors.data) if record["kind"] == "volume" and record["cls"] == 1
+        ]
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         d = dict(data)
         self.randomize(None)
         if not self._do_transform:
             return d
-        others = [i for i in self.lenders if self.donors.data[i]["case"] != d["case"]]
+        others = [i for i in self.donor_indices if self.donors.data[i]["case"] != d["case"]]
         if not others:
             return d
         donor = self.donors[others[self.R.randint(len(others))]]
@@ -66,10 +68,10 @@ class RandPasteLesiond(RandomizableTransform, MapTransform):
         if not len(middles):
             return d
         patch, lesion = self._turned(np.asarray(donor["image"]), np.asarray(donor["mask"])[0] > 0.5)
-        share, picture = _placed(lesion, middles[self.R.randint(len(middles))], tissue.shape, patch)
+        share, pasted = _placed(lesion, middles[self.R.randint(len(middles))], tissue.shape, patch)
         weight = torch.from_numpy(share * tissue)[None]
         for key in self.key_iterator(d):
-            d[key] = d[key] * (1 - weight) + torch.from_numpy(picture) * weight
+            d[key] = d[key] * (1 - weight) + torch.from_numpy(pasted) * weight
         new = weight > 0.5
         known = bool(d["cls"] == 1) or int(new.sum()) >= self.min_tumor_pixels
         d["cls"] = np.float32(1.0 if known else np.nan if bool(new.any()) else d["cls"])
@@ -78,7 +80,7 @@ class RandPasteLesiond(RandomizableTransform, MapTransform):
         return d
 
     def _turned(self, image: np.ndarray, lesion: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The lesion's surroundings (C, h, w) and its mask (h, w), turned by quarters and mirrored."""
+        """The lesion's bounding box in the image (C, h, w) and its mask (h, w), rotated and flipped at random."""
         rows, columns = (np.flatnonzero(lesion.any(axis=axis)) for axis in (1, 0))
         box = tuple(slice(max(0, line[0] - MARGIN), line[-1] + 1 + MARGIN) for line in (rows, columns))
         patch, mask = image[(slice(None), *box)], lesion[box]
@@ -90,7 +92,7 @@ class RandPasteLesiond(RandomizableTransform, MapTransform):
 def _placed(
     lesion: np.ndarray, middle: np.ndarray, shape: tuple[int, ...], patch: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Weight (H, W) of the lesion, and its picture (C, H, W), on an empty plane with its middle at a pixel."""
+    """Weight (H, W) of the lesion and its image (C, H, W) on an empty plane, centered at a pixel."""
     weight = np.zeros(shape, dtype=np.float32)
     pasted = np.zeros((len(patch), *shape), dtype=np.float32)
     start = np.asarray(middle) - np.array(lesion.shape) // 2
@@ -103,18 +105,17 @@ def _placed(
 
 
 class RandLesionCored(RandomizableTransform, MapTransform):
-    """Give a lesion a core: a blob of another brightness within it, or reaching out of it where healthy tissue differs.
+    """Add a core to a lesion: a blob of another brightness inside it, or partly outside if healthy tissue differs.
 
-    Oedema is bright in FLAIR, the solid, necrotic and cystic parts of a tumor are not, and belong to the whole tumor
-    all the same. How they look differs more between patients than a handful of them can show; a network that has seen
-    few draws the oedema alone. A core that looks like healthy tissue stays within the lesion: beside it, it would teach
-    that whatever is near a lesion is tumor.
+    In FLAIR edema is bright; solid, necrotic and cystic parts of a tumor are not, but belong to the whole tumor. Their
+    appearance varies between patients: a network trained on few patients segments the edema only. A core with the
+    brightness of healthy tissue stays inside the lesion, since outside it could not be distinguished from tissue.
 
     Args:
         keys: slices (C, H, W) in standard deviations of their tissue.
-        prob: of doing so where there is a lesion.
-        mask_key: grows by what of the core lies beside the lesion.
-        foreground_key: where there is tissue, (1, H, W) of 0 and 1.
+        prob: probability for slices with a lesion.
+        mask_key: the core is added to this mask.
+        foreground_key: foreground (1, H, W) of 0 and 1.
     """
 
     def __init__(
@@ -132,7 +133,7 @@ class RandLesionCored(RandomizableTransform, MapTransform):
             return d
         radius, middle = np.sqrt(len(lesion) / np.pi), lesion[self.R.randint(len(lesion))]
         tissue = np.asarray(d[self.foreground_key][0]) > 0.5
-        reach = int(np.ceil(LARGEST * (1 + WAVINESS) * radius + 5 * BLUR))  # beyond it nothing is changed
+        reach = int(np.ceil(LARGEST * (1 + WAVINESS) * radius + 5 * BLUR))  # pixels farther away are not changed
         box = tuple(slice(max(0, m - reach), m + reach + 1) for m in middle)
         core = self._blob(middle - [line.start for line in box], radius, tissue[box].shape) & tissue[box]
         level = self.R.uniform(*CORES)
@@ -143,7 +144,7 @@ class RandLesionCored(RandomizableTransform, MapTransform):
         for key in self.key_iterator(d):
             plane = torch.as_tensor(d[key]).clone()
             texture = torch.roll(plane, offset, dims=(1, 2))[:, *box]
-            grain = texture - torch.nn.functional.avg_pool2d(texture, 7, 1, 3)  # without the brightness it lies on
+            grain = texture - torch.nn.functional.avg_pool2d(texture, 7, 1, 3)  # high frequencies only
             plane[:, *box] = plane[:, *box] * (1 - weight) + (level + grain.clamp(-1.0, 1.0) * strength) * weight
             d[key] = plane
         d[self.mask_key] = torch.as_tensor(d[self.mask_key]).clone()
@@ -151,7 +152,7 @@ class RandLesionCored(RandomizableTransform, MapTransform):
         return d
 
     def _blob(self, middle: np.ndarray, radius: float, shape: tuple[int, ...]) -> np.ndarray:
-        """A wavy ellipse about as large as the lesion, or smaller: boolean (H, W)."""
+        """An ellipse with a wavy edge, about as large as the lesion or smaller: boolean (H, W)."""
         rows, columns = np.ogrid[: shape[0], : shape[1]]
         y, x = rows - middle[0], columns - middle[1]
         turn, waves = self.R.uniform(0, np.pi), self.R.randint(2, 6)

@@ -1,4 +1,4 @@
-"""The loss of both tasks: L = L_seg + lambda * L_cls + mu * L_patch, each over what is known."""
+"""The multi-task loss L = L_seg + lambda * L_cls + mu * L_patch, each over slices with a known mask or class."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ __all__ = ["DeepSupervision", "MultiTaskLoss"]
 
 
 class MultiTaskLoss(nn.Module):
-    """Sum of the losses of the tasks that the network predicted.
+    """Sum of the losses of the predicted tasks.
 
     Args:
         segmentation: loss of mask logits and masks, both (B, 1, H, W); MONAI's DiceCELoss(sigmoid=True, batch=True) is
-            Dice + BCE with the Dice taken over the whole batch, which small and empty masks need.
+            Dice + BCE with the Dice over the whole batch, which is stable for small and empty masks.
         classification: loss of class logits and classes, both (B,).
         cls_weight: lambda.
-        patch_weight: mu, of the binary cross-entropy of the head's cells wherever a mask is known, be it that there is
-            none to draw: a cell is tumor where its part of the mask holds any. Lambda does not scale it.
+        patch_weight: mu, weight of the binary cross-entropy of the patches (MIL instances) of slices with a mask, which
+            may be empty: a patch is tumor if the mask has a tumor pixel in it. Lambda does not scale it.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class MultiTaskLoss(nn.Module):
                 {0, 1, NaN}; NaN rows are not classified.
 
         Returns:
-            A scalar; zero, with zero gradient, where nothing is known.
+            A scalar; zero, with zero gradient, if no mask or class is known.
         """
         total = sum((logits.sum() * 0.0 for logits in prediction.values()), torch.zeros(()))
         if "seg" in prediction:
@@ -52,21 +52,21 @@ class MultiTaskLoss(nn.Module):
                 logits = prediction["cls"][known].flatten()
                 total = total + self.cls_weight * self.classification(logits, target["cls"][known])
         if self.patch_weight and "patches" in prediction and "mask" in target:
-            cells = prediction["patches"][target["mask_rows"]]
-            tumor = nn.functional.adaptive_max_pool2d(target["mask"], cells.shape[-2:])
-            total = total + self.patch_weight * nn.functional.binary_cross_entropy_with_logits(cells, tumor)
+            patches = prediction["patches"][target["mask_rows"]]
+            tumor = nn.functional.adaptive_max_pool2d(target["mask"], patches.shape[-2:])
+            total = total + self.patch_weight * nn.functional.binary_cross_entropy_with_logits(patches, tumor)
         return total
 
 
 class DeepSupervision(nn.Module):
-    """A segmentation loss of masks that were drawn at several levels, each less important than the next finer one.
+    """A segmentation loss over masks of several decoder levels, with a weight for each level.
 
     Args:
         loss: of mask logits and masks, both (B, 1, H, W).
         weights: of the levels, finest first; divided by their sum.
 
     Raises:
-        ValueError: for another number of levels than weights.
+        ValueError: when the numbers of levels and weights differ.
     """
 
     def __init__(self, loss: nn.Module, weights: Sequence[float]) -> None:
@@ -75,11 +75,11 @@ class DeepSupervision(nn.Module):
         self.levels = DeepSupervisionLoss(loss, weights=[weight / sum(weights) for weight in weights])
 
     def forward(self, logits: Tensor, mask: Tensor) -> Tensor:
-        """Logits (B, levels, 1, H, W), or (B, 1, H, W) of the finest alone, and masks (B, 1, H, W) -> a scalar."""
+        """Logits (B, levels, 1, H, W), or (B, 1, H, W) of the finest level only, and masks (B, 1, H, W) -> a scalar."""
         if logits.ndim == mask.ndim:
             finest: Tensor = self.finest(logits, mask)
             return finest
         if logits.shape[1] != len(self.levels.weights):
-            raise ValueError(f"{logits.shape[1]} levels were drawn, weights are given for {len(self.levels.weights)}")
+            raise ValueError(f"{logits.shape[1]} levels of masks, but weights for {len(self.levels.weights)}")
         loss: Tensor = self.levels(list(logits.unbind(dim=1)), mask)
         return loss

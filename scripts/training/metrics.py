@@ -1,6 +1,6 @@
-"""Metrics of MONAI's engines, by which a training watches itself; what is reported comes from `evaluation`.
+"""Validation metrics for MONAI's engines, during training; reported scores come from `scripts/evaluation`.
 
-A metric that nothing could be measured by is NaN; `handlers.BestWeights` keeps the last weights then.
+An undefined metric is NaN; `handlers.BestWeights` then keeps the last weights.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ __all__ = ["CaseDice", "MeanMetric", "SourceAUC"]
 
 
 def _prediction_and_target(output: Mapping[str, Any]) -> tuple[Any, Any]:
-    """What a MONAI engine's metric looks at."""
+    """Output transform of the metrics."""
     return output["pred"], output["label"]
 
 
 class CaseDice(Metric):
-    """Mean over cases of the volumetric Dice, their slices put together again: no matter how they were batched.
+    """Mean volumetric Dice over cases, from all slices of a case, independent of the batches.
 
-    Takes MONAI's engine output: "pred" with "seg" logits and "label" with "mask" and "case". A case without tumor in
-    its slices leaves the mean; with no case at all the result is NaN.
+    Takes MONAI's engine output: "pred" with "seg" logits and "label" with "mask" and "case". Cases without tumor are
+    left out of the mean; without any case the result is NaN.
     """
 
     def __init__(self) -> None:
@@ -53,7 +53,7 @@ class CaseDice(Metric):
 
 
 class SourceAUC(Metric):
-    """Mean over sources of the ROC-AUC within each; sources with one class only leave it, with no other it is NaN.
+    """Mean over sources of the ROC-AUC within each; sources with one class are left out, without any it is NaN.
 
     Takes MONAI's engine output: "pred" with "cls" logits and "label" with "cls" and "source".
     """
@@ -78,7 +78,7 @@ class SourceAUC(Metric):
 
 
 class MeanMetric(MetricsLambda):
-    """Mean of other metrics; one that is NaN leaves it, with no other the result is NaN."""
+    """Mean of other metrics; NaN is left out, without any metric the result is NaN."""
 
     def __init__(self, metrics: Sequence[Metric]) -> None:
         super().__init__(lambda *values: mean_defined(values), *metrics)

@@ -1,4 +1,4 @@
-"""From a loader's batch to what MONAI's engines pass to network and loss."""
+"""From a loader's batch to the inputs of network and loss."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ class PrepareMultiTaskBatch:
     """`prepare_batch` of MONAI's engines for slices with and without masks.
 
     Args:
-        do_seg: let the network draw masks wherever the batch has any to learn from.
-        do_cls: let the network classify.
-        empty_masks: a slice of class 0 without a mask has an empty one: where no tumor is, none is to be drawn.
+        do_seg: segment the slices of the batch that have a mask.
+        do_cls: classify all slices.
+        empty_masks: use an empty mask for slices of class 0 without a mask.
     """
 
     def __init__(self, do_seg: bool = True, do_cls: bool = True, empty_masks: bool = False) -> None:
@@ -28,12 +28,12 @@ class PrepareMultiTaskBatch:
     def __call__(
         self, batch: Batch | Sequence[Batch], device: Any = None, non_blocking: bool = False, **kwargs: Any
     ) -> tuple[torch.Tensor, dict[str, Any], tuple[()], dict[str, Any]]:
-        """Join the parts of a batch.
+        """Concatenate the parts of a batch.
 
         Args:
             batch: dict with "image" (B, C, H, W), "cls" (B,) and, if any of its slices has a mask, "mask" (B, 1, H, W),
-                NaN where there is none; or a list of such dicts.
-            device: where the tensors go.
+                NaN for slices without one; or a list of such dicts.
+            device: of the returned tensors.
             non_blocking: see `torch.Tensor.to`.
             kwargs: further arguments of `torch.Tensor.to`.
 
@@ -59,7 +59,7 @@ class PrepareMultiTaskBatch:
         return joined([part["image"] for part in parts]), targets, (), flags
 
     def _masks(self, part: Batch) -> tuple[torch.Tensor, torch.Tensor]:
-        """Which rows of a part have a mask, boolean (B,), and these masks (B', 1, H, W)."""
+        """Rows of a part with a mask, boolean (B,), and these masks (B', 1, H, W)."""
         masks = part["mask"] if "mask" in part else torch.full_like(part["image"][:, :1], torch.nan)
         known = torch.isfinite(torch.as_tensor(masks)).flatten(1).all(dim=1)
         empty = ~known & (torch.as_tensor(part["cls"]) == 0) & self.empty_masks

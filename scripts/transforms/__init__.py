@@ -1,1 +1,1 @@
-"""MONAI transforms from a decoded scan to what the network sees, and edits of images for audit and training."""
+"""MONAI transforms from a decoded scan to the network's input, and edits of images for audit and training."""

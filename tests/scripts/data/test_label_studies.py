@@ -57,7 +57,7 @@ def test_every_slice_of_a_study_gets_mask_and_class(pairs: list[dict[str, str]],
 
 def test_two_studies_of_one_name_are_refused(pairs: list[dict[str, str]], tmp_path: Path) -> None:
     other = {**pairs[1], "image": str(tmp_path / "elsewhere" / "picture.png")}
-    with pytest.raises(ValueError, match=r"/picture\.png and \S+/elsewhere/picture\.png: two studies of one name"):
+    with pytest.raises(ValueError, match=r"/picture\.png and \S+/elsewhere/picture\.png: two studies of the same name"):
         studies(tmp_path / "store").records([*pairs, other])
 
 

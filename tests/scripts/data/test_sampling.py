@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from bundle.datasets.phantoms import write_images, write_volumes
 from scripts.core.configs import parts
 from scripts.data.balance import balanced_weights
-from scripts.data.sampling import BalancedSampler, BatchesInOrder, Draw, SliceDataset, SourceLoader
+from scripts.data.sampling import BalancedSampler, BatchesInOrder, Sample, SliceDataset, SourceLoader
 from scripts.data.slice_store import SliceStore, build_store, slice_records
 from scripts.io.datalists import gather_cases
 from scripts.transforms.preprocessing import BACKGROUND
@@ -194,12 +194,12 @@ def test_item_without_transform_is_the_stored_slice(store: Path, records: Record
 
 def test_augmentation_is_a_function_of_seed_epoch_and_draw(augmented: SliceDataset) -> None:
     index = len(augmented) - 1
-    first = pixels(augmented[Draw(0, 0, index)])
-    for draw in (Draw(1, 0, index), Draw(0, 1, index)):
+    first = pixels(augmented[Sample(0, 0, index)])
+    for draw in (Sample(1, 0, index), Sample(0, 1, index)):
         assert not torch.equal(pixels(augmented[draw]), first)
-    assert torch.equal(pixels(augmented[Draw(0, 0, index)]), first)
+    assert torch.equal(pixels(augmented[Sample(0, 0, index)]), first)
     augmented.seed = 1
-    assert not torch.equal(pixels(augmented[Draw(0, 0, index)]), first)
+    assert not torch.equal(pixels(augmented[Sample(0, 0, index)]), first)
 
 
 def test_pixels_do_not_depend_on_the_number_of_workers(augmented: SliceDataset) -> None:
@@ -255,7 +255,7 @@ def test_unknown_order_and_missing_kind_are_refused(store: Path, records: Record
         loader(SliceDataset(records, store), "random")
     with pytest.raises(ValueError, match="no image to train on"):
         loader(SliceDataset([r for r in records if r["kind"] == "volume"], store))
-    with pytest.raises(ValueError, match="an epoch of 3 slices holds no batch of 4"):
+    with pytest.raises(ValueError, match="an epoch of 3 slices is smaller than a batch of 4"):
         SourceLoader(SliceDataset(records, store), ["volume"], batch_size=4, samples_per_epoch=3)
 
 

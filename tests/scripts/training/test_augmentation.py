@@ -10,7 +10,7 @@ from monai.transforms import Compose
 
 from bundle.datasets.phantoms import write_images, write_volumes
 from scripts.core.configs import parts
-from scripts.data.sampling import Draw, SliceDataset
+from scripts.data.sampling import Sample, SliceDataset
 from scripts.data.slice_store import SliceStore, build_store, slice_records
 from scripts.io.datalists import gather_cases
 from scripts.training.augmentation import KeepBackgroundd, RandFakeSkulld, RandInvertContrastd, RandOwnStatisticsd
@@ -42,7 +42,7 @@ def configured(slices: SliceDataset, **overrides: Any) -> Compose:
 def draws(slices: SliceDataset, transform: Compose) -> list[dict[str, Any]]:
     """Augmented items, every slice in turn."""
     dataset = SliceDataset(slices.data, slices.store.root, transform)
-    return [dataset[Draw(0, number, number % len(dataset))] for number in range(DRAWS)]
+    return [dataset[Sample(0, number, number % len(dataset))] for number in range(DRAWS)]
 
 
 def tissue_of(item: dict[str, Any]) -> torch.Tensor:
@@ -161,7 +161,9 @@ def test_train_size_is_the_side_of_the_crop(slices: SliceDataset) -> None:
 def test_a_skull_goes_around_a_brain_without_one_and_changes_no_mask(slices: SliceDataset) -> None:
     transform = RandFakeSkulld("image", prob=1.0)
     transform.set_random_state(seed=0)
-    for item in ({**slices[Draw(0, n, n)], "skull": "brats" not in slices.data[n]["case"]} for n in range(len(slices))):
+    for item in (
+        {**slices[Sample(0, n, n)], "skull": "brats" not in slices.data[n]["case"]} for n in range(len(slices))
+    ):
         skulled = transform(item)
         before, after = (torch.as_tensor(found["foreground"]) > 0 for found in (item, skulled))
         if item["skull"]:

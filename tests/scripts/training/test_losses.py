@@ -138,5 +138,5 @@ def test_coarser_levels_weigh_less() -> None:
 
 def test_levels_without_a_weight_are_refused() -> None:
     logits, mask = seg_case()
-    with pytest.raises(ValueError, match="2 levels were drawn, weights are given for 1"):
+    with pytest.raises(ValueError, match="2 levels of masks, but weights for 1"):
         DeepSupervision(torch.nn.BCEWithLogitsLoss(), [1.0])(torch.stack([logits, logits], dim=1), mask)
