@@ -11,7 +11,9 @@ import numpy as np
 __all__ = ["balanced_weights"]
 
 Record = Mapping[str, Any]
-Level = tuple[Callable[[Record], Any], Mapping[Any, float]]  # function from a record to its part, and shares of the parts
+Level = tuple[
+    Callable[[Record], Any], Mapping[Any, float]
+]  # function from a record to its part, and shares of the parts
 
 
 def balanced_weights(records: Sequence[Record], tumor_fraction: float, tumor_free_fraction: float = 0.1) -> np.ndarray:
@@ -19,8 +21,8 @@ def balanced_weights(records: Sequence[Record], tumor_fraction: float, tumor_fre
 
     Volumes: patients with a tumor equally, patients without a tumor `tumor_free_fraction` together; of the samples of a
     patient with a tumor `tumor_fraction` show it. Images: single images and slices of volumes half each; in each half
-    sources equally, within a source both classes equally (so that the source does not predict the class), within a class
-    the clusters or patients equally.
+    sources equally, within a source both classes equally (so that the source does not predict the class), within a
+    class the clusters or patients equally.
 
     Returns:
         float64 (len(records),), sum 1.

@@ -20,7 +20,7 @@ from scripts.audit.baselines import file_properties, forest, gray_levels, out_of
 from scripts.audit.file_metadata import Pictures, metadata
 from scripts.audit.questions import Predictions, lesion_erased
 from scripts.audit.shortcut_audit import PARTS, AuditCases, audit
-from scripts.core.configs import parts
+from scripts.core.configs import components_of
 from scripts.data.sampling import SliceDataset
 from scripts.data.slice_store import build_store, slice_records
 from scripts.data.splits import load_split, write_split
@@ -96,7 +96,7 @@ class Twins:
 
     def __init__(self, folder: Path) -> None:
         write_volumes(folder / "brats", 4, slices=9, side=128)
-        transform = parts(ROOT, "preprocess.yaml", ["transform"])["transform"]
+        transform = components_of(ROOT, "preprocess.yaml", ["transform"])["transform"]
         self.data: dict[bool, tuple[SliceDataset, list[dict[str, Any]]]] = {}
         self.reports: dict[tuple[Any, ...], Report] = {}
         for shortcut in (False, True):

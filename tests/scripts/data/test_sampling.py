@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bundle.datasets.phantoms import write_images, write_volumes
-from scripts.core.configs import parts
+from scripts.core.configs import components_of
 from scripts.data.balance import balanced_weights
 from scripts.data.sampling import BalancedSampler, BatchesInOrder, Sample, SliceDataset, SourceLoader
 from scripts.data.slice_store import SliceStore, build_store, slice_records
@@ -62,7 +62,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("sampling")
     write_volumes(folder / "brats", 3, slices=10, side=128)
     write_images(folder / "kaggle", 12)
-    transform = parts(ROOT, "preprocess.yaml", ["transform"])["transform"]
+    transform = components_of(ROOT, "preprocess.yaml", ["transform"])["transform"]
     build_store(gather_cases(folder / "brats", folder / "kaggle"), transform, folder / "store", 1500, {})
     return folder / "store"
 
@@ -76,7 +76,7 @@ def records(store: Path) -> Records:
 def augmented(store: Path, records: Records) -> SliceDataset:
     """The training set with the augmentation of train.yaml."""
     data = {"dataset_dir": str(store), "train#dataset#data": records}
-    transform = parts(ROOT, "train.yaml", ["train#preprocessing"], **data)["train#preprocessing"]
+    transform = components_of(ROOT, "train.yaml", ["train#preprocessing"], **data)["train#preprocessing"]
     return SliceDataset(records, store, transform)
 
 

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from bundle.datasets.phantoms import write_volumes
-from scripts.core.configs import parts
+from scripts.core.configs import components_of
 from scripts.data.slice_pictures import with_slice_pictures
 from scripts.data.slice_store import SliceStore, build_store, slice_records
 from scripts.io.datalists import Case, Cases, gather_cases
@@ -78,7 +78,7 @@ def test_nothing_is_written_twice_but_for_other_content(volumes: Cases, tmp_path
 
 def test_stored_pictures_are_images_whose_mask_is_known(volumes: Cases, pictures: list[Case], tmp_path: Path) -> None:
     chosen = [next(p for p in pictures if p["source"] == source and p["cls"]) for source in ("brats_t1", "brats_t2")]
-    transform: Any = parts(ROOT, "preprocess.yaml", ["transform"])["transform"]
+    transform: Any = components_of(ROOT, "preprocess.yaml", ["transform"])["transform"]
     build_store(Cases(chosen), transform, tmp_path, 1500, {})
     plain, masked = slice_records(SliceStore(tmp_path).cases(), 50)
     assert (plain["cls"], plain["has_mask"], masked["cls"], masked["has_mask"]) == (1.0, False, 1.0, True)

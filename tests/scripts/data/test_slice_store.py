@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 from bundle.datasets.phantoms import write_images, write_volumes
-from scripts.core.configs import parts
+from scripts.core.configs import components_of
 from scripts.data.slice_store import SliceStore, build_store, slice_records
 from scripts.io.datalists import Case, brats_cases, gather_cases
 from scripts.transforms.preprocessing import BACKGROUND
@@ -30,7 +30,7 @@ SETTINGS = {"modalities": ["flair"]}
 @pytest.fixture(scope="module")
 def transform() -> Callable[[Any], Any]:
     """What preprocess.yaml does to a case."""
-    made: Callable[[Any], Any] = parts(ROOT, "preprocess.yaml", ["transform"])["transform"]
+    made: Callable[[Any], Any] = components_of(ROOT, "preprocess.yaml", ["transform"])["transform"]
     return made
 
 
@@ -86,7 +86,7 @@ def made_case(slices: Sequence[int], tumor_pixels: Sequence[int] | None = None, 
 
 def test_slices_are_bit_for_bit_what_inference_shows_the_network(original: Path) -> None:
     store = SliceStore(original / "store")
-    serve = parts(ROOT, "inference.yaml", ["preprocessing"])["preprocessing"]
+    serve = components_of(ROOT, "inference.yaml", ["preprocessing"])["preprocessing"]
     assert {case["kind"] for case in store.cases()} == {"volume", "image"}
     for case in store.cases():
         served = serve({"image": case["image"]})["image"].numpy()
@@ -95,7 +95,7 @@ def test_slices_are_bit_for_bit_what_inference_shows_the_network(original: Path)
 
 
 def test_slices_with_enough_brain_are_stored_and_no_others(original: Path) -> None:
-    serve = parts(ROOT, "inference.yaml", ["preprocessing"])["preprocessing"]
+    serve = components_of(ROOT, "inference.yaml", ["preprocessing"])["preprocessing"]
     for case in SliceStore(original / "store").cases():
         brain = (serve({"image": case["image"]})["image"].numpy()[0] > BACKGROUND).sum(axis=(0, 1))
         assert case["slices"] == np.flatnonzero(brain >= MIN_BRAIN).tolist()
@@ -259,7 +259,7 @@ def test_unreadable_files_are_named_in_one_line_each_after_all_others_are_done(d
 
 
 def test_missing_modality_is_named(tmp_path: Path, original: Path) -> None:
-    transform = parts(ROOT, "preprocess.yaml", ["transform"], modalities=["flair", "t1"])["transform"]
+    transform = components_of(ROOT, "preprocess.yaml", ["transform"], modalities=["flair", "t1"])["transform"]
     cases = brats_cases(original / "brats", ["flair", "t1"])[:1]
     with pytest.raises(ValueError, match=r"PHANTOM_001_t1\.nii\.gz"):
         build_store(cases, transform, tmp_path, MIN_BRAIN, SETTINGS)

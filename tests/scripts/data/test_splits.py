@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageFilter
 
 from bundle.datasets.phantoms import write_images, write_volumes
-from scripts.core.configs import parts
+from scripts.core.configs import components_of
 from scripts.data.near_duplicates import near_duplicates, same_picture
 from scripts.data.slice_store import SliceStore, build_store
 from scripts.data.splits import (
@@ -37,7 +37,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("splits")
     write_volumes(folder / "brats", 4, slices=10, side=128)
     write_images(folder / "kaggle", 20, seed=1)
-    transform = parts(ROOT, "preprocess.yaml", ["transform"])["transform"]
+    transform = components_of(ROOT, "preprocess.yaml", ["transform"])["transform"]
     build_store(gather_cases(folder / "brats", folder / "kaggle"), transform, folder / "store", 1500, {})
     return folder / "store"
 
@@ -145,7 +145,7 @@ def test_same_head_with_its_margin_cut_is_one_cluster(pictures: list[Image.Image
             path = tmp_path / "kaggle" / ("no" if number % 2 else "yes") / f"{number} {name}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
             view.save(path)
-    transform = parts(ROOT, "preprocess.yaml", ["transform"])["transform"]
+    transform = components_of(ROOT, "preprocess.yaml", ["transform"])["transform"]
     build_store(gather_cases(None, tmp_path / "kaggle"), transform, tmp_path / "store", 1500, {})
     entries = write_split(tmp_path / "store", tmp_path / "splits.json", FOLDS, seed=0)["cases"]
     groups = {name.split("/")[-1].removesuffix(".png"): entry["group"] for name, entry in entries.items()}

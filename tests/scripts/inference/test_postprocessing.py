@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from monai.data import MetaTensor
 from PIL import Image
 
-from scripts.core.configs import parts
+from scripts.core.configs import components_of
 from scripts.core.messages import NOTICE, flag
 from scripts.inference.decision import Calibration, Decision
 from scripts.inference.flags import DEEP
@@ -47,7 +47,7 @@ Prediction = Callable[[Path, Network], dict[str, Any]]
 def prediction(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prediction]:
     """The inference of the config, with any network in place of the trained one."""
     overrides = {"model_path": str(tmp_path_factory.mktemp("none") / "model.pt"), "device": torch.device("cpu")}
-    chain = parts(ROOT, "inference.yaml", ["preprocessing", "inferer", "postprocessing"], **overrides)
+    chain = components_of(ROOT, "inference.yaml", ["preprocessing", "inferer", "postprocessing"], **overrides)
 
     def run(path: Path, network: Network) -> dict[str, Any]:
         data = chain["preprocessing"]({"image": str(path)})

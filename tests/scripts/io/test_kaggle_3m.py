@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from scipy import ndimage
 
-from scripts.core.configs import parts
+from scripts.core.configs import components_of
 from scripts.io.datalists import brats_cases
 from scripts.io.kaggle_3m import (
     SliceFolderError,
@@ -53,7 +53,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def preprocessing() -> Any:
     """What inference does to a scan."""
-    return parts(ROOT, "inference.yaml", ["preprocessing"])["preprocessing"]
+    return components_of(ROOT, "inference.yaml", ["preprocessing"])["preprocessing"]
 
 
 def test_slices_are_in_the_order_of_their_numbers_not_of_their_names(folder: Path) -> None:

@@ -9,7 +9,7 @@ import torch
 from monai.transforms import Compose
 
 from bundle.datasets.phantoms import write_images, write_volumes
-from scripts.core.configs import parts
+from scripts.core.configs import components_of
 from scripts.data.sampling import Sample, SliceDataset
 from scripts.data.slice_store import SliceStore, build_store, slice_records
 from scripts.io.datalists import gather_cases
@@ -26,7 +26,7 @@ def slices(tmp_path_factory: pytest.TempPathFactory) -> SliceDataset:
     folder = tmp_path_factory.mktemp("augmentation")
     write_volumes(folder / "brats", 2, slices=10, side=128)
     write_images(folder / "kaggle", 6)
-    transform = parts(ROOT, "preprocess.yaml", ["transform"])["transform"]
+    transform = components_of(ROOT, "preprocess.yaml", ["transform"])["transform"]
     build_store(gather_cases(folder / "brats", folder / "kaggle"), transform, folder / "store", 1500, {})
     cases = [{"group": case["id"], **case} for case in SliceStore(folder / "store").cases()]
     return SliceDataset(slice_records(cases, 50), folder / "store")
@@ -35,7 +35,9 @@ def slices(tmp_path_factory: pytest.TempPathFactory) -> SliceDataset:
 def configured(slices: SliceDataset, **overrides: Any) -> Compose:
     """The augmentation of train.yaml, with these slices as donors of lesions."""
     data = {"dataset_dir": str(slices.store.root), "train#dataset#data": slices.data}
-    made: Compose = parts(ROOT, "train.yaml", ["train#preprocessing"], **data, **overrides)["train#preprocessing"]
+    made: Compose = components_of(ROOT, "train.yaml", ["train#preprocessing"], **data, **overrides)[
+        "train#preprocessing"
+    ]
     return made
 
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from scripts.core.configs import parts
+from scripts.core.configs import components_of
 from scripts.training.losses import DeepSupervision, MultiTaskLoss
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -21,7 +21,7 @@ CROSS_ENTROPY = -math.log(0.75)
 
 def configured(**overrides: Any) -> MultiTaskLoss:
     """The loss of train.yaml."""
-    made: MultiTaskLoss = parts(ROOT, "train.yaml", ["loss"], device=torch.device("cpu"), **overrides)["loss"]
+    made: MultiTaskLoss = components_of(ROOT, "train.yaml", ["loss"], device=torch.device("cpu"), **overrides)["loss"]
     return made
 
 

@@ -16,7 +16,7 @@ from monai.data import MetaTensor
 from monai.transforms import Invertd, ResampleToMatchd
 from PIL import Image
 
-from scripts.core.configs import parts
+from scripts.core.configs import components_of
 from scripts.io.readers import BrainMriReader
 from scripts.transforms.preprocessing import (
     BACKGROUND,
@@ -39,7 +39,7 @@ Preprocess = Callable[[Path], MetaTensor]
 @pytest.fixture(scope="module")
 def preprocessing() -> Any:
     """The transforms that every part of the bundle uses, from the config itself."""
-    return parts(ROOT, "inference.yaml", ["preprocessing"])["preprocessing"]
+    return components_of(ROOT, "inference.yaml", ["preprocessing"])["preprocessing"]
 
 
 @pytest.fixture(scope="module")
@@ -177,7 +177,9 @@ def test_the_network_gets_one_shape_and_one_range(tmp_path: Path, preprocess: Pr
 
 
 def test_every_modality_is_a_channel_on_one_canvas(tmp_path: Path) -> None:
-    preprocessing = parts(ROOT, "inference.yaml", ["preprocessing"], modalities=["flair", "t1"])["preprocessing"]
+    preprocessing = components_of(ROOT, "inference.yaml", ["preprocessing"], modalities=["flair", "t1"])[
+        "preprocessing"
+    ]
     paths = [save(displayed(head_volume() * factor), tmp_path / f"{factor}.nii") for factor in (1, 3)]
     image = preprocessing({"image": [str(path) for path in paths]})["image"].as_tensor()
     assert image.shape == (2, 256, 256, 6)
