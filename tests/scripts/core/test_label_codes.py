@@ -73,7 +73,7 @@ def test_an_interpolated_mask_of_several_codes_is_refused_with_the_share() -> No
     mask = np.zeros((20, 20))
     mask[5:15, 5:15], mask[8:12, 8:12] = 2, 4
     blurred = ndimage.gaussian_filter(mask, 1)
-    with pytest.raises(LabelError, match=r"\d+% of the voxels .* interpolation; resample the original"):
+    with pytest.raises(LabelError, match=r"\d+% of its marked voxels .* interpolation; resample the original"):
         whole_tumor(blurred, "BraTS20_Training_001")
 
 

@@ -168,7 +168,7 @@ def test_weights_are_described_by_version_and_hash(tmp_path: Path) -> None:
     path.write_bytes(WEIGHTS)
     (tmp_path / "report.json").unlink()
     alone = ModelCard(path, tmp_path / "metadata.json")
-    assert alone == {**known, "report": "no report for these weights"}
+    assert alone == {**known, "report": report_note("missing")}
     path.unlink()
     assert ModelCard(path, tmp_path / "metadata.json") == {**alone, "sha256": None}
 
