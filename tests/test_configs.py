@@ -77,7 +77,7 @@ RUNS = [
 
 @pytest.mark.parametrize(("run_id", "configs"), RUNS, ids=lambda value: value[-1] if isinstance(value, list) else "")
 def test_an_unknown_key_stops_the_run_before_it_begins(run_id: str, configs: list[str], tmp_path: Path) -> None:
-    """T3: a misspelt override is an error, not a silent default."""
+    """A misspelled override is an error, not ignored."""
     key = "dataset_dir" if run_id != "preprocessing" else "output"
     with pytest.raises(RuntimeError) as error:
         run_workflow(run_id, configs, **{"max_epoch": 3, key: str(tmp_path)})
@@ -91,7 +91,7 @@ def test_an_unknown_key_stops_the_run_before_it_begins(run_id: str, configs: lis
 
 
 def test_the_resolved_config_lies_beside_the_weights(pipeline_run: Path) -> None:
-    """T3: with overrides applied."""
+    """With overrides applied."""
     import json
 
     config = json.loads((pipeline_run / "stage3" / "config.json").read_text())

@@ -1,4 +1,4 @@
-"""T11: the network is served the same tensor on every path."""
+"""All paths into the network give it the same tensor."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_the_workflow_and_the_predictor_give_the_same_prediction(
 def test_the_workflow_writes_what_the_predictor_would(
     state: str, constant_weights: dict[str, Path], served: dict[str, Any], tmp_path: Path, passes: list[int]
 ) -> None:
-    """T14, T16, T28: everything outlined or nothing, thresholds that no other rule has, and one pass a slice."""
+    """A mask of the whole head or an empty one, thresholds that differ from all defaults, one pass per slice."""
     from bundle.loading import run_workflow
 
     for kind, case in served["cases"].items():

@@ -26,7 +26,7 @@ def weights(path: Path) -> dict[str, torch.Tensor]:
 
 
 def test_stage_two_leaves_stage_ones_segmentation_bit_for_bit(pipeline_run: Path) -> None:
-    """T1 and T2: nothing of encoder and decoder is lost, retrained or drifts."""
+    """Stage 2 changes neither weights nor statistics of encoder and decoder."""
     first, second = (
         load_weights(multi_task_unet("cpu"), pipeline_run / stage / "model.pt").eval() for stage in ("stage1", "stage2")
     )
@@ -146,7 +146,7 @@ def test_the_run_is_logged_for_tensorboard(pipeline_run: Path) -> None:
 
 
 def test_weights_are_not_scored_on_what_they_were_trained_on(pipeline_run: Path, store: Path, tmp_path: Path) -> None:
-    """T6: another fold's test set holds cases that these weights, or the stages before them, have seen."""
+    """Another fold's test set contains training cases of these weights, or of earlier stages."""
     settings = {"dataset_dir": str(store), "output_dir": str(tmp_path), "fold": 1}
     with pytest.raises(RuntimeError) as error:
         run_workflow(

@@ -109,8 +109,8 @@ def whole_tumor(values: np.ndarray, case: str = "", codes: Sequence[int] | None 
     """
     odd = np.abs(values - np.rint(values)) >= EXACT
     found = codes_in(values)
-    grey = len(found) > MOST_CODES or (codes is None and len(found) > 1 and max(found) == 255)
-    if odd.any() or grey or values.min(initial=0) < 0:
+    gray = len(found) > MOST_CODES or (codes is None and len(found) > 1 and max(found) == 255)
+    if odd.any() or gray or values.min(initial=0) < 0:
         return _interpolated(values, odd if odd.any() else ~np.isin(values, (0, 255)))
     if codes is None and set(found) == {255}:  # white of an image
         return np.asarray(values > 0)

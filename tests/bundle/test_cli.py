@@ -105,7 +105,7 @@ def test_a_fault_of_ours_costs_one_scan_and_not_the_others(
 
 
 @pytest.mark.parametrize("name", ["P#1.png", '$open("BAD", "w").png', "@output_dir.png", "%x.png"])
-def test_a_name_is_no_code(
+def test_a_file_name_is_never_run_as_code(
     name: str, picture: Path, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Configs read signs in strings: of a nested id, an expression, a reference, a macro."""
@@ -275,7 +275,7 @@ def test_a_picture_of_nothing_gets_no_prediction(
 def test_each_slice_passes_through_the_encoder_once(
     volume: Path, model: str, tmp_path: Path, passes: list[int]
 ) -> None:
-    """T28."""
+    """Each slice passes the encoder once."""
     assert main(["predict", str(volume), "--output", str(tmp_path), "--model", model]) == 0
     prediction = json.loads((tmp_path / "PHANTOM_001_flair.json").read_text())
     assert sum(passes) == sum(p is not None for p in prediction["slice_probabilities"])
@@ -285,7 +285,7 @@ def test_each_slice_passes_through_the_encoder_once(
 def test_the_files_hold_what_the_predictor_says_by_the_weights_own_thresholds(
     state: str, constant_weights: dict[str, Path], volume: Path, picture: Path, tmp_path: Path
 ) -> None:
-    """T14, T16."""
+    """No fixed 0.3 or 0.5; a mask of the whole head or an empty one is never inverted."""
     from bundle import Predictor
 
     model = str(constant_weights[state])
@@ -303,7 +303,7 @@ def test_the_files_hold_what_the_predictor_says_by_the_weights_own_thresholds(
 def test_what_a_stranger_may_have_made_is_refused_in_one_line_each(
     model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """T22; the whole corpus is asked in a session of its own."""
+    """Malformed files give one line; a nox session tests all of them."""
     cases = [case for case in corpus() if case.family == "declared size"][::4]
     scans = [str(case.write(tmp_path)) for case in cases]
     assert main(["predict", *scans, "--output", str(tmp_path / "out"), "--model", model]) == 2

@@ -89,7 +89,7 @@ def test_map_probability_and_deviation_lie_on_the_scans_grid(predictor: Predicto
 def test_each_slice_passes_the_encoder_once_whatever_is_asked(
     predictor: Predictor, volume: Path, passes: list[int]
 ) -> None:
-    """T28."""
+    """Each slice passes the encoder once."""
     prediction = predictor.predict(volume, include_cam=True, include_uncertainty=True)["result"]
     assert sum(passes) == sum(p is not None for p in prediction["slice_probabilities"])
 
@@ -97,7 +97,7 @@ def test_each_slice_passes_the_encoder_once_whatever_is_asked(
 def test_the_map_explains_the_very_pixels_that_were_predicted_and_is_not_cut_at_the_head(
     weights_with_cam: Path, picture: Path
 ) -> None:
-    """T15."""
+    """The CAM is that of the network's input, unchanged."""
     from scripts.networks.cam import predict_with_cam
 
     predictor = Predictor(weights_with_cam)
@@ -116,7 +116,7 @@ def test_the_map_explains_the_very_pixels_that_were_predicted_and_is_not_cut_at_
 def test_the_weights_own_report_decides_and_nothing_is_turned_around(
     state: str, constant_weights: dict[str, Path], picture: Path, volume: Path
 ) -> None:
-    """T14, T16: everything outlined or nothing, at thresholds that no other rule has."""
+    """A mask of the whole head or an empty one, at thresholds that differ from all defaults."""
     predictor = Predictor(constant_weights[state])
     for scan in (picture, volume):
         prediction = predictor.predict(scan)
@@ -133,7 +133,7 @@ def test_the_weights_own_report_decides_and_nothing_is_turned_around(
 def test_what_is_said_of_the_weights_is_their_own_report_even_when_the_file_is_replaced(
     pipeline_run: Path, constant_weights: dict[str, Path], tmp_path: Path
 ) -> None:
-    """T18."""
+    """Scores are those of the loaded weights."""
     for name in ("model.pt", "report.json"):
         shutil.copy(pipeline_run / "models" / name, tmp_path)
     predictor = Predictor(tmp_path / "model.pt")
@@ -149,7 +149,7 @@ def test_what_is_said_of_the_weights_is_their_own_report_even_when_the_file_is_r
 def test_without_a_report_of_these_very_weights_nothing_is_said_of_them(
     weights_with_cam: Path, pipeline_run: Path, tmp_path: Path
 ) -> None:
-    """T18: another's report lies beside them."""
+    """The report beside them belongs to other weights."""
     shutil.copy(weights_with_cam, tmp_path)
     shutil.copy(pipeline_run / "models" / "report.json", tmp_path)
     predictor = Predictor(tmp_path / "model.pt")

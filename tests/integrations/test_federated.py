@@ -102,5 +102,5 @@ def test_the_flare_jobs_numbers_agree() -> None:
     assert flare_config("job/meta.json")["min_clients"] == server["sites"]
 
 
-def test_the_flare_job_brings_no_code() -> None:
+def test_the_flare_job_contains_only_settings() -> None:
     assert {path.suffix for path in FLARE.rglob("*") if path.is_file()} == {".json"}

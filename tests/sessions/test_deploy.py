@@ -99,7 +99,7 @@ def test_a_study_without_the_series_is_refused_in_one_line(
 def test_a_network_of_other_weights_is_refused_in_one_line(
     models: dict[str, Path], study: Path, tmp_path: Path
 ) -> None:
-    """T18: it would prediction under the hash and the thresholds of weights that it does not have."""
+    """Its predictions would have the hash and the thresholds of other weights."""
     shutil.copytree(models["folder"], tmp_path / "bundle")
     weights = tmp_path / "bundle" / "models" / "model.pt"
     changed = torch.load(weights, weights_only=True)

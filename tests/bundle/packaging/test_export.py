@@ -157,7 +157,7 @@ def test_the_command_exports_and_predicts(models: Path, picture: Path, tmp_path:
 def test_what_an_exported_network_says_is_decided_by_the_weights_report_and_never_turned_around(
     state: str, constant_weights: dict[str, Path], picture: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """T14, T16, T28."""
+    """Thresholds and mask of the weights; each slice passes the network once."""
     passes = []
 
     def says(image: torch.Tensor) -> torch.Tensor:

@@ -87,7 +87,7 @@ def test_the_committed_page_is_what_the_committed_results_give(page: str) -> Non
 
 
 def test_every_number_on_the_page_is_in_the_results(page: str, results: Path) -> None:
-    """T25: claims have artefacts."""
+    """No number is typed by hand."""
     assert unexplained(page, results) == []
 
 
@@ -108,7 +108,7 @@ def test_maps_are_pooled_over_folds(page: str, results: Path) -> None:
 
 
 def test_sensitivity_never_stands_without_specificity_and_n(page: str) -> None:
-    """T24."""
+    """Sensitivity is never shown without specificity."""
     for block in page.split("\n\n"):
         if "sensitivity" in block and block.startswith("|"):
             header, *rows = block.splitlines()

@@ -348,13 +348,13 @@ def test_randomized_copies_are_reproducible_and_leave_everything_alone() -> None
     torch.manual_seed(5)
     state, follows = torch.get_rng_state(), torch.rand(3)
     torch.manual_seed(5)
-    twin = randomized(network, seed=1)
+    copied = randomized(network, seed=1)
     assert torch.equal(torch.get_rng_state(), state) and torch.equal(torch.rand(3), follows)
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
-    assert all(same(twin, randomized(network, seed=1)).values())
-    redrawn = [name for name, equal in same(twin, randomized(network, seed=2)).items() if not equal]
+    assert all(same(copied, randomized(network, seed=1)).values())
+    redrawn = [name for name, equal in same(copied, randomized(network, seed=2)).items() if not equal]
     assert redrawn == [name for name in before if before[name].dim() > 1 or _bias_of_a_layer(name)]
-    assert isinstance(twin, MultiTaskUNet) and not twin.training
+    assert isinstance(copied, MultiTaskUNet) and not copied.training
 
 
 def _bias_of_a_layer(name: str) -> bool:
@@ -366,8 +366,8 @@ def test_randomized_forgets_every_trained_tensor() -> None:
     for parameter in network.parameters():
         parameter.data += 0.01
     assert not any(same(network, randomized(network, seed=0)).values())
-    twin = randomized(network, seed=0)
-    statistics = [m for m in twin.modules() if isinstance(m, nn.BatchNorm2d)]
+    copied = randomized(network, seed=0)
+    statistics = [m for m in copied.modules() if isinstance(m, nn.BatchNorm2d)]
     assert statistics and all((m.running_mean == 0).all() and (m.running_var == 1).all() for m in statistics)
 
 

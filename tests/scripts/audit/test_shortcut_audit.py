@@ -91,7 +91,7 @@ def brightest_spot(plane: np.ndarray) -> float:
 # Synthetic synthetic in a store
 
 
-class Twins:
+class PlantedShortcut:
     """Two stores of the same volumes, beside pictures without and with the planted shortcut; audits are kept."""
 
     def __init__(self, folder: Path) -> None:
@@ -116,11 +116,11 @@ class Twins:
 
 
 @pytest.fixture(scope="module")
-def planted(tmp_path_factory: pytest.TempPathFactory) -> Twins:
-    return Twins(tmp_path_factory.mktemp("audit"))
+def planted(tmp_path_factory: pytest.TempPathFactory) -> PlantedShortcut:
+    return PlantedShortcut(tmp_path_factory.mktemp("audit"))
 
 
-def test_planted_shortcut_is_found_in_model_and_files(planted: Twins) -> None:
+def test_planted_shortcut_is_found_in_model_and_files(planted: PlantedShortcut) -> None:
     report = planted.audit(lack_of_a_skull, shortcut=True)
     assert report["within_source"]["values"]["sources"]["kaggle"]["auc"]["value"] > 0.9  # it looks good
     assert {"blanked", "style_swap", "metadata"} <= set(report["summary"])
@@ -130,7 +130,7 @@ def test_planted_shortcut_is_found_in_model_and_files(planted: Twins) -> None:
     assert report["metadata"]["values"]["sources"]["kaggle"]["metadata"]["value"] > 0.95
 
 
-def test_without_the_shortcut_a_model_that_follows_the_lesion_passes(planted: Twins) -> None:
+def test_without_the_shortcut_a_model_that_follows_the_lesion_passes(planted: PlantedShortcut) -> None:
     report = planted.audit(lack_of_mirror_symmetry, shortcut=False)
     for source in ("brats", "kaggle"):
         assert report["within_source"]["values"]["sources"][source]["auc"]["value"] > 0.85
@@ -139,7 +139,7 @@ def test_without_the_shortcut_a_model_that_follows_the_lesion_passes(planted: Tw
     assert set(verdicts.values()) == {"pass"}, verdicts
 
 
-def test_files_that_tell_the_label_are_a_fault_of_the_data_not_of_the_model(planted: Twins) -> None:
+def test_files_that_tell_the_label_are_a_fault_of_the_data_not_of_the_model(planted: PlantedShortcut) -> None:
     report = planted.audit(lack_of_mirror_symmetry, shortcut=True)
     assert report["summary"] == ["metadata"]
     found = report["metadata"]["values"]["sources"]["kaggle"]
@@ -148,12 +148,12 @@ def test_files_that_tell_the_label_are_a_fault_of_the_data_not_of_the_model(plan
     )
 
 
-def test_guessing_is_no_shortcut(planted: Twins) -> None:
+def test_guessing_is_no_shortcut(planted: PlantedShortcut) -> None:
     report = planted.audit(a_guess, shortcut=False)
     assert report["summary"] == [] and report["within_source"]["verdict"] == "note"
 
 
-def test_report_has_nine_parts_with_questions_and_rules_and_is_plain_json(planted: Twins) -> None:
+def test_report_has_nine_parts_with_questions_and_rules_and_is_plain_json(planted: PlantedShortcut) -> None:
     report = planted.audit(lack_of_mirror_symmetry, shortcut=False)
     assert len(PARTS) == 9 and set(report) == {*PARTS, "summary"}
     for name in PARTS:
@@ -163,7 +163,9 @@ def test_report_has_nine_parts_with_questions_and_rules_and_is_plain_json(plante
     assert json.loads(json.dumps(report, allow_nan=False)) == report
 
 
-def test_an_audited_network_stays_as_it_was(planted: Twins, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_audited_network_stays_as_it_was(
+    planted: PlantedShortcut, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     dataset, cases = planted.data[False]
     few = [record for record in dataset.data if record["kind"] == "image"][:6]
     few += [record for record in dataset.data if record["kind"] == "volume"][:6]

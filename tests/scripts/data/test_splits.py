@@ -359,8 +359,8 @@ def test_tampered_split_that_shares_a_patient_is_refused(store: Path, split_file
 @pytest.mark.parametrize("shared", ["id", "group", "content", "image hash"])
 @pytest.mark.parametrize("others", [("train", "val"), ("train", "test"), ("val", "test")])
 def test_sets_that_share_anything_are_refused(shared: str, others: tuple[str, str]) -> None:
-    def case(name: str, twin: bool) -> Case:
-        value = {key: "same" if twin and key == shared else name for key in ("id", "group", "content", "image hash")}
+    def case(name: str, copy: bool) -> Case:
+        value = {key: "same" if copy and key == shared else name for key in ("id", "group", "content", "image hash")}
         identity = {"id": value["id"], "group": value["group"], "phash": value["image hash"]}
         return {**identity, "sha256": {"image": value["content"]}}
 

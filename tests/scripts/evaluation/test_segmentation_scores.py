@@ -456,7 +456,7 @@ def test_two_balls_on_the_grid_of_brats() -> None:
     steps = np.ogrid[:240, :240, :155]
     squared = sum((axis - center) ** 2 for axis, center in zip(steps, (100, 120, 70), strict=True))
     prediction, reference = squared <= 27**2, squared <= 30**2
-    prediction[230, 10, 150] = True  # a speck of one voxel far off
+    prediction[230, 10, 150] = True  # one distant voxel
     scores = segmentation_scores(prediction, reference, (1.0, 1.0, 1.0))
     assert scores["dice"] == pytest.approx(2 * 27**3 / (30**3 + 27**3), abs=0.002)
     assert scores["hd95_mm"] == pytest.approx(3.0, abs=0.5)

@@ -41,7 +41,7 @@ def test_it_predictions_what_the_network_predictions_and_names_the_rest(network:
 
 
 def test_each_slice_passes_the_encoder_once_whatever_is_asked(network: PackedMultiTaskUNet) -> None:
-    """T28."""
+    """Each slice passes the encoder once."""
     slices = []
     hook = network.encoder.register_forward_hook(lambda module, inputs, output: slices.append(len(inputs[0])))
     try:
@@ -55,7 +55,7 @@ def test_each_slice_passes_the_encoder_once_whatever_is_asked(network: PackedMul
 
 
 def test_deviations_are_there_repeatable_and_the_normalization_stays(network: PackedMultiTaskUNet) -> None:
-    """T19."""
+    """Dropout has an effect, batch normalization does not change, and a seed reproduces it."""
     before = {name: value.clone() for name, value in network.state_dict().items()}
     first, again, other = (
         ExtendedNetwork(network, include_uncertainty=True, mc_samples=4, seed=seed)(heads()) for seed in (0, 0, 1)

@@ -36,7 +36,7 @@ def test_distance_is_finite_and_grows_along_any_direction(components: int, seed:
     assert np.isfinite(distances).all() and (np.diff(distances) > 0).all()
 
 
-def test_a_scan_is_unfamiliar_when_most_of_its_slices_are() -> None:
+def test_a_scan_is_out_of_distribution_by_its_median_slice() -> None:
     learned = OODDetector(np.zeros(1), np.ones((1, 1)), np.ones(1), 1.0, limits={"volume": 2.0})
     assert learned.is_out_of_distribution(np.array([np.nan, 3.0, 3.0, 1.0]), "volume")
     assert not learned.is_out_of_distribution(np.array([3.0, 1.0, 1.0]), "volume")

@@ -114,7 +114,7 @@ def summary(
     return dict(SummarizePredictiond("pred", decision or Decision(), {"version": "1"}, NO_LIMITS)(data)["result"])
 
 
-# specks ---------------------------------------------------------------------------------------------------------------
+# small components -----------------------------------------------------------------------------------------------------
 
 
 def without_specks(mask: np.ndarray, affine: np.ndarray, known: bool = True, zoom: float = 1.0) -> np.ndarray:
@@ -367,7 +367,7 @@ def test_slices_count_as_a_millimetre_apart_where_the_spacing_was_not_used(milli
 def test_a_mask_of_nearly_everything_is_neither_turned_around_nor_believed(
     tmp_path: Path, prediction: Prediction
 ) -> None:
-    """T14: background that outnumbers the mask, or the reverse, is no reason to swap them."""
+    """Mask and background are never swapped, whichever is larger."""
     path = save(stored(head_volume(), "RAS"), tmp_path / "a.nii.gz")
     everything, little = prediction(path, says(4.0, 4.0)), prediction(path, sees_the_tumor)
     head = torch.from_numpy(np.asarray(nib.load(path).dataobj)) > 0
@@ -480,7 +480,7 @@ def test_what_was_fitted_on_other_weights_is_not_used() -> None:
     ids=["no score", "of another network", "far", "near"],
 )
 def test_a_scan_without_an_out_of_distribution_score_is_flagged(found: dict[str, Any], code: str | None) -> None:
-    """T14: MONAI's own workflow, its Label and Deploy run the plain network, which measures no distance."""
+    """MONAI's own workflow, Label and Deploy run the plain network, which computes no OOD score."""
     ood_detector = OODDetector(np.zeros(1), np.ones((1, 1)), np.ones(1), 1.0, limits={"image": 2.0})
     mask = MetaTensor(torch.ones(1, 4, 4, 1), meta={"spatial_shape": np.array([4, 4])})
     data = {"pred": mask, "slice_logits": np.array([4.0]), **found}

@@ -132,7 +132,7 @@ def test_one_pass_through_the_encoder_predictions_both(network: MultiTaskUNet) -
 
 
 def test_frozen_parts_do_not_move_though_the_trainer_calls_train(network: MultiTaskUNet) -> None:
-    """T2: batch normalization of a frozen part keeps its running statistics."""
+    """The batch normalization of a frozen part keeps its running statistics."""
     freeze(network, ["encoder", "decoder"])
     before = {name: value.clone() for name, value in network.state_dict().items()}
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1)

@@ -27,7 +27,7 @@ def test_weights_come_back_bit_for_bit(network: MultiTaskUNet, tmp_path: Path) -
 
 
 def test_a_lost_decoder_is_an_error(network: MultiTaskUNet, tmp_path: Path) -> None:
-    """T1: weights with the decoder under another prefix, or without it, never load in part."""
+    """Weights with a renamed or missing decoder are never loaded in part."""
     state = network.state_dict()
     renamed = {name.replace("decoder.", "module.decoder."): value for name, value in state.items()}
     missing = {name: value for name, value in state.items() if not name.startswith("decoder.")}
@@ -62,7 +62,7 @@ class Canary:
 
 
 def test_a_pickle_with_code_is_refused_and_not_run(network: MultiTaskUNet, tmp_path: Path) -> None:
-    """T21."""
+    """Files that would run code when they are loaded."""
     torch.save({"encoder": Canary(tmp_path / "canary")}, tmp_path / "evil.pt")
     with pytest.raises(ValueError, match="not a state dict"):
         load_weights(network, tmp_path / "evil.pt")
