@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
+from ..views import area_range
 from .report import interval, number
 from .results import load
 
@@ -59,13 +60,9 @@ def readme_table(facts: Mapping[str, Any]) -> str:
         rows.append(
             _row("ROC-AUC of a volume's slices, tumor or none", auc["value"], auc["ci95"], f"{auc['n']} patients")
         )
-        smallest = min(volumes["by_tumor_area"].items(), key=lambda found: float(found[0].split("-")[0].split()[0]))
-        rows.append(
-            _row(
-                f"sensitivity for slices with {smallest[0]} of tumor",
-                *(smallest[1]["sensitivity"], None, f"{smallest[1]['positives']} slices"),
-            )
-        )
+        smallest = min(volumes["by_tumor_area"], key=lambda scores: scores["low_mm2"])
+        name = f"sensitivity for slices with {area_range(smallest)} of tumor"
+        rows.append(_row(name, smallest["sensitivity"], None, f"{smallest['positives']} slices"))
     sources = sorted(facts["images"], key=lambda name: bool(learned) and name not in learned)  # training sources first
     for name in sources:
         kind = "training source" if name in learned or not learned else "other source"
