@@ -6,7 +6,7 @@ import base64
 import html
 import mimetypes
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ..core import files
@@ -59,7 +59,13 @@ def write_report(results: Path, docs: Path, pictures: Sequence[Path] = ()) -> Pa
         keep_trailing_newline=True,
         autoescape=False,  # noqa: S701 - the page is Markdown, and every value is our own number or name
     )
-    environment.filters |= {"number": number, "interval": interval, "mean": mean, "area_range": area_range}
+    environment.filters |= {
+        "number": number,
+        "interval": interval,
+        "mean": mean,
+        "area_range": area_range,
+        "states": states,
+    }
     page = tidied(environment.get_template("report.md.j2").render(**facts, picture=picture, gallery=gallery))
     docs.mkdir(parents=True, exist_ok=True)
     (docs / f"{PAGE}.md").write_text(page)
@@ -83,6 +89,15 @@ def number(value: float | int | None) -> str:
     if value is None:
         return "-"
     return str(value) if isinstance(value, int) else digits(value)
+
+
+def states(counts: Mapping[str, int]) -> str:
+    """How many volumes have each state.
+
+    >>> states({"tumor": 3, "no_tumor": 1})
+    '3 tumor, 1 no_tumor'
+    """
+    return ", ".join(f"{count} {state}" for state, count in counts.items()) or "-"
 
 
 def digits(value: float) -> str:

@@ -127,6 +127,25 @@ def test_every_part_of_the_audit_and_every_variant_is_on_the_page(page: str, res
     assert len(parts) == 9 and all(f"| {name} |" in page for name in parts)
 
 
+def test_volumes_as_a_whole_have_a_row_for_each_source(results: Path, tmp_path: Path) -> None:
+    shutil.copytree(results, tmp_path / "results")
+    (tmp_path / "images").mkdir()
+    file = main_of(tmp_path / "results") / "report.json"
+    report = json.loads(file.read_text())
+    found = {"sensitivity": 0.75, "specificity": None, "roc_auc": None, "low_dice": 1, "false_ml": None}
+    lgg = {**found, "n": 4, "tumors": 4, "dice": {"mean": 0.625, "median": 0.6875}}
+    lgg |= {"states": {"tumor": {"tumor": 3, "no_tumor": 1}, "none": {}}}
+    report["patients"] = {"sources": {"lgg": lgg}, "all": lgg, "without_tumor": []}
+    report["decision_out_of_fold"]["patient"] = {
+        **{"temperature": 1.0, "operating_point": 0.875, "fitted_on": "9 volumes, 3 without a tumor"},
+        **{"evidence": {"sensitivity": 0.5, "specificity": 0.375}},
+    }
+    file.write_text(json.dumps(report))
+    page = write_report(tmp_path / "results", tmp_path).read_text()
+    line = "| lgg | 4 | 4 | 0.750 | - | - | 0.625 | 0.688 | 1 | 3 tumor, 1 no_tumor | - | - | - |"
+    assert line in page and "operating point of volumes, 0.875" in page
+
+
 def test_the_notice_and_the_worst_come_first(page: str, results: Path) -> None:
     assert "Research use only. Not a medical device." in page[:300]
     report = json.loads((main_of(results) / "report.json").read_text())
