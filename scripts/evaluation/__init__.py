@@ -1,1 +1,1 @@
-"""Scores of predictions against the truth: metrics, intervals, calibration, reports, overlay pictures."""
+"""Scores of predictions against references: metrics, intervals, calibration, reports, overlay figures."""

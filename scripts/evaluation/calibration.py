@@ -1,4 +1,4 @@
-"""Fit what turns a logit into a prediction, on cases that the weights were not trained on and that test nothing."""
+"""Fit temperature and operating point, on cases that are neither training nor test cases."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ __all__ = [
     "write_decision",
 ]
 
-TEMPERATURES = (0.25, 20.0)  # sought within; lower ones, of separable data, would round probabilities to 1
+TEMPERATURES = (0.25, 20.0)  # bounds; lower ones, of separable data, would round probabilities to 1
 
 
 def fit_temperature(classes: np.ndarray, logits: np.ndarray) -> float:
-    """Temperature that makes the logits' probabilities most likely.
+    """Temperature with the largest likelihood.
 
     Args:
         classes: (N,) of 0 and 1, both present.
@@ -77,14 +77,14 @@ def fit_calibration(
         classes: (N,) of 0 and 1.
         logits: (N,) finite.
         groups: patient or cluster of each row.
-        target_sensitivity: that the operating point shall reach.
-        display_threshold: its sensitivity and specificity are stated beside.
-        fitted_on: what these rows are, in words.
-        resamples: draws of the bootstrap.
-        seed: of the draws.
+        target_sensitivity: of the operating point.
+        display_threshold: its sensitivity and specificity are reported too.
+        fitted_on: description of these rows.
+        resamples: of the bootstrap.
+        seed: of the bootstrap.
 
     Returns:
-        The defaults where a class is missing: then nothing can be fitted, and `fitted_on` says so.
+        The defaults if a class is missing; `fitted_on` then gives the reason.
     """
     if len(np.unique(classes)) < 2:
         return Calibration(fitted_on=f"nothing: one class only in {fitted_on}")
@@ -131,11 +131,11 @@ def fit_decision(
 
     Args:
         predictions: rows of `predictions.json`: kind, source, group, cls (None where unknown) and logit.
-        decision: whose display threshold and volume rule are kept.
+        decision: its display threshold and volume rule are kept.
         target_sensitivity: see `fit_calibration`.
-        fitted_on: what the predictions are: "validation", "out-of-fold predictions".
-        resamples: draws of the bootstrap.
-        sources: to fit on, those that the weights learned from; others stay untouched. None: all.
+        fitted_on: description of the predictions: "validation", "out-of-fold predictions".
+        resamples: of the bootstrap.
+        sources: to fit on, those of the training data; None: all.
     """
     fitted: dict[str, Calibration] = {}
     for kind in ("image", "volume"):
@@ -174,9 +174,11 @@ def _patient_calibration(
 
 
 def volume_probabilities(
-    predictions: Sequence[Mapping[str, Any]], judge: Callable[[str], Decision], sources: Sequence[str] | None = None
+    predictions: Sequence[Mapping[str, Any]],
+    decision_of_case: Callable[[str], Decision],
+    sources: Sequence[str] | None = None,
 ) -> dict[str, tuple[bool, float]]:
-    """By case whether a volume shows a tumor on any slice, and its probability, as the judge of the case has it."""
+    """By case whether a volume shows a tumor on any slice, and its probability by the decision of the case."""
     by_case: dict[str, list[Mapping[str, Any]]] = {}
     for row in predictions:
         if row["kind"] == "volume" and (sources is None or row["source"] in sources):
@@ -185,7 +187,8 @@ def volume_probabilities(
     for case, rows in by_case.items():
         logits = np.array([row["logit"] for row in rows if row["logit"] is not None])
         if len(logits):
-            probability = judge(case).volume_probability(judge(case).probability(logits, "volume"))
+            decision = decision_of_case(case)
+            probability = decision.volume_probability(decision.probability(logits, "volume"))
             scans[case] = (any(row["cls"] == 1 or row.get("tumor_mm2") for row in rows), probability)
     return scans
 
@@ -193,7 +196,7 @@ def volume_probabilities(
 def _known(
     predictions: Sequence[Mapping[str, Any]], kind: Kind, sources: Sequence[str] | None
 ) -> list[Mapping[str, Any]]:
-    """Rows of one kind of scan with a class and a prediction, of these sources, or of all."""
+    """Rows of one kind of scan with a class and a prediction, of some sources or of all."""
     among = [a for a in predictions if a["kind"] == kind and (sources is None or a["source"] in sources)]
     return [a for a in among if is_scored(a)]
 
@@ -204,12 +207,12 @@ def with_evidence_of_others(
     others: Mapping[str, Decision],
     sources: Sequence[str] | None = None,
 ) -> Decision:
-    """The same decision; its sensitivity and specificity are those of predictions that had no part in their thresholds.
+    """The same decision with sensitivity and specificity of predictions whose thresholds were fitted without them.
 
     Args:
         decision: fitted on all predictions.
         predictions: see `fit_decision`.
-        others: by case, the decision that was fitted on the other folds, see `summaries.cross_fitted`.
+        others: by case, the decision fitted on the other folds, see `summaries.cross_fitted`.
         sources: see `fit_decision`.
     """
     found: dict[str, Calibration] = {}
@@ -222,10 +225,10 @@ def with_evidence_of_others(
             probabilities = np.array(
                 [j.probability(row["logit"], kind) for j, row in zip(per_fold_decisions, rows, strict=True)]
             )
-            points = np.array([judge.of(kind).operating_point for judge in per_fold_decisions])
-            honest = _sensitivity_and_specificity(tumor, probabilities, points)
-            shown = _sensitivity_and_specificity(tumor, probabilities, decision.display_threshold)
-            evidence = {**calibration.evidence, **honest, "at_display_threshold": shown}
+            points = np.array([fold.of(kind).operating_point for fold in per_fold_decisions])
+            held_out = _sensitivity_and_specificity(tumor, probabilities, points)
+            at_display = _sensitivity_and_specificity(tumor, probabilities, decision.display_threshold)
+            evidence = {**calibration.evidence, **held_out, "at_display_threshold": at_display}
             calibration = replace(calibration, evidence=evidence)
         found[kind] = calibration
     patient = decision.patient
@@ -233,8 +236,8 @@ def with_evidence_of_others(
         scans = volume_probabilities(predictions, lambda case: others[case], sources)
         tumor, probabilities = (np.array([scan[column] for scan in scans.values()]) for column in (0, 1))
         points = np.array([others[case].operating_point("volume") for case in scans])
-        honest = _sensitivity_and_specificity(tumor, probabilities, points)
-        patient = replace(patient, evidence={**patient.evidence, **honest})
+        held_out = _sensitivity_and_specificity(tumor, probabilities, points)
+        patient = replace(patient, evidence={**patient.evidence, **held_out})
     return replace(decision, image=found["image"], volume=found["volume"], patient=patient)
 
 
@@ -244,17 +247,17 @@ def write_decision(
     decision: Decision,
     target_sensitivity: float,
 ) -> None:
-    """Fit on an evaluation's predictions, and put the result into the report beside the weights.
+    """Fit a decision on an evaluation's predictions; write it to the report beside the weights.
 
     Args:
         predictions_file: `predictions.json` of an evaluation of these weights.
-        model_path: the weights; `report.json` beside them is written anew. It keeps what these weights are and were
-            trained on; scores go, for they were of another decision.
+        model_path: the weights; `report.json` beside them is replaced. Their description and training cases are kept;
+            scores are removed, since they belong to another decision.
         decision: see `fit_decision`.
         target_sensitivity: see `fit_decision`.
 
     Raises:
-        ValueError: when the predictions are not of the validation cases: what a decision was fitted on tests nothing.
+        ValueError: when the predictions are not of the validation cases: test cases must not be used for the fit.
     """
     content = json.loads(Path(predictions_file).read_text())
     subset = content["facts"]["subset"]

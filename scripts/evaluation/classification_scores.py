@@ -1,7 +1,7 @@
-"""Measures of one source's tumor probabilities against its classes; None where a score is undefined.
+"""Scores of one source's tumor probabilities against its classes; None for undefined scores.
 
-A class is 1 (tumor) or 0, and what reaches a threshold is called tumor. Sensitivity never comes without specificity
-and n. Rows of several sources do not belong into one call: a detector of the source alone would score well there.
+A class is 1 (tumor) or 0; a probability that reaches a threshold is called tumor. Sensitivity is always reported with
+specificity and n. Do not pool several sources: a detector of the source alone would score well.
 """
 
 from __future__ import annotations
@@ -43,13 +43,13 @@ def classification_scores(
     display_threshold: float,
     raw_probabilities: np.ndarray | None = None,
 ) -> dict[str, Any]:
-    """Score one source's probabilities in every way.
+    """Compute all scores of one source's probabilities.
 
     Args:
         classes: (N,) of 0 and 1.
         probabilities: (N,) from 0 to 1, calibrated.
-        operating_point: threshold frozen beforehand; (N,) where it was fitted for each fold apart.
-        display_threshold: a second one, whose sensitivity and specificity are stated beside.
+        operating_point: threshold, fixed in advance; (N,) if it was fitted for each fold.
+        display_threshold: a second threshold whose sensitivity and specificity are reported too.
         raw_probabilities: (N,) the same before temperature scaling.
 
     Returns:
@@ -63,7 +63,7 @@ def classification_scores(
 
         None where undefined: sensitivity without positives, specificity without negatives, roc_auc, pr_auc, mcc and
         specificity_at_95_sensitivity without both, and all of them, with prevalence, brier and ece, without any row.
-        mcc is 0 where all rows are called the same.
+        mcc is 0 if all rows are called the same.
 
     Raises:
         ValueError: when lengths differ, a class is neither 0 nor 1, or a probability is not from 0 to 1.
@@ -97,7 +97,7 @@ def classification_scores(
 
 
 def roc_auc(positive: np.ndarray, scores: np.ndarray) -> float:
-    """Area under the ROC curve by ranks, ties half; NaN where a class is missing. Fast, for thousands of resamples.
+    """Area under the ROC curve by ranks, ties count half; NaN if a class is missing. Fast, for thousands of resamples.
 
     Args:
         positive: boolean (N,).
@@ -116,7 +116,7 @@ def roc_auc(positive: np.ndarray, scores: np.ndarray) -> float:
 def resampled_scores(
     classes: np.ndarray, probabilities: np.ndarray, operating_point: float | np.ndarray, bins: int = 10
 ) -> Callable[[np.ndarray], dict[str, float | None]]:
-    """Prepare the scores that get an interval: thousands of resamples, each in a fraction of a millisecond.
+    """Prepare the scores with an interval for thousands of resamples, each in a fraction of a millisecond.
 
     Args:
         classes: (N,) of 0 and 1.
@@ -125,7 +125,7 @@ def resampled_scores(
         bins: of the calibration error.
 
     Returns:
-        From row indices (M,), repeated as drawn, to roc_auc, pr_auc, sensitivity, specificity,
+        Function from row indices (M,), with repetitions, to roc_auc, pr_auc, sensitivity, specificity,
         specificity_at_95_sensitivity, brier and ece, exactly as `classification_scores` gives them for these rows.
     """
     classes, probabilities = _checked(classes, probabilities)
@@ -139,14 +139,15 @@ def resampled_scores(
         weight = np.bincount(rows, minlength=len(p))[order].astype(np.float64)
         positive, negative = weight * tumor, weight * ~tumor
         found: dict[str, float | None] = dict.fromkeys(["roc_auc", "pr_auc", "specificity_at_95_sensitivity"])
-        hits, alarms = np.cumsum(positive)[ends], np.cumsum(negative)[ends]
+        tp, fp = np.cumsum(positive)[ends], np.cumsum(negative)[ends]
         if positive.any() and negative.any():
-            sensitivity, false_alarms = hits / hits[-1], alarms / alarms[-1]
+            sensitivity, false_positive_rate = tp / tp[-1], fp / fp[-1]
             steps = np.diff(sensitivity, prepend=0.0)
-            found["roc_auc"] = float(np.trapezoid(np.append(0.0, sensitivity), np.append(0.0, false_alarms)))
-            seen = hits + alarms
-            found["pr_auc"] = float((steps * np.divide(hits, seen, out=np.zeros_like(hits), where=seen > 0)).sum())
-            found["specificity_at_95_sensitivity"] = float(1.0 - false_alarms[sensitivity >= SENSITIVITY].min())
+            found["roc_auc"] = float(np.trapezoid(np.append(0.0, sensitivity), np.append(0.0, false_positive_rate)))
+            called_tumor = tp + fp
+            precision = np.divide(tp, called_tumor, out=np.zeros_like(tp), where=called_tumor > 0)
+            found["pr_auc"] = float((steps * precision).sum())
+            found["specificity_at_95_sensitivity"] = float(1.0 - false_positive_rate[sensitivity >= SENSITIVITY].min())
         found["sensitivity"] = float(positive[called].sum() / positive.sum()) if positive.any() else None
         found["specificity"] = float(negative[~called].sum() / negative.sum()) if negative.any() else None
         total = weight.sum()
@@ -159,7 +160,7 @@ def resampled_scores(
 
 
 def expected_calibration_error(classes: np.ndarray, probabilities: np.ndarray, bins: int = 10) -> float | None:
-    """Mean distance of mean probability and observed frequency over bins, each weighted by its rows.
+    """Mean difference of mean probability and observed frequency over bins, weighted by their rows.
 
     Args:
         classes: (N,) of 0 and 1.
@@ -167,7 +168,7 @@ def expected_calibration_error(classes: np.ndarray, probabilities: np.ndarray, b
         bins: see `reliability`.
 
     Returns:
-        Error from 0 to 1; None without any row.
+        Error from 0 to 1; None without rows.
 
     Raises:
         ValueError: see `classification_scores`.
@@ -185,13 +186,12 @@ def expected_calibration_error(classes: np.ndarray, probabilities: np.ndarray, b
 
 
 def reliability(classes: np.ndarray, probabilities: np.ndarray, bins: int = 10) -> list[dict[str, Any]]:
-    """Compare probabilities with what was observed, bin by bin.
+    """Compare probabilities with observed frequencies in bins.
 
     Args:
         classes: (N,) of 0 and 1.
         probabilities: (N,) from 0 to 1.
-        bins: how many of equal width. Each holds its lower edge and not its upper one; only the last one holds both,
-            so that 1 has a bin.
+        bins: number of bins of equal width. A bin includes its lower edge; the last one includes both edges.
 
     Returns:
         For each bin with any row, from the lowest: low, high, n, mean_probability, and observed (share of class 1).
@@ -223,7 +223,7 @@ def _bins(probabilities: np.ndarray, bins: int) -> tuple[np.ndarray, np.ndarray]
 
 
 def curves(classes: np.ndarray, probabilities: np.ndarray) -> dict[str, list[list[float]] | None]:
-    """ROC and precision-recall curves, thinned to what a picture shows.
+    """ROC and precision-recall curves, thinned for a figure.
 
     Args:
         classes: (N,) of 0 and 1.
@@ -233,7 +233,7 @@ def curves(classes: np.ndarray, probabilities: np.ndarray) -> dict[str, list[lis
         - roc: [false positive rate, sensitivity] from [0, 0] to [1, 1].
         - pr: [recall, precision] from [0, 1] to recall 1.
 
-        At most 200 points each, evenly chosen with both ends kept; None where a class is missing. Areas are those of
+        At most 200 points each, evenly chosen including both ends; None if a class is missing. The areas are those of
         `classification_scores`, not of these points.
 
     Raises:
@@ -248,14 +248,14 @@ def curves(classes: np.ndarray, probabilities: np.ndarray) -> dict[str, list[lis
 
 
 def area_bins(areas_mm2: Sequence[float] | np.ndarray) -> list[tuple[float, float, np.ndarray]]:
-    """Sort slices by the size of their lesion.
+    """Group slices by the size of their lesion.
 
     Args:
         areas_mm2: tumor area of each slice (N,).
 
     Returns:
-        Lower edge, upper edge and rows (N,) of each bin, from the smallest: its lower edge belongs to it, its upper one
-        to the next. An area below 50 mm2 is in none, since such a slice counts neither as tumor nor as none.
+        Lower edge, upper edge and rows (N,) of each bin, smallest first; a bin includes its lower edge. An area below
+        50 mm2 is in no bin, since such a slice is neither a tumor slice nor tumor-free.
 
     >>> [(low, high, rows.tolist()) for low, high, rows in area_bins([0.0, 50.0, 2000.0])][::3]
     [(50.0, 200.0, [False, True, False]), (2000.0, inf, [False, False, True])]
@@ -288,7 +288,7 @@ def _at_threshold(
 
 
 def _specificity_at(least_sensitivity: float, classes: np.ndarray, probabilities: np.ndarray) -> float:
-    """Highest specificity of any threshold that reaches a sensitivity; both classes must be there."""
+    """Highest specificity of all thresholds that reach a sensitivity; both classes must be present."""
     false_positive_rate, sensitivity, _ = roc_curve(classes, probabilities, drop_intermediate=False)
     return float(1.0 - false_positive_rate[sensitivity >= least_sensitivity].min())
 
@@ -298,6 +298,6 @@ def _brier(classes: np.ndarray, probabilities: np.ndarray) -> float | None:
 
 
 def _thinned(x: np.ndarray, y: np.ndarray) -> list[list[float]]:
-    """At most `CURVE_POINTS` of a curve's points, evenly chosen by their place in it, both ends kept."""
+    """At most `CURVE_POINTS` of a curve's points, evenly chosen by index, including both ends."""
     chosen = np.unique(np.linspace(0, len(x) - 1, CURVE_POINTS).round().astype(int))
     return [[float(a), float(b)] for a, b in zip(x[chosen], y[chosen], strict=True)]

@@ -1,4 +1,4 @@
-"""Learn what training slices look like to a network, and measure slices that it never saw."""
+"""Fit the OOD detector on the features of training slices; score test slices."""
 
 from __future__ import annotations
 

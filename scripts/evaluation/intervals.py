@@ -1,7 +1,7 @@
-"""How sure a number is, over patients and clusters, never over slices.
+"""95 % confidence intervals, over patients and clusters, never over slices.
 
-Of a mean over patients, of whom there are a handful, the interval is Student's: a percentile bootstrap of so few comes
-out too narrow. AUCs, shares and what else is no such mean are bootstrapped.
+Means over patients have Student's t intervals, since a percentile bootstrap of few patients is too narrow. AUCs, shares
+and other scores are bootstrapped.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ def bootstrap(
 ) -> dict[str, list[float] | None]:
     """95 % percentile intervals of statistics of grouped data.
 
-    Whole groups are drawn with replacement: slices of one patient, or near-duplicates of one image, are not
-    independent, and intervals that treat them as if they were are too narrow.
+    Whole groups are sampled with replacement: slices of one patient, or near-duplicates of one image, are not
+    independent, and intervals that ignore this are too narrow.
 
     Args:
         groups: the patient or cluster of each row (N,).
-        statistic: from row indices (M,), repeated as drawn, to named numbers; None or NaN where undefined.
-        resamples: draws.
-        seed: of the draws.
+        statistic: from row indices (M,), with repetitions, to named numbers; None or NaN if undefined.
+        resamples: number of resamples.
+        seed: of the resampling.
 
     Returns:
-        [low, high] by name. None where fewer than two groups were drawn from, or where the statistic was undefined in
-        more than half of the draws; draws in which it is undefined are left out.
+        [low, high] by name. None with fewer than two groups, or if the statistic is undefined in at least half of the
+        resamples; resamples in which it is undefined are left out.
 
     Reference:
         Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13; Field and Welsh, Bootstrapping
@@ -47,12 +47,12 @@ def bootstrap(
     names, member_of = np.unique([str(group) for group in groups], return_inverse=True)
     rows = [np.flatnonzero(member_of == index) for index in range(len(names))]
     rng = np.random.default_rng(seed)
-    drawn: dict[str, list[float]] = {}
+    sampled: dict[str, list[float]] = {}
     for _ in range(resamples if len(rows) > 1 else 0):
         chosen = np.concatenate([rows[index] for index in rng.integers(len(rows), size=len(rows))])
         for name, value in statistic(chosen).items():
-            drawn.setdefault(name, []).append(math.nan if value is None else float(value))
-    return {name: _interval(np.array(values)) for name, values in drawn.items()}
+            sampled.setdefault(name, []).append(math.nan if value is None else float(value))
+    return {name: _interval(np.array(values)) for name, values in sampled.items()}
 
 
 def _interval(values: np.ndarray) -> list[float] | None:
@@ -63,19 +63,19 @@ def _interval(values: np.ndarray) -> list[float] | None:
 
 
 def paired_difference(first: Mapping[str, float], second: Mapping[str, float], margin: float) -> dict[str, Any]:
-    """Compare two models on the same patients: is the second not worse by more than a margin?
+    """Compare two models on the same patients (non-inferiority of the second).
 
     Args:
         first: score of each patient, higher is better.
-        second: the same patients' scores by the other model.
-        margin: largest loss that counts as "not worse", declared beforehand.
+        second: scores of the same patients by the other model.
+        margin: largest loss that counts as "not worse", set in advance.
 
     Returns:
-        n, mean_difference (second - first), ci95, margin, better and worse (patients that gained or lost), and
-        non_inferior: whether the interval's lower bound lies above -margin; None for a single patient.
+        n, mean_difference (second - first), ci95, margin, better and worse (number of patients), and non_inferior:
+        whether the interval's lower bound is above -margin; None for a single patient.
 
     Raises:
-        ValueError: when the two were not scored on the same patients.
+        ValueError: when the models were scored on different patients.
     """
     if first.keys() != second.keys():
         raise ValueError(f"scored on different patients: {sorted(first.keys() ^ second.keys())[:3]}")

@@ -1,4 +1,4 @@
-"""Pictures of predictions: the scan, what was drawn on it, and what should have been."""
+"""Figures of predictions: the scan with contours of the predicted mask and of the reference."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ __all__ = ["DrawGallery", "draw_tiles"]
 
 matplotlib.use("Agg")
 
-PREDICTED, REFERENCE = "#ff9f1c", "#2ec4b6"  # orange and teal: told apart with any color vision
+PREDICTED, REFERENCE = "#ff9f1c", "#2ec4b6"  # orange and teal: safe for color blindness
 
 
 class DrawGallery:
-    """Draw one tile a case while an evaluator runs, and one picture a source at the end.
+    """Draw one tile per case while an evaluator runs, and one figure per source at the end.
 
-    A volume is shown at the slice with most reference tumor, or most drawn where there is none.
+    A volume is shown at the slice with the largest reference, or without one with the largest predicted mask.
 
     Args:
         cases: id, source, kind, and "label" or "cls".
         decision: for the probability.
         modalities: channels of the images; the first is shown.
-        output_dir: gets `overlays_SOURCE.png`.
-        most: tiles in a picture; of more cases some are shown, evenly over their names.
+        output_dir: folder for `overlays_SOURCE.png`.
+        most: tiles of a figure; with more cases some are shown, evenly spaced by name.
     """
 
     def __init__(
@@ -98,15 +98,15 @@ def _paths(paths: str | Sequence[str]) -> tuple[Path, ...]:
 
 
 def draw_tiles(tiles: Sequence[Mapping[str, Any]], path: str | Path, which: str, columns: int = 6) -> None:
-    """Draw tiles with outlines into one PNG.
+    """Draw tiles with contours into one PNG.
 
     Args:
         tiles: "title", "image" (H, W), "predicted" boolean (H, W), "reference" boolean (H, W) or None.
-        path: the picture.
-        which: of how many cases these are, in words.
+        path: of the figure.
+        which: number of shown cases, in words.
         columns: tiles in a row.
     """
-    columns = max(3, min(columns, len(tiles)))  # the legend has room
+    columns = max(3, min(columns, len(tiles)))  # room for the legend
     rows = -(-len(tiles) // columns)
     figure = Figure(figsize=(2.4 * columns, 2.6 * rows + 0.4), facecolor="black", layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
@@ -118,6 +118,6 @@ def draw_tiles(tiles: Sequence[Mapping[str, Any]], path: str | Path, which: str,
             if mask is not None and mask.any():
                 axis.contour(mask, levels=[0.5], colors=color, linewidths=width)
         axis.set_title(tile["title"], color="white", fontsize=7)
-    legend = f"{which}    orange: drawn by the network    teal: reference    research use only"
+    legend = f"{which}    orange: predicted mask    teal: reference    research use only"
     figure.supxlabel(legend, color="white", fontsize=8)
     write_atomic(path, lambda file: figure.savefig(file, format="png", dpi=110, facecolor="black"))

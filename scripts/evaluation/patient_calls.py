@@ -1,4 +1,4 @@
-"""Volumes as a whole: is a tumor called where there is one, and how much is outlined where there is none?"""
+"""Scores of whole volumes: sensitivity and specificity, and false-positive mask volume without a tumor."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ __all__ = ["patient_calls", "volume_rows"]
 
 Row = Mapping[str, Any]
 STATES = ("tumor", "uncertain", "no_tumor", "no_prediction")
-LOW_DICE = 0.1  # a tumor that is as good as missed
+LOW_DICE = 0.1  # below this Dice a tumor counts as missed
 
 
 def volume_rows(
     content: Mapping[str, Any], decision: Decision, decisions: Mapping[str, Decision] | None = None
 ) -> list[dict[str, Any]]:
-    """One row for each volume with a mask: what its slices say together.
+    """One row for each volume with a reference mask.
 
     Args:
         content: "segmentation" and "predictions", as `ScoreCases` writes them.
         decision: temperature and thresholds.
-        decisions: by case, where every fold has its own.
+        decisions: by case, if every fold has its own.
 
     Returns:
-        Dicts with id, source, patient, tumor (whether the mask holds any), probability (None where there is no
-        prediction), state, outlined_ml and dice.
+        Dicts with id, source, patient, tumor (whether the reference is not empty), probability (None without a
+        prediction), state, mask_ml and dice.
     """
     logits: dict[str, list[float]] = defaultdict(list)
     for row in content["predictions"]:
@@ -38,17 +38,17 @@ def volume_rows(
             logits[row["case"]].append(row["logit"])
     rows = []
     for scored in content["segmentation"]:
-        judge = (decisions or {}).get(scored["id"], decision)
+        rules = (decisions or {}).get(scored["id"], decision)
         known = logits.get(scored["id"])
-        probability = judge.volume_probability(judge.probability(np.array(known), "volume")) if known else None
+        probability = rules.volume_probability(rules.probability(np.array(known), "volume")) if known else None
         rows.append(
             {key: scored[key] for key in ("id", "source", "patient", "dice")}
             | {
                 "tumor": scored["reference_ml"] > 0,
-                "outlined_ml": scored.get("predicted_ml", 0.0),
+                "mask_ml": scored.get("predicted_ml", 0.0),
                 "probability": probability,
             }
-            | {"state": "no_prediction" if probability is None else judge.state(probability, "volume")}
+            | {"state": "no_prediction" if probability is None else rules.state(probability, "volume")}
         )
     return rows
 
@@ -56,9 +56,9 @@ def volume_rows(
 def patient_calls(
     content: Mapping[str, Any], decision: Decision, decisions: Mapping[str, Decision] | None = None
 ) -> dict[str, Any]:
-    """Sensitivity and specificity over volumes, and false volumes, of all together and of each source.
+    """Sensitivity, specificity and false-positive mask volume, over all volumes and by source.
 
-    A volume counts as called where its state is "tumor". Patients without a tumor are those whose mask is empty.
+    A volume is called positive if its state is "tumor". Patients without a tumor have an empty reference mask.
 
     Args:
         content: see `volume_rows`.
@@ -67,8 +67,8 @@ def patient_calls(
 
     Returns:
         "all" and "sources", each with n, tumors, sensitivity, specificity, roc_auc, states (of volumes with and without
-        a tumor), low_dice (tumors below 0.1), dice (mean and median), and false_ml: what is outlined in volumes without
-        a tumor, median and largest. Empty where there is no volume.
+        a tumor), low_dice (tumors below 0.1), dice (mean and median), and false_ml: mask volume in volumes without a
+        tumor, median and largest. Empty without volumes.
     """
     rows = volume_rows(content, decision, decisions)
     if not rows:
@@ -87,7 +87,7 @@ def _calls(rows: Sequence[Row]) -> dict[str, Any]:
     classes, probabilities = (np.array([row[key] for row in predicted]) for key in ("tumor", "probability"))
     auc = roc_auc(classes.astype(bool), probabilities) if len({row["tumor"] for row in predicted}) == 2 else None
     dice = [row["dice"] for row in tumors if row["dice"] is not None]
-    false_ml = [row["outlined_ml"] for row in free]
+    false_ml = [row["mask_ml"] for row in free]
     return {
         "n": len(rows),
         "tumors": len(tumors),

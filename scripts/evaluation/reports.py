@@ -1,7 +1,7 @@
-"""From an evaluation's predictions to its report: pure functions on plain JSON.
+"""From an evaluation's predictions to its report: pure functions on JSON.
 
-The predictions hold logits and measured areas, no decisions, so folds can be pooled and another calibration tried
-without running a network again.
+The predictions contain logits and areas, no decisions, so that folds can be pooled and calibrated without running the
+network again.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ Row = Mapping[str, Any]
 
 
 def pool(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Put the predictions of several folds together; each says from which fold it is.
+    """Concatenate the predictions of several folds; each gets its fold's number.
 
     Raises:
-        ValueError: when two folds scored the same case, or differ in what a tumor slice is.
+        ValueError: when two folds scored the same case, or have different definitions of a tumor slice.
     """
     rules = {part["min_tumor_pixels"] for part in parts}
     if len(rules) != 1:
@@ -62,13 +62,13 @@ def make_report(
     decisions: Mapping[str, Decision] | None = None,
     automatic_masks: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Everything that was scored.
+    """Compute the report with all scores.
 
     Args:
         content: "facts", "min_tumor_pixels", "segmentation" and "predictions", as `ScoreCases` writes them.
         decision: temperature and thresholds, fitted on other cases.
         resamples: of the bootstrap.
-        decisions: by case, where every fold has its own; `decision` is for the rest.
+        decisions: by case, if every fold has its own; `decision` is for the others.
         automatic_masks: patterns of volumes' names whose masks algorithms made; the mean over the others stands beside.
     """
     decisions = decisions or {}
@@ -83,7 +83,7 @@ def make_report(
         "rules": {
             "tumor_slice": f"at least {content['min_tumor_pixels']} pixels of 1 mm2; fewer, but not 0: left out",
             "region": "whole tumor, the one region that FLAIR supports",
-            "empty": "no Dice where the reference is empty; what is drawn there counts as false positive",
+            "empty": "no Dice for an empty reference; a predicted mask is then a false positive",
             "interval": _interval_rule(resamples),
             "hard_negative": f"a slice without tumor, at most {HARD_NEGATIVE_SLICES} slices from one with",
         },
@@ -101,12 +101,12 @@ def make_report(
 
 
 def is_scored(row: Row) -> bool:
-    """Whether a prediction can be scored: its class is known, and there is one."""
+    """Whether a prediction can be scored: it has a class and a logit."""
     return row["cls"] is not None and row["logit"] is not None
 
 
 def patient_scores(rows: Sequence[Row], name: str) -> dict[str, float]:
-    """One number a patient: the mean over the patient's volumes; patients without any are left out."""
+    """One score per patient: the mean over the patient's volumes; patients without a score are left out."""
     scores: dict[str, list[float]] = defaultdict(list)
     for row in rows:
         if row[name] is not None:
@@ -115,7 +115,7 @@ def patient_scores(rows: Sequence[Row], name: str) -> dict[str, float]:
 
 
 def manual_volumes(volumes: Sequence[Row], automatic_masks: Sequence[str]) -> list[Row]:
-    """The volumes whose names match no pattern of those whose masks algorithms made."""
+    """Volumes with manual masks: those whose names match no pattern of automatic masks."""
     return [row for row in volumes if not any(fnmatch(row["id"].rpartition("/")[2], name) for name in automatic_masks)]
 
 
@@ -142,20 +142,20 @@ def _segmentation(volumes: Sequence[Row]) -> dict[str, Any]:
 
 
 def _manual(volumes: Sequence[Row], automatic_masks: Sequence[str]) -> dict[str, Any]:
-    """Dice of the patients whose masks were drawn by hand."""
+    """Dice of the patients with manual masks."""
     scores = patient_scores(manual_volumes(volumes, automatic_masks), "dice")
     mean, interval = _mean_over(scores)
     return {"n": len(scores), "dice": mean, "ci95": interval, "worst_dice": min(scores.values(), default=None)}
 
 
 def _mean_over(scores: Mapping[str, float], highest: float = 1.0) -> tuple[float | None, list[float] | None]:
-    """Mean of the patients' scores, which are not below 0, and its interval."""
+    """Mean of the patients' scores, which are at least 0, and its interval."""
     values = list(scores.values())
     return (float(np.mean(values)) if values else None), interval_of_mean(values, (0.0, highest))
 
 
 def _empty_slices(predictions: Sequence[Row]) -> dict[str, Any]:
-    """False positives where the reference is empty: how often, and how much."""
+    """False positives on slices with an empty reference: rate and area."""
     drawn = [row["drawn_mm2"] for row in predictions if "drawn_mm2" in row and row["cls"] == 0.0]
     positive = [area for area in drawn if area > 0]
     return {
@@ -166,7 +166,7 @@ def _empty_slices(predictions: Sequence[Row]) -> dict[str, Any]:
 
 
 def _source(rows: Sequence[Row], decisions: Sequence[Decision], resamples: int) -> dict[str, Any]:
-    """Scores within one source; only rows with a class and a prediction count."""
+    """Scores within one source, of rows with a class and a prediction."""
     predicted = [i for i, row in enumerate(rows) if is_scored(row)]
     if not predicted:
         return {"kind": _kind_of_source(rows), "n": 0, "positives": 0, "left_out": len(rows)}
@@ -213,7 +213,7 @@ def _kind_of_source(rows: Sequence[Row]) -> Kind:
 
 
 def _of_images(known: Sequence[Row]) -> dict[str, Any]:
-    """How often anything is outlined where there is no mask to compare it with, but a class."""
+    """How often the predicted mask of images without reference mask is not empty, by class."""
     outlined = {}
     for name, cls in CLASSES.items():
         drawn = [row["drawn_share"] > 0 for row in known if row["cls"] == cls and row.get("drawn_share") is not None]
@@ -224,11 +224,10 @@ def _of_images(known: Sequence[Row]) -> dict[str, Any]:
 def auc_within_folds(
     classes: np.ndarray, scores: np.ndarray, folds: Sequence[int] | np.ndarray
 ) -> Callable[[np.ndarray], dict[str, float | None]]:
-    """Prepare the mean over folds of the ROC-AUC within each; folds with one class only leave it.
+    """Prepare the mean over folds of the ROC-AUC within each; folds with one class are left out.
 
-    Each fold has a network of its own, whose logits need not have the scale of the others': pooled, good networks can
-    look bad. Compared within a fold they cannot. In a bootstrap a fold counts as often as its rows were drawn: where
-    each patient is a fold, one that was drawn twice counts twice.
+    Each fold has its own network with its own scale of logits, so that a pooled ROC-AUC can be too low. In a bootstrap
+    a fold is weighted by its number of sampled rows: if each patient is a fold, one that is sampled twice counts twice.
 
     Args:
         classes: (N,) of 0 and 1.
@@ -252,7 +251,7 @@ def auc_within_folds(
 
 
 def _of_volumes(known: Sequence[Row], classes: np.ndarray, scores: Any) -> dict[str, Any]:
-    """What only slices of volumes can tell: each patient alone, small and large tumors, hard negatives."""
+    """Scores of slices of volumes only: per patient, by tumor area, hard negatives."""
     keys = ("n", "positives", "roc_auc", "sensitivity", "specificity")
     patients = {}
     for patient in sorted({row["group"] for row in known}):

@@ -1,4 +1,4 @@
-"""Compare what is served with references: every prediction of an evaluation, and the report made of them."""
+"""Compare predictions with references in an evaluation; write predictions and report."""
 
 from __future__ import annotations
 
@@ -29,18 +29,17 @@ __all__ = ["ScoreCases", "provenance", "scoring_list", "trained_sources"]
 def scoring_list(
     cases: Sequence[Case], weights: str | Path | None, subset: str = "test", allow_training_cases: bool = False
 ) -> list[dict[str, Any]]:
-    """Cases as the evaluator's data set reads them: the image's path, and which case it is.
+    """Items of the evaluator's data set: path of the image and id of the case.
 
     Args:
         cases: of a slice store's split, with their perceptual hashes.
-        weights: what will be scored.
-        subset: "val" for calibration, which may look at what the weights were chosen on, but not trained on.
-        allow_training_cases: score what the weights have seen as well; the report says so.
+        weights: the evaluated weights.
+        subset: "val" for calibration, which may use validation cases of the weights, but no training cases.
+        allow_training_cases: also score training cases; the report counts them.
 
     Raises:
-        ValueError: when there is nothing to score, or when the weights have seen any of the cases: by id, by content,
-            by the patient's name or by the picture's perceptual hash, which copies of other size or quality share but
-            for a few bits; other crops and edits pass.
+        ValueError: when there is no case, or any case is a training case of the weights: by id, hash, patient or
+            perceptual hash. Copies of another size or quality are found, other crops and edits are not.
     """
     if not cases:
         raise ValueError("no cases to score")
@@ -53,34 +52,33 @@ def scoring_list(
 
 
 def provenance(cases: Sequence[Case], weights: str | Path | None) -> str:
-    """What is known of the cases that weights were trained on, in words for the report."""
+    """Description of the weights' training cases, for the report."""
     count, scored = len(trained_on(weights)), len(known_cases(cases, trained_on(weights)))
     if not count:
-        return "unknown: they may hold cases that are scored here"
+        return "unknown: they may include cases that are scored here"
     words = f"{count} cases, {scored or 'none'} of them scored here"
-    return f"{words}; they began from weights that may have seen others" if unknown_lineage(weights) else words
+    return f"{words}; the initial weights may have further training cases" if unknown_lineage(weights) else words
 
 
 def trained_sources(weights: str | Path | None) -> list[str] | None:
-    """Sources of the cases that weights were trained on; None where nothing is known of them."""
+    """Sources of the weights' training cases; None if unknown."""
     return sorted({case.partition("/")[0] for case in trained_on(weights)}) or None
 
 
 class ScoreCases:
     """Compare every prediction with its reference on the scan's own grid.
 
-    The evaluator runs inference's own preprocessing, inferer and postprocessing, so what is scored is what is served.
-    A volume of one slice counts as an image, as which it is served (`kind_of`): so it is scored, and calibrated on. At
-    the end `predictions.json` holds a row for every slice and image, and `report.json` what follows from them; the
-    table is printed.
+    The evaluator runs preprocessing, inferer and postprocessing of the inference config. A volume of one slice counts
+    as an image, as in inference (`kind_of`). At the end `predictions.json` has one row per slice and image, and
+    `report.json` their scores; a table is printed.
 
     Args:
         cases: id, source, kind, group, and "label" (path of a mask) or "cls".
         decision: temperature and thresholds.
-        min_tumor_pixels: a slice shows a tumor from this area on (pixels of 1 mm2), none at 0; slices in between are
-            left out and counted.
-        output_dir: gets both files.
-        facts: whatever the report should say about the run: model, split, seed.
+        min_tumor_pixels: smallest area of a tumor slice (pixels of 1 mm2); slices with a smaller tumor are left out and
+            counted.
+        output_dir: folder for both files.
+        facts: further entries of the report: model, split, seed.
     """
 
     def __init__(
@@ -102,8 +100,8 @@ class ScoreCases:
         engine.add_event_handler(Events.COMPLETED, self.finish)
 
     def start(self, engine: Engine) -> None:
-        self.patients: list[dict[str, Any]] = []  # one a volume with a mask
-        self.predictions: list[dict[str, Any]] = []  # one a slice or image
+        self.patients: list[dict[str, Any]] = []  # one per volume with a mask
+        self.predictions: list[dict[str, Any]] = []  # one per slice or image
 
     def score_batch(self, engine: Engine) -> None:
         for batch, output in zip(engine.state.batch, engine.state.output, strict=True):
@@ -115,9 +113,9 @@ class ScoreCases:
         Args:
             case: see the class.
             mask: (1, H, W, D) of 0 and 1 on the scan's grid.
-            slice_logits: (D,) tumor logits from the lowest slice to the highest, NaN where there is none.
-            canvas: affine (4, 4) of what the network saw, whose pixels areas are counted in, as in training: they are
-                1 mm2 where the file's spacing was used.
+            slice_logits: (D,) tumor logits from inferior to superior, NaN for skipped slices.
+            canvas: affine (4, 4) of the network's input; areas are counted in its pixels, as in training, which are
+                1 mm2 if the file's spacing was used.
         """
         if "cls" in case:
             self._note(case, 0, float(case["cls"]), slice_logits[0], drawn_share=float((mask > 0).float().mean()))
@@ -132,7 +130,7 @@ class ScoreCases:
             self._note_slices({**case, "kind": kind_of(slice_logits)}, areas, drawn, slice_logits)
 
     def _note_slices(self, case: Case, areas: np.ndarray, drawn: np.ndarray, logits: np.ndarray) -> None:
-        """Note each slice with a prediction or a tumor: its area, its class, and how much was drawn on it, all (D,)."""
+        """Note each slice with a prediction or a tumor: areas of reference and predicted mask (D,), class, logit."""
         areas = areas.round(3)  # a rotated grid's 50 pixels are 49.9999 mm2
         tumor = np.flatnonzero(areas > 0)
         for index in np.flatnonzero(np.isfinite(logits) | (areas > 0)):

@@ -6,8 +6,8 @@
 | empty     | not empty  | NaN       | NaN     | NaN                      | NaN, NaN              | counted       |
 | not empty | empty      | 0         | 374     | 0                        | 0, 374                | 0             |
 
-Where the reference is empty nothing can overlap: such cases leave the means, and what was drawn counts as false
-positive. The lesion-wise scores are NaN as well where every lesion is too small to be scored.
+Cases with an empty reference are left out of the means; their predicted masks count as false positives. Lesion-wise
+scores are also NaN if all lesions are too small to be scored.
 
 A mask is an array of 2 or 3 dimensions whose values above 0 are tumor; outside the array there is none. Every function
 raises ValueError when the two shapes differ.
@@ -48,9 +48,9 @@ DILATIONS = 3
 
 
 def segmentation_scores(prediction: np.ndarray, reference: np.ndarray, spacing_mm: Sequence[float]) -> dict[str, float]:
-    """Score one case in every way.
+    """Compute all scores of one case.
 
-    A volume of one slice is scored as the picture that it is: in three dimensions all of it would be surface.
+    A volume of one slice is scored in 2-D: in 3-D all its voxels would be surface.
 
     Args:
         prediction: mask (H, W) or (H, W, D) of any number type, tumor above 0.
@@ -73,7 +73,7 @@ def segmentation_scores(prediction: np.ndarray, reference: np.ndarray, spacing_m
         thin = reference.shape.index(1)
         prediction, reference = prediction.squeeze(thin), reference.squeeze(thin)
         spacing_mm = [size for axis, size in enumerate(spacing_mm) if axis != thin]
-    prediction, reference = _crop(prediction, reference)  # each measure crops again, but what is small
+    prediction, reference = _crop(prediction, reference)  # each measure crops again, a smaller array
     scores = {**overlap_scores(prediction, reference), "hd95_mm": hd95_mm(prediction, reference, spacing_mm)}
     for name, measure in (("surface_dice", surface_dice), ("boundary_f", boundary_f)):
         for tolerance in TOLERANCES_MM:

@@ -1,4 +1,4 @@
-"""Folds, seeds and variants put together: out-of-fold reports, their spread, and paired comparisons."""
+"""Summaries over folds, seeds and variants: cross-validation reports and paired comparisons."""
 
 from __future__ import annotations
 
@@ -37,14 +37,13 @@ def cross_fitted(
 
     Args:
         parts: the predictions of each fold.
-        decision: whose display threshold and volume rule are kept.
-        target_sensitivity: that the operating point shall reach.
+        decision: its display threshold and volume rule are kept.
+        target_sensitivity: of the operating point.
         resamples: of the bootstrap.
         sources: to fit on, see `fit_decision`.
 
     Returns:
-        By case: its own prediction is in no fit of its threshold. The predictions that are were made by weights that
-        learned from it.
+        By case: a decision fitted without the case's own prediction, on predictions of weights trained on the case.
     """
     decisions: dict[str, Decision] = {}
     for fold, part in enumerate(parts):
@@ -64,27 +63,26 @@ def summarize(
     output_dir: str | Path,
     automatic_masks: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Write `summary.json`: every variant's scores over all folds and seeds, and each against the reference.
+    """Write `summary.json`: scores of every variant over all folds and seeds, each compared with the reference.
 
-    Every case is scored by weights that saw neither it nor its patient or cluster; temperature and operating point come
-    from the other folds. The reference's out-of-fold report goes to `report.json` (its first seed, with intervals) and,
-    of further seeds, to `report_seed1.json` and so on.
+    Each case is scored by weights that were not trained on it, its patient or its cluster; temperature and operating
+    point are fitted on the other folds. The reference's report is written to `report.json` (first seed, with intervals)
+    and `report_seed1.json` etc. (further seeds).
 
     Args:
-        variants_file: JSON, by name: "description", in words; "learns", of "segmentation" and "classification" what was
-            trained, the other is left out; "sources" that were learned from, where not all were; and "seeds": for each
-            seed the `predictions.json` of every fold.
+        variants_file: JSON, by name: "description"; "learns": the trained tasks, "segmentation" and "classification";
+            "sources" of the training data, if not all; and "seeds": for each seed the `predictions.json` of every fold.
         reference: name of the variant that the others are compared with.
-        decision: defaults, whose display threshold and volume rule hold.
+        decision: defaults; its display threshold and volume rule are kept.
         target_sensitivity: see `cross_fitted`.
         margin: see `paired_difference`.
         resamples: of the bootstrap.
-        output_dir: gets both files.
+        output_dir: folder for the files.
         automatic_masks: see `make_report`.
 
     Raises:
-        ValueError: when the reference is not among the variants, a variant lacks something, or two were not scored on
-            the same cases.
+        ValueError: when the reference is not among the variants, a variant lacks a key, or variants were scored on
+            different cases.
     """
     variants = json.loads(Path(variants_file).read_text())
     for name, variant in variants.items():
@@ -126,7 +124,7 @@ def summarize(
 
 
 def _learned(content: Content, learns: Sequence[str]) -> Content:
-    """Leave out predictions of a head that was never trained: their scores would be those of random weights."""
+    """Leave out predictions of an untrained head, whose weights are random."""
     masks = content["segmentation"] if "segmentation" in learns else []
     if "classification" in learns:
         return {**content, "segmentation": masks}
@@ -134,7 +132,7 @@ def _learned(content: Content, learns: Sequence[str]) -> Content:
 
 
 def _scores_of(report: Mapping[str, Any]) -> dict[str, Any]:
-    """The numbers of one out-of-fold report that variants are compared by."""
+    """The scores of a report by which variants are compared."""
     segmentation = report["segmentation"]
     intervals = segmentation["mean"]["ci95"]
     scores: dict[str, Any] = {
@@ -163,7 +161,7 @@ def _compare(
     resamples: int,
     automatic_masks: Sequence[str],
 ) -> dict[str, Any]:
-    """Paired over patients and clusters, on the seeds that both have; scores are averaged over seeds first."""
+    """Compare in pairs of patients and clusters, on the seeds that both have; scores are first averaged over seeds."""
     seeds = min(len(reference), len(other))
     sides = (reference, other) if reference[0]["segmentation"] and other[0]["segmentation"] else ((), ())
 
@@ -191,7 +189,7 @@ def _auc_difference(
     """Difference of the ROC-AUC within source and fold, on the same slices or images, with its interval over groups.
 
     Raises:
-        ValueError: when the two, or two seeds, were not scored on the same.
+        ValueError: when variants or seeds were scored on different slices or images.
     """
     sides = [[_classified(content, source) for content in side] for side in (reference, other)]
     rows = sides[0][0] if sides[1][0] else []
@@ -223,7 +221,7 @@ def _classified(content: Content, source: str) -> list[Mapping[str, Any]]:
 
 
 def _as_text(summary: Mapping[str, Any]) -> str:
-    """One line a variant: means over seeds."""
+    """One line per variant: means over seeds."""
     sources = list(next(iter(summary["variants"].values()))["seeds"][0]["classification"])
     rows = []
     for name, variant in summary["variants"].items():

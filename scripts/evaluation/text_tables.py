@@ -1,4 +1,4 @@
-"""A report as a table on a terminal."""
+"""A report as text tables for the terminal."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ SEGMENTATION = ("dice", "iou", "hd95_mm", "surface_dice_2mm", "boundary_f_1mm", 
 
 
 def as_text(report: Mapping[str, Any]) -> str:
-    """The numbers of a report that a reader looks for first."""
+    """The main scores of a report."""
     segmentation, classification = report["segmentation"], report["classification"]
     names = [name for name in SEGMENTATION if name in segmentation["mean"]]
     patients = [[p["id"], *(p[name] for name in names), p["reference_ml"]] for p in segmentation["patients"]]
@@ -24,7 +24,7 @@ def as_text(report: Mapping[str, Any]) -> str:
         "",
         f"Segmentation: {report['rules']['region']}; volumetric, per case",
         table(["case", *names, "reference (ml)"], patients),
-        f"Slices without tumor: {empty['n']}, something drawn on {_cell(empty['false_positive_rate'])} of them, "
+        f"Slices without tumor: {empty['n']}, share with a predicted mask {_cell(empty['false_positive_rate'])}, "
         f"{_cell(empty['mean_false_positive_mm2'])} mm2 on average",
     ]
     lines = [
@@ -34,7 +34,7 @@ def as_text(report: Mapping[str, Any]) -> str:
         table(["source", *columns], sources),
         *_patients(report.get("patients")),
         *([f"Training cases of these weights: {report['provenance']}"] if "provenance" in report else []),
-        *([f"{missing} of the cases have neither a mask nor a class: they are in no score"] if missing else []),
+        *([f"{missing} of the cases have neither a mask nor a class and are not scored"] if missing else []),
         "",
         report["notice"],
     ]
@@ -42,7 +42,7 @@ def as_text(report: Mapping[str, Any]) -> str:
 
 
 def _patients(calls: Mapping[str, Any] | None) -> list[str]:
-    """Volumes as a whole, a row a source."""
+    """Scores of whole volumes, one row per source."""
     if not calls:
         return []
     rows = [

@@ -363,7 +363,7 @@ def test_weights_that_began_from_unknown_ones_do_not_claim_to_have_seen_no_more(
     notes = {"trained_on": {"studies/A": {"sha256": "a", "subset": "train"}}, "sha256": sha256_of(weights)}
     (tmp_path / "model.json").write_text(json.dumps({**notes, "unknown_lineage": True}))
     case = {"id": "brats/B", "image": "B.nii", "label": "B_seg.nii", "sha256": {"image": "b"}}
-    expected = "1 cases, none of them scored here; they began from weights that may have seen others"
+    expected = "1 cases, none of them scored here; the initial weights may have further training cases"
     assert provenance([case], weights) == expected
     (tmp_path / "model.json").unlink()
-    assert provenance([case], weights) == "unknown: they may hold cases that are scored here"
+    assert provenance([case], weights) == "unknown: they may include cases that are scored here"

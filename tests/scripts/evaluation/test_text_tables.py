@@ -55,7 +55,7 @@ def test_sensitivity_never_stands_without_specificity_and_n() -> None:
 def test_rules_false_positives_and_the_notice_are_said() -> None:
     text = as_text(report())
     assert "at least 50 pixels" in text and "whole tumor" in text and "Research use only." in text
-    assert "Slices without tumor: 7, something drawn on 0.250 of them, - mm2 on average" in text
+    assert "Slices without tumor: 7, share with a predicted mask 0.250, - mm2 on average" in text
 
 
 def test_what_the_weights_have_seen_is_said() -> None:
