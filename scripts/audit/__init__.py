@@ -1,1 +1,1 @@
-"""Tests of whether a classifier uses shortcuts, and of whether its Grad-CAM maps point at the tumor."""
+"""The shortcut audit of a classifier, and the evaluation of its class activation maps (CAM)."""

@@ -1,6 +1,6 @@
-"""What a classifier reaches that never sees a lesion: from a file's properties, from gray levels, from features.
+"""Baselines of the shortcut audit: classifiers that see no lesion, only file properties, gray levels or features.
 
-The baselines of the shortcut audit, and the few statistics that its parts share.
+Also statistics that several parts of the audit use.
 """
 
 from __future__ import annotations
@@ -50,14 +50,14 @@ def estimates(
 
 
 def file_properties(paths: Sequence[str | Path]) -> tuple[np.ndarray, np.ndarray]:
-    """What a picture's file tells before anyone looks at the head.
+    """Properties of image files that do not depend on the head.
 
     Args:
-        paths: of PNG and JPEG files; one that is gone or unreadable is no error.
+        paths: of PNG and JPEG files; missing and unreadable ones are allowed.
 
     Returns:
-        float64 (N, 6): height and width (pixels), width / height, number of the suffix as it is written, bytes a pixel,
-        mean gray level (0 to 255) of the outermost pixels; boolean (N,): what could be read, the other rows are 0.
+        float64 (N, 6): height and width (pixels), width / height, index of the suffix, bytes per pixel, mean gray level
+        (0 to 255) of the outermost pixels; boolean (N,): readable files, the other rows are 0.
     """
     suffixes = sorted({Path(path).suffix for path in paths})
     properties, readable = np.zeros((len(paths), 6)), np.zeros(len(paths), dtype=bool)
@@ -79,7 +79,7 @@ def gray_levels(image: np.ndarray) -> np.ndarray:
     """Share of an image's tissue in each of 32 ranges of gray levels: float64 (32 * C,).
 
     Args:
-        image: (C, H, W), as the network is served it; all shares are 0 where there is no tissue.
+        image: (C, H, W), input of the network; all shares are 0 without tissue.
     """
     inside = (image > TISSUE).any(axis=0)
     edges = np.linspace(DARKEST, BRIGHTEST, GRAY_BINS + 1)
@@ -88,19 +88,19 @@ def gray_levels(image: np.ndarray) -> np.ndarray:
 
 
 def forest(seed: int) -> ClassifierMixin:
-    """Classifier of few properties, whose thresholds and combinations matter."""
+    """A random forest, for few properties."""
     return RandomForestClassifier(n_estimators=100, min_samples_leaf=2, random_state=seed)
 
 
 def probe(seed: int) -> ClassifierMixin:
-    """Linear classifier of features: what a network holds ready, not what could be dug out of it."""
+    """A linear classifier of features (linear probe)."""
     return make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000, random_state=seed))
 
 
 def out_of_fold(
     model: ClassifierMixin, inputs: np.ndarray, labels: np.ndarray, groups: np.ndarray, seed: int
 ) -> np.ndarray | None:
-    """Probabilities of each class by grouped cross-validation: no row is judged by a model that saw its group.
+    """Probabilities of each class by grouped cross-validation.
 
     Args:
         model: unfitted; a copy is fitted in every fold.
@@ -110,7 +110,7 @@ def out_of_fold(
         seed: of the folds.
 
     Returns:
-        (N, K), classes in sorted order; None where there are fewer than two classes, or one has fewer than two groups.
+        (N, K), classes in sorted order; None with fewer than two classes, or if one has fewer than two groups.
     """
     names, codes = np.unique(labels, return_inverse=True)
     folds = min([FOLDS, *(len(set(groups[codes == code])) for code in range(len(names)))])
@@ -119,7 +119,7 @@ def out_of_fold(
     probabilities = np.full((len(labels), len(names)), 1.0 / len(names))
     splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
     for train, test in splitter.split(inputs, codes, groups):
-        if len(set(codes[train])) > 1:  # groups of both classes may leave a fold with nothing to learn from
+        if len(set(codes[train])) > 1:  # the training part of a fold may have one class only
             fitted = clone(model).fit(inputs[train], codes[train])
             probabilities[np.ix_(test, fitted.classes_)] = fitted.predict_proba(inputs[test])
     return probabilities

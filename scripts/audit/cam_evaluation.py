@@ -1,4 +1,4 @@
-"""What the maps of `cam.py` are worth: scores of every case, pictures, and the maps of random networks beside them."""
+"""Evaluate class activation maps (CAM): scores of every case, figures, and CAMs of randomized networks."""
 
 from __future__ import annotations
 
@@ -27,33 +27,33 @@ from .cam_metrics import Look, cam_scores, energy_ratio, rank_correlation, worst
 
 __all__ = ["ExplainCases", "cam_scores", "randomized", "sanity"]
 
-COPIES, SAMPLE = 5, 32  # one random network's maps are an accident, so several are asked, about this many slices
+COPIES, SAMPLE = 5, 32  # number of randomized networks, and of slices on which they are evaluated
 OF_MASK = ("pointing", "energy_inside", "chance", "center_pointing", "center_energy")
 RULES = {
-    "slices": "volumes: those with a tumor; images: all; means are over slices, those without a map left out",
-    "probability": "of the slice alone, calibrated by what it comes from; a volume's prediction averages neighbours",
-    "order": "worst first: by error of the probability or map outside the head, whichever is larger",
-    "without_map": "slices where nothing speaks for a tumor: the map is zero and its scores are undefined",
-    "energy_ratio": "mean energy_inside / mean chance: 1 is no better than a map spread evenly over the head",
-    "center": "a Gaussian in the middle of the head, which knows nothing of the image",
-    "sample": "slices that the random networks are asked about; sample_energy_ratio is the trained one's there",
+    "slices": "volumes: those with a tumor; images: all; means are over slices with a CAM",
+    "probability": "of the single slice, calibrated; in a volume's prediction slices are smoothed along z",
+    "order": "worst first: by error of the probability or CAM outside the head, whichever is larger",
+    "without_map": "slices whose CAM is zero, so that its scores are undefined",
+    "energy_ratio": "mean energy_inside / mean chance: 1 is no better than a uniform map over the head",
+    "center": "a Gaussian at the center of the head, independent of the image",
+    "sample": "slices for the randomized networks; sample_energy_ratio is that of the trained network there",
     "randomized_energy_ratio": f"mean of {COPIES} networks with random weights",
-    "sanity": "rank correlation with those networks' maps within tissue, good near 0; sanity_head: random head only",
+    "sanity": "rank correlation with their CAMs within tissue, good near 0; sanity_head: only the head randomized",
 }
 
 Row = dict[str, Any]
 
 
 def randomized(network: MultiTaskUNet, seed: int, part: str = "") -> MultiTaskUNet:
-    """Copy a network and draw the weights anew, as if it had never learned; statistics of normalization are reset.
+    """Copy a network with random weights; statistics of normalization are reset.
 
     Args:
-        network: left as it is.
-        seed: the same seed gives the same weights on every device; no global random state is touched.
-        part: name of the submodule to redraw, the others keep what they learned; "" is all of it.
+        network: not changed.
+        seed: the same seed gives the same weights on every device; the global random state is not changed.
+        part: name of the submodule to randomize; "": the whole network.
 
     Raises:
-        ValueError: when a module has parameters and no `reset_parameters`, so that they would stay trained.
+        ValueError: when a module has parameters but no `reset_parameters`.
     """
     device = next(network.parameters()).device
     copied = copy.deepcopy(network).cpu()
@@ -63,29 +63,28 @@ def randomized(network: MultiTaskUNet, seed: int, part: str = "") -> MultiTaskUN
             if hasattr(module, "reset_parameters"):
                 module.reset_parameters()
             elif next(module.parameters(recurse=False), None) is not None:
-                raise ValueError(f"'{name}' ({type(module).__name__}) does not know how to draw its parameters anew")
+                raise ValueError(f"'{name}' ({type(module).__name__}) cannot be randomized: it has no reset_parameters")
     return copied.to(device)
 
 
 def sanity(network: MultiTaskUNet, images: Tensor, seed: int, part: str = "", copies: int = COPIES) -> float:
-    """Mean Spearman rank correlation between a network's maps and those of its randomized copies.
+    """Mean Spearman rank correlation between a network's CAMs and those of its randomized copies.
 
-    How to read it: maps that come from what was learned change when that is thrown away, and the correlation is near 0
-    (within 0.2 or so, for maps as coarse as these). Near 1 they show the image or the architecture, whatever the
-    weights are, and explain nothing. It says that a map depends on the weights, not that it is right. With part "head"
-    a high value means that the maps show where the encoder is active, whatever the classifier makes of it.
+    CAMs that depend on the trained weights change with random weights: the correlation is near 0 (within about 0.2 for
+    coarse CAMs). Near 1 they depend on the image or the architecture only. A low value does not show that the CAM is
+    correct. With part "head" a high value means that CAMs show the encoder's activity, independent of the classifier.
 
-    Pixels of tissue alone are ranked: the empty frame looks alike to every network, and would count as agreement.
+    Only pixels of tissue are ranked: the background is alike for all networks and would count as agreement.
 
     Args:
         network: in evaluation mode.
         images: (B, C, H, W) float, background at -4.
         seed: of the random weights.
-        part: which submodule is drawn anew, see `randomized`.
-        copies: number of random networks; a single one correlates by accident.
+        part: the randomized submodule, see `randomized`.
+        copies: number of randomized networks; a single one can correlate by chance.
 
     Returns:
-        In [-1, 1]; NaN where no image has a map, within tissue, from the network and from any copy.
+        In [-1, 1]; NaN if no image has a CAM within tissue from the network and from a copy.
 
     Reference:
         Adebayo et al., Sanity Checks for Saliency Maps, NeurIPS 2018 (model parameter randomization test).
@@ -95,7 +94,7 @@ def sanity(network: MultiTaskUNet, images: Tensor, seed: int, part: str = "", co
 
 
 def _agreement(images: Tensor, own: np.ndarray, others: Iterable[np.ndarray]) -> float:
-    """Mean rank correlation, within tissue, of maps (B, H, W) with others of the same images."""
+    """Mean rank correlation within tissue of CAMs (B, H, W) with others of the same images."""
     tissue = tissue_of(images).cpu().numpy()
     pairs = ((a[inside], b[inside]) for maps in others for a, b, inside in zip(own, maps, tissue, strict=True))
     return mean_defined(rank_correlation(a, b) for a, b in pairs)
@@ -108,7 +107,7 @@ def _randomized_copies(
 
 
 def _maps(network: MultiTaskUNet, images: Tensor, batch_size: int = 8) -> np.ndarray:
-    """Maps alone: (B, C, H, W) -> (B, H, W)."""
+    """CAMs: (B, C, H, W) -> (B, H, W)."""
     return np.concatenate([encode_with_cam(network, part)[2][:, 0].cpu().numpy() for part in images.split(batch_size)])
 
 
@@ -118,18 +117,18 @@ def _probability(decision: Decision, logits: np.ndarray, kind: Kind) -> np.ndarr
 
 
 class ExplainCases:
-    """Explain a data set's slices, score the maps and draw the worst of each source.
+    """Compute the CAMs of a data set's slices, score them and draw the worst of each source.
 
-    Of volumes the slices with a tumor (class 1) are explained, of images all. Means are over slices.
+    Of volumes slices with a tumor (class 1) are used, of images all. Means are over slices.
 
     Args:
         dataset: slices without random transforms.
-        network: any mode, on any device; comes back as it was.
+        network: in any mode, on any device; not changed.
         decision: for the probability.
-        output_dir: gets `explanation.json` and `cam_SOURCE.png`.
+        output_dir: folder for `explanation.json` and `cam_SOURCE.png`.
         batch_size: slices in a batch.
-        most: tiles in a picture; a volume has one, at its largest lesion.
-        seed: of the random networks, and of the sample that they are asked about.
+        most: tiles of a figure; a volume has one, at its largest lesion.
+        seed: of the randomized networks and of their sample of slices.
     """
 
     def __init__(
@@ -146,10 +145,10 @@ class ExplainCases:
         self.batch_size, self.most, self.seed = batch_size, most, seed
 
     def run(self) -> dict[str, Any]:
-        """Write `explanation.json` and the pictures.
+        """Write `explanation.json` and the figures.
 
         Returns:
-            What was written: for each source n, means of the scores, checks, and one row a slice, worst first.
+            The content: for each source n, means of the scores, checks, and one row per slice, worst first.
         """
         records = self.dataset.data
         chosen = [i for i, record in enumerate(records) if record["kind"] == "image" or record["cls"] == 1.0]
@@ -166,7 +165,7 @@ class ExplainCases:
         return report
 
     def _looks(self, numbers: Sequence[int]) -> Iterator[Look]:
-        """Explain these records of the data set, in this order; the decoder is not needed for it."""
+        """CAMs of these records of the data set, in this order, without the decoder."""
         for start in range(0, len(numbers), self.batch_size):
             part = numbers[start : start + self.batch_size]
             items = [self.dataset[number] for number in part]
@@ -180,7 +179,7 @@ class ExplainCases:
         return torch.stack([item["image"] for item in items]).to(next(self.network.parameters()).device)
 
     def _report(self, rows: Sequence[Row]) -> dict[str, Any]:
-        """What is said about one source."""
+        """The report of one source."""
         mapped = [row for row in rows if math.isfinite(row["outside_brain"])]
         with_mask = sum(row["lesion"] > 0 for row in rows)
         sample = [rows[i] for i in sorted(np.random.default_rng(self.seed).permutation(len(rows))[:SAMPLE])]
@@ -206,11 +205,11 @@ class ExplainCases:
         return nan_to_none({**report, "cases": [{name: row[name] for name in names} for row in rows]})
 
     def _draw(self, source: str, rows: Sequence[Row]) -> None:
-        """One tile a case, at the slice with its largest lesion."""
+        """Draw one tile per case, at the slice with its largest lesion."""
         tiles: dict[str, Row] = {}
         for row in rows:
             if row["case"] not in tiles or row["lesion"] > tiles[row["case"]]["lesion"]:
                 tiles[row["case"]] = row
         shown = sorted(tiles.values(), key=worst_first)[: self.most]
-        headline = f"{source}, the worst {len(shown)} of {len(tiles)}: wrong predictions or maps outside the head first"
+        headline = f"{source}, the worst {len(shown)} of {len(tiles)}: wrong predictions or CAM outside the head first"
         draw_cams(list(self._looks([row["number"] for row in shown])), self.output_dir / f"cam_{source}.png", headline)

@@ -1,4 +1,4 @@
-"""Pictures of where the classifier looks: the map over its image, worst first."""
+"""Figures of class activation maps over their images, worst first."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ __all__ = ["draw_cams"]
 
 matplotlib.use("Agg")
 
-COLORS, OPACITY = "inferno", 0.7  # brightness rises with the value, so it reads with any color vision, and in gray
-LEGEND = "color: HiResCAM of 'tumor', as a share of its maximum    teal outline: reference    research use only"
+COLORS, OPACITY = "inferno", 0.7  # brightness rises with the value: safe for color blindness and in gray
+LEGEND = "color: HiResCAM of 'tumor', as a share of its maximum    teal: reference    research use only"
 LABELS = {1.0: "tumor", 0.0: "no tumor"}
 
 
 def draw_cams(looks: Sequence[Look], path: str | Path, headline: str, columns: int = 6) -> None:
-    """Draw maps over their images into one PNG.
+    """Draw CAMs over their images into one PNG.
 
     Args:
-        looks: one a tile, in this order; of an image's channels the first is shown.
-        path: the picture.
-        headline: what is shown, and in which order.
-        columns: tiles in a row, at least 3, so that the legend has room.
+        looks: one per tile, in this order; the first channel of an image is shown.
+        path: of the figure.
+        headline: its title.
+        columns: tiles in a row, at least 3, for the legend.
     """
     columns = max(3, min(columns, len(looks)))
     rows = -(-len(looks) // columns)
@@ -56,7 +56,7 @@ def draw_cams(looks: Sequence[Look], path: str | Path, headline: str, columns: i
 
 
 def _title(look: Look) -> str:
-    """Case, label, probability, and how much of the map is outside the head."""
+    """Case, label, probability, and share of the CAM outside the head."""
     row = look.row()
     place = f"  slice {row['index']}" if look.mask is not None else ""
     outside = "no map" if math.isnan(row["outside_brain"]) else f"{row['outside_brain']:.0%} outside"

@@ -1,4 +1,4 @@
-"""Measures of a map that shows where a classifier looks, with defined predictions where there is nothing to measure."""
+"""Scores of a class activation map (CAM), with defined values for empty maps and masks."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ from ..core.statistics import mean_defined
 
 __all__ = ["Look", "cam_scores", "energy_ratio", "rank_correlation", "worst_first"]
 
-FLAT = 1e-4  # a map that varies by less than this share of its maximum ranks nothing but rounding errors
+FLAT = 1e-4  # a map that varies by less than this share of its maximum has only rounding errors to rank
 
 
 def cam_scores(cam: np.ndarray, brain: np.ndarray, mask: np.ndarray) -> dict[str, float]:
-    """Measure how well a map agrees with a reference mask, beside what maps that know nothing would reach.
+    """Score the agreement of a CAM with a reference mask, and that of two uninformed maps.
 
     Args:
-        cam: map (H, W), at least 0, in any unit.
-        brain: boolean (H, W), what counts as inside the head.
-        mask: boolean (H, W), the reference; all False where there is none.
+        cam: (H, W), at least 0, in any unit.
+        brain: boolean (H, W), inside of the head.
+        mask: boolean (H, W), the reference; all False without one.
 
     Returns:
         - pointing: 1 where the map's maximum lies in the mask, else 0; if it is reached more than once, the share of
           these pixels that lie in the mask.
         - energy_inside: share of the map's sum that lies in the mask.
-        - chance: share of the brain that the mask covers, which is what a map spread evenly over the brain would have
-          inside. energy_inside means something only in comparison with it.
+        - chance: the mask's share of the brain, which is the energy_inside of a uniform map over the brain. Compare
+          energy_inside with it.
         - outside_brain: share of the map's sum outside the brain.
         - center_pointing, center_energy: pointing and energy_inside of a Gaussian at the brain's center of mass, whose
-          sigma is half the radius of a disc of the brain's area. Lesions are rarely at the rim: beat this one.
+          sigma is half the radius of a disc of the brain's area; a baseline, since lesions are rarely at the rim.
 
-        NaN are: pointing, energy_inside and outside_brain where the map is zero; all but outside_brain where the mask
-        is empty; chance, outside_brain and both of the center where there is no brain.
+        NaN: pointing, energy_inside and outside_brain for a zero CAM; all but outside_brain for an empty mask; chance,
+        outside_brain and both center scores without brain.
 
     Raises:
         ValueError: when the shapes differ, or the map has negative or non-finite values.
@@ -96,10 +96,10 @@ def rank_correlation(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def energy_ratio(rows: Sequence[Mapping[str, Any]], energy: str = "energy_inside") -> float:
-    """Mean energy inside the masks, in multiples of what maps spread evenly over the brain have there.
+    """Mean energy inside the masks, in multiples of that of uniform maps over the brain.
 
     Args:
-        rows: scores of a slice each, from `cam_scores`; those without map or mask are left out of both means.
+        rows: scores of one slice each, from `cam_scores`; those without CAM or mask are left out.
         energy: "energy_inside", or "center_energy".
 
     >>> energy_ratio([{"energy_inside": 0.5, "chance": 0.125}, {"energy_inside": 0.25, "chance": 0.25}])
@@ -111,7 +111,7 @@ def energy_ratio(rows: Sequence[Mapping[str, Any]], energy: str = "energy_inside
 
 
 class Look(NamedTuple):
-    """One slice and what the classifier made of it.
+    """One slice with its CAM and probability.
 
     Args:
         item: of a `SliceDataset`: "image" (C, H, W), "foreground" (1, H, W), "cls", "case", "index", maybe "mask".
@@ -125,13 +125,13 @@ class Look(NamedTuple):
 
     @property
     def head(self) -> np.ndarray:
-        """Boolean (H, W): tissue and what it encloses, for fluid and bone may be as dark as air."""
+        """Boolean (H, W): tissue with holes filled, since fluid and bone may be as dark as air."""
         filled: np.ndarray = ndimage.binary_fill_holes(self.item["foreground"][0].numpy() > 0)
         return filled
 
     @property
     def mask(self) -> np.ndarray | None:
-        """Boolean (H, W), or None where there is no reference."""
+        """Boolean (H, W), or None without a reference."""
         return self.item["mask"][0].numpy() > 0 if "mask" in self.item else None
 
     def row(self) -> dict[str, Any]:
@@ -143,6 +143,6 @@ class Look(NamedTuple):
 
 
 def worst_first(row: Mapping[str, Any]) -> tuple[float, str, int]:
-    """Key to sort rows by: error of the probability or share of the map outside the head, whichever is larger."""
+    """Sort key of rows: error of the probability or share of the CAM outside the head, whichever is larger."""
     faults = [abs(row["cls"] - row["probability"]), row["outside_brain"]]
     return -max([0.0, *(fault for fault in faults if math.isfinite(fault))]), row["case"], row["index"]

@@ -1,4 +1,4 @@
-"""The audit's question about the data: do the files tell the label before anyone looks at the head?"""
+"""The audit's question about the data: do properties of the files predict the label?"""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from .questions import NOT_APPLICABLE, Part, Predictions, alarm_verdict, verdict
 
 __all__ = ["FILES_TELL", "Pictures", "metadata", "pictures_of"]
 
-FILES_TELL = 0.6  # AUC from which on the files themselves tell the label
+FILES_TELL = 0.6  # AUC above which the files predict the label
 
 
 @dataclass(frozen=True)
 class Pictures:
-    """Labelled pictures that a classifier was trained on: what baselines may learn from as well.
+    """Labeled training images of a classifier, also the training data of the baselines.
 
     Args:
         positive: boolean (N,), whether each shows a tumor.
@@ -35,13 +35,13 @@ class Pictures:
     gray: np.ndarray
 
     def of(self, source: str) -> Pictures:
-        """Those of one source, or all where there are none of it."""
+        """The images of one source, or all if there are none of it."""
         rows = self.source == source if (self.source == source).any() else np.ones(len(self.source), dtype=bool)
         return Pictures(self.positive[rows], self.source[rows], self.path[rows], self.gray[rows])
 
 
 def pictures_of(dataset: SliceDataset, cases: Sequence[Case]) -> Pictures:
-    """The pictures of a data set that have a class."""
+    """The images of a data set that have a class."""
     files = {case["id"]: str(case["image"]) for case in cases if case["kind"] == "image"}
     chosen = [i for i, record in enumerate(dataset.data) if record["case"] in files and np.isfinite(record["cls"])]
     records = [dataset.data[i] for i in chosen]
@@ -54,14 +54,14 @@ def pictures_of(dataset: SliceDataset, cases: Sequence[Case]) -> Pictures:
 
 
 def metadata(predictions: Predictions, training: Pictures | None = None) -> Part:
-    """Compare the model with classifiers of the files' properties and of the gray levels' histogram.
+    """Compare the model with classifiers of the files' properties and of the histogram of gray levels.
 
-    Whether the files tell the label is asked among the tested pictures themselves, by cross-validation ("files").
+    Whether the files predict the label is tested on the test images themselves, by cross-validation ("files").
 
     Args:
-        predictions: what the model said.
-        training: the pictures that it was trained on. The baselines learn from those of the same source, or from all if
-            none of it was trained on; without training pictures from the tested ones, by cross-validation.
+        predictions: of the model.
+        training: the model's training images. The baselines are trained on those of the same source, or on all if there
+            are none of it; without training images on the test images, by cross-validation.
     """
     values: dict[str, Any] = {}
     verdicts, count, seed = [], 0, predictions.seed
@@ -78,7 +78,7 @@ def metadata(predictions: Predictions, training: Pictures | None = None) -> Part
                 probabilities = out_of_fold(
                     forest(seed), columns, predictions.positive[rows], predictions.group[rows], seed
                 )
-            elif len(rows) == 0 or not readable[len(every) :].any():  # nothing to test, or to learn from
+            elif len(rows) == 0 or not readable[len(every) :].any():  # no test or no training images
                 probabilities = None
             else:
                 seen = {"metadata": properties[len(every) :], "histogram": taught.gray}[name][readable[len(every) :]]
@@ -90,7 +90,7 @@ def metadata(predictions: Predictions, training: Pictures | None = None) -> Part
         if own is not None:
             scores["files"] = np.full(len(predictions.source), np.nan)
             scores["files"][rows] = own[:, 1]
-        learned_from = "training pictures" if taught is not None else "the tested pictures, cross-validated"
+        learned_from = "training images" if taught is not None else "test images, cross-validated"
         values[source] = {"n": len(rows), "unreadable": len(every) - len(rows), "baselines_learned_from": learned_from}
         count += len(rows)
         known = {name: column for name, column in scores.items() if len(rows) and not np.isnan(column[rows]).any()}

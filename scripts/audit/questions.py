@@ -1,8 +1,8 @@
-"""The nine questions of the shortcut audit, each predicted from what a model said about slices and altered slices.
+"""The nine questions of the shortcut audit, evaluated on a model's predictions for slices and edited slices.
 
-Every part returns its values, its verdict and its n; the rules of the verdicts are written in `audit.PARTS`. AUCs are
-within one source, their intervals are bootstraps of patients and clusters, and a verdict needs an interval: a source
-with one class, or of one patient, gets none. Only that of the maps compares means.
+Each function returns values, verdict and n; the rules of the verdicts are in `shortcut_audit.PARTS`. AUCs are within
+one source, with bootstrap intervals over patients and clusters. A verdict needs an interval: a source with one class or
+one patient has none. Only the question about CAMs compares means.
 """
 
 from __future__ import annotations
@@ -47,17 +47,17 @@ Part = tuple[dict[str, Any], str, int]  # values, verdict, n
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a model said: one row a slice that has a class.
+    """Predictions of a model: one row per slice with a class.
 
     Args:
         positive: boolean (N,), whether the slice shows a tumor.
         source: (N,) names.
         group: (N,) patients and clusters.
-        image: boolean (N,), whether it is a picture and not a slice of a volume.
-        path: raw file of each picture, "" of a volume.
+        image: boolean (N,), whether it is an image and not a slice of a volume.
+        path: file of each image, "" of a volume.
         area: (N,) pixels of the head.
         gray: (N, B), see `gray_levels`.
-        probability: by name of the intervention (N,), NaN where it was not made; "served" is the slice itself.
+        probability: by name of the edit (N,), NaN if it does not apply; "served" is the unedited slice.
         features: (N, F), or None.
         seed: of bootstraps and cross-validations.
         resamples: of bootstraps.
@@ -85,7 +85,7 @@ class Predictions:
     def estimates(
         self, rows: np.ndarray, statistic: Callable[[np.ndarray], Mapping[str, float]]
     ) -> dict[str, dict[str, Any]]:
-        """`estimates` of some rows; the statistic gets indices of all."""
+        """`estimates` of some rows; the statistic gets indices of all rows."""
         return estimates(self.group[rows], lambda chosen: statistic(rows[chosen]), self.seed, self.resamples)
 
     def auc(self, rows: np.ndarray, scores: np.ndarray) -> float:
@@ -94,7 +94,7 @@ class Predictions:
 
 
 def source_only(predictions: Predictions) -> Part:
-    """Score each slice by how frequent tumors are in its source, pooled over the sources."""
+    """Score each slice by the prevalence of tumors in its source, pooled over the sources."""
     prevalence = {source: float(predictions.positive[rows].mean()) for source, rows in predictions.sources()}
     scores = np.array([prevalence[source] for source in predictions.source.tolist()])
     everything = np.arange(len(scores))
@@ -111,25 +111,25 @@ def source_only(predictions: Predictions) -> Part:
 
 
 def source_probe(predictions: Predictions) -> Part:
-    """Tell each source from the others by a linear classifier of the bottleneck's features."""
+    """Predict each slice's source by a linear classifier of the bottleneck's features."""
     if predictions.features is None:
         return {"reason": "no features were given"}, NOT_APPLICABLE, 0
     groups = {source: len(set(predictions.group[rows])) for source, rows in predictions.sources()}
-    single = [source for source, count in groups.items() if count < 2]  # in no fold but its own
-    asked = np.flatnonzero(~np.isin(predictions.source, single))
-    told = {"left_out": single} if single else {}
-    seed, source = predictions.seed, predictions.source[asked]
-    probabilities = out_of_fold(probe(seed), predictions.features[asked], source, predictions.group[asked], seed)
+    single = [source for source, count in groups.items() if count < 2]  # cannot be split into folds
+    used = np.flatnonzero(~np.isin(predictions.source, single))
+    left_out = {"left_out": single} if single else {}
+    seed, source = predictions.seed, predictions.source[used]
+    probabilities = out_of_fold(probe(seed), predictions.features[used], source, predictions.group[used], seed)
     if probabilities is None:
         reason = "fewer than two sources of more than one patient or cluster"
-        return {"reason": reason, **told}, NOT_APPLICABLE, len(asked)
+        return {"reason": reason, **left_out}, NOT_APPLICABLE, len(used)
     columns = dict(zip(sorted(set(source.tolist())), probabilities.T, strict=True))
 
     def one_against_the_rest(rows: np.ndarray) -> dict[str, float]:
         return {name: roc_auc(source[rows] == name, scores[rows]) for name, scores in columns.items()}
 
-    found = estimates(predictions.group[asked], one_against_the_rest, seed, predictions.resamples)
-    return {"sources": found, **told}, NOTE, len(asked)
+    found = estimates(predictions.group[used], one_against_the_rest, seed, predictions.resamples)
+    return {"sources": found, **left_out}, NOTE, len(used)
 
 
 def within_source(predictions: Predictions, chosen: Sequence[str] | None = None) -> Part:
@@ -150,15 +150,15 @@ def within_source(predictions: Predictions, chosen: Sequence[str] | None = None)
 
 
 def leave_source_out(predictions: Predictions, trained_sources: Sequence[str] | None) -> Part:
-    """Measure the model's AUC in the sources that it was not trained on."""
+    """Measure the model's AUC in sources that are not in its training data."""
     if trained_sources is None:
-        return {"reason": "what it was trained on is unknown"}, NOT_APPLICABLE, 0
+        return {"reason": "the training data are unknown"}, NOT_APPLICABLE, 0
     values, verdict, count = within_source(predictions, sorted(set(predictions.source.tolist()) - set(trained_sources)))
     return {"trained_sources": sorted(trained_sources), **values}, verdict, count
 
 
 def blanked(predictions: Predictions) -> Part:
-    """Compare what the model makes of images without a brain with what the brain's area alone tells."""
+    """Compare the model's AUC on images without brain with the AUC of the brain's area."""
     values: dict[str, Any] = {}
     verdicts = []
     for source, rows in predictions.sources():
@@ -177,14 +177,14 @@ def blanked(predictions: Predictions) -> Part:
 
 
 def style_swap(predictions: Predictions) -> Part:
-    """Compare the AUC before and after volumes are made to look like pictures, and pictures like volumes."""
+    """Compare the AUC before and after volumes are edited to look like images, and images like volumes."""
     values: dict[str, Any] = {}
     verdicts, count = [], 0
     for source, rows in predictions.sources():
         for name in SWAPPED:
             before, after = predictions.probability["served"], predictions.probability[name]
             if not np.isfinite(after[rows]).all():
-                continue  # made of the other kind only
+                continue  # an edit of the other kind of scan
 
             def fall(part: np.ndarray, before: np.ndarray = before, after: np.ndarray = after) -> dict[str, float]:
                 aucs = {"before": predictions.auc(part, before), "after": predictions.auc(part, after)}
@@ -231,7 +231,7 @@ def lesion_erased(predictions: Predictions) -> Part:
 
 
 def cam(explanation: Mapping[str, Any] | None) -> Part:
-    """Judge the maps' energy in the lesion against chance, a center prior and random weights."""
+    """Compare the CAMs' energy in the lesion with chance, a center prior and random weights."""
     values: dict[str, Any] = {}
     verdicts, count = [], 0
     for source, found in (explanation or {}).get("sources", {}).items():
@@ -239,7 +239,7 @@ def cam(explanation: Mapping[str, Any] | None) -> Part:
         if ratio is None:
             continue
         rivals = {"center": (ratio, found.get("center_energy_ratio"))}
-        # random weights are asked about a sample, so the trained ones are compared there
+        # random weights are evaluated on a sample, and compared with the trained ones there
         rivals["randomized"] = (found.get("sample_energy_ratio"), found.get("randomized_energy_ratio"))
         beaten = {name: None if None in pair else pair[0] > pair[1] for name, pair in rivals.items()}
         values[source] = {"n": found.get("with_mask", 0), "energy_ratio": ratio, "better_than": beaten}
@@ -251,12 +251,12 @@ def cam(explanation: Mapping[str, Any] | None) -> Part:
 
 
 def alarm_verdict(interval: Sequence[float] | None, alarm: bool) -> str:
-    """A shortcut where there is alarm, not applicable where there is no interval."""
+    """The verdict of an alarm; not applicable without an interval."""
     return NOT_APPLICABLE if interval is None else SHORTCUT if alarm else PASS
 
 
 def verdict_of(verdicts: Sequence[str]) -> str:
-    """One verdict of several: a shortcut anywhere is one; passed is what passed wherever it could be asked."""
+    """Combine verdicts: a shortcut if any is one, pass if all applicable ones are."""
     known = set(verdicts) - {NOT_APPLICABLE}
     if SHORTCUT in known:
         return SHORTCUT

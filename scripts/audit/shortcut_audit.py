@@ -1,6 +1,6 @@
-"""The shortcut audit: does a classifier look at the lesion, or at what the data happen to have beside it?
+"""The shortcut audit: does a classifier use the lesion, or other properties of the data?
 
-It works for any callable that gives probabilities of images; `AuditCases` asks this bundle's network.
+It works for any function from images to probabilities; `AuditCases` audits this bundle's network.
 
 Reference:
     DeGrave et al., AI for radiographic COVID-19 detection selects shortcuts over signal, Nat. Mach. Intell. 3, 2021.
@@ -36,47 +36,47 @@ Callback = Callable[[np.ndarray], np.ndarray]
 
 PARTS = {  # name: question, rule of the verdict
     "source_only": (
-        "How well does the source alone tell the label, over all sources together?",
-        "note always: a pooled AUC of the model means nothing where this one is high",
+        "How well does the source alone predict the label, over all sources?",
+        "always note: if this AUC is high, a pooled AUC of the model is meaningless",
     ),
     "source_probe": (
-        "Do the features that the classifier sees tell the source?",
-        "note always: a source that can be told can be used; AUC of each source against the rest",
+        "Do the classifier's features predict the source?",
+        "always note: a source that can be predicted can be used; AUC of each source against the rest",
     ),
     "within_source": (
         "How well does the model separate the classes within each source?",
-        "pass where the interval of every source's AUC lies above 0.5, else note",
+        "pass if the interval of every source's AUC is above 0.5, else note",
     ),
     "leave_source_out": (
-        "How well does the model do in sources that it was not trained on?",
-        "as within_source, of the sources that are not among the trained ones",
+        "How well does the model separate the classes in sources outside its training data?",
+        "as within_source, for sources outside the training data",
     ),
     "blanked": (
-        "Does the model tell the label where no brain is to be seen?",
-        "shortcut where |AUC - 0.5| on filled brains, corners, frame or rim of the head exceeds that of the area alone "
+        "Does the model predict the label from images without brain?",
+        "shortcut if |AUC - 0.5| on filled brains, corners, frame or rim of the head exceeds that of the area alone "
         f"by more than {parts.EXCESS} at the interval's lower bound; known lesions are erased before",
     ),
     "style_swap": (
-        "Does the prediction hang on what pictures and volumes look like: skull and compression?",
-        f"shortcut where the AUC falls by more than {parts.LARGEST_FALL}, the interval of the fall lies above 0 and "
-        "that of the AUC before above 0.5",
+        "Does the prediction depend on skull and compression, which differ between images and volumes?",
+        f"shortcut if the AUC falls by more than {parts.LARGEST_FALL}, the interval of the fall is above 0 and that of "
+        "the AUC before above 0.5",
     ),
     "lesion_erased": (
         "Does the probability fall when the lesion is erased?",
-        "pass where the interval of the mean fall lies above 0, note where it does not; but shortcut where the model "
+        "pass if the interval of the mean fall is above 0, else note; but shortcut if the model "
         "separates the classes (interval of the AUC above 0.5) and the interval of the fall ends below "
         f"{parts.SMALLEST_FALL} of the gap between slices with and without a tumor",
     ),
     "cam": (
-        "Do the maps point at the lesion?",
-        "shortcut where no more of the maps lies in the lesion than chance puts there; pass where more does, also than "
-        "of a center prior and than with random weights; else note",
+        "Do the class activation maps (CAM) point at the lesion?",
+        "shortcut if the CAMs' energy in the lesion is not above chance; pass if it is above chance, above that of a "
+        "center prior and above that of random weights; else note",
     ),
     "metadata": (
-        "Do the data's files tell the label before anyone looks at the head?",
-        "shortcut, of the data, where the interval of the AUC from size, aspect, suffix, bytes a pixel and border, "
-        f"cross-validated among the tested pictures of a source, lies above {files.FILES_TELL}; the model's margin is "
-        "over the better of file metadata and a histogram, which learned where the model did",
+        "Do properties of the files predict the label?",
+        "shortcut of the data if the interval of the AUC from size, aspect ratio, suffix, bytes per pixel and border, "
+        f"cross-validated on the test images of a source, is above {files.FILES_TELL}; the model's margin is over the "
+        "better of file metadata and histogram, trained on the model's training images",
     ),
 }
 
@@ -93,30 +93,30 @@ def audit(
     batch_size: int = 8,
     resamples: int = RESAMPLES,
 ) -> dict[str, Any]:
-    """Ask a classifier nine questions about shortcuts.
+    """Audit a classifier with nine questions about shortcuts.
 
-    Slices without a class are left out. The order of the slices does not matter.
+    Slices without a class are left out. The result does not depend on the order of the slices.
 
     Args:
         predict: from images (N, C, H, W) float32, background at -4, N at most `batch_size`, to probabilities of a
             tumor (N,) in [0, 1].
         dataset: slices without random transforms.
         cases: of the store: id, and "image", the path of the raw file.
-        features: from the same images to what the classifier sees of them (N, F).
-        trained_sources: names of the sources that the classifier was trained on; None if unknown.
-        explanation: what `explain.ExplainCases` wrote about the same classifier.
-        training: slices that the classifier was trained on, without random transforms; their pictures, whose files
-            `cases` must name too, teach the baselines.
+        features: function from the same images to features of the classifier (N, F).
+        trained_sources: names of the sources of the training data; None if unknown.
+        explanation: report of `ExplainCases` about the same classifier.
+        training: training slices of the classifier, without random transforms; the baselines are trained on its images,
+            whose files must be in `cases`.
         seed: of bootstraps and cross-validations.
-        batch_size: most images in a call.
+        batch_size: largest number of images per call.
         resamples: of the bootstraps over patients and clusters.
 
     Returns:
         For each name in `PARTS` {"question", "rule", "verdict": "pass", "shortcut", "note" or "not applicable", "n",
-        "values"}, and "summary": the names of the parts whose verdict is "shortcut". Plain JSON, None for undefined.
+        "values"}, and "summary": the names of the parts whose verdict is "shortcut". JSON, None for undefined values.
 
     Raises:
-        ValueError: when the callable does not prediction with a probability for each image.
+        ValueError: when the function does not return one probability per image.
     """
     predictions = _ask(predict, features, dataset, {case["id"]: case for case in cases}, batch_size, seed, resamples)
     found: dict[str, parts.Part] = {
@@ -147,7 +147,7 @@ def _ask(
     seed: int,
     resamples: int,
 ) -> parts.Predictions:
-    """Show every slice and its altered versions to the model, in an order of their own."""
+    """Predict every slice and its edited versions, sorted by case and index."""
     records = dataset.data
     chosen = [i for i, record in enumerate(records) if np.isfinite(record["cls"])]
     chosen.sort(key=lambda i: (records[i]["case"], records[i]["index"]))
@@ -187,14 +187,14 @@ def _ask(
 def _versions(
     image: np.ndarray, foreground: np.ndarray, mask: np.ndarray, kind: str
 ) -> Iterator[tuple[str, np.ndarray]]:
-    """A slice and its altered versions, by name; a known lesion is erased where it would shine through."""
+    """A slice and its edited versions by name; known lesions are erased before the brain is hidden."""
     healthy = change.erase_lesion(image, mask) if mask.any() else image
     yield "served", image
     yield "filled", change.fill_brain(healthy, foreground)
     yield "corners", change.corners_only(image)
     yield "frame", change.frame_only(image)
     yield "rim", change.rim_only(healthy, foreground)
-    if kind == "image":  # a picture has its own statistics, so it has others without a skull
+    if kind == "image":  # an image is normalized by its own statistics, which change without the skull
         yield "stripped_skull", change.standardize(change.strip_skull(image, foreground))
     else:
         yield "fake_skull", change.add_fake_skull(image, foreground)
@@ -206,15 +206,15 @@ def _versions(
 def _checked(probabilities: np.ndarray, count: int) -> np.ndarray:
     found = np.asarray(probabilities, dtype=np.float64)
     if found.shape != (count,) or not ((found >= 0) & (found <= 1)).all():
-        raise ValueError(f"the classifier shall prediction {count} images with {count} probabilities, not {found!r}")
+        raise ValueError(f"the classifier must return {count} probabilities for {count} images, not {found!r}")
     return found
 
 
 def callable_of(name: str) -> Callback:
-    """Find a function by "package.module:function".
+    """Import a function by "package.module:function".
 
     Raises:
-        ValueError: when there is none.
+        ValueError: when there is no such function.
     """
     module, _, function = name.partition(":")
     try:
@@ -227,20 +227,19 @@ def callable_of(name: str) -> Callback:
 class AuditCases:
     """Audit this bundle's network; write `audit.json` and print its verdicts.
 
-    The probability is the sigmoid of each slice's first class logit, by itself: without temperature and thresholds,
-    which differ between pictures and volumes, and without the smoothing over a volume's neighbouring slices that is
-    served. So an AUC of volumes' slices is not the one of the evaluation, and falls are of raw probabilities.
+    The probability is the sigmoid of each slice's first class logit, without temperature, thresholds and smoothing
+    along z. So the AUC of volumes' slices differs from that of the evaluation; falls are uncalibrated probabilities.
 
     Args:
         dataset: slices without random transforms.
-        cases: of the store, as `splits.load_split` gives them.
-        network: any mode, on any device; comes back as it was.
-        output_dir: gets `audit.json`.
+        cases: of the store, from `splits.load_split`.
+        network: in any mode, on any device; not changed.
+        output_dir: folder for `audit.json`.
         trained_sources: see `audit`.
-        explanation: explains the network, where that is what is audited; None leaves its part out.
+        explanation: computes the CAMs of the network; None leaves this part out.
         predict: another classifier to audit, "package.module:function", see `audit`; None: the network.
         training: see `audit`.
-        batch_size: slices a pass.
+        batch_size: slices per batch.
         seed: of bootstraps and cross-validations.
     """
 
@@ -263,7 +262,7 @@ class AuditCases:
         self.batch_size, self.seed = batch_size, seed
 
     def run(self) -> dict[str, Any]:
-        """Write `audit.json`, print a table, and return what was written."""
+        """Write `audit.json`, print a table, and return the report."""
         with evaluating(self.network):
             found = self._audit()
         report = {"notice": NOTICE, "seed": self.seed, **found}
@@ -299,7 +298,7 @@ class AuditCases:
         return pooled.float().cpu().numpy()
 
     def _logits(self, images: np.ndarray) -> torch.Tensor:
-        """First class logits (N,): what both kinds of network prediction, without drawing the mask."""
+        """First class logits (N,), without the decoder."""
         network = self.network
         batch = torch.from_numpy(images).to(next(network.parameters()).device)
         return network.head(network.encoder(batch)[-1], network.foreground(batch))[:, 0]

@@ -454,7 +454,7 @@ def test_slices_without_a_class_take_no_part() -> None:
 
 @pytest.mark.parametrize("prediction", [np.zeros(1), np.full(2, 1.5), np.full(2, np.nan), np.zeros((2, 1))])
 def test_predictions_that_are_no_probabilities_are_refused(prediction: np.ndarray) -> None:
-    with pytest.raises(ValueError, match="2 images with 2 probabilities"):
+    with pytest.raises(ValueError, match="must return 2 probabilities for 2 images"):
         audit(lambda images: prediction, Slices(slices(2)), [])  # type: ignore[arg-type]
 
 
