@@ -7,6 +7,7 @@ RESULTS/NAME/             the same, of the plan NAME.yaml
 RESULTS/crossvalidation/  the same; where it is there, the report is about it, and the others are sections of it
 RESULTS/attempts/NAME/    targets.json and run.json of each earlier recipe, scored on these cases, in name order
 RESULTS/outlines.json     how deep in the head outlines on held-out images lie, and how often the flag tells it
+RESULTS/kept_apart.json   how released weights did on cases that had no part in their making, if that was asked
 RESULTS/screening.json    what was tried on which patients before the recipe was chosen, if anything was
 """
 
@@ -154,6 +155,7 @@ def load(results: Path) -> dict[str, Any]:
         "baselines": baselines(audits),
         "maps": maps,
         "screened": screened(results / "screening.json"),
+        "kept_apart": read_json(results / "kept_apart.json") if (results / "kept_apart.json").is_file() else None,
         "outlines": read_json(results / "outlines.json") if (results / "outlines.json").is_file() else None,
         "attempts": {path.parent.name: attempt(path) for path in sorted(results.glob("attempts/*/targets.json"))},
         "worst": most_wrong(rows)[:WORST],
