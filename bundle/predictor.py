@@ -29,7 +29,7 @@ class Predictor:
         batch_size: slices per batch.
         root: the bundle's folder.
         intake: reads the scans, within its limits (default: one for local files).
-        runtime: run the exported network (`runtimes.FORMATS`); it has no CAM, no uncertainty and no OOD score.
+        runtime: run the exported network (`export_formats.FORMATS`); it has no CAM, no uncertainty and no OOD score.
 
     Raises:
         UserError: when the weights are missing, do not fit the network, or are not exported; when a runtime is given

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from .core import files
 from .errors import UserError
+from .export_formats import FORMATS
 from .manifest import read_json
 
 if TYPE_CHECKING:
@@ -15,20 +16,19 @@ if TYPE_CHECKING:
 
     Network = Callable[[Tensor], Tensor]
 
-__all__ = ["FORMATS", "exported_beside", "files_of", "load_exported", "note_beside"]
-
-FORMATS = {"ts": "TorchScript", "pt2": "torch.export", "onnx": "ONNX Runtime", "openvino": "OpenVINO"}
-SUFFIXES = {"ts": ".ts", "pt2": ".pt2", "onnx": ".onnx", "openvino": ".xml"}
+__all__ = ["exported_beside", "files_of", "load_exported", "note_beside"]
 
 
 def exported_beside(weights: Path, name: str) -> Path:
     """Path of the network of these weights, exported to a format."""
-    return weights.with_suffix(SUFFIXES[name])
+    return weights.with_suffix(FORMATS[name].suffix)
 
 
 def files_of(exported: Path) -> list[Path]:
     """The files of an exported network: OpenVINO has a second one with the weights."""
-    return [exported, exported.with_suffix(".bin")] if exported.suffix == SUFFIXES["openvino"] else [exported]
+    suffixes = {known.suffix: known.weights_suffix for known in FORMATS.values()}
+    beside = suffixes.get(exported.suffix)
+    return [exported, exported.with_suffix(beside)] if beside else [exported]
 
 
 def note_beside(exported: Path) -> Path:
@@ -40,7 +40,7 @@ def load_exported(name: str, weights: Path) -> Network:
     """Load the exported network of these weights.
 
     Args:
-        name: one of `FORMATS`.
+        name: one of `export_formats.FORMATS`.
         weights: file of the weights; the exported network is beside it.
 
     Raises:
@@ -62,55 +62,7 @@ def open_exported(name: str, path: Path) -> Network:
     """Open a file in a format, for the CPU."""
     opened: Network
     try:
-        opened = OPENERS[name](path)
+        opened = FORMATS[name].open(path)
     except ImportError as error:
-        raise UserError(f"{FORMATS[name]} needs the package {error.name}") from None
+        raise UserError(f"{FORMATS[name].title} needs the package {error.name}") from None
     return opened
-
-
-def _torchscript(path: Path) -> Network:
-    import torch
-
-    network: Network = torch.jit.load(str(path), map_location="cpu").eval()
-    return network
-
-
-def _torch_export(path: Path) -> Network:
-    import torch
-
-    network: Network = torch.export.load(str(path)).module()
-    return network
-
-
-def _onnx(path: Path) -> Network:
-    import onnxruntime
-    import torch
-
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-
-    def network(image: Tensor) -> Tensor:
-        return torch.from_numpy(session.run(None, {"image": image.cpu().numpy()})[0])
-
-    return network
-
-
-def _openvino(path: Path) -> Network:
-    import openvino
-    import torch
-
-    core = openvino.Core()
-    precise = {"INFERENCE_PRECISION_HINT": "f32"}  # the default may use lower precision
-    compiled = core.compile_model(str(path), "CPU", precise)
-
-    def network(image: Tensor) -> Tensor:
-        return torch.from_numpy(compiled(image.cpu().numpy())[0].copy())
-
-    return network
-
-
-OPENERS: dict[str, Callable[[Path], Network]] = {
-    "ts": _torchscript,
-    "pt2": _torch_export,
-    "onnx": _onnx,
-    "openvino": _openvino,
-}

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import logging
 import warnings
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..core import files
 from ..errors import UserError
+from ..export_formats import FORMATS
 from ..loading import BUNDLE_ROOT, parse, suppress_monai_warnings
 from ..manifest import read_json
-from ..runtimes import FORMATS, exported_beside, files_of, note_beside, open_exported
+from ..runtimes import exported_beside, files_of, note_beside, open_exported
 from ..weights import find_weights, trained_as
 from .pack import NAME
 
@@ -24,9 +24,6 @@ __all__ = ["export", "write_triton_model"]
 
 TOLERANCE = 1e-4  # of a logit
 BATCH = 8  # slices of the image on which both are compared
-PACKAGES = {"ts": "torch", "pt2": "torch", "onnx": "onnx", "openvino": "openvino"}
-TRITON = {"ts": ("pytorch", "model.pt"), "onnx": ("onnxruntime", "model.onnx"), "openvino": ("openvino", "model.xml")}
-Settings = dict[str, Any]  # of the inference config, that fit the weights
 
 
 def export(name: str, model: str | Path | None = None, network: str | None = None, root: Path = BUNDLE_ROOT) -> Path:
@@ -52,20 +49,20 @@ def export(name: str, model: str | Path | None = None, network: str | None = Non
     try:
         with suppress_monai_warnings(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # exporters warn of their own internals
-            WRITERS[name](original, image, target, settings, root)
+            FORMATS[name].write(original, image, target, settings, root)
     except ImportError as error:
-        raise UserError(f"exporting to {FORMATS[name]} needs the package {error.name}") from None
+        raise UserError(f"exporting to {FORMATS[name].title} needs the package {error.name}") from None
     difference = largest_difference(original, open_exported(name, target), image)
     if not difference <= TOLERANCE:  # true for NaN too
         for path in files_of(target):
             path.unlink(missing_ok=True)
         raise UserError(f"{target}: removed, its logits differ by {difference:.2g} from the network's")
     note = {
-        "format": FORMATS[name],
+        "format": FORMATS[name].title,
         "sha256": {path.name: files.sha256_of(path) for path in files_of(target)},
         "weights_sha256": files.sha256_of(weights),
         "largest_difference": difference,
-        "versions": {package: version(package) for package in sorted({"torch", PACKAGES[name]})},
+        "versions": {package: version(package) for package in sorted({"torch", FORMATS[name].package})},
     }
     files.write_json(note_beside(target), note)
     return target
@@ -104,76 +101,24 @@ def write_triton_model(name: str, exported: Path, repository: Path, root: Path =
     """
     import shutil
 
-    if name not in TRITON:
-        raise UserError(f"Triton has no backend for {FORMATS[name]}; it has backends for {', '.join(TRITON)}")
-    backend, file = TRITON[name]
+    triton = FORMATS[name].triton
+    if triton is None:
+        others = ", ".join(name for name, known in FORMATS.items() if known.triton)
+        raise UserError(f"Triton has no backend for {FORMATS[name].title}; it has backends for {others}")
     folder = repository / NAME
     (folder / "1").mkdir(parents=True, exist_ok=True)
     for part in files_of(exported):
-        place = folder / "1" / file
+        place = folder / "1" / triton.file
         shutil.copyfile(part, place if part == exported else place.with_suffix(part.suffix))
     formats = read_json(root / "configs" / "metadata.json")["network_data_format"]
     image, packed = formats["inputs"]["image"], formats["outputs"]["pred"]
-    names = ("INPUT__0", "OUTPUT__0") if name == "ts" else ("image", "packed")
     dims = [", ".join(str(n) for n in (form["num_channels"], *form["spatial_shape"])) for form in (image, packed)]
     config = f"""name: "{NAME}"
-backend: "{backend}"
+backend: "{triton.backend}"
 max_batch_size: 32
-input [{{ name: "{names[0]}" data_type: TYPE_FP32 dims: [ {dims[0]} ] }}]
-output [{{ name: "{names[1]}" data_type: TYPE_FP32 dims: [ {dims[1]} ] }}]
+input [{{ name: "{triton.tensors[0]}" data_type: TYPE_FP32 dims: [ {dims[0]} ] }}]
+output [{{ name: "{triton.tensors[1]}" data_type: TYPE_FP32 dims: [ {dims[1]} ] }}]
 dynamic_batching {{ }}
 """
     (folder / "config.pbtxt").write_text(config)
     return folder
-
-
-def _write_torchscript(network: nn.Module, image: Tensor, target: Path, settings: Settings, root: Path) -> None:
-    """Use MONAI's exporter, which stores metadata and config inside, as MONAI Deploy reads them."""
-    from monai.bundle import ckpt_export
-
-    configs = root / "configs"
-    files = {"meta_file": str(configs / "metadata.json"), "config_file": str(configs / "inference.yaml")}
-    logging.getLogger("monai.bundle.scripts").setLevel(logging.WARNING)
-    ckpt_export("network_def", str(target), settings["model_path"], **files, bundle_root=str(root), **settings)
-
-
-def _write_torch_export(network: nn.Module, image: Tensor, target: Path, settings: Settings, root: Path) -> None:
-    import torch
-
-    program = torch.export.export(network, (image,), dynamic_shapes=({0: torch.export.Dim("batch")},))
-    torch.export.save(program, str(target))
-
-
-def _write_onnx(network: nn.Module, image: Tensor, target: Path, settings: Settings, root: Path) -> None:
-    import onnxscript  # noqa: F401  # torch's exporter needs it, and its own error is less clear
-    import torch
-
-    shapes: Any = {"image": {0: torch.export.Dim("batch")}}
-    torch.onnx.export(
-        network,
-        (image,),
-        str(target),
-        input_names=["image"],
-        output_names=["packed"],
-        dynamic_shapes=shapes,
-        dynamo=True,
-        external_data=False,
-        verbose=False,
-    )
-
-
-def _write_openvino(network: nn.Module, image: Tensor, target: Path, settings: Settings, root: Path) -> None:
-    import openvino
-
-    converted = openvino.convert_model(network, example_input=image, input=[(-1, *image.shape[1:])])
-    converted.inputs[0].get_tensor().set_names({"image"})
-    converted.outputs[0].get_tensor().set_names({"packed"})
-    openvino.save_model(converted, str(target), compress_to_fp16=False)
-
-
-WRITERS: dict[str, Callable[[nn.Module, Tensor, Path, Settings, Path], None]] = {
-    "ts": _write_torchscript,
-    "pt2": _write_torch_export,
-    "onnx": _write_onnx,
-    "openvino": _write_openvino,
-}

@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 import struct
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-__all__ = ["GZIP_MAGIC", "HEAD_BYTES", "NOT_A_SCAN", "FileType", "file_type_of", "type_of_file"]
+__all__ = [
+    "FORMATS",
+    "GZIP_MAGIC",
+    "HEAD_BYTES",
+    "NOT_A_SCAN",
+    "FileFormat",
+    "FileType",
+    "file_type_of",
+    "type_of_file",
+]
 
 FileType = Literal["png", "jpeg", "gzip", "nifti", "dicom"]
 
@@ -14,7 +24,31 @@ HEAD_BYTES = 544  # a NIfTI-2 header with its extension flag, the longest header
 NOT_A_SCAN = "not a PNG, JPEG, NIfTI or DICOM file"
 
 GZIP_MAGIC = b"\x1f\x8b"
-MAGIC: dict[bytes, FileType] = {b"\x89PNG\r\n\x1a\n": "png", b"\xff\xd8\xff": "jpeg", GZIP_MAGIC: "gzip"}
+
+
+@dataclass(frozen=True)
+class FileFormat:
+    """A format that a fixed mark tells.
+
+    Args:
+        name: of the kind of file.
+        magic: the mark.
+        offset: where it stands.
+        pillow: Pillow's name of a format that it decodes.
+    """
+
+    name: FileType
+    magic: bytes
+    offset: int = 0
+    pillow: str | None = None
+
+
+FORMATS = (  # the first that fits is it
+    FileFormat("dicom", b"DICM", offset=128),
+    FileFormat("png", b"\x89PNG\r\n\x1a\n", pillow="PNG"),
+    FileFormat("jpeg", b"\xff\xd8\xff", pillow="JPEG"),
+    FileFormat("gzip", GZIP_MAGIC),
+)
 NIFTI_SIZES = (348, 540)  # a NIfTI header begins with its own size, in either byte order
 
 
@@ -26,11 +60,9 @@ def file_type_of(head: bytes) -> FileType | None:
     >>> file_type_of(b"\x89PNG\r\n\x1a\n..."), file_type_of(b"GIF89a")
     ('png', None)
     """
-    if head[128:132] == b"DICM":
-        return "dicom"
-    for magic, kind in MAGIC.items():
-        if head.startswith(magic):
-            return kind
+    for known in FORMATS:
+        if head.startswith(known.magic, known.offset):
+            return known.name
     sizes = {struct.unpack(order, head[:4])[0] for order in ("<i", ">i")} if len(head) >= 4 else set()
     return "nifti" if sizes & set(NIFTI_SIZES) else None
 

@@ -15,7 +15,7 @@ from monai.data import ImageReader
 from monai.utils import ensure_tuple
 from PIL import Image, ImageOps
 
-from ..core.file_types import type_of_file
+from ..core.file_types import FORMATS, type_of_file
 from ..core.geometry import same_grid
 from .dicom import DicomError, read_dicom
 from .kaggle_3m import SliceFolderError, is_slice_folder, read_slice_folder
@@ -28,7 +28,7 @@ DISPLAY_AFFINE = np.array([[0, -1, 0, 0], [-1, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0,
 
 COLORED_LEVELS = 40  # of 255, between a pixel's colors
 
-RASTERS = {"png": "PNG", "jpeg": "JPEG"}  # by Pillow's names
+RASTERS = {known.name: known.pillow for known in FORMATS if known.pillow}  # pictures, by Pillow's names
 
 
 class BrainMriReader(ImageReader):

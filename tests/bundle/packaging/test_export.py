@@ -14,9 +14,10 @@ from PIL import Image
 from bundle.cli import main
 from bundle.datasets.phantoms import write_images
 from bundle.errors import UserError
-from bundle.packaging.export import TRITON, export, write_triton_model
+from bundle.export_formats import FORMATS
+from bundle.packaging.export import export, write_triton_model
 from bundle.predictor import Predictor
-from bundle.runtimes import FORMATS, exported_beside, files_of, load_exported, note_beside
+from bundle.runtimes import exported_beside, files_of, load_exported, note_beside
 from scripts.core.files import sha256_of
 from scripts.core.messages import flag
 from tests.conftest import CONSTANT_OUTPUTS
@@ -114,7 +115,7 @@ def test_every_file_of_an_export_is_known_by_its_hash(tmp_path: Path) -> None:
 
 
 @pytest.mark.session
-@pytest.mark.parametrize("name", list(TRITON))
+@pytest.mark.parametrize("name", [name for name, known in FORMATS.items() if known.triton])
 def test_triton_reads_its_model_repository(name: str, models: Path, tmp_path: Path) -> None:
     text_format = pytest.importorskip("google.protobuf.text_format")
     model_config = pytest.importorskip("tritonclient.grpc.model_config_pb2")
@@ -123,7 +124,7 @@ def test_triton_reads_its_model_repository(name: str, models: Path, tmp_path: Pa
     config = text_format.Parse((folder / "config.pbtxt").read_text(), model_config.ModelConfig())
     assert config.name == folder.name and list(config.input[0].dims) == [1, 256, 256]
     assert list(config.output[0].dims) == [2, 256, 256]
-    assert (folder / "1" / TRITON[name][1]).stat().st_size > 0
+    assert (folder / "1" / FORMATS[name].triton.file).stat().st_size > 0
     assert (folder / "1" / "model.bin").is_file() == (name == "openvino")
 
 
