@@ -39,14 +39,10 @@ class Studies:
         """Whether a list contains pairs of files instead of records of a slice store."""
         return bool(data) and "label" in data[0] and "case" not in data[0]
 
-    def weights(self, of_studies: bool, output_dir: str | Path) -> str:
-        """Path of the trained weights: the bundle's `models/` for MONAI Label, else the output folder."""
-        return str((self.root / "models" if of_studies else Path(output_dir)) / "model.pt")
-
-    def parent_weights(self, of_studies: bool, initial_weights: str | Path | None) -> str | Path | None:
-        """Path of the initial weights: MONAI Label loads the bundle's own weights, if there are any."""
-        own = self.root / "models" / "model.pt"
-        return own if of_studies and initial_weights is None and own.is_file() else initial_weights
+    @property
+    def weights_path(self) -> Path:
+        """Path of the weights that MONAI Label loads before a training, and expects after it."""
+        return self.root / "models" / "model.pt"
 
     def records(self, pairs: Sequence[Pair]) -> list[dict[str, Any]]:
         """Records of the studies' slices, in the store at `folder`; unreadable studies are logged.

@@ -55,15 +55,29 @@ class SliceDataset(Dataset[dict[str, Any]]):
         seed: int = 0,
         studies: Studies | None = None,
     ) -> None:
-        self.of_studies = studies is not None and studies.are_given(data)
-        if studies is not None and self.of_studies:
-            data, store_dir = studies.records(data), studies.folder
+        self.studies = studies if studies is not None and studies.are_given(data) else None
+        if self.studies is not None:
+            data, store_dir = self.studies.records(data), self.studies.folder
         self.data, self.store_dir, self.transform, self.seed = list(data), store_dir, transform, seed
 
     @cached_property
     def store(self) -> SliceStore:
         """The slice store, opened at first use."""
         return SliceStore(self.store_dir)
+
+    @property
+    def of_studies(self) -> bool:
+        """Whether MONAI Label passed pairs of files instead of records."""
+        return self.studies is not None
+
+    def weights_path(self, output_dir: str | Path) -> str:
+        """Path of the weights trained on these slices: the bundle's `models/` for MONAI Label, else the output folder."""
+        return str(self.studies.weights_path if self.studies is not None else Path(output_dir) / "model.pt")
+
+    def parent_weights(self, initial_weights: str | Path | None) -> str | Path | None:
+        """Path of the initial weights: MONAI Label loads the bundle's own weights, if there are any."""
+        own = self.studies.weights_path if self.studies is not None and initial_weights is None else None
+        return own if own is not None and own.is_file() else initial_weights
 
     def epoch_of(self, samples: int) -> int:
         """Samples of an epoch; of studies of MONAI Label at most their number of slices, since a user waits."""
