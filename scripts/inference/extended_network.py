@@ -63,7 +63,7 @@ class ExtendedNetwork:
         network = self.network
         features, cls, cam = encode_with_cam(network, image)
         with torch.inference_mode(False), torch.no_grad():
-            planes = [network.decoder(features), _plane(cls[:, :1], image)]
+            planes = [network.decoder(features), _plane(cls, image)]
             planes += [cam] if self.include_cam else []
             planes += self._deviations(features, image) if self.include_uncertainty else []
             planes += self._distance(features[-1], image)
@@ -77,7 +77,7 @@ class ExtendedNetwork:
         for _ in range(self.mc_samples):
             dropped = [level * self._kept(level.shape[1], generator).to(level) for level in features]
             masks.append(self.network.decoder(dropped).sigmoid())
-            classes.append(self.network.head(dropped[-1], foreground)[:, :1].sigmoid())
+            classes.append(self.network.head(dropped[-1], foreground).sigmoid())
         mask, cls = (torch.stack(passes).std(dim=0, correction=0) for passes in (masks, classes))
         return [mask, _plane(cls, image)]
 

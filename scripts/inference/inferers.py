@@ -36,7 +36,7 @@ class BrainSliceInferer(Inferer):
 
         Args:
             inputs: (B, C, H, W, D), or (B, C, H, W) for single slices.
-            network: (b, C, H, W) -> packed logits (b, K, H, W); channel 0 is the mask, the others classes.
+            network: (b, C, H, W) -> packed logits (b, K, H, W); mask, tumor and further channels.
             args: further arguments of the network.
             kwargs: further keyword arguments of the network.
 

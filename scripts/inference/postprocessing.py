@@ -28,7 +28,7 @@ PER_SLICE = {"tumor_deviation": "slice_deviations", "distance": "slice_distances
 class SplitPackedd(MapTransform):
     """Split the packed logits.
 
-    `pred` (1 + classes, H, W, D) becomes the mask's probability (1, H, W, D), a MetaTensor with the image's geometry
+    `pred` (2 or more, H, W, D) becomes the mask's probability (1, H, W, D), a MetaTensor with the image's geometry
     (TorchScript networks return plain tensors, which `Invertd` silently skips). `slice_logits`, float64 (D,), are the
     tumor logits of the slices from inferior to superior, smoothed along z, NaN with too little brain. `mask_share` is
     the mask's share of the tissue, `mask_depth` the depth of a single slice's mask in the head.

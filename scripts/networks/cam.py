@@ -30,7 +30,7 @@ def predict_with_cam(network: MultiTaskUNet, image: Tensor) -> dict[str, Tensor]
         image: (B, C, H, W) float, background at -4.
 
     Returns:
-        "seg": mask logits (B, 1, H, W); "cls": class logits (B, classes); "cam": (B, 1, H, W) float32 in [0, 1], all
+        "seg": mask logits (B, 1, H, W); "cls": tumor logits (B, 1); "cam": (B, 1, H, W) float32 in [0, 1], all
         zero if no feature increases the logit. They are not masked by the head: values outside it are visible.
 
     Raises:
@@ -47,7 +47,7 @@ def predict_with_cam(network: MultiTaskUNet, image: Tensor) -> dict[str, Tensor]
 
 
 def encode_with_cam(network: MultiTaskUNet, image: Tensor) -> tuple[list[Tensor], Tensor, Tensor]:
-    """As `predict_with_cam` without the mask: features of each level, class logits (B, classes), CAM (B, 1, H, W)."""
+    """As `predict_with_cam` without the mask: features of each level, tumor logits (B, 1), CAM (B, 1, H, W)."""
     if network.training:
         raise ValueError("the network is in training mode, call its eval() before computing a CAM")
     with torch.inference_mode(False):  # tensors of inference mode cannot be differentiated
@@ -57,7 +57,7 @@ def encode_with_cam(network: MultiTaskUNet, image: Tensor) -> tuple[list[Tensor]
         with torch.enable_grad():
             bottleneck = features[-1].detach().requires_grad_()  # (B, F, h, w), a leaf: no gradient of the encoder
             cls = network.head(bottleneck, foreground)
-            (gradient,) = torch.autograd.grad(cls[:, 0].sum(), bottleneck)  # the sum keeps gradients of images separate
+            (gradient,) = torch.autograd.grad(cls.sum(), bottleneck)  # the sum keeps gradients of images separate
         with torch.no_grad():
             cam = (gradient.float() * features[-1].float()).sum(dim=1, keepdim=True).relu()  # (B, 1, h, w)
             cam = interpolate(cam, size=image.shape[-2:], mode="bilinear", align_corners=False)

@@ -47,7 +47,6 @@ class ClassificationHead(nn.Module):
     Args:
         in_features: channels of the bottleneck.
         hidden: sizes of the hidden layers.
-        classes: class logits.
         dropout: before every layer but the last.
         pooling: see `POOLING`.
 
@@ -55,9 +54,7 @@ class ClassificationHead(nn.Module):
         ValueError: for an unknown pooling.
     """
 
-    def __init__(
-        self, in_features: int, hidden: Sequence[int], classes: int, dropout: float, pooling: str = "average"
-    ) -> None:
+    def __init__(self, in_features: int, hidden: Sequence[int], dropout: float, pooling: str = "average") -> None:
         super().__init__()
         if pooling not in POOLING:
             raise ValueError(f"unknown pooling '{pooling}', choose one of {', '.join(POOLING)}")
@@ -66,10 +63,10 @@ class ClassificationHead(nn.Module):
         sizes = [in_features * (2 if self.peak else 1), *hidden]
         for before, after in pairwise(sizes):
             layers += [nn.Linear(before, after), nn.ReLU(inplace=True), nn.Dropout(dropout)]
-        self.mlp = nn.Sequential(nn.Dropout(dropout), *layers, nn.Linear(sizes[-1], classes))
+        self.mlp = nn.Sequential(nn.Dropout(dropout), *layers, nn.Linear(sizes[-1], 1))
 
     def forward(self, bottleneck: Tensor, foreground: Tensor) -> Tensor:
-        """(B, F, h, w) and foreground (B, 1, H, W) of 0 and 1 -> class logits (B, classes)."""
+        """(B, F, h, w) and foreground (B, 1, H, W) of 0 and 1 -> the tumor's logit (B, 1)."""
         return (
             self.pool(self.patch_logits(bottleneck), foreground)
             if self.by_patch
@@ -77,11 +74,11 @@ class ClassificationHead(nn.Module):
         )
 
     def patch_logits(self, bottleneck: Tensor) -> Tensor:
-        """(B, F, h, w) -> class logits of each patch, (B, classes, h, w)."""
+        """(B, F, h, w) -> logit of each patch, (B, 1, h, w)."""
         return self.mlp(bottleneck.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
     def pool(self, patches: Tensor, foreground: Tensor) -> Tensor:
-        """Class logits of patches (B, classes, h, w) -> of the slice, (B, classes): log of the mean of exponentials.
+        """Logits of patches (B, 1, h, w) -> of the slice, (B, 1): log of the mean of exponentials.
 
         Multiple-instance learning: one patch with a tumor is sufficient, the number of other patches matters little.
         """
@@ -91,7 +88,7 @@ class ClassificationHead(nn.Module):
         return torch.logsumexp(inside.flatten(2), dim=2).clamp_min(-30.0)  # without foreground: no tumor
 
     def classify(self, bottleneck: Tensor, foreground: Tensor) -> Tensor:
-        """(B, F, h, w) and foreground (B, 1, H, W) -> class logits (B, classes) of the pooled features."""
+        """(B, F, h, w) and foreground (B, 1, H, W) -> logit (B, 1) of the pooled features."""
         pooled = self.average(bottleneck, foreground)
         if self.peak:
             weight = self.share(bottleneck, foreground)  # (B, 1, h, w)
@@ -119,7 +116,6 @@ class MultiTaskUNet(nn.Module):
         norm: normalization layer, MONAI's name.
         act: activation, MONAI's name.
         hidden: sizes of the head's hidden layers.
-        classes: class logits; 1 means "tumor" against "none".
         dropout: of the head.
         pooling: of the head, see `POOLING`.
 
@@ -135,14 +131,13 @@ class MultiTaskUNet(nn.Module):
         norm: Any = "batch",
         act: Any = ("leakyrelu", {"negative_slope": 0.01, "inplace": True}),
         hidden: Sequence[int] = (64,),
-        classes: int = 1,
         dropout: float = 0.2,
         pooling: str = "patches",
     ) -> None:
         super().__init__()
         self.encoder = UNetEncoder(in_channels, channels, stem, norm, act)
         self.decoder = UNetDecoder(channels, stem, norm, act)
-        self.head = ClassificationHead(channels[-1], hidden, classes, dropout, pooling)
+        self.head = ClassificationHead(channels[-1], hidden, dropout, pooling)
         self.size_divisor = stem * 2 ** (len(channels) - 1)
         self.tissue = TISSUE
         self.frozen: list[str] = []
@@ -160,8 +155,8 @@ class MultiTaskUNet(nn.Module):
 
         Returns:
             "seg": mask logits (B or chosen rows, 1, H, W), in training (.., levels, 1, H, W), as MONAI's DynUNet does;
-            "cls": class logits (B, classes); with the pooling "patches" also "patches": class logits of the patches
-            (B, classes, h, w).
+            "cls": tumor logits (B, 1); with the pooling "patches" also "patches": class logits of the patches
+            (B, 1, h, w).
         """
         features = self.encoder(self._checked(image))
         output: Dict[str, Tensor] = {}
@@ -202,7 +197,7 @@ class PackedMultiTaskUNet(MultiTaskUNet):
     """The same network and weights with one packed tensor as output, for MONAI's exporters and Deploy."""
 
     def forward(self, image: Tensor) -> Tensor:  # type: ignore[override]
-        """(B, C, H, W) -> (B, 1 + classes, H, W): mask logits, then each class logit over the whole plane."""
+        """(B, C, H, W) -> (B, 2, H, W): mask logits, then the tumor logit over the whole plane."""
         features = self.encoder(self._checked(image))
         seg = self.decoder(features)
         cls = self.head(features[-1], self.foreground(image))
