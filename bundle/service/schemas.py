@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from .. import NOTICE
-from ..core import messages
+from ..core import documents, messages
 
 __all__ = ["MANY_FILES", "ONE_FILE", "Batch", "JobStatus", "ModelInfo", "Prediction", "ProblemResponse", "Status"]
 
@@ -37,19 +37,12 @@ class Status(BaseModel):
     status: str = Field(examples=["ready"])
 
 
-class Message(BaseModel):
-    """A stable code and its text."""
-
-    code: str
-    text: str
-
-
 class Model(BaseModel):
     """The weights of a prediction."""
 
     version: str = Field(description="of the bundle", examples=["0.5.1"])
     sha256: str | None = Field(description="of the weights")
-    report: Message = Field(examples=[messages.report_note("matching")])
+    report: messages.Message = Field(examples=[messages.report_note("matching")])
 
 
 class ModelInfo(BaseModel):
@@ -68,13 +61,14 @@ class Prediction(BaseModel):
 
     model_config = ConfigDict(extra="allow")
 
-    kind: Literal["image", "volume"] = Field(description="selects the calibration; a volume of one slice is an image")
+    schema_version: int = Field(examples=[documents.SCHEMA_VERSION])
+    kind: documents.Kind = Field(description="selects the calibration; a volume of one slice is an image")
     tumor_probability: float | None = Field(ge=0, le=1, description="calibrated; null if too little brain is visible")
     tumor_detected: bool | None = Field(description="whether the probability reaches the operating point")
     threshold: float = Field(description="the operating point")
     display_threshold: float = Field(examples=[0.3])
     state: str = Field(examples=["no_tumor", "uncertain", "tumor", "no_prediction"])
-    flags: list[Message] = Field(description="warnings about this prediction")
+    flags: list[messages.Message] = Field(description="warnings about this prediction")
     slice_axis: int | None = Field(default=None, description="axis of the file along which a volume's slices run")
     slice_probabilities: list[float | None] | None = None
     volume_ml: float | None = Field(
