@@ -49,15 +49,6 @@ def suppress_monai_warnings() -> Iterator[None]:
         yield
 
 
-def escape_config_value(value: Any) -> Any:
-    """Escape an override, so that MONAI takes it literally: `#` in a path would name a nested id."""
-    if isinstance(value, (list, tuple)):
-        return [escape_config_value(part) for part in value]
-    if isinstance(value, str) and "#" in value and not value.startswith("$"):
-        return "$" + ascii(value).replace("#", r"\x23").replace("@", r"\x40")
-    return value
-
-
 def load_workflow(configs: Sequence[str], root: Path = BUNDLE_ROOT, **overrides: Any) -> ConfigWorkflow:
     """Load a MONAI workflow from config files of the bundle.
 
@@ -68,6 +59,9 @@ def load_workflow(configs: Sequence[str], root: Path = BUNDLE_ROOT, **overrides:
     """
     from monai.bundle import ConfigWorkflow
 
+    from .core import expressions
+
+    escape = expressions.escape_config_value
     silence_loggers()
     make_importable(root)
     files = [str(root / "configs" / name) for name in configs]
@@ -76,8 +70,8 @@ def load_workflow(configs: Sequence[str], root: Path = BUNDLE_ROOT, **overrides:
             config_file=files if len(files) > 1 else files[0],
             meta_file=str(root / "configs" / "metadata.json"),
             logging_file=False,
-            bundle_root=escape_config_value(str(root)),
-            **{id: escape_config_value(value) for id, value in overrides.items()},
+            bundle_root=escape(str(root)),
+            **{id: escape(value) for id, value in overrides.items()},
         )
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from . import __version__
-from .core import files
+from .core import files, weights_report
 from .errors import UserError
 from .loading import BUNDLE_ROOT
 from .manifest import read_json
@@ -34,11 +34,7 @@ def find_weights(model: str | Path | None, root: Path = BUNDLE_ROOT) -> Path:
 
 def report_beside(model_path: Path) -> dict[str, Any]:
     """The report beside weights; empty if there is none or it belongs to other weights."""
-    try:
-        report: dict[str, Any] = json.loads(model_path.with_name("report.json").read_text())
-        return report if report["model"]["sha256"] == files.sha256_of(model_path) else {}
-    except (OSError, ValueError, KeyError, TypeError):
-        return {}
+    return weights_report.report_beside(model_path)[0] or {}
 
 
 def headline(scores: Mapping[str, Any]) -> dict[str, Any]:

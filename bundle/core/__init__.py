@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from ..loading import BUNDLE_ROOT
 
 if TYPE_CHECKING:
-    from scripts.core import documents, file_types, files, geometry, messages, statistics
+    from scripts.core import documents, expressions, file_types, files, geometry, messages, statistics, weights_report
 
-__all__ = ["documents", "file_types", "files", "geometry", "messages", "statistics"]
+__all__ = ["documents", "expressions", "file_types", "files", "geometry", "messages", "statistics", "weights_report"]
 
 __path__ = [str(BUNDLE_ROOT / "scripts" / "core")]

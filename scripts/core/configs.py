@@ -12,6 +12,7 @@ from typing import Any
 from monai.bundle import ConfigParser
 from monai.bundle.reference_resolver import ReferenceResolver
 
+from .expressions import escape_config_value
 from .files import sha256_of, write_json
 
 __all__ = ["UnknownKeyError", "check_config", "components_of", "raw_sections", "run_identity", "running_config"]
@@ -49,15 +50,8 @@ def components_of(bundle_root: str | Path, config: str, ids: Sequence[str], **ov
     for key, value in {"bundle_root": str(bundle_root), **overrides}.items():
         if key not in parser:
             raise UnknownKeyError(f"{config} has no key '{key}'")
-        parser[key] = _escape_config_value(value)
+        parser[key] = escape_config_value(value)
     return {id: parser.get_parsed_content(id) for id in ids}
-
-
-def _escape_config_value(value: Any) -> Any:
-    """Escape a value, so that MONAI takes it literally: `#` in a path would name a nested id."""
-    if isinstance(value, str) and "#" in value:
-        return "$" + ascii(value).replace("#", r"\x23").replace("@", r"\x40")
-    return value
 
 
 def check_config(bundle_root: str | Path, configs: Sequence[str], output_dir: str | Path | None = None) -> None:

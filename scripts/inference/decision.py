@@ -16,6 +16,7 @@ from scipy.special import expit
 from ..core.documents import Kind
 from ..core.files import resolve_in_bundle, sha256_of
 from ..core.messages import report_note
+from ..core.weights_report import report_beside, require_version
 
 __all__ = ["Calibration", "Decision", "ModelCard", "decision_of", "kind_of", "report_of"]
 
@@ -111,19 +112,7 @@ class Decision:
 
 def report_of(model_path: str | Path) -> dict[str, Any] | None:
     """The report beside a weights file, if it belongs to these weights."""
-    return _report_beside(resolve_in_bundle(model_path))[0]
-
-
-def _report_beside(model_path: Path) -> tuple[dict[str, Any] | None, str]:
-    """The report if it belongs to these weights, and a code of `messages.REPORTS`."""
-    file = model_path.with_name("report.json")
-    try:
-        report = json.loads(file.read_text())
-        if report["model"]["sha256"] == sha256_of(model_path):
-            return report, "matching"
-    except (OSError, ValueError, KeyError, TypeError):
-        pass
-    return None, "of_other_weights" if file.is_file() and model_path.is_file() else "missing"
+    return report_beside(resolve_in_bundle(model_path))[0]
 
 
 def decision_of(model_path: str | Path, **settings: Any) -> Decision:
@@ -133,8 +122,13 @@ def decision_of(model_path: str | Path, **settings: Any) -> Decision:
         model_path: the weights; `report.json` beside them has temperature and operating point of each kind of scan.
         settings: fields of `Decision` from the config. `image` and `volume` are used only without a report of these
             weights; otherwise a warning is logged.
+
+    Raises:
+        ValueError: when the report is of another version of the bundle.
     """
-    fitted = (report_of(model_path) or {}).get("decision") or {}
+    report = report_of(model_path)
+    require_version(report, resolve_in_bundle(model_path))
+    fitted = (report or {}).get("decision") or {}
     for kind in {"image", "volume"} & settings.keys() & fitted.keys():
         if Calibration(**settings[kind]) != Calibration():
             logger.warning("decision#%s of the config is not used: the report beside the weights has its own", kind)
@@ -183,7 +177,7 @@ class ModelCard(Mapping[str, Any]):
         except OSError:
             stamp = (0, 0)
         if stamp != self._stamp:
-            report = report_note(_report_beside(self.model_path)[1])
+            report = report_note(report_beside(self.model_path)[1])
             sha256 = sha256_of(self.model_path) if stamp != (0, 0) else None
             self._stamp, self._content = stamp, {"version": self.version, "sha256": sha256, "report": report}
         return dict(self._content)

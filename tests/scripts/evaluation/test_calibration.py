@@ -129,7 +129,7 @@ def test_what_weights_were_trained_on_outlives_a_new_decision(tmp_path: Path) ->
     predictions.write_text(json.dumps({"facts": {"subset": "val"}, "predictions": content}))
     write_decision(predictions, weights, Decision(), 0.9)
     written = json.loads(report.read_text())
-    assert written["model"] == model and written.keys() == {"model", "decision"}
+    assert written["model"] == model and written.keys() == {"schema_version", "model", "decision"}
 
 
 def test_nothing_is_fitted_on_what_tests(tmp_path: Path) -> None:

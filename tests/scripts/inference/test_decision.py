@@ -34,7 +34,7 @@ def release(folder: Path, report: Any, weights: bytes = WEIGHTS) -> Path:
 
 
 def report(**decision: Any) -> dict[str, Any]:
-    return {"model": {"sha256": hashlib.sha256(WEIGHTS).hexdigest()}, "decision": decision}
+    return {"schema_version": 1, "model": {"sha256": hashlib.sha256(WEIGHTS).hexdigest()}, "decision": decision}
 
 
 @PROPERTY
@@ -198,3 +198,11 @@ def test_a_card_follows_its_file_unless_the_network_stays_loaded(tmp_path: Path)
     path.write_bytes(b"trained further")
     assert dict(fixed) == before
     assert following["sha256"] != before["sha256"] and following["report"] == report_note("of_other_weights")
+
+
+@pytest.mark.parametrize("version", [None, 0, 2])
+def test_a_report_of_another_version_is_refused_with_a_remedy(tmp_path: Path, version: int | None) -> None:
+    other = report(display_threshold=0.3) | {"schema_version": version}
+    model = release(tmp_path, {name: value for name, value in other.items() if value is not None})
+    with pytest.raises(ValueError, match=r"report\.json: of another version of the bundle; fit it anew, or remove it"):
+        decision_of(model)
