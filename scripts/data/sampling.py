@@ -71,7 +71,7 @@ class SliceDataset(Dataset[dict[str, Any]]):
         return self.studies is not None
 
     def weights_path(self, output_dir: str | Path) -> str:
-        """Path of the weights trained on these slices: the bundle's `models/` for MONAI Label, else the output folder."""
+        """Path of the trained weights: in the bundle's `models/` for MONAI Label, else in the output folder."""
         return str(self.studies.weights_path if self.studies is not None else Path(output_dir) / "model.pt")
 
     def parent_weights(self, initial_weights: str | Path | None) -> str | Path | None:
