@@ -26,10 +26,11 @@ def schema_of(name: str) -> dict[str, Any]:
 
 
 def _close(node: Any) -> None:
-    """Allow no further keys wherever keys are named."""
+    """Allow no further keys wherever keys are named; leave out what docstrings say, which may be put in other words."""
     if isinstance(node, dict):
         if "properties" in node:
             node["additionalProperties"] = False
+            node.pop("description", None)
         for value in node.values():
             _close(value)
     elif isinstance(node, list):
