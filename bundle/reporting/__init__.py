@@ -1,1 +1,1 @@
-"""The evaluation report: results collected from runs, targets, charts, the page's template."""
+"""The evaluation report: collected results, targets, charts, template, and the README's table of scores."""

@@ -1,4 +1,4 @@
-"""What the audits of all folds say together: their parts, the baselines, and volumes fold by fold."""
+"""Summary of the audits of all folds: their parts, baselines, and volumes by fold."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LIMITS = {"filled_excess": (-0.5, 0.5), "rim_excess": (-0.5, 0.5), "mean_fall": 
 
 
 def learned_sources(audits: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Names of the sources that the audited weights were trained on."""
+    """Names of the training sources of the audited weights."""
     named = {name for audit in audits for name in audit["leave_source_out"]["values"].get("trained_sources", ())}
     return sorted(named)
 
@@ -26,7 +26,7 @@ def is_part(content: Any) -> bool:
 
 
 def baselines(audits: Mapping[int, Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """What metadata and gray levels tell, source by source, beside the network."""
+    """AUCs of the baselines and of the network, by fold and source."""
     rows = []
     for fold, audit in audits.items():
         for source, found in audit["metadata"]["values"]["sources"].items():
@@ -39,18 +39,17 @@ def baselines(audits: Mapping[int, Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def volumes_by_fold(audits: Mapping[int, Mapping[str, Any]], sources: Sequence[str]) -> dict[str, Any]:
-    """What was asked of volumes: with the brain filled, with the lesion erased, and where the maps point.
+    """Results of volumes: with the brain filled, with the lesion erased, and energy of the CAMs.
 
-    Where each fold tests one patient none has an interval of its own; over the folds there is one.
+    A fold with one test patient has no interval; the mean over folds has one.
 
     Args:
         audits: by fold.
         sources: names of those that are volumes.
 
     Returns:
-        "folds": one row a fold and source, None where it could not be asked (ROC-AUC without both kinds of slices);
-        "mean": of each column over the rows that have it, with "ci95" over the folds, see `mean_of_folds`; but of the
-        maps' energy, which is pooled over all maps.
+        "folds": one row per fold and source, None if undefined (ROC-AUC without both classes of slices); "mean": of
+        each column with its "ci95" over folds, see `mean_of_folds`, except the CAMs' energy, which is pooled elsewhere.
     """
     rows = []
     for fold, audit in audits.items():

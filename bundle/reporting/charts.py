@@ -1,4 +1,4 @@
-"""Charts of the evaluation report, drawn from its JSON."""
+"""Charts of the evaluation report, from its JSON."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ CLASSES = ("none", "tumor")
 
 
 def draw_charts(facts: Mapping[str, Any], folder: Path) -> dict[str, Path]:
-    """Draw every chart that the facts allow; return them by name."""
+    """Draw all charts for which there are data; return their files by name."""
     folder.mkdir(parents=True, exist_ok=True)
-    drawn: dict[str, Path] = {}
+    charts: dict[str, Path] = {}
     figures = {"patients": patients(facts), "curves": curves(facts)}
     figures |= {name: comparison(summary) for name, summary in facts["comparisons"].items()}
     for name, figure in figures.items():
         if figure is not None:
-            drawn[name] = folder / f"evaluation_{name}.png"
-            figure.savefig(drawn[name], dpi=110, metadata={"Software": None})
-    return drawn
+            charts[name] = folder / f"evaluation_{name}.png"
+            figure.savefig(charts[name], dpi=110, metadata={"Software": None})
+    return charts
 
 
 def patients(facts: Mapping[str, Any]) -> Figure | None:
-    """Dice of each patient, worst on top; the mean and its interval behind."""
+    """Dice of each patient, worst first, with the mean and its interval."""
     rows, mean = facts["report"]["segmentation"]["patients"], facts["report"]["segmentation"]["mean"]
     rows = [row for row in rows if row["dice"] is not None]
     if not rows:
@@ -52,7 +52,7 @@ def patients(facts: Mapping[str, Any]) -> Figure | None:
 
 
 def curves(facts: Mapping[str, Any]) -> Figure | None:
-    """One row a source: ROC, precision-recall, reliability, confusion matrix at the operating point."""
+    """One row per source: ROC, precision-recall, reliability, confusion matrix at the operating point."""
     sources = {name: s for name, s in facts["report"]["classification"].items() if s.get("curves", {}).get("roc")}
     if not sources:
         return None
@@ -93,7 +93,7 @@ def frame(axis: Axes, x: str, y: str, title: str) -> None:
 
 
 def matrix(axis: Axes, counts: Mapping[str, int], title: str) -> None:
-    """Confusion matrix, rows are the truth."""
+    """Confusion matrix; rows are the classes."""
     table = [[counts["tn"], counts["fp"]], [counts["fn"], counts["tp"]]]
     shares = [[value / max(1, sum(row)) for value in row] for row in table]
     axis.imshow(shares, cmap="BuGn", vmin=0, vmax=1)

@@ -1,4 +1,4 @@
-"""Numbers with their intervals, as the report puts them together."""
+"""Means with their intervals, for the report."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ __all__ = ["mean", "mean_of_folds", "negated"]
 
 
 def mean(values: Iterable[float | None]) -> float | None:
-    """Mean of what is known."""
+    """Mean of the known values."""
     known = [value for value in values if value is not None]
     return sum(known) / len(known) if known else None
 
 
 def mean_of_folds(values: Iterable[float | None], limits: tuple[float, float] | None = None) -> dict[str, Any]:
-    """Mean of what is known, and its interval over the folds, see `core.statistics.ratio_of_folds`.
+    """Mean of the known values and its interval over the folds, see `ratio_of_folds`.
 
     Args:
         values: of each fold.
-        limits: between which every value lies; the interval ends there.
+        limits: smallest and largest possible value; the interval is clipped to them.
 
     Returns:
-        "value", None where nothing is known; "ci95", None below two folds; "n" folds.
+        "value", None without values; "ci95", None below two folds; "n": number of folds.
     """
     known = [value for value in values if value is not None]
     value, bounds = statistics.ratio_of_folds(known, [1.0] * len(known))
@@ -34,5 +34,5 @@ def mean_of_folds(values: Iterable[float | None], limits: tuple[float, float] | 
 
 
 def negated(bounds: Sequence[float] | None) -> list[float] | None:
-    """The interval of a difference, where it is taken the other way round."""
+    """The interval of the negative difference."""
     return [-bounds[1], -bounds[0]] if bounds else None

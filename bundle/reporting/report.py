@@ -1,4 +1,4 @@
-"""The evaluation report: a page and its HTML version, made of committed JSON and of nothing else."""
+"""The evaluation report: Markdown and HTML, generated from committed JSON."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ PAGE = "MULTITASK_EVALUATION_REPORT"
 
 
 def write_report(results: Path, docs: Path, pictures: Sequence[Path] = ()) -> Path:
-    """Write the page, its HTML version and its charts.
+    """Write the report as Markdown and HTML, and its charts.
 
     Args:
         results: folder of JSON files, see `collect`.
-        docs: gets MULTITASK_EVALUATION_REPORT.md and .html, and images/.
-        pictures: further ones for the HTML version alone: what shows scans does not belong into a repository.
+        docs: folder for MULTITASK_EVALUATION_REPORT.md and .html, and images/.
+        pictures: further images for the HTML version only, such as scans, which do not belong into the repository.
 
     Returns:
-        The page.
+        Path of the Markdown report.
 
     Raises:
-        UserError: when there are no results, or no such picture.
+        UserError: when there are no results, or no such image.
     """
     import jinja2
 
@@ -41,7 +41,7 @@ def write_report(results: Path, docs: Path, pictures: Sequence[Path] = ()) -> Pa
 
     for path in pictures:
         if not path.is_file():
-            raise UserError(f"{path}: no such picture")
+            raise UserError(f"{path}: no such image")
     facts = load(results)
     facts["targets"] = evaluated(facts)
     facts["attempted"] = attempted(facts, facts["targets"])
@@ -74,18 +74,18 @@ def write_report(results: Path, docs: Path, pictures: Sequence[Path] = ()) -> Pa
 
 
 def inlined(picture: Path) -> str:
-    """A picture as an address that holds it."""
+    """An image as a data URL."""
     kind = mimetypes.guess_type(picture.name)[0] or "image/png"
     return f"data:{kind};base64,{base64.b64encode(picture.read_bytes()).decode()}"
 
 
 def tidied(page: str) -> str:
-    """A page without blanks at the ends of lines and without two empty lines in a row."""
+    """A page without trailing blanks and repeated empty lines."""
     return re.sub(r"\n{3,}", "\n\n", re.sub(r" +$", "", page, flags=re.MULTILINE))
 
 
 def number(value: float | int | None) -> str:
-    """A number as the page shows it: three digits after the point, a dash where there is none."""
+    """A number with three decimals, a dash for None."""
     if value is None:
         return "-"
     return str(value) if isinstance(value, int) else digits(value)
@@ -101,18 +101,18 @@ def states(counts: Mapping[str, int]) -> str:
 
 
 def digits(value: float) -> str:
-    """Three digits after the point, and no minus before a zero."""
+    """A number with three decimals, without a minus before zero."""
     text = f"{value:.3f}"
     return text.removeprefix("-") if float(text) == 0 else text
 
 
 def interval(bounds: Sequence[float] | None) -> str:
-    """An interval as the page shows it."""
+    """An interval as text."""
     return "(no interval)" if not bounds else f"({digits(bounds[0])} to {digits(bounds[1])})"
 
 
 def as_html(page: str, docs: Path, pictures: Sequence[Path]) -> str:
-    """The page as one HTML file that holds its pictures, and further ones."""
+    """The page as one HTML file with embedded images, and further ones."""
     import markdown
 
     body = markdown.markdown(page, extensions=["tables", "fenced_code"])

@@ -1,14 +1,14 @@
-"""What a report is made of: JSON collected from finished experiments, and committed.
+"""The data of the report: JSON collected from finished experiments.
 
 RESULTS/ablations/        summary.json, report.json, run.json, audit_foldK.json, explanation_foldK.json; maps.json and
-                          volumes.json: what these say together; splits.json: which case, by hash, is in which fold;
-                          report_seedN.json: every prediction of further repetitions
+                          volumes.json: their summaries; splits.json: fold of each case, by hash;
+                          report_seedN.json: report of further repetitions
 RESULTS/NAME/             the same, of the plan NAME.yaml
-RESULTS/crossvalidation/  the same; where it is there, the report is about it, and the others are sections of it
-RESULTS/attempts/NAME/    targets.json and run.json of each earlier recipe, scored on these cases, in name order
-RESULTS/outlines.json     how deep in the head outlines on held-out images lie, and how often the flag tells it
-RESULTS/kept_apart.json   how released weights did on cases that had no part in their making, if that was asked
-RESULTS/screening.json    what was tried on which patients before the recipe was chosen, if anything was
+RESULTS/crossvalidation/  the same; if present, the report is about it, and the other experiments are sections
+RESULTS/attempts/NAME/    targets.json and run.json of earlier versions of the training, in name order
+RESULTS/outlines.json     depth of masks of held-out images in the head, and how often the flag is raised
+RESULTS/kept_apart.json   scores of released weights on held-out cases that were not used in development, if any
+RESULTS/screening.json    variants and patients of the choice of the augmentation, if any
 """
 
 from __future__ import annotations
@@ -47,17 +47,17 @@ SEGMENTATION = {
     "lesion_dice": "lesion-wise Dice (BraTS 2023)",
     "lesion_hd95_mm": "lesion-wise HD95 (mm)",
 }
-PATIENTS = {"dice": "all", "dice_manual": "masks drawn by hand"}
+PATIENTS = {"dice": "all", "dice_manual": "manual masks"}
 GALLERY = ("overlays_brats", "overlays_kaggle", "cam_brats", "cam_kaggle")
 MEANS = ("pointing", "outside_brain", "energy_inside", "chance", "center_energy")
 
 
 def collect(run: Path, results: Path) -> None:
-    """Copy what a report is made of from a finished run of experiments; nothing of the data is in it.
+    """Copy the JSON files of a finished run of experiments; they contain no scans.
 
     Args:
         run: output of `ablate` or `crossvalidate`.
-        results: folder of the JSON files to commit; gets a folder of the experiment's name.
+        results: folder of the JSON files; gets a folder with the experiment's name.
 
     Raises:
         UserError: when the run is not finished.
@@ -71,7 +71,7 @@ def collect(run: Path, results: Path) -> None:
     for folder in (folder for folder in folders if (folder / "audit.json").is_file()):
         fold = folder.parent.parent.name.removesuffix("_seed0")
         if f"audit_{fold}" in found:
-            raise UserError(f"{folder.parent}: a second audit of {fold}, remove the one that is of no interest")
+            raise UserError(f"{folder.parent}: a second audit of {fold}, remove one of them")
         found |= {f"{name}_{fold}": folder / f"{name}.json" for name in ("audit", "explanation")}
     for path in found.values():
         if not path.is_file():
@@ -80,11 +80,11 @@ def collect(run: Path, results: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     for name, path in found.items():
         files.write_json(folder / f"{name}.json", read_json(path))
-    write_what_folds_say_together(folder)
+    write_fold_summaries(folder)
 
 
-def write_what_folds_say_together(folder: Path) -> None:
-    """Write `maps.json` and `volumes.json` of an experiment's collected results."""
+def write_fold_summaries(folder: Path) -> None:
+    """Write `maps.json` and `volumes.json`, summaries over folds, of an experiment's collected results."""
     explanations = [read_json(path) for path in sorted(folder.glob("explanation_fold*.json"), key=fold_of)]
     files.write_json(folder / "maps.json", pooled_maps(explanations))
     classified = read_json(folder / "report.json")["classification"]
@@ -98,11 +98,11 @@ def audits_in(folder: Path) -> dict[int, dict[str, Any]]:
 
 
 def collect_gallery(demo: Path, images: Path) -> None:
-    """Copy the pictures of a demo's evaluation, which show phantoms and belong to nobody.
+    """Copy the figures of a demo's evaluation, which show phantoms.
 
     Args:
         demo: output of `demo`.
-        images: folder of the pictures to commit.
+        images: folder for the figures.
 
     Raises:
         UserError: when the demo is not finished.
@@ -114,19 +114,19 @@ def collect_gallery(demo: Path, images: Path) -> None:
         if not path.is_file():
             raise UserError(f"{path}: missing, finish the demo first")
         images.mkdir(parents=True, exist_ok=True)
-        small = Image.open(path).convert("RGB").quantize(256)  # a third of the size, and no eye sees it
+        small = Image.open(path).convert("RGB").quantize(256)  # a third of the size, without visible difference
         small.save(images / f"phantoms_{name}.png", optimize=True)
 
 
 def load(results: Path) -> dict[str, Any]:
-    """Everything that the page speaks of.
+    """Load all data of the report.
 
     Raises:
         UserError: when there are no results.
     """
     found = finished(results)
     if not found:
-        raise UserError(f"{results}: no results here, collect them with: python -m bundle report --run OUTPUT")
+        raise UserError(f"{results}: no results, collect them with: python -m bundle report --run OUTPUT")
     main = next(iter(found.values()))
     summary, report, run, maps = (read_json(main / f"{name}.json") for name in ("summary", "report", "run", "maps"))
     audits = audits_in(main)
@@ -164,19 +164,19 @@ def load(results: Path) -> dict[str, Any]:
 
 
 def near_duplicates(cases: Iterable[Mapping[str, Any]], learned: Sequence[str]) -> int:
-    """Number of images, of sources that nothing was learned from, that are near-duplicates of images that were."""
+    """Number of images of tested sources that are near-duplicates of images of training sources."""
     cases = [case for case in cases if "phash" in case]
     taught = {case["group"] for case in cases if case["source"] in learned}
     return sum(case["source"] not in learned and case["group"] in taught for case in cases)
 
 
 def recipe_of(summary: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Scores of the variant that the others are compared with."""
+    """Scores of the reference variant."""
     return summary["variants"][summary["reference"]]
 
 
 def most_wrong(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """The prediction of each case that was most wrong, worst first; of a volume one slice."""
+    """The prediction with the largest error of each case, worst first; one slice per volume."""
     worst: dict[str, Mapping[str, Any]] = {}
     for row in sorted(rows, key=lambda row: -abs(row["probability"] - row["cls"])):
         worst.setdefault(row["case"], row)
@@ -184,43 +184,43 @@ def most_wrong(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
 
 
 def attempt(path: Path) -> dict[str, Any]:
-    """What an earlier recipe reached, by the name of the target, and how it was scored."""
+    """Values of an earlier training by the target's name, and its run."""
     rows = {row["name"]: {"value": row["value"], "met": row["met"]} for row in read_json(path)}
     return {"targets": rows, "run": read_json(path.with_name("run.json"))}
 
 
 def fold_of(path: Path) -> int:
-    """The fold that a file's name ends in: the tenth comes after the second."""
+    """Fold number at the end of a file's name, for sorting."""
     return int(path.stem.rpartition("fold")[2])
 
 
 def screened(path: Path) -> list[str]:
-    """Patients by whose scores the recipe was chosen."""
+    """Patients by whose scores the augmentation was chosen."""
     variants = read_json(path)["variants"].values() if path.is_file() else []
     return sorted({patient for variant in variants for patient in variant["left_out"]})
 
 
 def finished(results: Path) -> dict[str, Path]:
-    """Folders of the experiments that are there, by name; the first is what the report is about."""
+    """Folders of the experiments by name; the report is about the first."""
     folders = {path.parent.name: path.parent for path in sorted(results.glob("*/report.json"))}
     return {name: folders[name] for name in sorted(folders, key=lambda name: name != CROSS_VALIDATION)}
 
 
 def costs(experiment: str, summary: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """What the recipe gains over segmentation alone, in one experiment."""
+    """Gain of joint training over segmentation only, in one experiment."""
     found = []
     for name in ("stage_1", "longer_stage_1"):
         variant = summary["variants"].get(name)
         if variant is not None:
             against = variant["against_reference"]
-            told = {"experiment": experiment, "description": variant["description"], "seeds": against["seeds"]}
+            named = {"experiment": experiment, "description": variant["description"], "seeds": against["seeds"]}
             for patients in (patients for patients in PATIENTS if against.get(patients, {}).get("n")):
-                found.append({**told, "patients": PATIENTS[patients], **reversed_gain(against[patients])})
+                found.append({**named, "patients": PATIENTS[patients], **reversed_gain(against[patients])})
     return found
 
 
 def reversed_gain(difference: Mapping[str, Any]) -> dict[str, Any]:
-    """What the recipe gains over a variant, from what the variant gains over the recipe."""
+    """Gain of the reference over a variant, from the gain of the variant over the reference."""
     turned, margin = negated(difference["ci95"]), difference["margin"]
     return {
         "n": difference["n"],
@@ -232,7 +232,7 @@ def reversed_gain(difference: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def pooled_maps(explanations: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Scores of the maps over all folds: means over maps; what was asked of random weights, mean over folds."""
+    """Scores of the CAMs over all folds: means over CAMs; those of random weights are means over folds."""
     pooled = {}
     for source in sorted({name for explanation in explanations for name in explanation["sources"]}):
         parts = [explanation["sources"][source] for explanation in explanations if source in explanation["sources"]]
@@ -252,14 +252,14 @@ def pooled_maps(explanations: Sequence[Mapping[str, Any]]) -> dict[str, dict[str
 
 
 def energy_ratio(folds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Energy of all maps of a source in the lesions over what chance puts there, and its interval over the folds."""
+    """Energy of all CAMs of a source in the lesions over that by chance, with its interval over the folds."""
     maps = [[row for row in fold["cases"] if row.get("energy_inside") is not None] for fold in folds]
     sums = [[sum(row[name] for row in rows) for rows in maps if rows] for name in ("energy_inside", "chance")]
     return dict(zip(("energy_ratio", "ci95"), statistics.ratio_of_folds(*sums), strict=True))
 
 
 def describe_run(output: Path, experiment: str, network: str, command: str) -> dict[str, Any]:
-    """How long a run of experiments took, on what, with which versions; by the manifests of all that was done in it."""
+    """Time, machine and versions of a run of experiments, from the manifests of its steps."""
     steps = [
         entry
         for path in sorted([output / "manifest.json", *output.glob("runs/*/*.json")])
@@ -270,12 +270,12 @@ def describe_run(output: Path, experiment: str, network: str, command: str) -> d
     store = read_json(output / "data" / "splits.json")
     cases = [read_json(output / "data" / "cases" / case / "case.json") for case in store["cases"]]
     slabs = [len(case["slices"]) for case in cases if "tumor_pixels" in case and min(case["tumor_pixels"]) > 0]
-    pictures = sorted({case["source"] for case in cases if case["kind"] == "image"})
-    kaggle = "".join(f" --kaggle {'' if pictures == ['kaggle'] else f'{name}='}DIR" for name in pictures)
+    image_sources = sorted({case["source"] for case in cases if case["kind"] == "image"})
+    images = "".join(f" --images {'' if image_sources == ['kaggle'] else f'{name}='}DIR" for name in image_sources)
     return {
         "experiment": experiment,
         "network": network,
-        "command": f"python -m bundle {command} --brats DIR{kaggle} --output OUTPUT",
+        "command": f"python -m bundle {command} --volumes DIR{images} --output OUTPUT",
         "hours": sum(entry["seconds"] for entry in steps) / 3600,
         "steps": len(steps),
         "machine": _every(entry["machine"] for entry in steps if "machine" in entry) or machine(),
@@ -285,5 +285,5 @@ def describe_run(output: Path, experiment: str, network: str, command: str) -> d
 
 
 def _every(values: Iterable[str]) -> str:
-    """What is different among values, in the order in which it came."""
+    """Distinct values in their order."""
     return " and ".join(dict.fromkeys(values))

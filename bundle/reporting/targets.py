@@ -1,4 +1,4 @@
-"""What the recipe reached beside what it was meant to reach, from the JSON of finished experiments."""
+"""Targets and their values, from the JSON of finished experiments."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ SCORES = {
     "dice": "Dice",
     "volumes": "ROC-AUC of volumes' slices",
     "images": "ROC-AUC of images",
-    "left_out": "ROC-AUC of images of a source that nothing was learned from",
+    "left_out": "ROC-AUC of images of a source that is only tested",
 }
 
 Facts = Mapping[str, Any]
-Estimate = tuple[float | None, Sequence[float] | None]  # a number and its interval, where it has one
+Estimate = tuple[float | None, Sequence[float] | None]  # a number and its interval, if any
 
 
 def evaluated(facts: Facts) -> list[dict[str, Any]]:
-    """One row a target.
+    """One row per target.
 
     Args:
         facts: see `results.load`.
 
     Returns:
-        Rows with "name", "measure", "floor", "goal", "value" (mean over seeds, None where no experiment tells), "ci95"
-        (of the first seed, None where there is none), "met" (by the value: "goal", "floor", "no", or "not measured")
-        and "shown": whether the whole interval keeps the floor, None where there is none.
+        Rows with "name", "measure", "floor", "goal", "value" (mean over seeds, None without an experiment), "ci95" (of
+        the first seed, or None), "met" (by the value: "goal", "floor", "no", or "not measured") and "shown": whether
+        the whole interval meets the floor, None without an interval.
     """
     rows = []
     for name, target in TARGETS.items():
@@ -55,14 +55,14 @@ def evaluated(facts: Facts) -> list[dict[str, Any]]:
 
 
 def attempted(facts: Facts, rows: Sequence[Mapping[str, Any]]) -> dict[str, list[dict[str, Any]]]:
-    """What was tried where a goal is not reached, from the experiments that the report compares.
+    """Variants that were tested for missed goals, from the experiments of the report.
 
     Args:
         facts: see `results.load`.
         rows: see `evaluated`.
 
     Returns:
-        By score, in words: variants that were to raise it, "description" and "gain" over the recipe of their time.
+        By name of the score: variants that were meant to raise it, with "description" and "gain" over the reference.
     """
     missed = {TARGETS[row["name"]].get("score") for row in rows if row["met"] in ("floor", "no")}
     found = {SCORES[score]: _gains(facts, score) for score in ATTEMPTED if score in missed}
@@ -81,7 +81,7 @@ def _gains(facts: Facts, score: str) -> list[dict[str, Any]]:
 
 
 def _auc_gain(facts: Facts, against: Mapping[str, Any], score: str) -> float | None:
-    """In the sources of one kind."""
+    """Mean gain in AUC over the sources of one kind."""
     learned = facts["learned"] or facts["images"]
     kinds = {name: "images" if name in learned else "left_out" for name in facts["images"]}
     found = against["roc_auc"].items()
@@ -89,7 +89,7 @@ def _auc_gain(facts: Facts, against: Mapping[str, Any], score: str) -> float | N
 
 
 def _manual(facts: Facts) -> list[Mapping[str, Any]]:
-    """Scores of the patients whose masks were drawn by hand, of each seed."""
+    """Scores of the patients with manual masks, of each seed."""
     return [seed["segmentation"]["manual"] or {} for seed in facts["recipe"]["seeds"]]
 
 
@@ -103,7 +103,7 @@ def _worst_dice(facts: Facts) -> Estimate:
 
 
 def _scores(facts: Facts, kind: str, left_out: bool = False) -> list[Mapping[str, Any]]:
-    """Scores of the volumes' slices, or of the images that were learned from or not; one entry a seed and source."""
+    """Scores of the volumes' slices, or of images of training or tested sources; one entry per seed and source."""
     learned = facts["learned"]
     return [
         scores
@@ -123,7 +123,7 @@ def _slice_auc(facts: Facts) -> Estimate:
 
 
 def _image_auc(left_out: bool) -> Callable[[Facts], Estimate]:
-    """Mean of the folds, and of the seeds."""
+    """Mean over folds and seeds."""
 
     def auc(facts: Facts) -> Estimate:
         found = [scores["within_folds"] for scores in _scores(facts, kind="image", left_out=left_out)]
@@ -138,7 +138,7 @@ def _image_specificity(facts: Facts) -> Estimate:
 
 
 def _margin(left_out: bool) -> Callable[[Facts], Estimate]:
-    """How far the network is above the better baseline, mean of the folds of the first seed, which is audited."""
+    """Margin of the network over the better baseline, mean over the folds of the first seed."""
 
     def margin(facts: Facts) -> Estimate:
         rows = [row for row in facts["baselines"] if (row["source"] not in facts["learned"]) is left_out]
@@ -149,7 +149,7 @@ def _margin(left_out: bool) -> Callable[[Facts], Estimate]:
 
 
 def _dice_kept(patients: str) -> Callable[[Facts], Estimate]:
-    """What the whole recipe gains over its first stage, in the experiment that the report is about."""
+    """Gain of joint training over stage 1, in the experiment of the report."""
 
     def gain(facts: Facts) -> Estimate:
         own = [row for row in facts["costs"] if row["experiment"] == facts["run"]["experiment"]]
@@ -175,13 +175,13 @@ def _map_energy(facts: Facts) -> Estimate:
 
 
 def _blanked_excess(facts: Facts) -> Estimate:
-    """Mean of the folds whose volumes have both kinds of slices; the interval is of the folds."""
+    """Mean over the folds whose volumes have both classes of slices, with its interval over folds."""
     found = facts["audited_volumes"]["mean"]["filled_excess"]
     return found["value"], found["ci95"]
 
 
 def _of_one(found: Sequence[Mapping[str, Any]], name: str, seeds: int = 1) -> Sequence[float] | None:
-    """Its first interval; none, where the value is a mean over several sources."""
+    """The first interval; None if the value is a mean over several sources."""
     return found[0][name] if len(found) == seeds else None
 
 

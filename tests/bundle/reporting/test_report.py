@@ -176,12 +176,12 @@ def test_pictures_of_scans_go_into_the_html_only(results: Path, tmp_path: Path) 
     assert "overlays & more" not in path.read_text() and "<h2>overlays &amp; more</h2>" in html
     assert html.count("data:image/png;base64,") == 3 + len(finished(results))
     assert html.count("data:image/jpeg;base64,") == 1 and html.endswith("</html>\n")
-    with pytest.raises(UserError, match=r"gone\.png: no such picture"):
+    with pytest.raises(UserError, match=r"gone\.png: no such image"):
         write_report(results, tmp_path, [tmp_path / "gone.png"])
 
 
 def test_a_volume_without_a_tumor_has_no_dice_and_the_page_none_of_it(results: Path, tmp_path: Path) -> None:
-    """Nor is anything compared over masks drawn by hand where there are none."""
+    """Without manual masks nothing is compared over them."""
     other = tmp_path / "results"
     shutil.copytree(results, other)
     path = main_of(other) / "summary.json"
@@ -193,7 +193,7 @@ def test_a_volume_without_a_tumor_has_no_dice_and_the_page_none_of_it(results: P
         variant["against_reference"]["dice_manual"] = {**nothing, "margin": 0.01}
     path.write_text(json.dumps(summary))
     page = write_report(other, tmp_path).read_text()
-    assert "masks drawn by hand | 0 |" not in page and "## " in page
+    assert "manual masks | 0 |" not in page and "## " in page
 
 
 def test_making_it_again_changes_nothing(page: str, results: Path) -> None:
@@ -215,7 +215,7 @@ def test_the_page_is_about_the_cross_validation_where_there_is_one(results: Path
     compared = [
         row.split(" | ")[1:4:2] for row in page.splitlines() if re.match(r"\| segmentation alone \| [a-z]", row)
     ]
-    among = ("all", "masks drawn by hand")
+    among = ("all", "manual masks")
     assert compared == [[name, masks] for name in ("crossvalidation", "ablations") for masks in among]
     (tmp_path / "results" / "ablations").rename(tmp_path / "results" / "other_networks")
     assert "## Other networks" in write_report(tmp_path / "results", tmp_path).read_text()

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from bundle.reporting.results import fold_of, load, write_what_folds_say_together
+from bundle.reporting.results import fold_of, load, write_fold_summaries
 from bundle.reporting.targets import ATTEMPTED, TARGETS, attempted, evaluated
 from bundle.workflows import plans
 from bundle.workflows.plans import ablation_plan
@@ -65,7 +65,7 @@ def test_what_was_tried_stands_beside_goals_that_are_not_reached(facts: dict[str
     ablations, networks = (facts["comparisons"][name]["variants"] for name in ("ablations", "networks"))
     gains = {variant["description"]: variant["gain"] for variant in found["Dice"]}
     assert gains["Tversky loss for masks"] == ablations["tversky"]["against_reference"]["dice"]["mean_difference"]
-    left_out = found["ROC-AUC of images of a source that nothing was learned from"]
+    left_out = found["ROC-AUC of images of a source that is only tested"]
     expected = networks["base"]["against_reference"]["roc_auc"]["extra"]["difference"]
     assert left_out[0] == {"description": networks["base"]["description"], "gain": expected}
     slices = {variant["description"]: variant["gain"] for variant in found["ROC-AUC of volumes' slices"]}
@@ -84,7 +84,7 @@ def test_what_is_named_as_tried_is_in_the_plans() -> None:
 @pytest.mark.parametrize("experiment", ["ablations", "crossvalidation", "networks"])
 def test_what_folds_say_together_is_what_they_say(experiment: str, tmp_path: Path) -> None:
     folder = shutil.copytree(COMMITTED / experiment, tmp_path / experiment)
-    write_what_folds_say_together(folder)
+    write_fold_summaries(folder)
     for name in ("maps.json", "volumes.json"):
         assert json.loads((folder / name).read_text()) == json.loads((COMMITTED / experiment / name).read_text())
 
