@@ -10,12 +10,12 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from monai.networks.nets import UNet
+from monai.networks.nets import DynUNet, UNet
 from torch import Tensor, nn
 
 from .multitask_unet import NETWORKS
 
-__all__ = ["BaselineNetwork", "monai_unet", "smp_unet"]
+__all__ = ["BaselineNetwork", "dyn_unet", "monai_unet", "smp_unet"]
 
 
 class BaselineNetwork(nn.Module):
@@ -53,6 +53,27 @@ def monai_unet(in_channels: int = 1, packed: bool = False, name: str = "cpu") ->
     """
     channels = NETWORKS[name]["channels"]
     return BaselineNetwork(UNet(2, in_channels, 1, channels, (2,) * (len(channels) - 1), num_res_units=2), packed)
+
+
+def dyn_unet(in_channels: int = 1, packed: bool = False, name: str = "cpu") -> BaselineNetwork:
+    """nnU-Net's 2-D U-Net as MONAI has it, segmentation only: full resolution, one level more, instance normalization.
+
+    With half the width of "cpu" it has as many weights as ours, and costs a quarter more.
+
+    Args:
+        in_channels: modalities.
+        packed: see `BaselineNetwork`.
+        name: network in `NETWORKS` with twice the width.
+
+    Reference:
+        Isensee et al., nnU-Net, Nature Methods 18, 2021.
+    """
+    widths = NETWORKS[name]["channels"]
+    filters = (widths[0] // 2, *widths)
+    kernels, strides = [3] * len(filters), [1] + [2] * len(widths)
+    norm = ("INSTANCE", {"affine": True})
+    unet = DynUNet(2, in_channels, 1, kernels, strides, strides[1:], filters=filters, norm_name=norm)
+    return BaselineNetwork(unet, packed)
 
 
 def smp_unet(in_channels: int = 1, packed: bool = False, name: str = "resnet18") -> BaselineNetwork:

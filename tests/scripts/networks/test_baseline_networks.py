@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from scripts.networks.baseline_networks import BaselineNetwork, monai_unet, smp_unet
+from scripts.networks.baseline_networks import BaselineNetwork, dyn_unet, monai_unet, smp_unet
 from scripts.networks.multitask_unet import freeze, multi_task_unet
 
-NETWORKS = [monai_unet, smp_unet]
+NETWORKS = [monai_unet, dyn_unet, smp_unet]
 
 
 @pytest.mark.parametrize("make", NETWORKS)
@@ -35,7 +35,8 @@ def test_packed_and_named_share_their_weights(make: type[BaselineNetwork]) -> No
 
 
 def test_a_network_without_a_head_says_nothing_about_the_class() -> None:
-    assert monai_unet().eval()(torch.randn(2, 1, 64, 64))["cls"].tolist() == [[0.0], [0.0]]
+    for make in (monai_unet, dyn_unet):
+        assert make().eval()(torch.randn(2, 1, 64, 64))["cls"].tolist() == [[0.0], [0.0]]
 
 
 def test_modalities_are_channels() -> None:
@@ -51,3 +52,5 @@ def test_the_plain_unet_costs_what_ours_does() -> None:
             network.eval()(torch.zeros(1, 1, 256, 256))
         costs.append(counter.get_total_flops())
     assert costs[1] == pytest.approx(costs[0], rel=0.05)
+    sizes = [sum(p.numel() for p in network.parameters()) for network in (multi_task_unet("cpu"), dyn_unet())]
+    assert sizes[1] == pytest.approx(sizes[0], rel=0.05)
