@@ -151,7 +151,7 @@ class VolumeScores(TypedDict):
 
 
 class ManualMasks(TypedDict):
-    """Dice of the patients whose masks were drawn by hand."""
+    """Dice of the patients with manual masks."""
 
     n: int
     dice: float | None

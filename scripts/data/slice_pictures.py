@@ -101,9 +101,9 @@ def _write_pictures(
     )
     chosen = chosen[np.unique(np.linspace(0, len(chosen) - 1, settings["per_volume"]).round().astype(int))]
     low, white = float(volume.min()), float(np.percentile(volume[volume > level], WHITE))
-    grey = np.clip((volume - low) / max(white - low, 1e-6), 0.0, 1.0) * 255.0
+    gray = np.clip((volume - low) / max(white - low, 1e-6), 0.0, 1.0) * 255.0
     for number in chosen:
-        _write_png(folder / f"{number:03d}.png", grey[..., number].round())
+        _write_png(folder / f"{number:03d}.png", gray[..., number].round())
         if settings["masked"]:
             _write_png(folder / f"{number:03d}_mask.png", mask[..., number])
     return [(int(number), int(tumor[number] > 0)) for number in chosen]

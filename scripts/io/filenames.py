@@ -115,9 +115,9 @@ def _bids(case: str, parts: Sequence[str]) -> FileName:
     entities = [part for part in parts if "-" in part]
     words = [part for part in parts if "-" not in part]
     kinds = {KIND_OF.get(word.lower()): word for word in words}
-    labelled = {part.partition("-")[2].lower() for part in entities if part.startswith(("desc-", "label-"))}
+    labeled = {part.partition("-")[2].lower() for part in entities if part.startswith(("desc-", "label-"))}
     kind = next((k for k in (MASK, OTHER, *SEQUENCES) if k in kinds), None)
-    if kind == MASK and "brain" in labelled:
+    if kind == MASK and "brain" in labeled:
         kind = OTHER
     enhanced = [part for part in entities if part.startswith("ce-")]
     if kind == "t1" and enhanced:

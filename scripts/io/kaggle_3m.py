@@ -80,7 +80,7 @@ def read_slice_folder(folder: Path, sequences: Sequence[str]) -> tuple[np.ndarra
         sequences: of t1, flair and t1ce, in the order of the result's channels; or "seg" alone, for the masks.
 
     Returns:
-        float32 (C, H, W, D), rows to posterior, columns to the left, slices upwards, grey levels 0 to 255; the affine
+        float32 (C, H, W, D), rows to posterior, columns to the left, slices upwards, gray levels 0 to 255; the affine
         (4, 4) by `estimated_affine` of the FLAIR.
 
     Raises:
@@ -123,7 +123,7 @@ def estimated_affine(volume: np.ndarray) -> np.ndarray:
     """Affine of a head of unknown spacing: its longer side is 192 mm, its slices span 160 mm.
 
     Args:
-        volume: grey levels (H, W, D), rows to posterior, columns to the left, slices upwards.
+        volume: gray levels (H, W, D), rows to posterior, columns to the left, slices upwards.
 
     Returns:
         float64 (4, 4), index to RAS millimetres.

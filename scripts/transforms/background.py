@@ -34,7 +34,7 @@ class Surroundings(NamedTuple):
     Args:
         padding: values up to this one are padding; None where there is none.
         band: lowest and highest of the values around the head, where parts of the head are darker; else None.
-        level: grey level of empty space, which both stand for.
+        level: gray level of empty space, which both stand for.
     """
 
     padding: float | None
@@ -50,7 +50,7 @@ def level_surroundings(volume: np.ndarray) -> np.ndarray:
     value.
 
     Args:
-        volume: grey levels (H, W, D), finite, any range.
+        volume: gray levels (H, W, D), finite, any range.
 
     Returns:
         The same array where the surroundings are its darkest part, as in a scan that nobody has edited; else a copy.
@@ -84,9 +84,9 @@ def darker_share(volume: np.ndarray, head: np.ndarray, background: float) -> flo
     """Share of a head's voxels that are clearly darker than its background, in [0, 1]: of a scan as it should be, none.
 
     Args:
-        volume: grey levels (H, W, D).
+        volume: gray levels (H, W, D).
         head: boolean (H, W).
-        background: grey level.
+        background: gray level.
     """
     inside = volume[head]
     if inside.size == 0:
@@ -131,16 +131,16 @@ def _band_around(border: np.ndarray, values: np.ndarray) -> tuple[float, float] 
         return None
     counts, edges = np.histogram(border, 256)
     mode = int(counts.argmax())
-    centre = float(np.median(border[(border >= edges[mode]) & (border <= edges[mode + 1])]))
-    same, alike = (np.abs(border - centre) <= share * span for share in (SAME, ALIKE))
+    center = float(np.median(border[(border >= edges[mode]) & (border <= edges[mode + 1])]))
+    same, alike = (np.abs(border - center) <= share * span for share in (SAME, ALIKE))
     if same.mean() < COVERED or same.sum() < EXACT * alike.sum():
         return None
-    around = np.abs(values - centre) <= SAME * span
+    around = np.abs(values - center) <= SAME * span
     others = values[~around]
     if around.mean() < AREA or others.size < 2:
         return None
     low, high = np.percentile(others, [0.1, 99])
-    if not low + DARK * (high - low) < centre < high or np.mean(others < centre) < DARKER:
+    if not low + DARK * (high - low) < center < high or np.mean(others < center) < DARKER:
         return None
     return float(border[same].min()), float(border[same].max())
 

@@ -146,7 +146,7 @@ def test_every_size_is_looked_at(shape: tuple[int, int, int]) -> None:
     assert level_surroundings(volume).shape == shape
 
 
-@pytest.mark.parametrize("kind", ["brain alone", "grey noise around"])
+@pytest.mark.parametrize("kind", ["brain alone", "gray noise around"])
 def test_where_no_background_is_seen_the_metadata_say_so(kind: str) -> None:
     values, brain = stripped()
     noise = np.random.default_rng(2).normal(400, 10, brain.shape)
