@@ -34,7 +34,7 @@ NAMES = {
     r"CIRCUMSTANCES|SERVED_BY": "NON_IDENTITY_KEYS, FINGERPRINTED_SOURCES",
     r"\btwins?\b": "synthetic data, near-duplicate",
     r"\b[Tt]umours?\b(?!\"|seg|mask)|\bcolours?\b|\bgrey\b|\bcentred?\b|\blabelled\b": "American spelling",
-    r"\bopinions\b|\battentive\b|\bspecks?\b|outlined_\w+": "constant_weights, weights_with_cam, small components, mask_*",
+    r"\bopinions\b|\battentive\b|\bspecks?\b|outlined_\w+": "constant_weights, weights_with_cam, mask_*",
     r"an prediction|predictions? (?:both|the questions)|to prediction\b|which prediction\b": "predict",
     r"Numbers to trust|What is done to a scan|Take away|Why not to trust": "Evaluation, Preprocessing, Downloads",
     r"what was answered|\bunanswered\b": "prediction",
