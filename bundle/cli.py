@@ -12,7 +12,7 @@ from .export_formats import FORMATS
 from .workflows.presets import PRESETS
 
 NETWORKS = ["cpu", "base", "large"]
-VOLUMES = "folder of volumes with masks, as in BraTS or the Medical Segmentation Decathlon"
+VOLUMES = "folder of volumes in any known layout (docs/data.md); repeatable"
 IMAGES = "folder of yes/ and no/ images; NAME: what to call this source (default: the folder's name); repeatable"
 
 
@@ -65,6 +65,12 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--batch-size", type=positive, default=8, help="slices per batch (default: 8)")
     add_device(sub)
     sub.add_argument("--runtime", choices=list(FORMATS), help="run the network as `export` wrote it")
+
+    sub = command("check", commands.check, "What would be done with folders of data, and what would go wrong.")
+    sub.add_argument("folders", nargs="+", metavar="[NAME=]DIR", help="volumes, images in classes, or scans")
+    sub.add_argument("--model", metavar="FILE", help="weights that may have seen the cases (default: the bundle's)")
+    add_reading(sub)
+    sub.add_argument("--json", action="store_true", help="print JSON")
 
     sub = command("pipeline", commands.pipeline, "Preprocess, train in three stages, evaluate.")
     add_sources(sub, required=True)
@@ -187,15 +193,29 @@ def add_data(sub: argparse.ArgumentParser) -> None:
 
 def add_sources(sub: argparse.ArgumentParser, required: bool) -> None:
     """Options that name labeled data; --brats and --kaggle are their older names."""
-    sub.add_argument("--volumes", "--brats", dest="brats", metavar="DIR", required=required, help=VOLUMES)
+    for names, dest, text in (
+        (("--volumes", "--brats"), "brats", VOLUMES),
+        (("--images", "--kaggle"), "kaggle", IMAGES),
+    ):
+        sub.add_argument(
+            *names,
+            dest=dest,
+            metavar="[NAME=]DIR",
+            action="append",
+            required=required,
+            default=None if required else [],
+            help=text,
+        )
+    add_reading(sub)
+
+
+def add_reading(sub: argparse.ArgumentParser) -> None:
+    """Options that say how folders of data are to be read."""
+    sub.add_argument("--groups", metavar="FILE", help="CSV table with the columns case,patient: whose the volumes are")
+    sub.add_argument("--labels", metavar="1,2,3", type=codes, help="codes of masks that are tumor (default: the set's)")
+    sub.add_argument("--masks", metavar="NAME", help="file name of masks, if none that is known: '{case}_roi.nii.gz'")
     sub.add_argument(
-        *("--images", "--kaggle"),
-        dest="kaggle",
-        metavar="[NAME=]DIR",
-        action="append",
-        required=required,
-        default=None if required else [],
-        help=IMAGES,
+        "--four-classes", action="store_true", help="glioma, meningioma and pituitary count as yes, notumor as no"
     )
 
 
@@ -227,6 +247,14 @@ def add_training(sub: argparse.ArgumentParser) -> None:
 def add_processes(sub: argparse.ArgumentParser) -> None:
     """Option of commands that run many trainings."""
     sub.add_argument("--processes", type=positive, default=1, help="trainings in parallel, one core each (default: 1)")
+
+
+def codes(text: str) -> list[int]:
+    """Codes of a mask, with commas between them."""
+    found = [int(part) for part in text.split(",")]
+    if min(found) < 1:
+        raise argparse.ArgumentTypeError(f"{text}: a code is above zero")
+    return found
 
 
 def positive(text: str) -> int:

@@ -46,7 +46,7 @@ def pipeline(options: argparse.Namespace) -> int:
 
     names = ("output", "brats", "kaggle", "preset", "network", "precision", "seed", "fold", "device", "tracking")
     chosen = {name: getattr(options, name) for name in (*names, "skip_unreadable")}
-    models = run_pipeline(**chosen)
+    models = run_pipeline(**chosen, reading=reading(options))
     print(f"\nweights and report: {models}\nreport and pictures: {models.parent / 'evaluation'}")
     return 0
 
@@ -74,7 +74,34 @@ def score_folders(job: Callable[..., None], options: argparse.Namespace, **setti
     from .workflows.scoring import on_folders
 
     names = ("output", "brats", "kaggle", "model", "network", "device", "skip_unreadable")
-    on_folders(job, **{name: getattr(options, name) for name in names}, **settings)
+    on_folders(job, **{name: getattr(options, name) for name in names}, reading=reading(options), **settings)
+
+
+def check(options: argparse.Namespace) -> int:
+    """Say what would be done with folders of data, and what would go wrong."""
+    import json
+
+    from .loading import parse
+    from .weights import trained_as
+
+    model = Path(options.model).absolute() if options.model else None
+    told: dict[str, Any] = {"folders": options.folders, **reading(options)}
+    told |= {"model_path": str(model), **trained_as(model)} if model else {}
+    told.pop("network_name", None)
+    found = parse("check.yaml", ["findings", "text"], **told)
+    print(json.dumps(found["findings"], indent=1) if options.json else found["text"])
+    return BAD_INPUT if any(finding["level"] == "error" for finding in found["findings"]["findings"]) else 0
+
+
+def reading(options: argparse.Namespace) -> dict[str, Any]:
+    """How folders of data are to be read, as preprocessing's config names it; what is not said is left out."""
+    told = {
+        "groups_file": str(Path(options.groups).absolute()) if options.groups else None,
+        "tumor_codes": options.labels,
+        "masks": options.masks,
+        "four_classes": options.four_classes or None,
+    }
+    return {name: value for name, value in told.items() if value is not None}
 
 
 def crossvalidate(options: argparse.Namespace) -> int:
@@ -88,7 +115,8 @@ def crossvalidate(options: argparse.Namespace) -> int:
     plan = cross_validation_plan(**chosen, sources=options.learn_from or ())
     if options.release:  # before the hours of work
         require_served({"network_name": plan.network}, Path(options.release))
-    summary = run_plan(plan, options.output, options.brats, options.kaggle, options.processes)
+    sources = (options.output, options.brats, options.kaggle, options.processes, reading(options))
+    summary = run_plan(plan, *sources)
     print(f"\nsummary: {summary}\nreport:  {summary.with_name('report.json')}")
     if options.release:
         release_trained_on_all(plan, summary.parent, Path(options.release))
@@ -102,7 +130,8 @@ def ablate(options: argparse.Namespace) -> int:
     from .workflows.run_plan import run_plan
 
     plan = ablation_plan(options.plan, options.network, options.seeds, options.precision)
-    print(f"\nsummary: {run_plan(plan, options.output, options.brats, options.kaggle, options.processes)}")
+    sources = (options.output, options.brats, options.kaggle, options.processes, reading(options))
+    print(f"\nsummary: {run_plan(plan, *sources)}")
     return 0
 
 

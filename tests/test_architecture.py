@@ -144,6 +144,7 @@ def test_components_come_from_known_packages(path: Path) -> None:
 
 READ_BY_MONAI = {"imports", "run", "initialize", "finalize", "training", "evaluating", "preprocessing"}
 READ_BY_MONAI |= {"calibrating", "auditing", "fitting_ood_detector", "summarizing"}
+READ_BY_MONAI |= {"checking", "fitting_sequences"}
 READ_BY_MONAI |= {"save_execute_config", "post_transforms"}  # with --tracking; by MONAI Label
 READ_BY_THE_PREDICTOR = {"extended_network", "passed_over"}
 READ_BY_DEPLOY = {"dicom_segmentation", "dicom_report"}

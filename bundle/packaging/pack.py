@@ -26,7 +26,7 @@ __all__ = ["NAME", "pack"]
 NAME = "brain_mri_tumor_segmentation_classification"  # MONAI Label derives the task from this name
 KEPT = (
     *("LICENSE", "configs/*.yaml", "configs/metadata.json", "configs/logging.conf", "scripts/**/*.py"),
-    *("models/report.json", "models/ood_detector.npz", "models/README.md"),
+    *("models/report.json", "models/ood_detector.npz", "models/sequences.json", "models/README.md"),
     *("docs/README.md", "docs/data_license.txt", "docs/MULTITASK_EVALUATION_REPORT.md", "docs/images/*.png"),
 )
 WEIGHTS = "models/model.pt"

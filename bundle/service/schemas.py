@@ -69,6 +69,9 @@ class Prediction(BaseModel):
     display_threshold: float = Field(examples=[0.3])
     state: str = Field(examples=["no_tumor", "uncertain", "tumor", "no_prediction"])
     flags: list[messages.Message] = Field(description="warnings about this prediction")
+    sequence: dict[str, Any] | None = Field(
+        default=None, description="what the scan is taken for, by its name or header, or by its look"
+    )
     slice_axis: int | None = Field(default=None, description="axis of the file along which a volume's slices run")
     slice_probabilities: list[float | None] | None = None
     volume_ml: float | None = Field(

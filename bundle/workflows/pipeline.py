@@ -10,7 +10,7 @@ OUTPUT/manifest.json     steps with versions, settings, seeds, hashes and times
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ __all__ = ["run_pipeline"]
 
 def run_pipeline(
     output: str | Path,
-    brats: str | Path,
+    brats: str | Path | Sequence[str],
     kaggle: Sequence[str],
     preset: str = "quick",
     network: str = "cpu",
@@ -36,12 +36,13 @@ def run_pipeline(
     device: str | None = None,
     tracking: str | None = None,
     skip_unreadable: bool = False,
+    reading: Mapping[str, Any] | None = None,
 ) -> Path:
     """Run all steps that are not finished yet.
 
     Args:
         output: folder for all results.
-        brats: folder of BraTS volumes.
+        brats: folders of volumes, each "DIR" or "NAME=DIR".
         kaggle: folders of images, each "DIR" or "NAME=DIR".
         preset: how long to train, a name in `presets.yaml`.
         network: cpu, base or large.
@@ -51,6 +52,7 @@ def run_pipeline(
         device: torch device (default: the GPU if there is one).
         tracking: "mlflow", or None.
         skip_unreadable: leave out the cases that cannot be read; they are named.
+        reading: how preprocessing reads the folders: groups_file, tumor_codes, masks, four_classes.
 
     Returns:
         The folder with the released weights and their report.
@@ -59,7 +61,7 @@ def run_pipeline(
         UserError: when a folder is missing, or `output` holds a run with other settings or an active one.
     """
     output = Path(output).resolve()
-    folders = stages.source_folders(brats, kaggle)
+    folders = {**stages.source_folders(brats, kaggle), **(reading or {}), "require_masks": True}
     shared: dict[str, Any] = {"network_name": network, "fold": fold, "dataset_dir": str(output / "data")}
     if device:
         shared["device"] = torch_device(device)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -33,16 +33,22 @@ STORE, SPLIT = "data/store.json", "data/splits.json"  # in the folder of all res
 
 
 def run_plan(
-    plan: Plan, output: str | Path, brats: str | Path | None, kaggle: Sequence[str], processes: int = 1
+    plan: Plan,
+    output: str | Path,
+    brats: str | Path | Sequence[str] | None,
+    kaggle: Sequence[str],
+    processes: int = 1,
+    reading: Mapping[str, Any] | None = None,
 ) -> Path:
     """Run every training of a plan that is not finished yet, then summarize.
 
     Args:
         plan: the variants to train.
         output: folder of all results.
-        brats: folder of volumes.
+        brats: folders of volumes.
         kaggle: folders of images, each "DIR" or "NAME=DIR".
         processes: trainings in parallel, one core each.
+        reading: how preprocessing reads the folders, see `run_pipeline`.
 
     Returns:
         `summary.json`.
@@ -59,7 +65,9 @@ def run_plan(
         folds = {"folds": plan.folds, "image_folds": plan.image_folds}
         Manifest(output, {**folds, "network": plan.network}).step(
             "data",
-            lambda: stages.preprocess(output / "data", stages.source_folders(brats, kaggle), **folds),
+            lambda: stages.preprocess(
+                output / "data", {**stages.source_folders(brats, kaggle), **(reading or {})}, **folds
+            ),
             always=True,
         )
         count = number_of_folds(output / SPLIT)

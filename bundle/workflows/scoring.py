@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +18,13 @@ __all__ = ["on_folders"]
 def on_folders(
     job: Callable[..., None],
     output: str | Path,
-    brats: str | None = None,
+    brats: str | Sequence[str] | None = None,
     kaggle: Sequence[str] = (),
     model: str | None = None,
     network: str | None = None,
     device: str | None = None,
     skip_unreadable: bool = False,
+    reading: Mapping[str, Any] | None = None,
     **settings: Any,
 ) -> None:
     """Run a job of `stages` on every case of some folders.
@@ -31,12 +32,13 @@ def on_folders(
     Args:
         job: `stages.evaluate`, which writes report.json, or `stages.audit`, which writes audit.json.
         output: folder of the results, and of data/, the slice store.
-        brats: folder of volumes with masks.
+        brats: folders of volumes with masks, each "DIR" or "NAME=DIR".
         kaggle: folders with yes/ and no/, each "DIR" or "NAME=DIR".
         model: weights (default: the bundle's).
         network: the network's name, if no report beside the weights names it.
         device: torch device (default: the GPU if there is one).
         skip_unreadable: leave out the cases that cannot be read; they are named.
+        reading: how preprocessing reads the folders: groups_file, tumor_codes, masks, four_classes.
         settings: of the job's workflow: "allow_training_cases" also scores training cases; "predict",
             "package.module:function", audits another classifier, from preprocessed images (N, C, H, W), float32, to
             probabilities (N,).
@@ -48,7 +50,7 @@ def on_folders(
     weights, output = find_weights(model).resolve(), Path(output).resolve()
     known = trained_as(weights, network)
     modalities = {"modalities": known["modalities"]} if "modalities" in known else {}
-    folders = stages.source_folders(brats, kaggle)
+    folders = {**stages.source_folders(brats, kaggle), **(reading or {}), "require_masks": not kaggle}
     stages.preprocess(output / "data", folders, folds=1, skip_unreadable=skip_unreadable, **modalities)
     require_references(output / "data")
     if device:

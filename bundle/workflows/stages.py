@@ -15,26 +15,28 @@ OVERLAYS = {"stage1": [], "stage2": ["stage2_classification.yaml"], "stage3": ["
 SCORING = ["train.yaml", "evaluate.yaml"]
 
 
-def source_folders(brats: str | Path | None, kaggle: Sequence[str]) -> dict[str, Any]:
+def source_folders(brats: str | Path | Sequence[str] | None, kaggle: Sequence[str]) -> dict[str, Any]:
     """Absolute folders of the data, as settings of the preprocessing.
 
     Args:
-        brats: folder of BraTS volumes, or None.
+        brats: folder of volumes, several, each "DIR" or "NAME=DIR", or None.
         kaggle: folders of images, each "DIR" or "NAME=DIR".
 
     Raises:
         UserError: when a folder does not exist, or none is named.
     """
+    volumes = [_named(str(folder)) for folder in ([brats] if isinstance(brats, (str, Path)) else brats or [])]
     images = [_named(folder) for folder in kaggle]
-    volumes = Path(brats).resolve() if brats is not None else None
-    folders = [folder for _, folder in images] + ([volumes] if volumes else [])
-    for folder in folders:
+    for _, folder in [*volumes, *images]:
         if not folder.is_dir():
             raise UserError(f"{folder}: no such folder")
-    if not folders:
+    if not volumes and not images:
         raise UserError("name at least one folder of volumes or images")
-    named = [f"{name}={folder}" if name else str(folder) for name, folder in images]
-    return {"brats_dir": str(volumes) if volumes else None, "kaggle_dir": named or None}
+    return {"brats_dir": _as_config(volumes), "kaggle_dir": _as_config(images)}
+
+
+def _as_config(folders: Sequence[tuple[str, Path]]) -> list[str] | None:
+    return [f"{name}={folder}" if name else str(folder) for name, folder in folders] or None
 
 
 def _named(folder: str) -> tuple[str, Path]:

@@ -11,7 +11,7 @@ from typing_extensions import TypedDict
 
 from .messages import Message
 
-__all__ = ["SCHEMA_VERSION", "Kind", "Prediction", "PredictionIndex", "Report", "StoreIndex"]
+__all__ = ["SCHEMA_VERSION", "Kind", "Prediction", "PredictionIndex", "Report", "StoreIndex", "TakenFor"]
 
 SCHEMA_VERSION = 1
 
@@ -31,6 +31,15 @@ class PredictingModel(TypedDict):
     decision: str  # short hash of temperatures, thresholds and rules
 
 
+class TakenFor(TypedDict):
+    """Which sequence a scan is taken for."""
+
+    sequence: str | None  # by our words: flair, t1, t1ce, t2, seg, ct, none, other
+    by: Literal["name", "look"] | None  # name or header, or else the look
+    looks_like: NotRequired[str]
+    probability: NotRequired[float]  # of that look
+
+
 class Prediction(TypedDict):
     """NAME.json: what is predicted for one scan. Keys that may be absent are of some scans only."""
 
@@ -46,6 +55,7 @@ class Prediction(TypedDict):
     notice: str
     input: NotRequired[str]  # name of the scan's file
     input_sha256: NotRequired[str | None]
+    sequence: NotRequired[TakenFor]
     slice_axis: NotRequired[int]  # of the file, along which a volume's slices run
     slice_probabilities: NotRequired[list[float | None]]
     slice_deviations: NotRequired[list[float | None]]  # Monte-Carlo dropout

@@ -31,7 +31,7 @@ STATES = {
         "Uncertain: review", "The probability is between the thresholds. An expert has to read the image."
     ),
     "tumor": State("Tumor pattern", "The network detects a tumor pattern. This is not a diagnosis."),
-    "no_prediction": State("No prediction", "The image shows too little brain for a prediction."),
+    "no_prediction": State("No prediction", "Too little brain is shown, or another sequence than the weights read."),
 }
 
 # Warnings about a prediction, by code.
@@ -48,6 +48,10 @@ FLAGS = {
     "mask_at_head_edge": "most of the mask lies along the edge of the head: it may be scalp or skull",
     "out_of_distribution": "the scan differs from the training data: it may show no head, or be another kind of image",
     "ood_score_missing": "no out-of-distribution score was computed: the scan may differ from the training data",
+    "other_sequence": "its name or header says another sequence than these weights read",
+    "other_sequence_by_look": "the scan looks like another sequence than these weights read, or like no head",
+    "sequence_contradicted": "the scan looks like another sequence than its name or header says",
+    "sequence_doubtful": "no name or header tells the sequence, and the scan may be of another than these weights read",
     "report_of_other_weights": "the report beside the weights belongs to other weights: no scores are known for these",
 }
 

@@ -187,6 +187,11 @@ class SummarizePredictiond(MapTransform):
             mask = d[key]
             deviations = d.get("slice_deviations")
             prediction = self.summarize(mask, d["slice_logits"], deviations)
+            if d.get("withheld"):
+                prediction["flags"] = [found for found in prediction["flags"] if found["code"] != "too_little_brain"]
+            prediction["flags"] += d.get("sequence_flags", [])
+            if "sequence" in d:
+                prediction["sequence"] = d["sequence"]
             prediction["flags"] += flags_of_mask(mask, d.get("mask_share"), d.get("mask_depth"))
             ood_detector = self.ood_detector if prediction["model"].get("sha256") == self.fitted_on else None
             prediction["flags"] += flags_of_distance(ood_detector, d.get("slice_distances"), d["slice_logits"])

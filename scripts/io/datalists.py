@@ -22,12 +22,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..core.patients import group_of, read_groups
 from .filenames import MASK, SEQUENCES
 from .folders import require_folder, visible_files
 from .image_classes import class_folders
 from .layouts import UNNAMED, Found, Volume, find_volumes
 from .notices import Notice, image_notices, visit_notices, volume_notices
-from .patients import group_of, read_groups
 
 __all__ = ["Case", "Cases", "brats_cases", "gather_cases", "image_cases"]
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from ..core.file_types import type_of_file
+from .series import not_mr
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -242,6 +243,8 @@ def _require_picture(dataset: Dataset, syntax: str) -> None:
         raise DicomError("its compression is not supported", "unsupported")
     if "PixelData" not in dataset:
         raise DicomError("it holds no pixel data")
+    if reason := not_mr(dataset):
+        raise DicomError(reason, "unsupported")
     if dataset.get("SamplesPerPixel", 1) != 1 or "MONOCHROME" not in str(dataset.get("PhotometricInterpretation")):
         raise DicomError("colors are not supported", "unsupported")
     wrong = [name for name in ("Rows", "Columns", "BitsStored") if not (dataset.get(name) or 0) > 0]

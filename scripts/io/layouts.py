@@ -18,7 +18,16 @@ from .filenames import KIND_OF, MASK, OTHER, SEQUENCES, FileName, parse_name, st
 from .folders import folders_below, name_of, visible_files
 from .kaggle_3m import is_slice_folder, sequences_in, slice_files
 
-__all__ = ["CHANNEL", "UNNAMED", "UNTOLD", "VOLUMES", "Found", "Volume", "channel_names", "find_volumes"]
+__all__ = [
+    "UNNAMED",
+    "UNTOLD",
+    "VOLUMES",
+    "Found",
+    "Volume",
+    "channel_names",
+    "find_volumes",
+    "name_by_channel",
+]
 
 UNNAMED = "unnamed"  # a scan whose name tells no sequence, with a mask of its name in another folder
 
@@ -118,6 +127,16 @@ def channel_names(folder: Path) -> dict[int, str] | None:
     if not isinstance(names, dict) or not names or not all(str(number).isdigit() for number in names):
         return None
     return {int(number): _channel(str(name)) for number, name in names.items()}
+
+
+def name_by_channel(path: Path) -> FileName | None:
+    """What nnU-Net's digits mean, where `dataset.json` in the folder above says so."""
+    match = CHANNEL.match(stem(path.name).name)
+    names = channel_names(path.parent.parent) if match else None
+    if match is None or names is None:
+        return None
+    kind = names.get(int(match["channel"]))
+    return FileName(match["case"], kind, kind) if kind in SEQUENCES else None
 
 
 def _description(folder: Path) -> dict[str, Any]:

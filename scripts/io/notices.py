@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from ..core.patients import like_visits
 from .filenames import MASK, SEQUENCES
 from .folders import broken_links
 from .layouts import UNNAMED, UNTOLD, Found
-from .patients import like_visits
 
 __all__ = ["Level", "Notice", "image_notices", "visit_notices", "volume_notices"]
 

@@ -19,6 +19,7 @@ from ..core.file_types import FORMATS, type_of_file
 from ..core.geometry import same_grid
 from .dicom import DicomError, read_dicom
 from .kaggle_3m import SliceFolderError, is_slice_folder, read_slice_folder
+from .series import sequence_told
 from .volumes import UnreadableImageError, code_of, decode_nifti, grid_meta
 
 __all__ = ["BrainMriReader", "UnreadableImageError"]
@@ -72,6 +73,7 @@ class BrainMriReader(ImageReader):
             if not same_grid(affine, meta["affine"], shape):
                 reason = "lies elsewhere than the first file (their affines differ)"
                 raise UnreadableImageError(path, reason, "geometry")
+        metas[0].setdefault("sequence_told", sequence_told(img[0]) if len(img) == 1 else "")
         channels, expected = sum(len(array) for array in arrays), len(self.modalities)
         if channels != expected:
             reason = f"number of channels is {channels}, expected are {expected}: {', '.join(self.modalities)}"
@@ -149,4 +151,5 @@ def decode_slice_folder(path: Path, modalities: Sequence[str]) -> tuple[np.ndarr
     except Exception as error:  # Pillow raises a dozen types for a damaged file
         raise UnreadableImageError(path, f"damaged slice ({type(error).__name__})", code_of(error)) from None
     meta = grid_meta(affine, volume.shape[1:], spacing_known=True, thickness_known=True)
-    return volume, {**meta, "flags": "spacing_estimated"}
+    told = {"sequence_told": modalities[0]} if len(modalities) == 1 else {}
+    return volume, {**meta, **told, "flags": "spacing_estimated"}

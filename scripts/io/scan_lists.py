@@ -9,10 +9,11 @@ from pathlib import Path
 
 from .datalists import own_name
 from .dicom import is_dicom
-from .filenames import MASK, OTHER, SEQUENCES, FileName, parse_name, stem
+from .filenames import MASK, OTHER, SEQUENCES, parse_name, stem
 from .folders import name_of, visible_files
 from .kaggle_3m import is_slice_folder
-from .layouts import CHANNEL, VOLUMES, channel_names
+from .layouts import VOLUMES, name_by_channel
+from .series import sequence_told
 
 __all__ = ["INDEX", "passed_over", "scans", "survey"]
 
@@ -128,25 +129,16 @@ def _scans_below(root: Path) -> Iterator[Path]:
 
 
 def _why_not(path: Path, modalities: Sequence[str]) -> str | None:
-    """Why a file of a folder is not predicted, by its name; None where it is."""
+    """Why a file of a folder, or a series in it, is not predicted, by its name or header; None where it is."""
     name = name_of(path).lower()
     if path.is_dir():
-        return None
+        kind = "" if is_slice_folder(path) else sequence_told(path)
+        return f"{SEQUENCES.get(kind, 'no anatomy')}, by its header" if kind and kind not in modalities else None
     if name.endswith(BESIDE):
         return "no scan, by its name"
-    told = _channel(path) or parse_name(name_of(path))
+    told = name_by_channel(path) or parse_name(name_of(path))
     if told.kind == MASK and (name.endswith(VOLUMES) or (name.endswith(PICTURES) and DRAWN.search(told.word))):
         return "a mask, by its name"
     if not name.endswith(VOLUMES) or told.kind is None or told.kind in modalities:
         return None  # a picture's sequence may be any: the weights know pictures of unknown sequences
     return f"{told.word.lower() if told.kind == OTHER else SEQUENCES.get(told.kind, told.kind)}, by its name"
-
-
-def _channel(path: Path) -> FileName | None:
-    """What nnU-Net's digits mean, where `dataset.json` in the folder above says so."""
-    match = CHANNEL.match(stem(path.name).name)
-    names = channel_names(path.parent.parent) if match else None
-    if match is None or names is None:
-        return None
-    kind = names.get(int(match["channel"]))
-    return FileName(match["case"], kind, kind) if kind in SEQUENCES else None

@@ -57,6 +57,7 @@ def decode_nifti(path: Path, modalities: Sequence[str]) -> tuple[np.ndarray, dic
         array = array[:, :, :, 0]
     if array.ndim == 4 and array.shape[3] == 1:
         array = array[..., 0]
+    told = {"sequence_told": modalities[0]} if array.ndim == 4 and len(modalities) == 1 else {}
     if array.ndim == 4:
         array = _select_channels(array, path, modalities)
     elif array.ndim in (2, 3):
@@ -69,7 +70,7 @@ def decode_nifti(path: Path, modalities: Sequence[str]) -> tuple[np.ndarray, dic
         raise UnreadableImageError(path, "its affine is not invertible", "header")
     meta = grid_meta(affine, shape if flat else array.shape[1:], spacing_known=True, thickness_known=not flat)
     flags = "" if is_oriented(image) else "orientation_unknown"
-    return array, {**meta, "nifti_geometry": geometry_of(image), "flags": flags}
+    return array, {**meta, **told, "nifti_geometry": geometry_of(image), "flags": flags}
 
 
 def _nifti_from_bytes(path: Path) -> nib.Nifti1Image | nib.Nifti2Image:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from scripts.core.patients import group_of
 from scripts.io.datalists import brats_cases, gather_cases, image_cases
-from scripts.io.patients import group_of
 from scripts.io.scan_lists import scans
 
 ALL = ("flair", "t1", "t1ce", "t2")

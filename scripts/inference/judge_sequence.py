@@ -1,0 +1,88 @@
+"""Is a scan of the sequence that the weights read? By its name or header, or else by its look."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from monai.config import KeysCollection
+from monai.transforms import MapTransform
+
+from ..core.documents import Kind, TakenFor
+from ..core.messages import Message, flag
+from .decision import kind_of
+from .sequence_by_look import LOOKS, SequenceClassifier, sequence_classifier_of
+
+__all__ = ["JudgeSequenced", "judge"]
+
+ANATOMY = ("flair", "t1", "t1ce", "t2")  # looks that were fitted on patients; the others are flagged alone
+
+
+def judge(
+    told: str, looks: Mapping[str, float] | None, kind: Kind, read: Sequence[str], classifier: SequenceClassifier | None
+) -> tuple[TakenFor, list[Message], bool]:
+    """What a scan is taken for, what to flag, and whether there is no prediction.
+
+    A volume of another sequence gets no prediction: what the network says of it is no better than chance, and "no tumor"
+    may be said of a large one. What looks like no sequence at all is flagged. A picture keeps its prediction, for
+    pictures of unknown sequences are what the weights learned to classify.
+
+    Args:
+        told: sequence by name or header, "" where nothing tells.
+        looks: probability of each look, None where it was not looked at.
+        kind: of scan.
+        read: sequences that the weights read.
+        classifier: of looks.
+    """
+    like = max(looks, key=lambda name: looks[name]) if looks else None
+    found = TakenFor(sequence=told or like, by="name" if told else "look" if like else None)
+    if looks and like:
+        found["looks_like"], found["probability"] = like, looks[like]
+    if kind == "image":
+        return found, [flag("other_sequence")] if told and told not in read and told not in LOOKS else [], False
+    if told and told not in read:
+        return found, [flag("other_sequence")], True
+    another = classifier is not None and looks is not None and classifier.is_another(looks, read)
+    if another:
+        flags = [flag("sequence_contradicted" if told else "other_sequence_by_look")]
+        return found, flags, not told and like in ANATOMY
+    doubtful = not told and classifier is not None and looks is not None and classifier.is_doubtful(looks, read)
+    return found, [flag("sequence_doubtful")] if doubtful else [], False
+
+
+class JudgeSequenced(MapTransform):
+    """Judge the sequence of what was predicted; take the prediction back where it is another than the weights read.
+
+    The item gets "sequence" (what it is taken for, by what), "sequence_flags", and "withheld". Where it is withheld the
+    mask is empty and `slice_logits` are NaN. Of several channels nothing is asked.
+
+    Args:
+        keys: the mask on the scan's own grid.
+        read: sequences that the weights read.
+        classifier_path: JSON file of the classifier of looks; without one the names alone tell.
+        image_key: the network's input, whose metadata hold `sequence_told` where a name or header tells.
+    """
+
+    def __init__(
+        self, keys: KeysCollection, read: Sequence[str], classifier_path: str | Path, image_key: str = "image"
+    ) -> None:
+        super().__init__(keys)
+        self.read, self.image_key = list(read), image_key
+        self.classifier = sequence_classifier_of(classifier_path)
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        d = dict(data)
+        if len(self.read) != 1:
+            return d
+        image = d[self.image_key]
+        looks = self.classifier.look(image) if self.classifier else None
+        told = str(getattr(image, "meta", {}).get("sequence_told", ""))
+        kind = kind_of(d["slice_logits"])
+        d["sequence"], d["sequence_flags"], d["withheld"] = judge(told, looks, kind, self.read, self.classifier)
+        if d["withheld"]:
+            d["slice_logits"] = np.full_like(d["slice_logits"], np.nan)
+            for key in self.key_iterator(d):
+                d[key] = d[key] * 0
+        return d

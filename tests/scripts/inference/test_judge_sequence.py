@@ -1,0 +1,121 @@
+"""What is told of a scan's sequence, what is flagged, and what gets no prediction."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from monai.data import MetaTensor
+
+from scripts.inference.judge_sequence import JudgeSequenced, judge
+from scripts.inference.look_features import FEATURES, features_of, slices_to_look_at
+from scripts.inference.sequence_by_look import SequenceClassifier, sequence_classifier_of
+
+SURE = {"flair": 0.9, "t1": 0.05, "t1ce": 0.05}
+NOT_SURE = {"flair": 0.4, "t1": 0.5, "t1ce": 0.1}
+ANOTHER = {"flair": 0.05, "t1": 0.15, "t1ce": 0.8}
+
+
+@pytest.fixture
+def classifier() -> SequenceClassifier:
+    """Takes everything for the first class; volumes below 0.2 are not taken for FLAIR, those below 0.5 with doubt."""
+    layer = [np.zeros((FEATURES, 2)), np.zeros(2), np.zeros((2, 3)), np.array([9.0, 0.0, 0.0])]
+    limits: dict[str, Any] = {"least": {"flair": 0.2}, "doubt": {"flair": 0.5}}
+    return SequenceClassifier(
+        ["flair", "t1", "t1ce"], np.zeros(FEATURES).tolist(), np.ones(FEATURES).tolist(), [layer], **limits
+    )
+
+
+@pytest.mark.parametrize(
+    ("told", "looks", "kind", "code", "withheld"),
+    [
+        ("flair", SURE, "volume", None, False),
+        ("flair", ANOTHER, "volume", "sequence_contradicted", False),  # the name comes first, and the doubt is said
+        ("t1ce", SURE, "volume", "other_sequence", True),
+        ("seg", None, "volume", "other_sequence", True),
+        ("", SURE, "volume", None, False),
+        ("", NOT_SURE, "volume", "sequence_doubtful", False),
+        ("", ANOTHER, "volume", "other_sequence_by_look", True),
+        ("", None, "volume", None, False),
+        ("", ANOTHER, "image", None, False),  # pictures of any sequence are classified
+        ("t2", SURE, "image", None, False),
+        ("other", SURE, "image", "other_sequence", False),
+    ],
+)
+def test_what_is_said_of_a_scan(
+    told: str, looks: Any, kind: Any, code: str | None, withheld: bool, classifier: SequenceClassifier
+) -> None:
+    found, flags, taken_back = judge(told, looks, kind, ["flair"], classifier)
+    assert [flag["code"] for flag in flags] == ([code] if code else [])
+    assert taken_back == withheld
+    assert found["by"] == ("name" if told else "look" if looks else None)
+    assert found["sequence"] == (told or (max(looks, key=looks.get) if looks else None))
+
+
+def scan(told: str = "", slices: int = 6) -> dict[Any, Any]:
+    """A smooth round head as the network is served it, and a prediction that marks a part of it."""
+    rows, columns = np.mgrid[-1:1:128j, -1:1:128j]
+    plane = np.where(np.hypot(rows, columns) < 0.8, 1 - np.hypot(rows, columns) + 0.2 * np.sin(9 * rows), -4.0)
+    image = MetaTensor(torch.from_numpy(np.repeat(plane[None, :, :, None], slices, 3)).float())
+    image.meta["sequence_told"] = told
+    return {"image": image, "pred": MetaTensor(torch.ones(1, 128, 128, slices)), "slice_logits": np.ones(slices)}
+
+
+@pytest.mark.parametrize(("told", "empty"), [("flair", False), ("t1ce", True)])
+def test_a_volume_of_another_sequence_gets_no_mask_and_no_probability(told: str, empty: bool, tmp_path: Path) -> None:
+    found = JudgeSequenced("pred", ["flair"], tmp_path / "none.json")(scan(told))
+    assert (not found["pred"].any()) == np.isnan(found["slice_logits"]).all() == found["withheld"] == empty
+    assert isinstance(found["pred"], MetaTensor)
+
+
+def test_weights_of_several_channels_are_not_asked(tmp_path: Path) -> None:
+    data = scan("t1ce")
+    assert JudgeSequenced("pred", ["flair", "t1"], tmp_path / "none.json")(data).keys() == data.keys()
+
+
+def test_features_do_not_change_with_brightness_and_contrast() -> None:
+    plane = scan()["image"][0, :, :, 0]
+    other = torch.where(plane > -4, (plane * 0.7 + 0.3), plane)
+    first, second = features_of(plane), features_of(other)
+    assert first is not None and second is not None and first.shape == (FEATURES,)
+    assert np.isfinite(first).all() and np.allclose(first, second, atol=0.02)
+
+
+def test_empty_and_tiny_planes_have_no_features() -> None:
+    assert features_of(torch.full((64, 64), -4.0)) is None
+    dot = torch.full((64, 64), -4.0)
+    dot[30:35, 30:35] = 1.0
+    assert features_of(dot) is None
+    assert slices_to_look_at(np.zeros(5)).size == 0
+
+
+def test_the_released_classifier_is_there_with_its_evidence(root: Path) -> None:
+    found = sequence_classifier_of(root / "models" / "sequences.json")
+    assert found is not None and len(found.classes) == 7
+    volumes = np.array(found.evidence["volumes"])
+    assert np.diag(volumes)[0] >= 0.9 * volumes[0].sum()
+    below, count = found.evidence["below"]["doubt"]["flair"]["t1ce"]
+    assert below >= 0.9 * count  # of the volumes after contrast that were left out, nearly all are flagged
+
+
+def test_a_damaged_file_is_as_good_as_none(tmp_path: Path) -> None:
+    for content in ("", "[]", '{"classes": []}', json.dumps({"mean": [0.0]})):
+        (tmp_path / "s.json").write_text(content)
+        assert sequence_classifier_of(tmp_path / "s.json") is None
+
+
+def test_phantoms_look_like_what_they_are(root: Path, tmp_path: Path) -> None:
+    from bundle.datasets.phantoms import write_volumes
+    from scripts.core.configs import components_of
+
+    found = sequence_classifier_of(root / "models" / "sequences.json")
+    write_volumes(tmp_path, 2, slices=12, side=160, seed=9, modalities=["flair", "t1", "t1ce", "t2"])
+    read = components_of(root, "inference.yaml", ["preprocessing"])["preprocessing"]
+    for file in tmp_path.rglob("*_[ft]*.nii.gz"):
+        looks = found.look(read({"image": str(file)})["image"]) if found else None
+        assert looks is not None
+        assert (max(looks, key=lambda name: looks[name]) == "flair") == ("flair" in file.name), (file.name, looks)
