@@ -25,8 +25,8 @@ def judge(
 ) -> tuple[TakenFor, list[Message], bool]:
     """What a scan is taken for, what to flag, and whether there is no prediction.
 
-    A volume of another sequence gets no prediction: what the network says of it is no better than chance, and "no tumor"
-    may be said of a large one. What looks like no sequence at all is flagged. A picture keeps its prediction, for
+    A volume of another sequence gets no prediction: what the network says of it is no better than chance, even "no
+    tumor" of large ones. What looks like no sequence at all is flagged. A picture keeps its prediction, for
     pictures of unknown sequences are what the weights learned to classify.
 
     Args:

@@ -1,0 +1,49 @@
+"""`python -m bundle check`: text, JSON, exit code; and the work says the same as the check."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from bundle.cli import main
+
+
+@pytest.fixture
+def data(synthetic: Path, tmp_path: Path) -> Path:
+    shutil.copytree(synthetic, tmp_path / "data")
+    return tmp_path / "data"
+
+
+def test_clean_folders_are_described_and_the_exit_code_is_0(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", str(data / "brats"), str(data / "kaggle")]) == 0
+    said = capsys.readouterr().out
+    assert "6 with mask" in said and "12 yes, 12 no" in said and "suggested: --preset" in said
+    assert "error:" not in said and "warning:" not in said
+
+
+def test_what_would_go_wrong_is_said_as_the_work_says_it(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for mask in (data / "brats").rglob("*_seg.nii.gz"):
+        mask.rename(mask.with_name(mask.name.replace("_seg", "_contours")))
+    assert main(["check", str(data / "brats"), "--json"]) == 2
+    found = json.loads(capsys.readouterr().out)
+    (text,) = [finding["text"] for finding in found["findings"] if finding["code"] == "no_masks"]
+    assert "6 cases, 0 masks; these files look like masks" in text
+    work = ["pipeline", "--volumes", str(data / "brats"), "--images", str(data / "kaggle"), "--output", str(data / "r")]
+    assert main(work) == 2
+    assert text.split(": ", 1)[1] in capsys.readouterr().err
+    assert main(["check", str(data / "brats"), "--masks", "{case}_contours.nii.gz"]) == 0
+
+
+def test_a_folder_that_is_not_there_is_a_finding(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", str(tmp_path / "absent")]) == 2
+    assert "absent: no such folder" in capsys.readouterr().out
+
+
+def test_codes_are_numbers_above_zero(capsys: pytest.CaptureFixture[str]) -> None:
+    for codes in ("0", "a", "1,,2"):
+        with pytest.raises(SystemExit):
+            main(["check", ".", "--labels", codes])
+        assert "--labels" in capsys.readouterr().err
