@@ -56,7 +56,7 @@ def parser() -> argparse.ArgumentParser:
         return sub
 
     sub = command("predict", commands.predict, "Predict scans: probability, state, mask on the scan's own grid.")
-    sub.add_argument("paths", nargs="+", metavar="PATH", help="PNG, JPEG, NIfTI or DICOM file, or a folder of them")
+    sub.add_argument("paths", nargs="+", metavar="PATH", help="a scan, or a folder of them")
     sub.add_argument("--output", required=True, help="folder for NAME.json, NAME_mask.png / .nii.gz and index.json")
     sub.add_argument("--model", help="weights, a state dict (default: the bundle's)")
     sub.add_argument("--network", choices=NETWORKS, help="its size, if no report beside the weights names it")

@@ -82,8 +82,8 @@ class Predictor:
         """Predict one scan.
 
         Args:
-            scan: path or content of a PNG, JPEG, NIfTI or DICOM file, path of a folder with one DICOM series, one of
-                these per modality, or an array (H, W) or (H, W, D), see `as_file`.
+            scan: path or content of a NIfTI, NRRD, MetaImage, DICOM or picture file, path of a folder with one DICOM
+                series, one of these per modality, or an array (H, W) or (H, W, D), see `as_file`.
             spacing_mm: of an array's axes.
             include_cam: add the class activation map (CAM).
             include_uncertainty: add Monte-Carlo dropout deviations, over `mc_samples` passes (see the config).

@@ -11,8 +11,28 @@ from typing import TYPE_CHECKING
 from ..loading import BUNDLE_ROOT
 
 if TYPE_CHECKING:
-    from scripts.core import documents, expressions, file_types, files, geometry, messages, statistics, weights_report
+    from scripts.core import (
+        documents,
+        expressions,
+        file_types,
+        files,
+        geometry,
+        messages,
+        statistics,
+        text_headers,
+        weights_report,
+    )
 
-__all__ = ["documents", "expressions", "file_types", "files", "geometry", "messages", "statistics", "weights_report"]
+__all__ = [
+    "documents",
+    "expressions",
+    "file_types",
+    "files",
+    "geometry",
+    "messages",
+    "statistics",
+    "text_headers",
+    "weights_report",
+]
 
 __path__ = [str(BUNDLE_ROOT / "scripts" / "core")]

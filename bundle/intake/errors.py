@@ -8,7 +8,7 @@ __all__ = ["STATUS", "IntakeError"]
 
 # every code and its HTTP status
 STATUS = {
-    "unsupported": 415,  # not PNG, JPEG, NIfTI or DICOM, or a variant that is not decoded here
+    "unsupported": 415,  # of no type that is read, or a variant that is not decoded here
     "too_large": 413,  # more bytes, pixels, voxels or files than the limits allow
     "declared_size": 413,  # declares more than the limits allow and than it contains
     "inflate": 413,  # decompresses to more than the limits allow

@@ -10,13 +10,15 @@ from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
 
-from ..core import file_types
+from ..core import file_types, text_headers
 from .errors import IntakeError
 from .limits import MIB, Limits
 
 __all__ = ["examine", "require_voxels"]
 
 DEFLATE_RATIO = 1032  # no deflate stream inflates by more (zlib's technical notes), and no JPEG scan either
+PICTURE_RATIO = 100_000  # an even WebP of 16,383 pixels a side takes some kilobytes
+PILLOW = {known.name: known.pillow for known in file_types.FORMATS if known.pillow}
 PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by color type
 JPEG_FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # markers of a frame header
 JPEG_BARE = {0x01, *range(0xD0, 0xD8)}  # markers without a length
@@ -54,10 +56,14 @@ def examine(path: Path, limits: Limits) -> int:
     data = path.read_bytes()
     if kind == "nifti":
         return examine_nifti(data[: file_types.HEAD_BYTES], len(data), limits)
-    return examine_png(data, limits) if kind == "png" else examine_jpeg(data, limits)
+    if kind in ("nrrd", "metaimage"):
+        return examine_text_header(data, kind, limits)
+    if kind in ("png", "jpeg"):
+        return examine_png(data, limits) if kind == "png" else examine_jpeg(data, limits)
+    return examine_picture(data, PILLOW[kind], limits)
 
 
-def _kind(path: Path) -> str | None:
+def _kind(path: Path) -> file_types.FileType | None:
     if not path.is_file():
         return None
     return file_types.type_of_file(path)
@@ -96,15 +102,34 @@ def require_voxels(voxels: int, limits: Limits, code: str = "too_large") -> None
 
 
 def examine_tiff(path: Path, limits: Limits) -> int:
-    """Check the size that a TIFF slice declares; Pillow reads its header alone."""
+    """Check the size that a TIFF slice of a folder declares."""
+    try:
+        return examine_picture(path.read_bytes(), "TIFF", limits)
+    except IntakeError as error:
+        raise IntakeError(error.code, f"{path.name}: {error.reason}") from None
+
+
+def examine_picture(data: bytes, format_name: str, limits: Limits) -> int:
+    """Check the size that a picture declares; Pillow reads its header alone."""
     from PIL import Image
 
     try:
-        with Image.open(path, formats=("TIFF",)) as image:
+        with Image.open(BytesIO(data), formats=(format_name,)) as image:
             height, width, channels = image.height, image.width, len(image.getbands())
     except Exception as error:  # Pillow raises a dozen types for a damaged header
-        raise IntakeError("header", f"{path.name}: its TIFF header is damaged ({type(error).__name__})") from None
-    return require_size((height, width), height * width * channels, DEFLATE_RATIO * path.stat().st_size, limits)
+        raise IntakeError("header", f"its {format_name} header is damaged ({type(error).__name__})") from None
+    return require_size((height, width), height * width * channels, PICTURE_RATIO * len(data), limits)
+
+
+def examine_text_header(data: bytes, kind: file_types.FileType, limits: Limits) -> int:
+    """Check the size that an NRRD or MetaImage file declares."""
+    try:
+        header = text_headers.read_text_header(data, kind)
+    except ValueError as error:
+        raise IntakeError("rank" if "dimensions" in str(error) else "header", str(error)) from None
+    declared = header.offset + math.prod(header.shape) * header.dtype.itemsize
+    most = len(data) * (DEFLATE_RATIO if header.is_compressed else 1)
+    return require_size(header.shape, declared if header.beside is None else 0, most, limits)
 
 
 def examine_png(data: bytes, limits: Limits) -> int:

@@ -65,8 +65,8 @@ class Intake:
         """Decode a scan as the first transform of the bundle's preprocessing does.
 
         Args:
-            source: path or content of a PNG, JPEG, NIfTI or DICOM file, path of a folder with one DICOM series, or one
-                of these per modality.
+            source: path or content of a NIfTI, NRRD, MetaImage, DICOM or picture file, path of a folder with one DICOM
+                series, or one of these per modality.
 
         Returns:
             (C, H, W, D), float32, with affine, `spatial_shape`, `spacing_known` and the first file's name, which is

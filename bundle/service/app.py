@@ -195,7 +195,7 @@ def _add_routes(app: FastAPI, service: Service) -> None:
         include_uncertainty: Annotated[bool, Query(description="add Monte-Carlo dropout deviations")] = False,
         accept: Annotated[str, Header()] = JSON,
     ) -> Response:
-        """Classify a scan (tumor or none) and segment the tumor. Takes PNG, JPEG, NIfTI and DICOM."""
+        """Classify a scan (tumor or none) and segment the tumor. Takes NIfTI, NRRD, MetaImage, DICOM, pictures."""
         wanted = wanted_kind(accept)
         files, fields = await received(request, 1)
         if len(files) != 1:

@@ -97,7 +97,7 @@ class ProblemResponse(BaseModel):
     """An error (RFC 9457)."""
 
     type: str = Field(examples=["urn:bundle:problem:unsupported"])
-    title: str = Field(examples=["not a PNG, JPEG, NIfTI or DICOM file"])
+    title: str = Field(examples=["not a PNG, JPEG, TIFF, WebP, BMP, NIfTI, NRRD, MetaImage or DICOM file"])
     status: int = Field(examples=[415])
     code: str = Field(examples=["unsupported"])
     request_id: str

@@ -89,7 +89,7 @@ def main() -> None:
     except UserError as error:
         reason = str(error)
         st.error(
-            f"This file cannot be predicted: {reason}. Use a PNG, JPEG, NIfTI or DICOM file of a head.",
+            f"This file cannot be predicted: {reason}. Use a NIfTI, NRRD, MetaImage, DICOM or picture file of a head.",
             icon=":material/block:",
         )
         return
@@ -117,7 +117,7 @@ def inputs() -> tuple[bytes | None, bool]:
     with st.sidebar:
         st.header("Scan")
         allowed = f"At most {chosen.limits.request_bytes / MIB:g} MiB."
-        upload = st.file_uploader("A slice or a volume (PNG, JPEG, NIfTI, DICOM)", help=allowed)
+        upload = st.file_uploader("A slice or a volume (NIfTI, NRRD, MetaImage, DICOM, pictures)", help=allowed)
         example = st.radio(
             "or an example",
             ["none", *examples()],

@@ -18,10 +18,10 @@ __all__ = [
     "type_of_file",
 ]
 
-FileType = Literal["png", "jpeg", "gzip", "nifti", "dicom"]
+FileType = Literal["png", "jpeg", "webp", "bmp", "tiff", "gzip", "nifti", "dicom", "nrrd", "metaimage"]
 
 HEAD_BYTES = 544  # a NIfTI-2 header with its extension flag, the longest header
-NOT_A_SCAN = "not a PNG, JPEG, NIfTI or DICOM file"
+NOT_A_SCAN = "not a PNG, JPEG, TIFF, WebP, BMP, NIfTI, NRRD, MetaImage or DICOM file"
 
 GZIP_MAGIC = b"\x1f\x8b"
 
@@ -47,6 +47,12 @@ FORMATS = (  # the first that fits is it
     FileFormat("dicom", b"DICM", offset=128),
     FileFormat("png", b"\x89PNG\r\n\x1a\n", pillow="PNG"),
     FileFormat("jpeg", b"\xff\xd8\xff", pillow="JPEG"),
+    FileFormat("tiff", b"II*\0", pillow="TIFF"),
+    FileFormat("tiff", b"MM\0*", pillow="TIFF"),
+    FileFormat("webp", b"WEBP", offset=8, pillow="WEBP"),
+    FileFormat("bmp", b"BM", pillow="BMP"),
+    FileFormat("nrrd", b"NRRD000"),
+    FileFormat("metaimage", b"ObjectType = Image"),
     FileFormat("gzip", GZIP_MAGIC),
 )
 NIFTI_SIZES = (348, 540)  # a NIfTI header begins with its own size, in either byte order

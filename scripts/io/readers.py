@@ -20,7 +20,7 @@ from ..core.geometry import same_grid
 from .dicom import DicomError, read_dicom
 from .kaggle_3m import SliceFolderError, is_slice_folder, read_slice_folder
 from .series import sequence_told
-from .volumes import UnreadableImageError, code_of, decode_nifti, grid_meta
+from .volumes import UnreadableImageError, code_of, decode_grid_file, decode_nifti, grid_meta
 
 __all__ = ["BrainMriReader", "UnreadableImageError"]
 
@@ -33,13 +33,15 @@ RASTERS = {known.name: known.pillow for known in FORMATS if known.pillow}  # pic
 
 
 class BrainMriReader(ImageReader):
-    """Read PNG, JPEG, NIfTI and DICOM by content (never by name) into a float32 array (C, H, W, D).
+    """Read pictures, NIfTI, NRRD, MetaImage and DICOM by content (never by name) into a float32 array (C, H, W, D).
 
-    Rules: palette and RGB become gray, transparency lies on black, EXIF rotation is applied, 16-bit pictures are scaled
-    to 0..255; CMYK and animations are refused. NIfTI is scaled by its header; non-finite values and empty volumes are
-    refused. A 4-D file is taken only when its channels are the configured modalities, or when the Decathlon's
-    `dataset.json` in the folder above names them. DICOM is a file, or a folder that holds one series;
-    another folder is a patient of kaggle_3m, see there.
+    Rules: pictures are PNG, JPEG, WebP, BMP and TIFF of one page; of several pictures in one JPEG, as phones write
+    them, the first is read. Palette and RGB become gray, transparency lies on black, EXIF rotation is applied, 16-bit
+    pictures are scaled to 0..255; CMYK and animations are refused. NIfTI is scaled by its header; non-finite values and
+    empty volumes are refused. A 4-D file is taken only when its channels are the configured modalities, or when the
+    Decathlon's `dataset.json` in the folder above names them. NRRD and MetaImage (.mha; .mhd with its file beside) hold
+    their voxels raw or zipped. DICOM is a file, or a folder that holds one series; another folder is a patient of
+    kaggle_3m.
 
     Args:
         modalities: channels that the network expects, in order, in BraTS' words (flair, t1, t1ce, t2).
@@ -89,14 +91,16 @@ class BrainMriReader(ImageReader):
             raise UnreadableImageError(path, error.strerror or "cannot be opened") from None
         if kind == "dicom":
             return decode_dicom(path)
+        if kind in ("nrrd", "metaimage"):
+            return decode_grid_file(path, kind)
         return decode_raster(path) if kind in RASTERS else decode_nifti(path, self.modalities)
 
 
 def decode_raster(path: Path) -> tuple[np.ndarray, dict[str, Any]]:
-    """Decode a PNG or JPEG into gray levels 0..255, float32 (1, H, W, 1), rows downwards."""
+    """Decode a picture of one page into gray levels 0..255, float32 (1, H, W, 1), rows downwards."""
     try:
         with Image.open(path, formats=tuple(RASTERS.values())) as image:
-            if getattr(image, "n_frames", 1) > 1:
+            if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":  # of a phone's several the first is shown
                 raise UnreadableImageError(path, f"has {image.n_frames} frames, one is expected", "unsupported")  # type: ignore[attr-defined]
             if image.mode in ("CMYK", "YCCK"):
                 raise UnreadableImageError(path, "CMYK colors are not supported", "unsupported")
@@ -106,12 +110,16 @@ def decode_raster(path: Path) -> tuple[np.ndarray, dict[str, Any]]:
         raise
     except Exception as error:  # Pillow raises a dozen types for a damaged file
         raise UnreadableImageError(path, f"damaged picture ({type(error).__name__})", code_of(error)) from None
+    if not np.isfinite(gray).all():
+        raise UnreadableImageError(path, "contains NaN or infinite pixels", "nonfinite")
     meta = grid_meta(DISPLAY_AFFINE, gray.shape, spacing_known=False)
     return gray[None, :, :, None], {**meta, "colored_share": colors}
 
 
 def _gray(image: Image.Image) -> np.ndarray:
     """Gray levels 0..255 (H, W) of a decoded picture; color by ITU-R 601 luma."""
+    if image.mode == "F":  # whatever the unit
+        return np.asarray(image, dtype=np.float32)
     if image.mode.startswith("I"):  # 16 bits a pixel
         return np.asarray(image, dtype=np.float32) * (255.0 / 65535.0)
     if image.mode in ("P", "PA", "LA", "La", "RGBA", "RGBa") or "transparency" in image.info:
@@ -122,7 +130,7 @@ def _gray(image: Image.Image) -> np.ndarray:
 
 def _colored_share(image: Image.Image) -> float:
     """Share of a picture's pixels that are no gray; compression alone colors none by so much."""
-    if image.mode in ("1", "L", "LA", "La") or image.mode.startswith("I"):
+    if image.mode in ("1", "L", "LA", "La", "F") or image.mode.startswith("I"):
         return 0.0
     levels = np.asarray(image.convert("RGB"))
     return float((levels.max(axis=2) - levels.min(axis=2) > COLORED_LEVELS).mean())

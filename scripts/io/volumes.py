@@ -1,9 +1,10 @@
-"""NIfTI volumes as arrays, and what every decoder says of a grid."""
+"""NIfTI, NRRD and MetaImage volumes as arrays, and what every decoder says of a grid."""
 
 from __future__ import annotations
 
 import gzip
 import json
+import math
 import zlib
 from collections.abc import Sequence
 from io import BytesIO
@@ -14,10 +15,13 @@ import nibabel as nib
 import numpy as np
 from nibabel.spatialimages import HeaderDataError
 
-from ..core.file_types import GZIP_MAGIC, NOT_A_SCAN
+from ..core.file_types import GZIP_MAGIC, NOT_A_SCAN, FileType
 from ..core.nifti_geometry import affine_mm, geometry_of, is_oriented
+from ..core.text_headers import TextHeader, read_text_header
 
-__all__ = ["UnreadableImageError", "code_of", "decathlon_channels", "decode_nifti", "grid_meta"]
+__all__ = ["UnreadableImageError", "code_of", "decathlon_channels", "decode_grid_file", "decode_nifti", "grid_meta"]
+
+ZLIB_OR_GZIP = 47  # window bits, for zlib to tell by itself
 
 # The Medical Segmentation Decathlon's words for BraTS modalities (dataset.json of Task01).
 DECATHLON_MODALITIES = {"flair": "flair", "t1w": "t1", "t1": "t1", "t1gd": "t1ce", "t2w": "t2", "t2": "t2"}
@@ -71,6 +75,46 @@ def decode_nifti(path: Path, modalities: Sequence[str]) -> tuple[np.ndarray, dic
     meta = grid_meta(affine, shape if flat else array.shape[1:], spacing_known=True, thickness_known=not flat)
     flags = "" if is_oriented(image) else "orientation_unknown"
     return array, {**meta, **told, "nifti_geometry": geometry_of(image), "flags": flags}
+
+
+def decode_grid_file(path: Path, kind: FileType) -> tuple[np.ndarray, dict[str, Any]]:
+    """Decode an NRRD or MetaImage file into float32 (1, H, W, D) on the file's own axes; see `read_text_header`."""
+    try:
+        data = path.read_bytes()
+        header = read_text_header(data, kind)
+        voxels = _voxels_of(path, kind, header, data)
+    except UnreadableImageError:
+        raise
+    except ValueError as error:
+        code = "rank" if "dimensions" in str(error) else "header"
+        raise UnreadableImageError(path, str(error), code) from None
+    except (zlib.error, OSError, MemoryError) as error:
+        raise UnreadableImageError(path, f"damaged voxels ({type(error).__name__})", code_of(error)) from None
+    count = math.prod(header.shape)
+    if len(voxels) < count * header.dtype.itemsize:
+        raise UnreadableImageError(path, "its voxels are cut short", "truncated")
+    array = np.frombuffer(voxels, header.dtype, count).astype(np.float32).reshape(header.shape, order="F")
+    if not np.isfinite(array).all():
+        raise UnreadableImageError(path, "contains NaN or infinite voxels", "nonfinite")
+    if abs(np.linalg.det(header.affine[:3, :3])) < 1e-9:
+        raise UnreadableImageError(path, "its affine is not invertible", "header")
+    flat = len(header.shape) == 2
+    meta = grid_meta(header.affine, header.shape, spacing_known=True, thickness_known=not flat)
+    flags = "" if header.is_oriented else "orientation_unknown"
+    return array.reshape(1, *array.shape[:2], -1), {**meta, "flags": flags}
+
+
+def _voxels_of(path: Path, kind: FileType, header: TextHeader, data: bytes) -> bytes:
+    """The voxels' bytes, from this file, or for MetaImage from one beside it; never more than the header declares."""
+    voxels = data[header.offset :]
+    if header.beside is not None:
+        beside = path.parent / header.beside
+        if kind == "nrrd" or Path(header.beside).name != header.beside or not beside.is_file():
+            raise UnreadableImageError(path, "its voxels are in another file: save both as one", "unsupported")
+        voxels = beside.read_bytes()
+    if not header.is_compressed:
+        return voxels
+    return zlib.decompressobj(ZLIB_OR_GZIP).decompress(voxels, math.prod(header.shape) * header.dtype.itemsize)
 
 
 def _nifti_from_bytes(path: Path) -> nib.Nifti1Image | nib.Nifti2Image:

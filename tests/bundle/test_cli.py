@@ -70,7 +70,7 @@ def test_a_bad_input_is_named_and_the_others_are_done(
     assert code == 2
     assert errors == [
         f"error: {missing}: no such file or folder",
-        f"error: {bad}: not a PNG, JPEG, NIfTI or DICOM file",
+        f"error: {bad}: not a PNG, JPEG, TIFF, WebP, BMP, NIfTI, NRRD, MetaImage or DICOM file",
     ]
     assert (output / f"{picture.stem}.json").is_file()
     assert "error" in json.loads((output / "index.json").read_text())["scans"][str(bad)]

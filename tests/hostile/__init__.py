@@ -13,7 +13,7 @@ import dataclasses
 from collections import defaultdict
 from itertools import zip_longest
 
-from . import dicoms, foreign, pictures, volumes
+from . import dicoms, foreign, grids, pictures, volumes
 from .bundles import archive_cases, weights_cases
 from .cases import OK, Case, encoded, head, nifti
 from .requests import CLOSED, http_cases
@@ -35,7 +35,7 @@ __all__ = [
 
 def corpus(seed: int = 0) -> list[Case]:
     """All files of the corpus."""
-    made = [*volumes.cases(), *pictures.cases(), *dicoms.cases(), *foreign.cases()]
+    made = [*volumes.cases(), *pictures.cases(), *grids.cases(), *dicoms.cases(), *foreign.cases()]
     return [dataclasses.replace(case, seed=seed) for case in made]
 
 

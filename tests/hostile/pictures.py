@@ -8,9 +8,10 @@ from collections.abc import Iterator
 import numpy as np
 from PIL import Image
 
-from .cases import OK, Case, constant, encoded, head, png_of
+from .cases import OK, Case, Make, constant, encoded, head, png_of
 
 ORIENTATION = 0x0112  # EXIF tag
+CUT = ("truncated", "damaged", "header", "unsupported")
 
 
 def cases() -> Iterator[Case]:
@@ -93,9 +94,16 @@ def other_formats() -> Iterator[Case]:
     """What Pillow would open, and nobody asked for."""
     gray = Image.fromarray(head())
     more = {"save_all": True, "append_images": [Image.fromarray(255 - head())]}
-    for name, options in {"GIF": more, "PNG": more, "WEBP": more, "TIFF": more, "MPO": more}.items():
-        yield Case(f"{name} of two frames", "other formats", constant(encoded(gray, name, **options)), ("unsupported",))
-    for name in ("GIF", "WEBP", "TIFF", "BMP", "ICO", "PPM", "TGA", "EPS", "PDF", "JPEG2000"):
+    for name in ("GIF", "PNG", "WEBP", "TIFF"):
+        yield Case(f"{name} of two frames", "other formats", constant(encoded(gray, name, **more)), ("unsupported",))
+    yield Case("MPO of two frames", "other formats", constant(encoded(gray, "MPO", **more)), (OK,))
+    for name in ("WEBP", "TIFF", "BMP"):
+        data = encoded(gray, name)
+        yield Case(name, "other formats", constant(data), (OK,))
+        for part in range(1, 8):
+            yield Case(f"{part} of 8 of a {name}", "other formats", constant(data[: len(data) * part // 8]), CUT)
+        yield Case(f"{name} and noise", "other formats", _noisy(data), (*CUT, OK))
+    for name in ("GIF", "ICO", "PPM", "TGA", "EPS", "PDF", "JPEG2000"):
         yield Case(name, "other formats", constant(encoded(gray, name)), ("unsupported",))
     texts = {
         "SVG": b'<svg xmlns="http://www.w3.org/2000/svg"><image href="file:///etc/passwd"/></svg>',
@@ -107,6 +115,11 @@ def other_formats() -> Iterator[Case]:
         yield Case(name, "other formats", constant(data), ("unsupported",))
 
 
+def _noisy(data: bytes) -> Make:
+    """The first bytes of a picture, and noise."""
+    return lambda rng: data[:64] + rng.bytes(2000)
+
+
 def declared() -> Iterator[Case]:
     """Pictures of a few bytes that declare billions of pixels."""
     for side in (13000, 60000, 2**31 - 1):
@@ -116,3 +129,12 @@ def declared() -> Iterator[Case]:
     for side in (20000, 65535):
         huge = data[:frame] + struct.pack(">HH", side, side) + data[frame + 4 :]
         yield Case(f"jpeg {side}", "declared size", constant(huge), ("declared_size",))
+    bmp = encoded(head(), "BMP")
+    for side in (60_000, 2**31 - 1):
+        huge = bmp[:18] + struct.pack("<ii", side, side) + bmp[26:]
+        yield Case(f"bmp {side}", "declared size", constant(huge), ("declared_size", "too_large", "header"))
+    tiff = encoded(head(), "TIFF")
+    entry = tiff.index(struct.pack("<HH", 256, 4)) + 8 if struct.pack("<HH", 256, 4) in tiff else None
+    if entry is not None:
+        huge = tiff[:entry] + struct.pack("<I", 2**31 - 1) + tiff[entry + 4 :]
+        yield Case("tiff", "declared size", constant(huge), ("declared_size", "too_large", "header"))
