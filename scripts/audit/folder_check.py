@@ -192,8 +192,8 @@ def _hash(one: LookedAt) -> str | None:
     """Perceptual hash of a picture, as splits take it; None of one that is blank."""
     if one.picture is None:
         return None
-    grey = ((one.picture - BACKGROUND) * (255 / (BRIGHTEST - BACKGROUND))).astype(np.uint8)
-    picture = Image.fromarray(grey)
+    gray = ((one.picture - BACKGROUND) * (255 / (BRIGHTEST - BACKGROUND))).astype(np.uint8)
+    picture = Image.fromarray(gray)
     return str(imagehash.phash(picture.crop(picture.getbbox()))) if picture.getbbox() else None
 
 
@@ -268,7 +268,7 @@ def in_words(found: Mapping[str, Any]) -> str:
     lines = [f"{found['cases']} cases; looked into {found['looked_at']}"]
     for name, source in found["sources"].items():
         counts = counts_in_words({k: v for k, v in source.items() if k not in ("folder", "predict", "facts")})
-        lines += [f"{name}: {source['folder']}", f"  {counts or 'no labelled case'}", f"  {_predict_in_words(source)}"]
+        lines += [f"{name}: {source['folder']}", f"  {counts or 'no labeled case'}", f"  {_predict_in_words(source)}"]
         facts = source["facts"]
         lines += [
             f"  {key.replace('_', ' ')}: {_plain(facts[key])}" for key in facts if facts[key] and key != "looked_at"

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..core.label_codes import LabelError
 from ..data.slice_store import content_hash, reason_in_one_line
-from ..inference.judge_sequence import judge
+from ..inference.check_sequence import assess_sequence
 from ..inference.sequence_by_look import LOOKS, SequenceClassifier
 from ..io.datalists import Case
 from ..io.notices import Notice
@@ -169,7 +169,7 @@ def notices_of_case(
     elif facts.get("outside_share", 0.0) > OUTSIDE:
         text = f"{case['label']}: {facts['outside_share']:.0%} of what it marks lies outside the head"
         yield Notice("mask_outside", "error", text, about)
-    said = judge(str(image.meta.get("sequence_told", "")), facts["looks"], case["kind"], modalities, looks)
+    said = assess_sequence(str(image.meta.get("sequence_told", "")), facts["looks"], case["kind"], modalities, looks)
     if len(modalities) == 1 and said[1]:
         seen = LOOKS.get(str(said[0].get("looks_like")), said[0]["sequence"])
         yield Notice("looks_otherwise", "warning", f"{name}: {said[1][0]['text']} (looks like {seen})", about)

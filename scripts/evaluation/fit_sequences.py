@@ -135,7 +135,7 @@ def perturbed(plane: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
 def synthetic(plane: torch.Tensor, kind: str, rng: np.random.Generator) -> torch.Tensor:
     """The head as a CT shows it, or something that is no head within its outline; (H, W) -> (H, W)."""
     tissue = tissue_in(plane[None], whole=True)[0]
-    if kind == "ct":  # grey brain within narrow limits, white bone around it, thin scalp
+    if kind == "ct":  # gray brain within narrow limits, white bone around it, thin scalp
         depth = ndimage.distance_transform_edt(tissue) / max(1.0, float(min(tissue.shape)) / 2)
         levels = rng.uniform(0.3, 0.4) + 0.01 * plane.numpy() + rng.normal(0, 0.01, plane.shape)
         bone = (depth > rng.uniform(0.01, 0.03)) & (depth < rng.uniform(0.06, 0.1))

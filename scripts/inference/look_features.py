@@ -1,4 +1,4 @@
-"""What a slice looks like in numbers that tell its sequence: grey levels by depth below the surface, folds, texture."""
+"""What a slice looks like in numbers that tell its sequence: gray levels by depth below the surface, folds, texture."""
 
 from __future__ import annotations
 

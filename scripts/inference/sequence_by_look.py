@@ -31,7 +31,6 @@ LOOKS = {
     "none": "no head",
 }
 LARGEST = 5.0  # standard deviations that a feature may be away from the training slices' mean
-FEWEST_SLICES = 3  # of a volume that is judged
 
 
 @dataclass(frozen=True)

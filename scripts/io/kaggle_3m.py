@@ -110,7 +110,7 @@ def _stack(files: Sequence[Path], channels: int) -> np.ndarray:
 
 
 def _plane(file: Path, channels: int) -> np.ndarray:
-    """Grey levels (channels, H, W) of one file."""
+    """Gray levels (channels, H, W) of one file."""
     with Image.open(file, formats=("TIFF",)) as image:
         bands = len(image.getbands())
         if channels == 3 and bands < 3:

@@ -11,7 +11,7 @@ import pytest
 import torch
 from monai.data import MetaTensor
 
-from scripts.inference.judge_sequence import JudgeSequenced, judge
+from scripts.inference.check_sequence import CheckSequenced, assess_sequence
 from scripts.inference.look_features import FEATURES, features_of, slices_to_look_at
 from scripts.inference.sequence_by_look import SequenceClassifier, sequence_classifier_of
 
@@ -49,7 +49,7 @@ def classifier() -> SequenceClassifier:
 def test_what_is_said_of_a_scan(
     told: str, looks: Any, kind: Any, code: str | None, withheld: bool, classifier: SequenceClassifier
 ) -> None:
-    found, flags, taken_back = judge(told, looks, kind, ["flair"], classifier)
+    found, flags, taken_back = assess_sequence(told, looks, kind, ["flair"], classifier)
     assert [flag["code"] for flag in flags] == ([code] if code else [])
     assert taken_back == withheld
     assert found["by"] == ("name" if told else "look" if looks else None)
@@ -67,14 +67,14 @@ def scan(told: str = "", slices: int = 6) -> dict[Any, Any]:
 
 @pytest.mark.parametrize(("told", "empty"), [("flair", False), ("t1ce", True)])
 def test_a_volume_of_another_sequence_gets_no_mask_and_no_probability(told: str, empty: bool, tmp_path: Path) -> None:
-    found = JudgeSequenced("pred", ["flair"], tmp_path / "none.json")(scan(told))
+    found = CheckSequenced("pred", ["flair"], tmp_path / "none.json")(scan(told))
     assert (not found["pred"].any()) == np.isnan(found["slice_logits"]).all() == found["withheld"] == empty
     assert isinstance(found["pred"], MetaTensor)
 
 
 def test_weights_of_several_channels_are_not_asked(tmp_path: Path) -> None:
     data = scan("t1ce")
-    assert JudgeSequenced("pred", ["flair", "t1"], tmp_path / "none.json")(data).keys() == data.keys()
+    assert CheckSequenced("pred", ["flair", "t1"], tmp_path / "none.json")(data).keys() == data.keys()
 
 
 def test_features_do_not_change_with_brightness_and_contrast() -> None:

@@ -15,12 +15,12 @@ from ..core.messages import Message, flag
 from .decision import kind_of
 from .sequence_by_look import LOOKS, SequenceClassifier, sequence_classifier_of
 
-__all__ = ["JudgeSequenced", "judge"]
+__all__ = ["CheckSequenced", "assess_sequence"]
 
 ANATOMY = ("flair", "t1", "t1ce", "t2")  # looks that were fitted on patients; the others are flagged alone
 
 
-def judge(
+def assess_sequence(
     told: str, looks: Mapping[str, float] | None, kind: Kind, read: Sequence[str], classifier: SequenceClassifier | None
 ) -> tuple[TakenFor, list[Message], bool]:
     """What a scan is taken for, what to flag, and whether there is no prediction.
@@ -52,8 +52,8 @@ def judge(
     return found, [flag("sequence_doubtful")] if doubtful else [], False
 
 
-class JudgeSequenced(MapTransform):
-    """Judge the sequence of what was predicted; take the prediction back where it is another than the weights read.
+class CheckSequenced(MapTransform):
+    """Assess the sequence of what was predicted; take the prediction back where it is another than the weights read.
 
     The item gets "sequence" (what it is taken for, by what), "sequence_flags", and "withheld". Where it is withheld the
     mask is empty and `slice_logits` are NaN. Of several channels nothing is asked.
@@ -80,7 +80,9 @@ class JudgeSequenced(MapTransform):
         looks = self.classifier.look(image) if self.classifier else None
         told = str(getattr(image, "meta", {}).get("sequence_told", ""))
         kind = kind_of(d["slice_logits"])
-        d["sequence"], d["sequence_flags"], d["withheld"] = judge(told, looks, kind, self.read, self.classifier)
+        d["sequence"], d["sequence_flags"], d["withheld"] = assess_sequence(
+            told, looks, kind, self.read, self.classifier
+        )
         if d["withheld"]:
             d["slice_logits"] = np.full_like(d["slice_logits"], np.nan)
             for key in self.key_iterator(d):
