@@ -11,7 +11,7 @@ from typing_extensions import TypedDict
 
 from .messages import Message
 
-__all__ = ["SCHEMA_VERSION", "Kind", "Prediction", "PredictionIndex", "Report", "StoreIndex", "TakenFor"]
+__all__ = ["SCHEMA_VERSION", "Kind", "Prediction", "PredictionIndex", "Report", "SkullState", "StoreIndex", "TakenFor"]
 
 SCHEMA_VERSION = 1
 
@@ -40,6 +40,13 @@ class TakenFor(TypedDict):
     probability: NotRequired[float]  # of that look
 
 
+class SkullState(TypedDict):
+    """Whether a head still has its skull."""
+
+    state: Literal["on", "off", "unknown"]
+    score: float  # from 0, certainly off, to 1, certainly on
+
+
 class Prediction(TypedDict):
     """NAME.json: what is predicted for one scan. Keys that may be absent are of some scans only."""
 
@@ -56,6 +63,7 @@ class Prediction(TypedDict):
     input: NotRequired[str]  # name of the scan's file
     input_sha256: NotRequired[str | None]
     sequence: NotRequired[TakenFor]
+    skull: NotRequired[SkullState]
     slice_axis: NotRequired[int]  # of the file, along which a volume's slices run
     slice_probabilities: NotRequired[list[float | None]]
     slice_deviations: NotRequired[list[float | None]]  # Monte-Carlo dropout

@@ -15,7 +15,8 @@ from scipy import ndimage
 from ..core.documents import SCHEMA_VERSION, Prediction
 from ..core.geometry import pixel_mm2, slice_axis, voxel_mm3
 from ..core.messages import NOTICE
-from ..transforms.preprocessing import tissue_of
+from ..transforms.preprocessing import TISSUE, tissue_of
+from ..transforms.skull import skull_state
 from .decision import Decision, kind_of
 from .flags import flags_of_distance, flags_of_mask, flags_of_report, flags_of_scan
 from .out_of_distribution import OODDetector
@@ -69,6 +70,8 @@ class SplitPackedd(MapTransform):
             d["mask_share"] = float(mask.sum() / tissue.sum().clamp_min(1))
             if kind_of(logits) == "image":
                 d["mask_depth"] = mask_depth(mask[..., 0].numpy(), tissue[..., 0].numpy())
+            seen = torch.as_tensor(d[self.image_key])[0].movedim(-1, 0).cpu().numpy()[np.isfinite(logits)]
+            d["skull"] = skull_state(seen, TISSUE)
             d[key] = self._plane(packed[:1].float().sigmoid(), d)
             planes = list(d.get(self.planes_key, ()))
             if set(planes) - {"mask", "tumor", "distance"}:
@@ -192,6 +195,8 @@ class SummarizePredictiond(MapTransform):
             prediction["flags"] += d.get("sequence_flags", [])
             if "sequence" in d:
                 prediction["sequence"] = d["sequence"]
+            if "skull" in d:
+                prediction["skull"] = d["skull"]
             prediction["flags"] += flags_of_mask(mask, d.get("mask_share"), d.get("mask_depth"))
             ood_detector = self.ood_detector if prediction["model"].get("sha256") == self.fitted_on else None
             prediction["flags"] += flags_of_distance(ood_detector, d.get("slice_distances"), d["slice_logits"])

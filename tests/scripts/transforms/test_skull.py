@@ -5,7 +5,7 @@ import pytest
 
 from scripts.transforms.image_edits import add_fake_skull
 from scripts.transforms.preprocessing import BACKGROUND, TISSUE
-from scripts.transforms.skull import depth_profile, has_skull
+from scripts.transforms.skull import depth_profile, has_skull, skull_state
 
 
 def brain(contrast: float = 1.0, radius: int = 60) -> np.ndarray:
@@ -44,3 +44,19 @@ def test_profile_is_the_brightness_at_each_depth() -> None:
 def test_nothing_and_next_to_nothing_have_no_skull() -> None:
     assert not has_skull(np.full((3, 40, 40), BACKGROUND), TISSUE)
     assert not has_skull(np.pad(np.zeros((1, 5, 5)), ((0, 0), (9, 9), (9, 9)), constant_values=BACKGROUND), TISSUE)
+
+
+def test_a_volume_says_whether_it_has_a_skull_and_how_sure_that_is() -> None:
+    off, on = (skull_state(np.stack([plane] * 30), TISSUE) for plane in (brain(), head()))
+    assert (off["state"], on["state"]) == ("off", "on") and off["score"] < 0.1 and on["score"] > 0.9
+
+
+def test_a_picture_without_the_signs_of_a_skull_may_have_one() -> None:
+    """Thin skulls of T2 pictures are as dark as air."""
+    assert skull_state(brain()[None], TISSUE) == {"state": "unknown", "score": 0.5}
+    assert skull_state(head()[None], TISSUE)["state"] == "on"
+
+
+@pytest.mark.parametrize("slices", [0, 3])
+def test_of_nothing_it_is_not_known(slices: int) -> None:
+    assert skull_state(np.full((slices, 40, 40), BACKGROUND), TISSUE)["state"] == "unknown"
