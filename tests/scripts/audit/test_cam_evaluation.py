@@ -102,7 +102,7 @@ def test_where_the_head_pools_the_whole_plane_alike_the_map_is_grad_cam() -> Non
 
 
 @pytest.mark.parametrize("packed", [False, True])
-@pytest.mark.parametrize("options", [{}, {"in_channels": 4}, {"classes": 3}, {"norm": "instance"}, {"hidden": ()}])
+@pytest.mark.parametrize("options", [{}, {"in_channels": 4}, {"norm": "instance"}, {"hidden": ()}])
 def test_predicts_what_the_network_predicts(packed: bool, options: dict[str, Any]) -> None:
     network = made_network(packed=packed, **options)
     image = head_images(3, 64, 1, options.get("in_channels", 1))

@@ -355,11 +355,11 @@ def test_long_curves_are_thinned_the_same_way_each_time_with_both_ends_kept() ->
 
 def test_area_bins_include_their_lower_edge() -> None:
     areas = [0.0, 49.999, 50.0, 199.999, 200.0, 799.999, 800.0, 1999.999, 2000.0, 9000.0, math.nan]
-    assert {name: np.flatnonzero(rows).tolist() for name, rows in area_bins(areas)} == {
-        "50-200 mm2": [2, 3],
-        "200-800 mm2": [4, 5],
-        "800-2000 mm2": [6, 7],
-        "2000 mm2 and more": [8, 9],
+    assert {(low, high): np.flatnonzero(rows).tolist() for low, high, rows in area_bins(areas)} == {
+        (50.0, 200.0): [2, 3],
+        (200.0, 800.0): [4, 5],
+        (800.0, 2000.0): [6, 7],
+        (2000.0, math.inf): [8, 9],
     }
 
 
@@ -367,9 +367,9 @@ def test_area_bins_include_their_lower_edge() -> None:
 @given(areas=st.lists(st.floats(0, 5000), max_size=30))
 def test_every_area_from_50_on_is_in_one_bin(areas: list[float]) -> None:
     bins = area_bins(np.array(areas))
-    counts = np.sum([rows for _, rows in bins], axis=0)
+    counts = np.sum([rows for _, _, rows in bins], axis=0)
     assert counts.tolist() == [int(area >= 50) for area in areas]
-    assert all(rows.dtype == bool and rows.shape == (len(areas),) for _, rows in bins)
+    assert all(rows.dtype == bool and rows.shape == (len(areas),) for _, _, rows in bins)
 
 
 @settings(max_examples=100, deadline=None, derandomize=True)
