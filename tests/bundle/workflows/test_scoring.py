@@ -79,14 +79,14 @@ def test_training_cases_are_refused_unless_allowed(
 
 
 def test_a_renamed_and_recompressed_training_image_is_recognised(
-    synthetic: Path, model: Path, pipeline_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    synthetic: Path, unseen: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from PIL import Image
 
     seen = json.loads((model.parent / "report.json").read_text())["model"]["trained_on"]
     image = next(case for case in seen if case.startswith("kaggle/yes"))
-    for label in ("yes", "no"):
-        (tmp_path / "other" / label).mkdir(parents=True)
+    shutil.copytree(unseen / "kaggle" / "no", tmp_path / "other" / "no")
+    (tmp_path / "other" / "yes").mkdir()
     source = Image.open(synthetic / image).convert("L")
     source.save(tmp_path / "other" / "yes" / "renamed.png")
     assert evaluate(tmp_path / "out", model, "--kaggle", str(tmp_path / "other")) == 2
@@ -107,16 +107,17 @@ def test_folders_without_labels_are_refused(
     }[case]
     assert evaluate(tmp_path / "out", model, *options) == 2
     message = capsys.readouterr().err.strip().splitlines()[-1]
-    told = {"no labels": "pictures", "no masks": "cases has a mask or a class to compare with"}
+    told = {"no labels": "pictures", "no masks": "2 cases, 0 masks"}
     assert {**told, "no folder": "no such folder", "nothing": "name at least one"}[case] in message
 
 
-def test_one_class_only_is_undefined_and_said(unseen: Path, model: Path, tmp_path: Path) -> None:
+def test_a_class_without_an_image_is_refused(
+    unseen: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     shutil.copytree(unseen / "kaggle" / "yes", tmp_path / "one" / "yes")
     (tmp_path / "one" / "no").mkdir()
-    assert evaluate(tmp_path / "out", model, "--kaggle", str(tmp_path / "one")) == 0
-    scores = report_of(tmp_path / "out")["classification"]["one"]
-    assert scores["roc_auc"] is None and scores["specificity"] is None and scores["n"] == scores["positives"] == 4
+    assert evaluate(tmp_path / "out", model, "--kaggle", str(tmp_path / "one")) == 2
+    assert "the class 'no' has no image" in capsys.readouterr().err
 
 
 def test_empty_masks_everywhere_have_no_dice(unseen: Path, model: Path, tmp_path: Path) -> None:
