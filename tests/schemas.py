@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from scripts.core.documents import SCHEMA_VERSION, Prediction, PredictionIndex, Report, StoreIndex
+from bundle.core.documents import SCHEMA_VERSION, Prediction, PredictionIndex, Report, StoreIndex
 
 SCHEMAS = Path(__file__).resolve().parent.parent / "docs" / "schemas"
 DOCUMENTS = {"prediction": Prediction, "index": PredictionIndex, "store": StoreIndex, "report": Report}

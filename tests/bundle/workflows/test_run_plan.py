@@ -151,7 +151,7 @@ def test_released_weights_saw_every_case_and_bear_the_scores_of_those_that_did_n
     assert report["model"]["sha256"] == sha256_of(tmp_path / "models" / "model.pt")
     assert {id: entry["subset"] for id, entry in report["model"]["trained_on"].items()} == dict.fromkeys(split, "train")
     assert report["decision"] == scored["decision_out_of_fold"] and report["segmentation"] == scored["segmentation"]
-    assert report["scored"].startswith("out-of-fold") and "decision_out_of_fold" not in report
+    assert report["scored"].startswith("cross-validation") and "decision_out_of_fold" not in report
     config = json.loads((finished / "runs" / "all_seed0" / "a+b" / "config.json").read_text())
     assert "subset" not in config, "the settings of the training, not those of what came after"
 

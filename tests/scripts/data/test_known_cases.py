@@ -26,8 +26,8 @@ def case(id: str, group: str, sha256: str = "z", phash: str | None = None) -> di
         (case("lgg/TCGA_DU_7294_19890104", "TCGA-DU-7294"), "patient"),  # another set, another spelling, a visit
         (case("lgg/TCGA_DU_7295_19890104", "TCGA-DU-7295"), None),
         (case("other/P01_flair", "other/P01"), None),  # such numbers mean nothing in another source
-        (case("other/x", "other/x", "b"), "content"),
-        (case("k/no/7.png", "cluster/1", "z", "00000000000000fe"), "look"),
+        (case("other/x", "other/x", "b"), "hash"),
+        (case("k/no/7.png", "cluster/1", "z", "00000000000000fe"), "perceptual hash"),
         (case("k/no/8.png", "cluster/00ff", "z", "f0f0f0f0f0f0f0f0"), "patient"),
         (case("k/no/9.png", "cluster/1", "z", "f0f0f0f0f0f0f0f0"), None),
     ],
