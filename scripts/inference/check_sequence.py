@@ -17,17 +17,16 @@ from .sequence_by_look import LOOKS, SequenceClassifier, sequence_classifier_of
 
 __all__ = ["CheckSequenced", "assess_sequence"]
 
-ANATOMY = ("flair", "t1", "t1ce", "t2")  # looks that were fitted on patients; the others are flagged alone
-
 
 def assess_sequence(
     told: str, looks: Mapping[str, float] | None, kind: Kind, read: Sequence[str], classifier: SequenceClassifier | None
 ) -> tuple[TakenFor, list[Message], bool]:
     """What a scan is taken for, what to flag, and whether there is no prediction.
 
-    A volume of another sequence gets no prediction: what the network says of it is no better than chance, even "no
-    tumor" of large ones. What looks like no sequence at all is flagged. A picture keeps its prediction, for
-    pictures of unknown sequences are what the weights learned to classify.
+    A volume whose name or header says another sequence gets no prediction: what the network says of it is no better
+    than chance. Where the look alone says so, which errs at times, the prediction is kept and flagged, and "no tumor"
+    is not said (`SummarizePredictiond`). A picture keeps its prediction, for pictures of unknown sequences
+    are what the weights learned to classify.
 
     Args:
         told: sequence by name or header, "" where nothing tells.
@@ -46,8 +45,7 @@ def assess_sequence(
         return found, [flag("other_sequence")], True
     another = classifier is not None and looks is not None and classifier.is_another(looks, read)
     if another:
-        flags = [flag("sequence_contradicted" if told else "other_sequence_by_look")]
-        return found, flags, not told and like in ANATOMY
+        return found, [flag("sequence_contradicted" if told else "other_sequence_by_look")], False
     doubtful = not told and classifier is not None and looks is not None and classifier.is_doubtful(looks, read)
     return found, [flag("sequence_doubtful")] if doubtful else [], False
 

@@ -193,6 +193,10 @@ class SummarizePredictiond(MapTransform):
             if d.get("withheld"):
                 prediction["flags"] = [found for found in prediction["flags"] if found["code"] != "too_little_brain"]
             prediction["flags"] += d.get("sequence_flags", [])
+            if d.get("sequence_flags") and prediction["state"] == "no_tumor" and prediction["kind"] == "volume":
+                prediction["state"] = (
+                    "uncertain"  # of a sequence that the weights may not read, nothing can be ruled out
+                )
             if "sequence" in d:
                 prediction["sequence"] = d["sequence"]
             if "skull" in d:

@@ -12,7 +12,9 @@ import torch
 from monai.data import MetaTensor
 
 from scripts.inference.check_sequence import CheckSequenced, assess_sequence
+from scripts.inference.decision import Decision
 from scripts.inference.look_features import FEATURES, features_of, slices_to_look_at
+from scripts.inference.postprocessing import SummarizePredictiond
 from scripts.inference.sequence_by_look import SequenceClassifier, sequence_classifier_of
 
 SURE = {"flair": 0.9, "t1": 0.05, "t1ce": 0.05}
@@ -39,7 +41,7 @@ def classifier() -> SequenceClassifier:
         ("seg", None, "volume", "other_sequence", True),
         ("", SURE, "volume", None, False),
         ("", NOT_SURE, "volume", "sequence_doubtful", False),
-        ("", ANOTHER, "volume", "other_sequence_by_look", True),
+        ("", ANOTHER, "volume", "other_sequence_by_look", False),
         ("", None, "volume", None, False),
         ("", ANOTHER, "image", None, False),  # pictures of any sequence are classified
         ("t2", SURE, "image", None, False),
@@ -119,3 +121,12 @@ def test_phantoms_look_like_what_they_are(root: Path, tmp_path: Path) -> None:
         looks = found.look(read({"image": str(file)})["image"]) if found else None
         assert looks is not None
         assert (max(looks, key=lambda name: looks[name]) == "flair") == ("flair" in file.name), (file.name, looks)
+
+
+@pytest.mark.parametrize(
+    ("flags", "state"), [([], "no_tumor"), ([{"code": "sequence_doubtful", "text": ""}], "uncertain")]
+)
+def test_no_tumor_is_not_said_of_a_volume_whose_sequence_is_doubtful(flags: list[Any], state: str) -> None:
+    data = {"slice_logits": np.full(6, -9.0), "pred": MetaTensor(torch.zeros(1, 8, 8, 6)), "sequence_flags": flags}
+    data["pred"].meta |= {"spatial_shape": np.array([8, 8, 6]), "original_affine": np.eye(4), "spacing_used": True}
+    assert SummarizePredictiond("pred", Decision())(data)["result"]["state"] == state
