@@ -39,7 +39,7 @@ logger = logging.getLogger(__name__)
 __all__ = ["SliceStore", "build_store", "content_hash", "reason_in_one_line", "slice_records"]
 
 FINGERPRINTED_SOURCES = (  # their change makes a store stale
-    *("core/geometry.py", "core/label_codes.py", "core/nifti_geometry.py"),
+    *("core/file_types.py", "core/geometry.py", "core/label_codes.py", "core/nifti_geometry.py"),
     *("io/readers.py", "io/volumes.py", "io/dicom.py", "io/kaggle_3m.py"),
     *("transforms/background.py", "transforms/head.py", "transforms/preprocessing.py", "transforms/skull.py"),
     *("data/stored_slices.py", "data/slice_store.py"),
