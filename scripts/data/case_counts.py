@@ -25,7 +25,7 @@ def count_cases(cases: Sequence[Case], stored: Sequence[Case]) -> dict[str, dict
     counts = (cases if isinstance(cases, Cases) else Cases(cases)).counts()
     for source, counted in counts.items():
         of = [case for case in stored if case["source"] == source]
-        masks = [case for case in of if "tumor_pixels" in case]
+        masks = [case for case in of if case["kind"] == "volume" and "tumor_pixels" in case]
         if masks:
             counted["without_tumor"] = sum(is_tumor_free(case) for case in masks)
         left_out: dict[str, int] = {}

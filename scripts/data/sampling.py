@@ -37,7 +37,7 @@ class SliceDataset(Dataset[dict[str, Any]]):
 
     An item has "image" float32 (C, H, W), "mask" float32 (1, H, W) if there is one (with a transform always; NaN if
     unknown, so that batches can contain both), "foreground" float32 (1, H, W) of 0 and 1, "cls" (1.0, 0.0, NaN for
-    unknown), "statistics", "case", "source", "index" and "skull".
+    unknown), "statistics", "case", "source", "kind" (volume or image), "index" and "skull".
 
     Args:
         data: records from `slice_records`.
@@ -90,7 +90,7 @@ class SliceDataset(Dataset[dict[str, Any]]):
         sample = key if isinstance(key, Sample) else Sample(0, int(key), int(key))
         record = self.data[sample.record]
         image, mask = self.store.read(record["case"], record["position"])
-        item: dict[str, Any] = {name: record[name] for name in ("case", "source", "index")}
+        item: dict[str, Any] = {name: record[name] for name in ("case", "source", "kind", "index")}
         item["skull"] = bool(record.get("skull", True))
         item["cls"] = np.float32(record["cls"])
         item["statistics"] = np.asarray(record["statistics"], dtype=np.float32)

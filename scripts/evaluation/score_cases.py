@@ -117,9 +117,9 @@ class ScoreCases:
             canvas: affine (4, 4) of the network's input; areas are counted in its pixels, as in training, which are
                 1 mm2 if the file's spacing was used.
         """
-        if "cls" in case:
+        if "cls" in case:  # a picture, also one whose mask teaches: its volume is scored by itself
             self._note(case, 0, float(case["cls"]), slice_logits[0], drawn_share=float((mask > 0).float().mean()))
-        if "label" in case:
+        elif "label" in case:
             values = self.reader.get_data(self.reader.read(case["label"]))[0][0]
             reference = tumor_of(values, case)
             predicted = mask.as_tensor()[0].numpy() > 0

@@ -25,10 +25,10 @@ def _prediction_and_target(output: Mapping[str, Any]) -> tuple[Any, Any]:
 
 
 class CaseDice(Metric):
-    """Mean volumetric Dice over cases, from all slices of a case, independent of the batches.
+    """Mean volumetric Dice over volumes, from all slices of a volume, independent of the batches.
 
-    Takes MONAI's engine output: "pred" with "seg" logits and "label" with "mask" and "case". Cases without tumor are
-    left out of the mean; without any case the result is NaN.
+    Takes MONAI's engine output: "pred" with "seg" logits and "label" with "mask", "case" and "kind". Images (also those
+    with a mask) and volumes without tumor are left out of the mean; without any volume the result is NaN.
     """
 
     def __init__(self) -> None:
@@ -44,8 +44,9 @@ class CaseDice(Metric):
         logits = prediction["seg"]
         predicted, reference = (logits > 0).flatten(1), (target["mask"] > 0.5).flatten(1)
         counts = torch.stack([(predicted & reference).sum(1), predicted.sum(1), reference.sum(1)], dim=1).cpu().numpy()
-        for case, row in zip(target["case"], counts, strict=True):
-            self.counts[case] = self.counts.get(case, 0) + row
+        for case, kind, row in zip(target["case"], target["kind"], counts, strict=True):
+            if kind == "volume":
+                self.counts[case] = self.counts.get(case, 0) + row
 
     def compute(self) -> float:
         dice = [2 * shared / (p + r) for shared, p, r in self.counts.values() if r > 0]

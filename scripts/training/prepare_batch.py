@@ -39,7 +39,7 @@ class PrepareMultiTaskBatch:
 
         Returns:
             images (B, C, H, W); targets {"mask" (rows with one, 1, H, W) or absent, "mask_rows" (B,), "cls" (B,),
-            "case", "source"}; no positional arguments; keyword arguments of `MultiTaskUNet.forward`.
+            "case", "source", "kind"}; no positional arguments; keyword arguments of `MultiTaskUNet.forward`.
         """
         parts = [batch] if isinstance(batch, Mapping) else list(batch)
 
@@ -49,7 +49,7 @@ class PrepareMultiTaskBatch:
 
         known = [self._masks(part) for part in parts]
         targets: dict[str, Any] = {"cls": joined([part["cls"] for part in parts])}
-        targets |= {key: [name for part in parts for name in part[key]] for key in ("case", "source")}
+        targets |= {key: [name for part in parts for name in part[key]] for key in ("case", "source", "kind")}
         rows = torch.cat([rows for rows, _ in known]).to(device=device)
         if rows.any():
             targets["mask"] = joined([masks for _, masks in known])

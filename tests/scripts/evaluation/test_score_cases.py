@@ -60,6 +60,12 @@ class Scorer:
         mask = MetaTensor(np.zeros((1, 4, 4, 1), np.float32), meta={"original_affine": np.eye(4)})
         self.scored.append((case, mask, np.array([logit]), np.eye(4)))
 
+    def picture_with_mask(self, name: str, logit: float) -> None:
+        """Add a picture whose mask teaches, as one is written of a volume's T2."""
+        self.volume(name, np.ones((4, 4, 1)), np.ones((4, 4, 1)), [logit])
+        case, *rest = self.scored.pop()
+        self.scored.append(({**case, "kind": "image", "cls": 1}, *rest))
+
     def run(self) -> ScoreCases:
         cases = [case for case, *_ in self.scored]
         scores = ScoreCases(cases, self.decision, 50, self.folder / "output", self.facts)
@@ -367,3 +373,11 @@ def test_weights_that_began_from_unknown_ones_do_not_claim_to_have_seen_no_more(
     assert provenance([case], weights) == expected
     (tmp_path / "model.json").unlink()
     assert provenance([case], weights) == "unknown: they may include cases that are scored here"
+
+
+def test_a_picture_whose_mask_teaches_is_scored_as_a_picture_and_not_as_a_volume(tmp_path: Path) -> None:
+    scorer = Scorer(tmp_path)
+    scorer.picture_with_mask("017.png", 2.0)
+    scores = scorer.run()
+    assert scores.patients == []
+    assert [(row["kind"], row["cls"], row["logit"]) for row in scores.predictions] == [("image", 1.0, 2.0)]

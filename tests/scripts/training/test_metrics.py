@@ -38,7 +38,11 @@ def case_dice(slices: list[tuple[str, torch.Tensor, torch.Tensor]], batch_size: 
     outputs = [
         {
             "pred": {"seg": torch.stack([logits for _, logits, _ in batch])},
-            "label": {"mask": torch.stack([mask for *_, mask in batch]), "case": [case for case, *_ in batch]},
+            "label": {
+                "mask": torch.stack([mask for *_, mask in batch]),
+                "case": [case for case, *_ in batch],
+                "kind": ["volume"] * len(batch),
+            },
         }
         for batch in batches
     ]
@@ -78,11 +82,20 @@ def test_case_dice_passes_over_images_and_without_any_case_is_undefined() -> Non
     assert math.isnan(case_dice([s for s in made_slices() if s[0] == "none"], 4))
 
 
+def test_case_dice_leaves_out_a_picture_with_a_mask() -> None:
+    volume, picture = made_slices()[1], made_slices()[2]
+    metric = CaseDice()
+    for kind, (_, logits, mask) in (("volume", volume), ("image", picture)):
+        metric.update(({"seg": logits[None]}, {"mask": mask[None], "case": [f"{kind}/a"], "kind": [kind]}))
+    assert metric.compute() == pytest.approx(case_dice([volume], 1))
+
+
 def test_case_dice_starts_afresh_after_a_reset() -> None:
     metric, (case, logits, mask) = CaseDice(), made_slices()[1]
-    output = {"pred": {"seg": logits[None]}, "label": {"mask": mask[None], "case": [case]}}
+    target = {"mask": mask[None], "case": [case], "kind": ["volume"]}
+    output = {"pred": {"seg": logits[None]}, "label": target}
     first = run(metric, [output])
-    metric.update(({"seg": -logits[None]}, {"mask": mask[None], "case": [case]}))
+    metric.update(({"seg": -logits[None]}, target))
     assert run(metric, [output]) == first
 
 

@@ -19,7 +19,7 @@ def volumes(count: int = 2) -> dict[str, Any]:
     """A batch of volumes' slices, the first without a class."""
     torch.manual_seed(1)
     cls = torch.tensor([math.nan, 1.0, 0.0][:count])
-    names = {"case": [f"brats/p{n}" for n in range(count)], "source": ["brats"] * count}
+    names = {"case": [f"brats/p{n}" for n in range(count)], "source": ["brats"] * count, "kind": ["volume"] * count}
     mask = (torch.rand(count, 1, SIDE, SIDE) > 0.7).float()
     return {"image": torch.randn(count, 1, SIDE, SIDE), "mask": mask, "cls": cls, **names}
 
@@ -27,7 +27,7 @@ def volumes(count: int = 2) -> dict[str, Any]:
 def images(count: int = 3) -> dict[str, Any]:
     """A batch of images."""
     torch.manual_seed(2)
-    names = {"case": [f"kaggle/{n}" for n in range(count)], "source": ["kaggle"] * count}
+    names = {"case": [f"kaggle/{n}" for n in range(count)], "source": ["kaggle"] * count, "kind": ["image"] * count}
     return {"image": torch.randn(count, 1, SIDE, SIDE), "cls": torch.tensor([1.0, 0.0, 1.0][:count]), **names}
 
 
