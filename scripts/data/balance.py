@@ -20,9 +20,9 @@ def balanced_weights(records: Sequence[Record], tumor_fraction: float, tumor_fre
     """Sampling probability of each record, balanced over patients, sources, classes and clusters.
 
     Volumes: patients with a tumor equally, patients without a tumor `tumor_free_fraction` together; of the samples of a
-    patient with a tumor `tumor_fraction` show it. Images: single images and slices of volumes half each; in each half
-    sources equally, within a source both classes equally (so that the source does not predict the class), within a
-    class the clusters or patients equally.
+    patient with a tumor `tumor_fraction` show it. Images: single images and slices of volumes half each; single images
+    by source, slices of volumes by sequence, all sources or sequences equally; within one both classes equally (so that
+    it does not predict the class), within a class the clusters or patients equally.
 
     Returns:
         float64 (len(records),), sum 1.
@@ -32,7 +32,7 @@ def balanced_weights(records: Sequence[Record], tumor_fraction: float, tumor_fre
     weights = np.zeros(len(records))
     for kind, levels in (
         ("volume", ((_tumor_free, free), (_group, {}), (_has_tumor, shown))),
-        ("image", ((_of_volume, {}), (_source, {}), (_has_tumor, {}), (_group, {}))),
+        ("image", ((_of_volume, {}), (_sequence_or_source, {}), (_has_tumor, {}), (_group, {}))),
     ):
         members = [i for i, record in enumerate(records) if record["kind"] == kind]
         _divide(weights, records, members, levels, 1.0)
@@ -60,8 +60,9 @@ def _group(record: Record) -> str:
     return str(record["group"])
 
 
-def _source(record: Record) -> str:
-    return str(record["source"])
+def _sequence_or_source(record: Record) -> str:
+    """Of a volume's slice its sequence: a patient more of a large source counts as much as one of a small source."""
+    return str(record.get("sequence") or record["source"])
 
 
 def _tumor_free(record: Record) -> bool:

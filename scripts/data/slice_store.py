@@ -100,7 +100,8 @@ def slice_records(
     Returns:
         Dicts with case, group, source, kind, position (in the store), index (in the volume), cls (1.0, 0.0 or NaN),
         has_mask, statistics (own mean and standard deviation), sha256 (of the case's image), phash (of a picture),
-        tumor_free (a volume whose mask is empty), of_volume (a picture that is a slice of one) and skull (or stripped).
+        tumor_free (a volume whose mask is empty), of_volume (a picture that is a slice of one), sequence (its, or None)
+        and skull (or stripped).
     """
     records = []
     for case in cases if shuffled_labels is None else _with_shuffled_labels(cases, shuffled_labels):
@@ -110,6 +111,7 @@ def slice_records(
             record |= {"case": case["id"], "position": position, "index": index, "has_mask": tumor is not None}
             record |= {"sha256": case["sha256"]["image"], "phash": case.get("phash")}
             record |= {"tumor_free": is_tumor_free(case), "of_volume": "volume" in case}
+            record["sequence"] = case.get("sequence")
             record["skull"] = case.get("skull", True)
             record["statistics"] = case["own_statistics"][position]
             record["cls"] = _slice_class(case, tumor, min_tumor_pixels)

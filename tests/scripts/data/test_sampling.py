@@ -150,16 +150,22 @@ def test_patients_without_a_tumor_get_their_share_together() -> None:
     assert by_patient["p0"] == pytest.approx(0.9 / 4)
 
 
-def test_slices_of_volumes_are_seen_as_often_as_other_images() -> None:
+def test_slices_of_volumes_are_seen_as_often_as_other_images_and_each_sequence_equally() -> None:
     records = made_records()
     one = {"kind": "image", "has_mask": False, "of_volume": True, "index": 0}
     records += [
-        {**one, "source": f"b_{sequence}", "group": f"p{n % 2}", "case": f"b_{sequence}/{n}", "cls": float(n > 3)}
-        for sequence in ("t1", "t2", "t1ce")
-        for n in range(5)
+        {
+            **one,
+            **{"source": f"{source}_{sequence}", "sequence": sequence, "group": f"{source}/p{n % 2}"},
+            **{"case": f"{source}_{sequence}/{n}", "cls": float(n > 3)},
+        }
+        for source, sequence in (("b", "t1"), ("b", "t2"), ("b", "t1ce"), ("c", "t1"))
+        for n in range(8)
     ]
-    by_source = shares(records, "image", lambda r: r["source"])
-    assert by_source == pytest.approx({"k": 0.25, "l": 0.25, "b_t1": 1 / 6, "b_t2": 1 / 6, "b_t1ce": 1 / 6})
+    by_part = shares(records, "image", lambda r: r.get("sequence") or r["source"])
+    assert by_part == pytest.approx({"k": 0.25, "l": 0.25, "t1": 1 / 6, "t2": 1 / 6, "t1ce": 1 / 6})
+    by_patient = shares(records, "image", lambda r: r["group"] if r.get("sequence") == "t1" else "other")
+    assert by_patient["b/p0"] == pytest.approx(by_patient["c/p1"]) == pytest.approx(1 / 24)
 
 
 def test_weights_of_both_kinds_sum_to_one() -> None:
