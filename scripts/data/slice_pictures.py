@@ -25,11 +25,13 @@ from ..core.geometry import as_displayed, pixel_mm2, same_grid
 from ..core.label_codes import tumor_of
 from ..io.datalists import Case, Cases
 from ..io.readers import BrainMriReader
+from ..transforms.background import level_surroundings
 from ..transforms.head import tissue_level
 
 __all__ = ["with_slice_pictures"]
 
-WHITE = 99.5  # percentile of a volume that is shown white
+BLACK = 1.0  # percentile of a volume that is shown black: resampling leaves single voxels far below the background
+WHITE = 99.5  # percentile of its tissue that is shown white
 
 
 def with_slice_pictures(
@@ -92,16 +94,17 @@ def _write_pictures(
 ) -> list[tuple[int, int]]:
     """Write the chosen slices; return their numbers and classes."""
     array, affine = _read(image, sequence)
-    volume, mask = as_displayed(array, affine), as_displayed(_mask_on(array.shape, affine, case), affine)
-    pixel = pixel_mm2(affine)
-    level = tissue_level(volume, float(volume.min()))
+    volume = level_surroundings(as_displayed(array, affine))
+    mask = as_displayed(_mask_on(array.shape, affine, case), affine)
+    pixel, black = pixel_mm2(affine), float(np.percentile(volume, BLACK))
+    level = tissue_level(volume, black)
     tissue, tumor = ((plane * pixel).sum(axis=(0, 1)) for plane in (volume > level, mask > 0))
     chosen = np.flatnonzero(
         (tissue >= settings["min_brain_mm2"]) & ~((tumor > 0) & (tumor < settings["min_tumor_mm2"]))
     )
     chosen = chosen[np.unique(np.linspace(0, len(chosen) - 1, settings["per_volume"]).round().astype(int))]
-    low, white = float(volume.min()), float(np.percentile(volume[volume > level], WHITE))
-    gray = np.clip((volume - low) / max(white - low, 1e-6), 0.0, 1.0) * 255.0
+    white = float(np.percentile(volume[volume > level], WHITE))
+    gray = np.clip((volume - black) / max(white - black, 1e-6), 0.0, 1.0) * 255.0
     for number in chosen:
         _write_png(folder / f"{number:03d}.png", gray[..., number].round())
         if settings["masked"]:

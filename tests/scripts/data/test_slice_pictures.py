@@ -102,3 +102,23 @@ def test_a_sequence_on_another_grid_takes_the_mask_to_its_own(
     for picture in found:
         plane = reference[:, :, int(Path(picture["image"]).stem)].T
         np.testing.assert_array_equal(np.asarray(Image.open(picture["label"])) > 0, plane)
+
+
+def test_single_voxels_far_below_the_background_change_no_picture(volumes: Cases, tmp_path: Path) -> None:
+    case = volumes[0]
+    scan = nib.load(case["sequences"]["t1"])
+    values = np.asarray(scan.dataobj, dtype=np.float32)
+    values[::32, ::32] = -2.0 * values.max()
+    low = tmp_path / "case_t1.nii.gz"
+    nib.save(nib.Nifti1Image(values, scan.affine), low)
+    edited: Case = {**case, "sequences": {"t1": str(low)}}
+    shown = [
+        {
+            p["id"]: np.asarray(Image.open(p["image"]))
+            for p in with_slice_pictures(Cases([c]), folder, ["t1"], [], **LIMITS)[1:]
+        }
+        for c, folder in ((case, tmp_path / "plain"), (edited, tmp_path / "low"))
+    ]
+    assert shown[0].keys() == shown[1].keys()
+    for id, picture in shown[0].items():
+        assert np.median(np.abs(picture.astype(int) - shown[1][id])) <= 1
