@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -19,7 +19,8 @@ Level = tuple[
 def balanced_weights(records: Sequence[Record], tumor_fraction: float, tumor_free_fraction: float = 0.1) -> np.ndarray:
     """Sampling probability of each record, balanced over patients, sources, classes and clusters.
 
-    Volumes: patients with a tumor equally, patients without a tumor `tumor_free_fraction` together; of the samples of a
+    Volumes: patients without a tumor `tumor_free_fraction` together; of the others sources by the square root of their
+    number of patients (so that a small source keeps a share), within a source patients equally; of the samples of a
     patient with a tumor `tumor_fraction` show it. Images: single images and slices of volumes half each; single images
     by source, slices of volumes by sequence, all sources or sequences equally; within one both classes equally (so that
     it does not predict the class), within a class the clusters or patients equally.
@@ -30,8 +31,10 @@ def balanced_weights(records: Sequence[Record], tumor_fraction: float, tumor_fre
     free = {True: tumor_free_fraction, False: 1.0 - tumor_free_fraction}
     shown = {True: tumor_fraction, False: 1.0 - tumor_fraction}
     weights = np.zeros(len(records))
+    patients = {(record["source"], record["group"]) for record in records if record["kind"] == "volume"}
+    roots = {source: count**0.5 for source, count in Counter(source for source, _ in patients).items()}
     for kind, levels in (
-        ("volume", ((_tumor_free, free), (_group, {}), (_has_tumor, shown))),
+        ("volume", ((_tumor_free, free), (_source, roots), (_group, {}), (_has_tumor, shown))),
         ("image", ((_of_volume, {}), (_sequence_or_source, {}), (_has_tumor, {}), (_group, {}))),
     ):
         members = [i for i, record in enumerate(records) if record["kind"] == kind]
@@ -58,6 +61,10 @@ def _divide(
 
 def _group(record: Record) -> str:
     return str(record["group"])
+
+
+def _source(record: Record) -> str:
+    return str(record["source"])
 
 
 def _sequence_or_source(record: Record) -> str:

@@ -131,6 +131,20 @@ def test_volumes_give_every_patient_alike_and_tumor_its_share() -> None:
     assert tumor["p3", True] == pytest.approx(0.25)  # has no other slices
 
 
+def test_sources_of_volumes_are_drawn_by_the_square_root_of_their_patients() -> None:
+    records = made_records()  # four patients of source b
+    large = {"kind": "volume", "source": "large", "has_mask": True}
+    records += [
+        {**large, "group": f"large{n}", "case": f"large/{n}", "index": index, "cls": float(index)}
+        for n in range(36)
+        for index in range(2)
+    ]
+    by_source = shares(records, "volume", lambda r: r["source"])
+    assert by_source == pytest.approx({"b": 2 / 8, "large": 6 / 8})
+    by_patient = shares(records, "volume", lambda r: r["group"])
+    assert by_patient["large0"] == pytest.approx(0.75 / 36)
+
+
 def test_images_give_sources_classes_and_clusters_alike() -> None:
     records = made_records()
     by_class = shares(records, "image", lambda r: (r["source"], r["cls"]))
