@@ -19,7 +19,8 @@ CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
 OVERLAYS = {"stage2_classification.yaml", "stage3_joint.yaml", "multi_gpu_train.yaml"}
 ROOMS = {  # what each room of the components may import of the others
     "core": set(),
-    "io": {"core"},
+    "dicom": {"core"},
+    "io": {"core", "dicom"},
     "transforms": {"core"},
     "data": {"core", "io", "transforms"},
     "networks": {"core", "transforms"},

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from ..core.configs import components_of, raw_sections
+from ..core.filenames import stem
 from ..io.datalists import Case
-from ..io.filenames import stem
 from .slice_store import SliceStore, build_store, slice_records
 
 __all__ = ["Studies"]

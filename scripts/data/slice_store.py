@@ -40,7 +40,7 @@ __all__ = ["SliceStore", "build_store", "content_hash", "reason_in_one_line", "s
 
 FINGERPRINTED_SOURCES = (  # their change makes a store stale
     *("core/file_types.py", "core/geometry.py", "core/label_codes.py", "core/nifti_geometry.py"),
-    *("io/readers.py", "io/volumes.py", "io/dicom.py", "io/kaggle_3m.py"),
+    *("io/readers.py", "io/volumes.py", "dicom/reading.py", "io/kaggle_3m.py"),
     *("transforms/background.py", "transforms/head.py", "transforms/preprocessing.py", "transforms/skull.py"),
     *("data/stored_slices.py", "data/slice_store.py"),
 )

@@ -1,1 +1,1 @@
-"""Read and write files: list scans and cases, decode NIfTI, DICOM and images, write masks, JSON, DICOM SEG and SR."""
+"""Read and write files: list scans and cases, decode NIfTI, NRRD, DICOM and images, write masks and JSON."""

@@ -22,8 +22,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..core.filenames import MASK, SEQUENCES
 from ..core.patients import group_of, read_groups
-from .filenames import MASK, SEQUENCES
 from .folders import require_folder, visible_files
 from .image_classes import class_folders
 from .layouts import UNNAMED, Found, Volume, find_volumes

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from .filenames import stem
+from ..core.filenames import stem
 
 __all__ = ["broken_links", "folders_below", "name_of", "require_folder", "visible_files"]
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..core.filenames import KIND_OF, MASK, OTHER, SEQUENCES, FileName, parse_name, stem
 from ..core.label_codes import tumor_codes_of
-from .filenames import KIND_OF, MASK, OTHER, SEQUENCES, FileName, parse_name, stem
 from .folders import folders_below, name_of, visible_files
 from .kaggle_3m import is_slice_folder, sequences_in, slice_files
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from ..core.filenames import MASK, SEQUENCES
 from ..core.patients import like_visits
-from .filenames import MASK, SEQUENCES
 from .folders import broken_links
 from .layouts import UNNAMED, UNTOLD, Found
 

@@ -17,9 +17,9 @@ from PIL import Image, ImageOps
 
 from ..core.file_types import FORMATS, type_of_file
 from ..core.geometry import same_grid
-from .dicom import DicomError, read_dicom
+from ..dicom.reading import DicomError, read_dicom
 from .kaggle_3m import SliceFolderError, is_slice_folder, read_slice_folder
-from .series import sequence_told
+from .told_sequences import sequence_told
 from .volumes import UnreadableImageError, code_of, decode_grid_file, decode_nifti, grid_meta
 
 __all__ = ["BrainMriReader", "UnreadableImageError"]

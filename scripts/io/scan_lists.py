@@ -7,13 +7,13 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from ..core.filenames import MASK, OTHER, SEQUENCES, parse_name, stem
+from ..dicom.reading import is_dicom
 from .datalists import own_name
-from .dicom import is_dicom
-from .filenames import MASK, OTHER, SEQUENCES, parse_name, stem
 from .folders import name_of, visible_files
 from .kaggle_3m import is_slice_folder
 from .layouts import VOLUMES, name_by_channel
-from .series import sequence_told
+from .told_sequences import sequence_told
 
 __all__ = ["INDEX", "passed_over", "scans", "survey"]
 

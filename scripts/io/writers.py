@@ -17,11 +17,11 @@ from monai.data import MetaTensor
 from PIL import Image
 
 from ..core.documents import SCHEMA_VERSION, PredictionIndex
+from ..core.filenames import stem
 from ..core.files import content_sha256, write_atomic, write_json
 from ..core.nifti_geometry import image_on
-from .dicom import DicomError, is_dicom
-from .dicom_seg import segmentation_of
-from .filenames import stem
+from ..dicom.reading import DicomError, is_dicom
+from ..dicom.segmentation import segmentation_of
 from .readers import UnreadableImageError
 from .scan_lists import INDEX
 

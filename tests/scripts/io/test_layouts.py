@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.io.filenames import MASK
+from scripts.core.filenames import MASK
 from scripts.io.layouts import UNNAMED, find_volumes
 
 TREES = {  # one case or two of each public set, as it is unpacked: files, and the kinds of each case

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from pydicom.dataset import Dataset
 
-from scripts.io.series import not_mr, sequence_of_headers
+from scripts.dicom.headers import not_mr, sequence_of_headers
 
 
 def headers(**values: object) -> Dataset:

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..core.messages import STATES
-from .dicom import DicomError, read_series
-from .dicom_seg import MAKER, PRODUCT, identifier, make_referable
+from .reading import DicomError, read_series
+from .segmentation import MAKER, PRODUCT, identifier, make_referable
 
 if TYPE_CHECKING:
     from pydicom import Dataset

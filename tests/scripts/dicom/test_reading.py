@@ -11,7 +11,7 @@ from hostile.dicoms import dicom, enhanced, head, mr_dataset, packed, plain, wri
 from pydicom.uid import ExplicitVRBigEndian, ImplicitVRLittleEndian
 
 from scripts.core.geometry import as_displayed
-from scripts.io.dicom import DicomError, read_dicom
+from scripts.dicom.reading import DicomError, read_dicom
 from scripts.io.readers import BrainMriReader, UnreadableImageError
 from scripts.io.scan_lists import scans
 

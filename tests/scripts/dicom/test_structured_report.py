@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from hostile.dicoms import head, mr_dataset, written
 
-from scripts.io.dicom import DicomError
-from scripts.io.dicom_seg import segmentation_of
-from scripts.io.dicom_sr import report_of
+from scripts.dicom.reading import DicomError
+from scripts.dicom.segmentation import segmentation_of
+from scripts.dicom.structured_report import report_of
 
 MODEL = {"version": "1.2.3", "sha256": "ab" * 32}
 GRAY = head(64, 56).astype(np.uint16)

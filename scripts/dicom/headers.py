@@ -5,19 +5,14 @@ Reference: DICOM PS3.3, C.7.3.1.1.1 (modality), C.8.3.1 (MR image).
 
 from __future__ import annotations
 
-import warnings
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..core.file_types import type_of_file
-from .filenames import parse_name, sequence_in_text
-from .folders import name_of
-from .layouts import name_by_channel
+from ..core.filenames import sequence_in_text
 
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-__all__ = ["not_mr", "sequence_of_headers", "sequence_told"]
+__all__ = ["not_mr", "sequence_of_headers"]
 
 READ = ("MR", "OT", "SC", "")  # magnetic resonance; other and secondary capture may hold anything
 TEXTS = ("SeriesDescription", "ProtocolName", "SequenceName")  # the first that tells counts
@@ -29,26 +24,6 @@ def not_mr(dataset: Dataset) -> str | None:
     """Why a series is no MR by its header's own word, in words; None where it is, or may be."""
     modality = str(dataset.get("Modality", "") or "").strip().upper()
     return None if modality in READ else f"is no MR: its Modality is {modality[:16]}"
-
-
-def sequence_told(path: Path) -> str:
-    """Sequence of a scan by its header or its name, "" where neither tells.
-
-    Args:
-        path: a file, or a folder with one DICOM series.
-    """
-    files = [file for file in sorted(path.iterdir()) if file.is_file()] if path.is_dir() else [path]
-    first = next((file for file in files if type_of_file(file) == "dicom"), None)
-    if first is None:
-        return (name_by_channel(path) or parse_name(name_of(path))).kind or ""
-    from pydicom import dcmread
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # pydicom's warnings hold values of the file
-        try:
-            return sequence_of_headers(dcmread(first, stop_before_pixels=True)) or ""
-        except Exception:  # whoever decodes it says what is wrong
-            return ""
 
 
 def sequence_of_headers(dataset: Dataset) -> str | None:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scripts.io.filenames import KIND_OF, MASK, OTHER, SEQUENCES, FileName, parse_name, sequence_in_text, stem
+from scripts.core.filenames import KIND_OF, MASK, OTHER, SEQUENCES, FileName, parse_name, sequence_in_text, stem
 
 PUBLIC = [  # name, case, kind
     ("Brats17_TCIA_605_1_t1ce.nii.gz", "Brats17_TCIA_605_1", "t1ce"),
@@ -59,7 +59,7 @@ def test_the_plain_file_has_fewer_variants_than_its_copies() -> None:
 
 
 def test_no_word_has_two_meanings() -> None:
-    from scripts.io.filenames import WORDS
+    from scripts.core.filenames import WORDS
 
     words = [word for listed in WORDS.values() for word in listed.split()]
     assert len(words) == len(set(words)) == len(KIND_OF)

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from hostile.dicoms import enhanced, head, mr_dataset, written
 
-from scripts.io.dicom import DicomError, read_dicom
-from scripts.io.dicom_seg import segmentation_of
+from scripts.dicom.reading import DicomError, read_dicom
+from scripts.dicom.segmentation import segmentation_of
 
 MODEL = {"version": "1.2.3", "sha256": "ab" * 32}
 REFERENCES = {"StudyInstanceUID": "1.2.3.4", "FrameOfReferenceUID": "1.2.3.5"}

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from ..core.file_types import type_of_file
-from .series import not_mr
+from .headers import not_mr
 
 if TYPE_CHECKING:
     from pydicom import Dataset

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .dicom import DicomError, Frame, read_series
+from .reading import DicomError, Frame, read_series
 
 if TYPE_CHECKING:
     from pydicom import Dataset
