@@ -194,8 +194,8 @@ def add_data(sub: argparse.ArgumentParser) -> None:
 def add_sources(sub: argparse.ArgumentParser, required: bool) -> None:
     """Options that name labeled data; --brats and --kaggle are their older names."""
     for names, dest, text in (
-        (("--volumes", "--brats"), "brats", VOLUMES),
-        (("--images", "--kaggle"), "kaggle", IMAGES),
+        (("--volumes", "--brats"), "volumes", VOLUMES),
+        (("--images", "--kaggle"), "images", IMAGES),
     ):
         sub.add_argument(
             *names,

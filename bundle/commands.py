@@ -32,10 +32,10 @@ def predict(options: argparse.Namespace) -> int:
     unpredicted = [path for path, entry in index.items() if entry.get("state") == "no_prediction"]
     for path in unpredicted:
         print(f"no prediction: {path}: see the flags in {Path(options.output) / index[path]['json']}", file=sys.stderr)
-    over = {path: entry["passed_over"] for path, entry in index.items() if "passed_over" in entry}
-    for path, why in over.items():
-        print(f"passed over: {path}: {why}", file=sys.stderr)
-    scans = len(index) - len(over)
+    skipped = {path: entry["skipped"] for path, entry in index.items() if "skipped" in entry}
+    for path, why in skipped.items():
+        print(f"skipped: {path}: {why}", file=sys.stderr)
+    scans = len(index) - len(skipped)
     print(f"{scans - len(reasons) - len(unpredicted)} of {scans} scans predicted in {options.output}\n{NOTICE}")
     return BAD_INPUT if reasons else 0
 
@@ -44,7 +44,7 @@ def pipeline(options: argparse.Namespace) -> int:
     """Preprocess, train and evaluate."""
     from .workflows.pipeline import run_pipeline
 
-    names = ("output", "brats", "kaggle", "preset", "network", "precision", "seed", "fold", "device", "tracking")
+    names = ("output", "volumes", "images", "preset", "network", "precision", "seed", "fold", "device", "tracking")
     chosen = {name: getattr(options, name) for name in (*names, "skip_unreadable")}
     models = run_pipeline(**chosen, reading=reading(options))
     print(f"\nweights and report: {models}\nreport and pictures: {models.parent / 'evaluation'}")
@@ -73,7 +73,7 @@ def score_folders(job: Callable[..., None], options: argparse.Namespace, **setti
     """Run a job on the folders and with the weights that the options name."""
     from .workflows.scoring import on_folders
 
-    names = ("output", "brats", "kaggle", "model", "network", "device", "skip_unreadable")
+    names = ("output", "volumes", "images", "model", "network", "device", "skip_unreadable")
     on_folders(job, **{name: getattr(options, name) for name in names}, reading=reading(options), **settings)
 
 
@@ -115,7 +115,7 @@ def crossvalidate(options: argparse.Namespace) -> int:
     plan = cross_validation_plan(**chosen, sources=options.learn_from or ())
     if options.release:  # before the hours of work
         require_served({"network_name": plan.network}, Path(options.release))
-    sources = (options.output, options.brats, options.kaggle, options.processes, reading(options))
+    sources = (options.output, options.volumes, options.images, options.processes, reading(options))
     summary = run_plan(plan, *sources)
     print(f"\nsummary: {summary}\nreport:  {summary.with_name('report.json')}")
     if options.release:
@@ -130,7 +130,7 @@ def ablate(options: argparse.Namespace) -> int:
     from .workflows.run_plan import run_plan
 
     plan = ablation_plan(options.plan, options.network, options.seeds, options.precision)
-    sources = (options.output, options.brats, options.kaggle, options.processes, reading(options))
+    sources = (options.output, options.volumes, options.images, options.processes, reading(options))
     print(f"\nsummary: {run_plan(plan, *sources)}")
     return 0
 

@@ -33,8 +33,8 @@ def _scans(
 
     def list_scans(folders: Sequence[str | Path]) -> tuple[list[dict[str, str]], dict[str, Any]]:
         overrides = {**settings, "dataset_dir": [escape_config_reference(path) for path in folders]}
-        parts = parse("inference.yaml", ["dataset#data", "passed_over"], root, **overrides)
-        return list(parts["dataset#data"]), {path: {"passed_over": why} for path, why in parts["passed_over"].items()}
+        parts = parse("inference.yaml", ["dataset#data", "skipped"], root, **overrides)
+        return list(parts["dataset#data"]), {path: {"skipped": why} for path, why in parts["skipped"].items()}
 
     try:
         return list_scans(paths)
@@ -49,8 +49,8 @@ def _scans(
                 errors[str(path)] = {"error": reason}
         if not 0 < len(errors) < len(paths):
             raise
-        scans, passed_over = list_scans([path for path in paths if str(path) not in errors])
-        return scans, passed_over | errors
+        scans, skipped = list_scans([path for path in paths if str(path) not in errors])
+        return scans, skipped | errors
 
 
 def _require_writable(folder: Path) -> None:
@@ -83,7 +83,7 @@ def predict_files(
 
     Returns:
         The index: input -> {"state", "json", "mask", "seg"}, files relative to `output_dir`, {"error": reason}, or
-        {"passed_over": reason} for a file in a folder that is skipped, being a mask or another sequence by its name.
+        {"skipped": reason} for a file in a folder that is skipped, being a mask or another sequence by its name.
 
     Raises:
         UserError: when no path exists, or the folder of the predictions cannot be written to or is full.

@@ -19,7 +19,7 @@ def write_store(store: Path, seed: int) -> None:
     sources = store.with_name(f"{store.name}_sources")
     write_volumes(sources / "brats", 3, slices=10, side=96, seed=seed)
     write_images(sources / "kaggle", 6, seed=seed)
-    named = {"brats_dir": str(sources / "brats"), "kaggle_dir": str(sources / "kaggle")}
+    named = {"volumes": str(sources / "brats"), "images": str(sources / "kaggle")}
     run_workflow("preprocessing", ["preprocess.yaml"], dataset_dir=str(store), folds=3, **named)
 
 

@@ -147,7 +147,7 @@ READ_BY_MONAI = {"imports", "run", "initialize", "finalize", "training", "evalua
 READ_BY_MONAI |= {"calibrating", "auditing", "fitting_ood_detector", "summarizing"}
 READ_BY_MONAI |= {"checking", "fitting_sequences"}
 READ_BY_MONAI |= {"save_execute_config", "post_transforms"}  # with --tracking; by MONAI Label
-READ_BY_THE_PREDICTOR = {"extended_network", "passed_over"}
+READ_BY_THE_PREDICTOR = {"extended_network", "skipped"}
 READ_BY_DEPLOY = {"dicom_segmentation", "dicom_report"}
 
 

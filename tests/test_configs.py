@@ -49,8 +49,8 @@ def test_inference_instantiates(pipeline_run: Path, synthetic: Path, tmp_path: P
 
 def test_preprocessing_instantiates(synthetic: Path, tmp_path: Path) -> None:
     settings = {
-        "brats_dir": str(synthetic / "brats"),
-        "kaggle_dir": str(synthetic / "kaggle"),
+        "volumes": str(synthetic / "brats"),
+        "images": str(synthetic / "kaggle"),
         "dataset_dir": str(tmp_path),
     }
     workflow = ready(["preprocess.yaml"], **settings)

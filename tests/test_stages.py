@@ -195,7 +195,7 @@ def test_folders_may_hold_an_equals_sign(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.chdir(tmp_path / "run=3")
     inside = tmp_path / "run=3" / "lr=0.1"
     found = source_folders(None, ["lr=0.1", str(inside), f"mine={inside}", "mine=lr=0.1"])
-    assert found == {"brats_dir": None, "kaggle_dir": [str(inside), str(inside), f"mine={inside}", f"mine={inside}"]}
+    assert found == {"volumes": None, "images": [str(inside), str(inside), f"mine={inside}", f"mine={inside}"]}
     with pytest.raises(UserError, match=r"lr=0\.2: no such folder"):
         source_folders(None, ["mine=lr=0.2"])
 

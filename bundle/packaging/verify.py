@@ -171,7 +171,7 @@ def training(folder: Path, _: Path | None) -> None:
         write_volumes(Path(place) / "brats", 3, slices=10, side=96)
         write_images(Path(place) / "kaggle", 6)
         data, trained = {"dataset_dir": f"{place}/data", "folds": 3}, f"{place}/trained"
-        sources = {"brats_dir": f"{place}/brats", "kaggle_dir": f"{place}/kaggle"}
+        sources = {"volumes": f"{place}/brats", "images": f"{place}/kaggle"}
         run_workflow("preprocessing", ["preprocess.yaml"], folder, **data, **sources)
         short = {"dataset_dir": data["dataset_dir"], "max_epochs": 1, "samples_per_epoch": 16, "num_workers": 0}
         joint = {"kinds": ["volume", "image"], "do_cls": True}

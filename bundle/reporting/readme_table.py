@@ -85,8 +85,8 @@ def _image_rows(kind: str, scores: Mapping[str, Any]) -> list[str]:
             *(scores["specificity"], bounds["specificity"], f"{negatives} without tumor"),
         ),
     ]
-    if "outlined" in scores:
-        false_masks = scores["outlined"]["none"]
+    if "nonempty_masks" in scores:
+        false_masks = scores["nonempty_masks"]["none"]
         rows.append(
             _row(
                 f"tumor-free images with a false mask, {kind}",

@@ -6,7 +6,7 @@ RESULTS/ablations/        summary.json, report.json, run.json, audit_foldK.json,
 RESULTS/NAME/             the same, of the plan NAME.yaml
 RESULTS/crossvalidation/  the same; if present, the report is about it, and the other experiments are sections
 RESULTS/attempts/NAME/    targets.json and run.json of earlier versions of the training, in name order
-RESULTS/outlines.json     depth of masks of held-out images in the head, and how often the flag is raised
+RESULTS/mask_depths.json  depth of masks of held-out images in the head, and how often the flag is raised
 RESULTS/kept_apart.json   scores of released weights on held-out cases that were not used in development, if any
 RESULTS/screening.json    variants and patients of the choice of the augmentation, if any
 """
@@ -156,7 +156,7 @@ def load(results: Path) -> dict[str, Any]:
         "maps": maps,
         "screened": screened(results / "screening.json"),
         "kept_apart": read_json(results / "kept_apart.json") if (results / "kept_apart.json").is_file() else None,
-        "outlines": read_json(results / "outlines.json") if (results / "outlines.json").is_file() else None,
+        "mask_depths": read_json(results / "mask_depths.json") if (results / "mask_depths.json").is_file() else None,
         "attempts": {path.parent.name: attempt(path) for path in sorted(results.glob("attempts/*/targets.json"))},
         "worst": most_wrong(rows)[:WORST],
         "all_show_a_tumor": all(volume["reference_ml"] > 0 for volume in report["segmentation"]["patients"]),

@@ -26,8 +26,8 @@ __all__ = ["run_pipeline"]
 
 def run_pipeline(
     output: str | Path,
-    brats: str | Path | Sequence[str],
-    kaggle: Sequence[str],
+    volumes: str | Path | Sequence[str],
+    images: Sequence[str],
     preset: str = "quick",
     network: str = "cpu",
     precision: str = "float32",
@@ -42,8 +42,8 @@ def run_pipeline(
 
     Args:
         output: folder for all results.
-        brats: folders of volumes, each "DIR" or "NAME=DIR".
-        kaggle: folders of images, each "DIR" or "NAME=DIR".
+        volumes: folders of volumes, each "DIR" or "NAME=DIR".
+        images: folders of images, each "DIR" or "NAME=DIR".
         preset: how long to train, a name in `presets.yaml`.
         network: cpu, base or large.
         precision: of the training's convolutions, float32 or bfloat16.
@@ -61,7 +61,7 @@ def run_pipeline(
         UserError: when a folder is missing, or `output` holds a run with other settings or an active one.
     """
     output = Path(output).resolve()
-    folders = {**stages.source_folders(brats, kaggle), **(reading or {}), "require_masks": True}
+    folders = {**stages.source_folders(volumes, images), **(reading or {}), "require_masks": True}
     shared: dict[str, Any] = {"network_name": network, "fold": fold, "dataset_dir": str(output / "data")}
     if device:
         shared["device"] = torch_device(device)

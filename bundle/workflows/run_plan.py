@@ -35,8 +35,8 @@ STORE, SPLIT = "data/store.json", "data/splits.json"  # in the folder of all res
 def run_plan(
     plan: Plan,
     output: str | Path,
-    brats: str | Path | Sequence[str] | None,
-    kaggle: Sequence[str],
+    volumes: str | Path | Sequence[str] | None,
+    images: Sequence[str],
     processes: int = 1,
     reading: Mapping[str, Any] | None = None,
 ) -> Path:
@@ -45,8 +45,8 @@ def run_plan(
     Args:
         plan: the variants to train.
         output: folder of all results.
-        brats: folders of volumes.
-        kaggle: folders of images, each "DIR" or "NAME=DIR".
+        volumes: folders of volumes.
+        images: folders of images, each "DIR" or "NAME=DIR".
         processes: trainings in parallel, one core each.
         reading: how preprocessing reads the folders, see `run_pipeline`.
 
@@ -66,7 +66,7 @@ def run_plan(
         Manifest(output, {**folds, "network": plan.network}).step(
             "data",
             lambda: stages.preprocess(
-                output / "data", {**stages.source_folders(brats, kaggle), **(reading or {})}, **folds
+                output / "data", {**stages.source_folders(volumes, images), **(reading or {})}, **folds
             ),
             always=True,
         )

@@ -18,8 +18,8 @@ __all__ = ["on_folders"]
 def on_folders(
     job: Callable[..., None],
     output: str | Path,
-    brats: str | Sequence[str] | None = None,
-    kaggle: Sequence[str] = (),
+    volumes: str | Sequence[str] | None = None,
+    images: Sequence[str] = (),
     model: str | None = None,
     network: str | None = None,
     device: str | None = None,
@@ -32,8 +32,8 @@ def on_folders(
     Args:
         job: `stages.evaluate`, which writes report.json, or `stages.audit`, which writes audit.json.
         output: folder of the results, and of data/, the slice store.
-        brats: folders of volumes with masks, each "DIR" or "NAME=DIR".
-        kaggle: folders with yes/ and no/, each "DIR" or "NAME=DIR".
+        volumes: folders of volumes with masks, each "DIR" or "NAME=DIR".
+        images: folders with yes/ and no/, each "DIR" or "NAME=DIR".
         model: weights (default: the bundle's).
         network: the network's name, if no report beside the weights names it.
         device: torch device (default: the GPU if there is one).
@@ -50,7 +50,7 @@ def on_folders(
     weights, output = find_weights(model).resolve(), Path(output).resolve()
     known = trained_as(weights, network)
     modalities = {"modalities": known["modalities"]} if "modalities" in known else {}
-    folders = {**stages.source_folders(brats, kaggle), **(reading or {}), "require_masks": not kaggle}
+    folders = {**stages.source_folders(volumes, images), **(reading or {}), "require_masks": not images}
     stages.preprocess(output / "data", folders, folds=1, skip_unreadable=skip_unreadable, **modalities)
     require_references(output / "data")
     if device:

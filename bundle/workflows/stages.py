@@ -15,24 +15,24 @@ OVERLAYS = {"stage1": [], "stage2": ["stage2_classification.yaml"], "stage3": ["
 SCORING = ["train.yaml", "evaluate.yaml"]
 
 
-def source_folders(brats: str | Path | Sequence[str] | None, kaggle: Sequence[str]) -> dict[str, Any]:
+def source_folders(volumes: str | Path | Sequence[str] | None, images: Sequence[str]) -> dict[str, Any]:
     """Absolute folders of the data, as settings of the preprocessing.
 
     Args:
-        brats: folder of volumes, several, each "DIR" or "NAME=DIR", or None.
-        kaggle: folders of images, each "DIR" or "NAME=DIR".
+        volumes: folder of volumes, several, each "DIR" or "NAME=DIR", or None.
+        images: folders of images, each "DIR" or "NAME=DIR".
 
     Raises:
         UserError: when a folder does not exist, or none is named.
     """
-    volumes = [_named(str(folder)) for folder in ([brats] if isinstance(brats, (str, Path)) else brats or [])]
-    images = [_named(folder) for folder in kaggle]
-    for _, folder in [*volumes, *images]:
+    given = [volumes] if isinstance(volumes, (str, Path)) else volumes or []
+    of_volumes, of_images = [_named(str(folder)) for folder in given], [_named(folder) for folder in images]
+    for _, folder in [*of_volumes, *of_images]:
         if not folder.is_dir():
             raise UserError(f"{folder}: no such folder")
-    if not volumes and not images:
+    if not of_volumes and not of_images:
         raise UserError("name at least one folder of volumes or images")
-    return {"brats_dir": _as_config(volumes), "kaggle_dir": _as_config(images)}
+    return {"volumes": _as_config(of_volumes), "images": _as_config(of_images)}
 
 
 def _as_config(folders: Sequence[tuple[str, Path]]) -> list[str] | None:

@@ -19,7 +19,7 @@ from PIL import Image
 from ..data.known_cases import known_cases
 from ..data.near_duplicates import same_picture
 from ..inference.sequence_by_look import SequenceClassifier
-from ..io.datalists import Cases, brats_cases, counts_in_words, image_cases, own_name, regroup
+from ..io.datalists import Cases, counts_in_words, image_cases, own_name, regroup, volume_cases
 from ..io.image_classes import is_image_folder
 from ..io.notices import Notice, shown
 from ..io.scan_lists import survey
@@ -62,7 +62,7 @@ def check_folders(
         four_classes: read Kaggle's four classes as yes and no.
         seconds: to spend on looking into cases; what the names tell is always asked of all.
         seed: of the baseline's folds.
-        how_to_read: for `brats_cases`: masks, tumor_codes.
+        how_to_read: for `volume_cases`: masks, tumor_codes.
 
     Returns:
         Plain JSON: "sources" by name (folder, kind, layout, counts, facts), "findings" (code, level, text, cases; the
@@ -114,7 +114,7 @@ def _listed(
         if folder.is_dir() and is_image_folder(folder):
             cases = image_cases(folder, name, four_classes)
         else:
-            cases = brats_cases(folder, modalities, name, **how_to_read)
+            cases = volume_cases(folder, modalities, name, **how_to_read)
     except ValueError as error:
         return Cases(), [Notice("layout", "error", str(error))]
     strange = [ascii(case["id"]) for case in cases if not case["id"].isprintable()]
@@ -128,7 +128,7 @@ def _to_predict(folder: Path, modalities: Sequence[str]) -> dict[str, Any]:
         scans, over = survey(folder, modalities=modalities)
     except ValueError as error:
         return {"scans": 0, "error": str(error)}
-    return {"scans": len(scans), "passed_over": dict(Counter(over.values()))}
+    return {"scans": len(scans), "skipped": dict(Counter(over.values()))}
 
 
 def _of_patients(cases: Cases) -> Iterator[Notice]:
@@ -281,8 +281,8 @@ def in_words(found: Mapping[str, Any]) -> str:
 
 def _predict_in_words(source: Mapping[str, Any]) -> str:
     asked = source["predict"]
-    passed = ", ".join(f"{count} x {why}" for why, count in asked.get("passed_over", {}).items())
-    return f"predict: {asked['scans']} scans" + (f"; passed over: {passed}" if passed else "")
+    passed = ", ".join(f"{count} x {why}" for why, count in asked.get("skipped", {}).items())
+    return f"predict: {asked['scans']} scans" + (f"; skipped: {passed}" if passed else "")
 
 
 def _plain(value: Any) -> str:

@@ -90,17 +90,17 @@ class FailedScan(TypedDict):
     error: str
 
 
-class PassedOverFile(TypedDict):
-    """Why a file was not taken for a scan."""
+class SkippedFile(TypedDict):
+    """Why a file is not predicted."""
 
-    passed_over: str
+    skipped: str
 
 
 class PredictionIndex(TypedDict):
     """index.json: every input of a folder of predictions."""
 
     schema_version: int
-    scans: dict[str, PredictedScan | FailedScan | PassedOverFile]
+    scans: dict[str, PredictedScan | FailedScan | SkippedFile]
 
 
 # store.json -----------------------------------------------------------------------------------------------------------
@@ -178,7 +178,7 @@ class ManualMasks(TypedDict):
 
 
 class EmptySlices(TypedDict):
-    """What is drawn on slices without tumor."""
+    """Predicted masks on slices without tumor."""
 
     n: int
     false_positive_rate: float | None
@@ -234,7 +234,7 @@ class SourceScores(TypedDict):
     curves: NotRequired[dict[str, list[list[float]] | None]]
     reliability: NotRequired[list[dict[str, float]]]
     within_folds: NotRequired[dict[str, float | Interval]]
-    outlined: NotRequired[dict[str, dict[str, float | None]]]  # of images, by class
+    nonempty_masks: NotRequired[dict[str, dict[str, float | None]]]  # of images, by class: n and share
     patients: NotRequired[dict[str, dict[str, float | None]]]
     mean_patient_roc_auc: NotRequired[dict[str, float | Interval]]
     by_tumor_area: NotRequired[list[TumorAreaScores]]

@@ -19,7 +19,7 @@ def count_cases(cases: Sequence[Case], stored: Sequence[Case]) -> dict[str, dict
         stored: the cases in the store, with tumor_pixels and label_codes.
 
     Returns:
-        By source: with_mask, without_mask and without_tumor (a mask that is empty), yes, no, passed_over (files by
+        By source: with_mask, without_mask and without_tumor (a mask that is empty), yes, no, skipped (files by
         reason), and left_out: number of masks by code of another structure than tumor.
     """
     counts = (cases if isinstance(cases, Cases) else Cases(cases)).counts()

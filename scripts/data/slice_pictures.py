@@ -58,7 +58,7 @@ def with_slice_pictures(
         The cases, then images with "cls", "group" (the volume's), "volume" (its id), "sequence", and "label" where the
         mask teaches. Their source is the volume's name and the sequence's: "lgg_t1ce".
     """
-    found = Cases(cases, cases.passed_over)
+    found = Cases(cases, cases.skipped)
     limits = {"per_volume": per_volume, "min_tumor_mm2": min_tumor_pixels, "min_brain_mm2": min_brain_pixels}
     for case in (case for case in cases if case["kind"] == "volume" and "label" in case):
         for sequence in (name for name in sequences if name in case.get("sequences", ())):

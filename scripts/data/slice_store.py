@@ -61,7 +61,7 @@ class SliceStore:
         self.root = Path(root)
         index = self.root / "store.json"
         command = "python -m monai.bundle run preprocessing --config_file configs/preprocess.yaml"
-        remedy = f"make one with: {command} --brats_dir DIR --kaggle_dir DIR --dataset_dir {self.root}"
+        remedy = f"make one with: {command} --volumes DIR --images DIR --dataset_dir {self.root}"
         if not index.is_file():
             raise FileNotFoundError(f"{self.root}: no slice store here, {remedy}")
         self.index: StoreIndex = json.loads(index.read_text())

@@ -25,7 +25,7 @@ OWN = "99BRAINMRI"  # coding scheme of what no standard names
 
 
 def report_of(source: Path, segmentation: bytes, result: Mapping[str, Any]) -> bytes:
-    """Encode a prediction; where a tumor is outlined, its volume refers to the outline.
+    """Encode a prediction; where a tumor is segmented, its volume refers to the segmentation.
 
     Args:
         source: file, or folder of the series.
@@ -75,7 +75,7 @@ def report_of(source: Path, segmentation: bytes, result: Mapping[str, Any]) -> b
 
 
 def _whole(sources: list[Dataset], result: Mapping[str, Any]) -> Any:
-    """What is said of the series: probability and state, and how many millilitres are outlined."""
+    """Findings of the series: probability, state and volume of the mask in ml."""
     import highdicom
     from pydicom.sr.codedict import codes
 
@@ -98,7 +98,7 @@ def _whole(sources: list[Dataset], result: Mapping[str, Any]) -> Any:
 
 
 def _outline(drawn: Any, result: Mapping[str, Any]) -> Any:
-    """What is said of the outlined tumor."""
+    """Measurements of the segmented tumor."""
     import highdicom
     from pydicom.sr.codedict import codes
 

@@ -156,12 +156,12 @@ def _mean_over(scores: Mapping[str, float], highest: float = 1.0) -> tuple[float
 
 def _empty_slices(predictions: Sequence[Row]) -> dict[str, Any]:
     """False positives on slices with an empty reference: rate and area."""
-    drawn = [row["drawn_mm2"] for row in predictions if "drawn_mm2" in row and row["cls"] == 0.0]
-    positive = [area for area in drawn if area > 0]
+    areas = [row["predicted_mm2"] for row in predictions if "predicted_mm2" in row and row["cls"] == 0.0]
+    positive = [area for area in areas if area > 0]
     return {
-        "n": len(drawn),
-        "false_positive_rate": len(positive) / len(drawn) if drawn else None,
-        "mean_false_positive_mm2": float(np.mean(drawn)) if drawn else None,
+        "n": len(areas),
+        "false_positive_rate": len(positive) / len(areas) if areas else None,
+        "mean_false_positive_mm2": float(np.mean(areas)) if areas else None,
     }
 
 
@@ -214,11 +214,12 @@ def _kind_of_source(rows: Sequence[Row]) -> Kind:
 
 def _of_images(known: Sequence[Row]) -> dict[str, Any]:
     """How often the predicted mask of images without reference mask is not empty, by class."""
-    outlined = {}
+    by_class = {}
     for name, cls in CLASSES.items():
-        drawn = [row["drawn_share"] > 0 for row in known if row["cls"] == cls and row.get("drawn_share") is not None]
-        outlined[name] = {"n": len(drawn), "share": float(np.mean(drawn)) if drawn else None}
-    return {"outlined": outlined} if any(found["n"] for found in outlined.values()) else {}
+        shares = [row.get("predicted_share") for row in known if row["cls"] == cls]
+        nonempty = [share > 0 for share in shares if share is not None]
+        by_class[name] = {"n": len(nonempty), "share": float(np.mean(nonempty)) if nonempty else None}
+    return {"nonempty_masks": by_class} if any(found["n"] for found in by_class.values()) else {}
 
 
 def auc_within_folds(

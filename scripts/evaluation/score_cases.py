@@ -118,7 +118,7 @@ class ScoreCases:
                 1 mm2 if the file's spacing was used.
         """
         if "cls" in case:  # a picture, also one whose mask teaches: its volume is scored by itself
-            self._note(case, 0, float(case["cls"]), slice_logits[0], drawn_share=float((mask > 0).float().mean()))
+            self._note(case, 0, float(case["cls"]), slice_logits[0], predicted_share=float((mask > 0).float().mean()))
         elif "label" in case:
             values = self.reader.get_data(self.reader.read(case["label"]))[0][0]
             reference = tumor_of(values, case)
@@ -126,17 +126,21 @@ class ScoreCases:
             affine = np.asarray(mask.meta["original_affine"], dtype=np.float64)
             self.patients.append(_volume_scores(case, predicted, reference, affine))
             pixel = voxel_mm3(affine) / voxel_mm3(canvas)
-            areas, drawn = (as_displayed(v, affine).sum(axis=(0, 1)) * pixel for v in (reference, predicted))
-            self._note_slices({**case, "kind": kind_of(slice_logits)}, areas, drawn, slice_logits)
+            areas, predicted_areas = (as_displayed(v, affine).sum(axis=(0, 1)) * pixel for v in (reference, predicted))
+            self._note_slices({**case, "kind": kind_of(slice_logits)}, areas, predicted_areas, slice_logits)
 
-    def _note_slices(self, case: Case, areas: np.ndarray, drawn: np.ndarray, logits: np.ndarray) -> None:
+    def _note_slices(self, case: Case, areas: np.ndarray, predicted: np.ndarray, logits: np.ndarray) -> None:
         """Note each slice with a prediction or a tumor: areas of reference and predicted mask (D,), class, logit."""
         areas = areas.round(3)  # a rotated grid's 50 pixels are 49.9999 mm2
         tumor = np.flatnonzero(areas > 0)
         for index in np.flatnonzero(np.isfinite(logits) | (areas > 0)):
             cls = None if 0 < areas[index] < self.min_tumor_pixels else float(areas[index] > 0)
             away = int(np.abs(tumor - index).min()) if len(tumor) else None
-            measured = {"tumor_mm2": float(areas[index]), "drawn_mm2": float(drawn[index]), "slices_from_tumor": away}
+            measured = {
+                "tumor_mm2": float(areas[index]),
+                "predicted_mm2": float(predicted[index]),
+                "slices_from_tumor": away,
+            }
             self._note(case, int(index), cls, logits[index], **measured)
 
     def _note(self, case: Case, index: int, cls: float | None, logit: float, **measured: float | None) -> None:

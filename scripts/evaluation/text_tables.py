@@ -70,7 +70,7 @@ def _patients(calls: Mapping[str, Any] | None) -> list[str]:
     ]
     return [
         "",
-        "Volumes as a whole, called where their state is tumor; false ml: outlined where there is none",
+        "Volumes as a whole, called where their state is tumor; false ml: mask where there is no tumor",
         table(header, rows),
     ]
 

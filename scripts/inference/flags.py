@@ -16,7 +16,7 @@ from .out_of_distribution import OODDetector
 __all__ = ["flags_of_distance", "flags_of_mask", "flags_of_report", "flags_of_scan"]
 
 PLAUSIBLE_SHARE = 0.5  # of the tissue; a larger mask is flagged, and never inverted
-DEEP = 0.2  # of the head's depth; depths of held-out masks are in docs/results/outlines.json
+DEEP = 0.2  # of the head's depth; depths of held-out masks are in docs/results/mask_depths.json
 COLORED_SHARE = 0.05  # of an image's pixels; at most 0.04 in 1,416 scans from the web
 
 

@@ -29,7 +29,7 @@ from .image_classes import class_folders
 from .layouts import UNNAMED, Found, Volume, find_volumes
 from .notices import Notice, image_notices, visit_notices, volume_notices
 
-__all__ = ["Case", "Cases", "brats_cases", "gather_cases", "image_cases"]
+__all__ = ["Case", "Cases", "gather_cases", "image_cases", "volume_cases"]
 
 logger = logging.getLogger(__name__)
 
@@ -38,26 +38,26 @@ Folders = str | Path | Sequence[str] | Mapping[str, str] | None
 
 
 class Cases(list[Case]):
-    """Cases; by source how many files were passed over for which reason; and what to say of them before the work."""
+    """Cases; by source how many files were skipped for which reason; and what to say of them before the work."""
 
     def __init__(
         self,
         cases: Iterable[Case] = (),
-        passed_over: Mapping[str, Mapping[str, int]] | None = None,
+        skipped: Mapping[str, Mapping[str, int]] | None = None,
         notices: Iterable[Notice] = (),
     ) -> None:
         super().__init__(cases)
-        self.passed_over = {source: dict(counts) for source, counts in (passed_over or {}).items() if counts}
+        self.skipped = {source: dict(counts) for source, counts in (skipped or {}).items() if counts}
         self.notices = list(notices)
 
     @classmethod
     def of(cls, parts: Sequence[Cases]) -> Cases:
         """All cases of several folders."""
-        over = {source: counts for part in parts for source, counts in part.passed_over.items()}
+        over = {source: counts for part in parts for source, counts in part.skipped.items()}
         return cls((case for part in parts for case in part), over, (note for part in parts for note in part.notices))
 
     def counts(self) -> dict[str, dict[str, Any]]:
-        """By source: volumes with and without a mask, images of each class, and what was passed over."""
+        """By source: volumes with and without a mask, images of each class, and what was skipped."""
         counted = {}
         for source in dict.fromkeys(case["source"] for case in self):
             of = [case for case in self if case["source"] == source]
@@ -65,13 +65,13 @@ class Cases(list[Case]):
             masks = sum("label" in case for case in volumes)
             found: dict[str, Any] = {"with_mask": masks, "without_mask": len(volumes) - masks} if volumes else {}
             found |= Counter("yes" if case["cls"] else "no" for case in of if "cls" in case)
-            counted[source] = {**found, "passed_over": self.passed_over.get(source, {})}
+            counted[source] = {**found, "skipped": self.skipped.get(source, {})}
         return counted
 
 
 def gather_cases(
-    brats_dir: Folders,
-    kaggle_dirs: Folders,
+    volumes: Folders,
+    images: Folders,
     groups_file: str | Path | None = None,
     four_classes: bool = False,
     require_masks: bool = False,
@@ -80,25 +80,25 @@ def gather_cases(
     """All cases of any number of folders of volumes and of yes/no folders; what was found is printed.
 
     Args:
-        brats_dir: folders of volumes, as `kaggle_dirs`; a single one is called "brats" by default.
-        kaggle_dirs: one folder, "NAME=DIR", a list of such, or {name: folder}; the name defaults to the folder's.
+        volumes: folders of volumes, as `images`; a single one is called "brats" by default.
+        images: one folder of images in classes, "NAME=DIR", a list of such, or {name: folder}; the name defaults to the
+            folder's.
         groups_file: CSV table (case, patient) that comes before the rules of `patients`.
         four_classes: take Kaggle's folders glioma, meningioma and pituitary for yes, notumor for no.
         require_masks: refuse a folder of volumes without one mask.
-        kwargs: for `brats_cases`.
+        kwargs: for `volume_cases`.
 
     Raises:
-        ValueError: when there is nothing to read, two sources bear one name, or a file's name is not UTF-8.
+        ValueError: when there is nothing to read, two sources have the same name, or a file's name is not UTF-8.
     """
-    volumes = list(_named_folders(brats_dir, "brats"))
-    images = list(_named_folders(kaggle_dirs))
-    if twice := [name for name, count in Counter(name for name, _ in volumes + images).items() if count > 1]:
+    of_volumes, of_images = list(_named_folders(volumes, "brats")), list(_named_folders(images))
+    if twice := [name for name, count in Counter(name for name, _ in of_volumes + of_images).items() if count > 1]:
         raise ValueError(f"two sources are called '{twice[0]}', name one of them NAME=DIR")
-    found = [brats_cases(folder, source=name, **kwargs) for name, folder in volumes]
-    found += [image_cases(folder, name, four_classes) for name, folder in images]
+    found = [volume_cases(folder, source=name, **kwargs) for name, folder in of_volumes]
+    found += [image_cases(folder, name, four_classes) for name, folder in of_images]
     cases = Cases.of(found)
     if not cases:
-        raise ValueError("no data: give brats_dir, kaggle_dir, or both")
+        raise ValueError("no data: name a folder of volumes, of images, or both")
     for case in cases:
         try:
             case["id"].encode()
@@ -118,12 +118,12 @@ def gather_cases(
 def counts_in_words(counts: Mapping[str, Any]) -> str:
     """One line of what a source holds.
 
-    >>> counts_in_words({"with_mask": 3, "without_mask": 1, "passed_over": {"t1 once more": 2}})
-    '3 with mask, 1 without mask; passed over: t1 once more 2'
+    >>> counts_in_words({"with_mask": 3, "without_mask": 1, "skipped": {"t1 once more": 2}})
+    '3 with mask, 1 without mask; skipped: t1 once more 2'
     """
-    numbers = ", ".join(f"{n} {name.replace('_', ' ')}" for name, n in counts.items() if name != "passed_over" and n)
-    passed = ", ".join(f"{reason} {n}" for reason, n in sorted(counts.get("passed_over", {}).items()))
-    return numbers + (f"; passed over: {passed}" if passed else "")
+    numbers = ", ".join(f"{n} {name.replace('_', ' ')}" for name, n in counts.items() if name != "skipped" and n)
+    passed = ", ".join(f"{reason} {n}" for reason, n in sorted(counts.get("skipped", {}).items()))
+    return numbers + (f"; skipped: {passed}" if passed else "")
 
 
 def regroup(cases: Cases, groups_file: str | Path | None) -> None:
@@ -157,7 +157,7 @@ def own_name(folder: Path) -> str:
     return Path(os.path.normpath(folder.absolute())).name
 
 
-def brats_cases(
+def volume_cases(
     root: Path,
     modalities: Sequence[str] = ("flair",),
     source: str = "brats",
@@ -184,7 +184,7 @@ def brats_cases(
     if not cases:
         raise ValueError(
             f"{root}: no case found (files such as CASE_flair.nii.gz, CASE-t2f.nii.gz)"
-            + (f"; {len(found.passed_over)} files have no telling name" if found.passed_over else "")
+            + (f"; {len(found.skipped)} files have no telling name" if found.skipped else "")
         )
     return Cases(cases, {source: found.counts()}, volume_notices(root, found, modalities))
 

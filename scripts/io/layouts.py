@@ -1,6 +1,6 @@
 """Find the volumes of a data set in the layout that it is shared in: a table of small readers, the first that fits.
 
-Each reader returns a `Found`: for every case its files by kind (see `filenames`), and what was passed over.
+Each reader returns a `Found`: for every case its files by kind (see `filenames`), and what was skipped.
 """
 
 from __future__ import annotations
@@ -70,11 +70,11 @@ class Found:
 
     layout: str
     cases: list[Volume]
-    passed_over: dict[Path, str] = field(default_factory=dict)
+    skipped: dict[Path, str] = field(default_factory=dict)
 
     def counts(self) -> dict[str, int]:
-        """Passed-over files by reason."""
-        return dict(Counter(self.passed_over.values()))
+        """Skipped files by reason."""
+        return dict(Counter(self.skipped.values()))
 
 
 def find_volumes(root: Path) -> Found:
@@ -173,22 +173,22 @@ def _by_name(root: Path) -> Found:
             continue
         told = _told(path, root)
         if told.kind == OTHER:
-            found.passed_over[path] = told.word.lower()
+            found.skipped[path] = told.word.lower()
         elif told.kind is None:
-            found.passed_over[path] = UNTOLD
+            found.skipped[path] = UNTOLD
         else:
             cases.setdefault(told.case, {}).setdefault(told.kind, []).append((told, path))
-    for path in [path for path, why in found.passed_over.items() if why == UNTOLD]:
+    for path in [path for path, why in found.skipped.items() if why == UNTOLD]:
         if set(cases.get(stem(name_of(path)).name, {})) == {MASK}:  # images/A.nii.gz beside labels/A.nii.gz
             cases[stem(name_of(path)).name][UNNAMED] = [(FileName(stem(name_of(path)).name), path)]
-            del found.passed_over[path]
+            del found.skipped[path]
     for name, kinds in cases.items():
         volume = Volume(name)
         for kind, files in kinds.items():
             files.sort(key=lambda entry: (len(entry[0].variants), str(entry[1])))
             _require_one(name, files)
             volume.files[kind] = files[0][1]
-            found.passed_over |= {path: f"{kind} once more" for _, path in files[1:]}
+            found.skipped |= {path: f"{kind} once more" for _, path in files[1:]}
         found.cases.append(volume)
     found.cases = _with_masks_of_other_names(sorted(found.cases, key=lambda volume: volume.name))
     return found

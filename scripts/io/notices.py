@@ -75,7 +75,7 @@ def volume_notices(root: Path, found: Found, modalities: Sequence[str]) -> Itera
 
 
 def _masks(root: Path, found: Found, without: list[str], count: int) -> Iterator[Notice]:
-    untold = [path for path, why in found.passed_over.items() if why == UNTOLD]
+    untold = [path for path, why in found.skipped.items() if why == UNTOLD]
     alike = [str(path.relative_to(root)) for path in untold if any(word in path.name.lower() for word in MASK_WORDS)]
     hint = f"; these files look like masks: {shown(alike)}; name them: --masks '{{case}}_NAME.nii.gz'" if alike else ""
     if without and len(without) == count:

@@ -1,4 +1,4 @@
-"""Which scans of some files and folders are to be predicted, under which names, and what is passed over by its name."""
+"""Which scans of some files and folders are to be predicted, under which names, and what is skipped by its name."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .kaggle_3m import is_slice_folder
 from .layouts import VOLUMES, name_by_channel
 from .told_sequences import sequence_told
 
-__all__ = ["INDEX", "passed_over", "scans", "survey"]
+__all__ = ["INDEX", "scans", "skipped", "survey"]
 
 INDEX = "index"  # no scan's prediction is called so: it lists all predictions of a folder
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
@@ -33,7 +33,7 @@ BESIDE = (
     ".html",
     ".xlsx",
 )  # no scans
-DRAWN = re.compile("mask|seg", re.IGNORECASE)
+MASK_WORD = re.compile("mask|seg", re.IGNORECASE)
 
 Paths = str | Path | Sequence[str | Path]
 
@@ -45,7 +45,7 @@ def scans(
     return survey(path, output_dir, modalities)[0]
 
 
-def passed_over(
+def skipped(
     path: Paths, output_dir: str | Path | None = None, modalities: Sequence[str] = ("flair",)
 ) -> dict[str, str]:
     """Files in folders that are not predicted, with the reason; see `survey`."""
@@ -55,11 +55,11 @@ def passed_over(
 def survey(
     path: Paths, output_dir: str | Path | None = None, modalities: Sequence[str] = ("flair",)
 ) -> tuple[list[dict[str, str]], dict[str, str]]:
-    """Scans to predict, each with a name for its prediction, and what is passed over.
+    """Scans to predict, each with a name for its prediction, and what is skipped.
 
     Args:
         path: one file or folder, or a list of them. A folder's scans keep their place in its tree; a folder that holds
-            DICOM files is one scan. Of a folder, masks and volumes whose names tell another sequence are passed over;
+            DICOM files is one scan. Of a folder, masks and volumes whose names tell another sequence are skipped;
             what is named itself is predicted.
         output_dir: left out where it lies in one of the folders, however either path is written.
         modalities: sequences that the weights know.
@@ -90,7 +90,7 @@ def _nothing(files: Sequence[Path], reasons: dict[Path, str], modalities: Sequen
     if reasons:
         wanted = ", ".join(SEQUENCES.get(m, m) for m in modalities)
         counts = ", ".join(f"{count} x {why}" for why, count in sorted(Counter(reasons.values()).items()))
-        return f"no scan here for these weights, which read {wanted}; passed over by name: {counts}"
+        return f"no scan here for these weights, which read {wanted}; skipped by name: {counts}"
     return "its scans lie in the folder of the predictions, name another" if files else "no scan here"
 
 
@@ -137,7 +137,7 @@ def _why_not(path: Path, modalities: Sequence[str]) -> str | None:
     if name.endswith(BESIDE):
         return "no scan, by its name"
     told = name_by_channel(path) or parse_name(name_of(path))
-    if told.kind == MASK and (name.endswith(VOLUMES) or (name.endswith(PICTURES) and DRAWN.search(told.word))):
+    if told.kind == MASK and (name.endswith(VOLUMES) or (name.endswith(PICTURES) and MASK_WORD.search(told.word))):
         return "a mask, by its name"
     if not name.endswith(VOLUMES) or told.kind is None or told.kind in modalities:
         return None  # a picture's sequence may be any: the weights know pictures of unknown sequences

@@ -12,7 +12,7 @@ def stored(name: str, pixels: list[int], **more: Any) -> dict[str, Any]:
     return {"id": f"v/{name}", "source": "v", "kind": "volume", "label": "x", "tumor_pixels": pixels, **more}
 
 
-def test_masks_empty_masks_classes_and_what_was_passed_over_are_counted_by_source() -> None:
+def test_masks_empty_masks_classes_and_what_was_skipped_are_counted_by_source() -> None:
     bare = {"id": "v/C", "source": "v", "kind": "volume"}
     images = [{"id": f"k/{n}", "source": "k", "kind": "image", "cls": n % 2} for n in range(3)]
     volumes = [
@@ -21,9 +21,9 @@ def test_masks_empty_masks_classes_and_what_was_passed_over_are_counted_by_sourc
         stored("D", [0], tumor_pixels_left_out=7),
     ]
     counts = count_cases(Cases([*volumes, bare, *images], {"v": {"adc": 2}}), volumes)
-    assert counts["v"] == {"with_mask": 3, "without_mask": 1, "passed_over": {"adc": 2}, "without_tumor": 1}
-    assert counts["k"] == {"no": 2, "yes": 1, "passed_over": {}}
-    assert counts_in_words(counts["v"]) == "3 with mask, 1 without mask, 1 without tumor; passed over: adc 2"
+    assert counts["v"] == {"with_mask": 3, "without_mask": 1, "skipped": {"adc": 2}, "without_tumor": 1}
+    assert counts["k"] == {"no": 2, "yes": 1, "skipped": {}}
+    assert counts_in_words(counts["v"]) == "3 with mask, 1 without mask, 1 without tumor; skipped: adc 2"
 
 
 def test_codes_that_are_no_tumor_are_named() -> None:

@@ -19,7 +19,7 @@ from PIL import Image
 from bundle.datasets.phantoms import write_images, write_volumes
 from scripts.core.configs import components_of
 from scripts.data.slice_store import SliceStore, build_store, slice_records
-from scripts.io.datalists import Case, brats_cases, gather_cases
+from scripts.io.datalists import Case, gather_cases, volume_cases
 from scripts.transforms.preprocessing import BACKGROUND
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -112,7 +112,7 @@ def test_mask_lies_where_it_was_drawn_and_every_tumor_code_counts(
     codes[30:50, 40:47, 3:5], codes[30:40, 40:47, 3], codes[45:50, 40:47, 4] = 2, 1, 4
     write_nifti(tmp_path / "A_flair.nii.gz", np.where(codes > 0, 3000, 1000 * brain).astype(np.int16))
     write_nifti(tmp_path / "A_seg.nii.gz", codes)
-    build_store(brats_cases(tmp_path), transform, tmp_path / "store", MIN_BRAIN, SETTINGS)
+    build_store(volume_cases(tmp_path), transform, tmp_path / "store", MIN_BRAIN, SETTINGS)
 
     store = SliceStore(tmp_path / "store")
     (case,) = store.cases()
@@ -260,7 +260,7 @@ def test_unreadable_files_are_named_in_one_line_each_after_all_others_are_done(d
 
 def test_missing_modality_is_named(tmp_path: Path, original: Path) -> None:
     transform = components_of(ROOT, "preprocess.yaml", ["transform"], modalities=["flair", "t1"])["transform"]
-    cases = brats_cases(original / "brats", ["flair", "t1"])[:1]
+    cases = volume_cases(original / "brats", ["flair", "t1"])[:1]
     with pytest.raises(ValueError, match=r"PHANTOM_001_t1\.nii\.gz"):
         build_store(cases, transform, tmp_path, MIN_BRAIN, SETTINGS)
 
@@ -271,7 +271,7 @@ def test_mask_on_another_grid_is_refused(tmp_path: Path, transform: Callable[[An
     for mask, affine, reason in ((head[:-1], (-1, -1, 1, 1), "shape"), (head, (1, -1, 1, 1), "affines differ")):
         write_nifti(tmp_path / "A_seg.nii.gz", mask, affine)
         with pytest.raises(ValueError, match=rf"A_seg\.nii\.gz.*{reason}"):
-            build_store(brats_cases(tmp_path), transform, tmp_path / "store", MIN_BRAIN, SETTINGS)
+            build_store(volume_cases(tmp_path), transform, tmp_path / "store", MIN_BRAIN, SETTINGS)
 
 
 def test_changed_file_is_read_again_and_no_other(data: Data) -> None:

@@ -227,7 +227,7 @@ def test_exactly_95_percent_is_enough() -> None:
     assert score(classes, probabilities)["specificity_at_95_sensitivity"] == 0.0
 
 
-def test_a_threshold_within_a_straight_piece_of_the_curve_is_not_passed_over() -> None:
+def test_a_threshold_within_a_straight_piece_of_the_curve_is_not_skipped() -> None:
     """18 of 20 positives above all; then twice one more with one of four negatives: at 19/20 three of four are left."""
     classes = np.array([1] * 18 + [1, 0] * 2 + [0] * 2)
     probabilities = np.array([0.9] * 18 + [0.8] * 2 + [0.7] * 2 + [0.1] * 2)

@@ -1,4 +1,4 @@
-"""A patient without a tumor is a case: what is called, and what is outlined."""
+"""Patients without a tumor are cases: their state and the volume of their false masks."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from scripts.inference.decision import Calibration, Decision, decision_of
 Row = dict[str, Any]
 
 
-def patient(name: str, logits: list[float | None], reference: float, outlined: float, dice: float | None) -> Row:
+def patient(name: str, logits: list[float | None], reference: float, predicted: float, dice: float | None) -> Row:
     """A volume's scores, and its slices', of which the first shows the tumor."""
     source = name.partition("/")[0]
     scored = {"id": name, "source": source, "patient": name, "dice": dice, "iou": dice}
     slices = [
         {"case": name, "source": source, "group": name, "kind": "volume", "slice": n, "logit": logit}
         | {"cls": float(n == 0 and reference > 0), "tumor_mm2": 90.0 * (n == 0 and reference > 0)}
-        | {"drawn_mm2": 0.0, "slices_from_tumor": n if reference else None}
+        | {"predicted_mm2": 0.0, "slices_from_tumor": n if reference else None}
         for n, logit in enumerate(logits)
     ]
-    return {"scored": {**scored, "reference_ml": reference, "predicted_ml": outlined}, "slices": slices}
+    return {"scored": {**scored, "reference_ml": reference, "predicted_ml": predicted}, "slices": slices}
 
 
 PATIENTS = [

@@ -33,7 +33,7 @@ def slices(case: str, areas: list[float], logits: list[float], drawn: list[float
             "cls": None if 0 < area < 50 else float(area > 0),
             "logit": logits[i],
             "tumor_mm2": area,
-            "drawn_mm2": (drawn or areas)[i],
+            "predicted_mm2": (drawn or areas)[i],
             "slices_from_tumor": int(np.abs(tumor - i).min()) if len(tumor) else None,
         }
         for i, area in enumerate(areas)
@@ -184,14 +184,14 @@ def test_a_patient_that_is_drawn_twice_counts_twice() -> None:
     assert within(np.array([0, 1, 0, 1, 2, 3])) == {"roc_auc": pytest.approx(2 / 3)}
 
 
-def test_images_tell_how_often_anything_is_outlined() -> None:
+def test_share_of_images_with_a_mask_by_class() -> None:
     rows = images((0, -1.0), (0, 1.0), (0, -2.0), (1, 2.0))
     for row, share in zip(rows, (0.0, 0.2, 0.0, 0.01), strict=True):
-        row["drawn_share"] = share
-    outlined = report(rows)["classification"]["kaggle"]["outlined"]
-    assert outlined == {"none": {"n": 3, "share": pytest.approx(1 / 3)}, "tumor": {"n": 1, "share": 1.0}}
-    assert report(rows[:3])["classification"]["kaggle"]["outlined"]["tumor"] == {"n": 0, "share": None}
-    assert "outlined" not in report(images((0, -1.0), (1, 1.0)))["classification"]["kaggle"], "nobody measured it"
+        row["predicted_share"] = share
+    found = report(rows)["classification"]["kaggle"]["nonempty_masks"]
+    assert found == {"none": {"n": 3, "share": pytest.approx(1 / 3)}, "tumor": {"n": 1, "share": 1.0}}
+    assert report(rows[:3])["classification"]["kaggle"]["nonempty_masks"]["tumor"] == {"n": 0, "share": None}
+    assert "nonempty_masks" not in report(images((0, -1.0), (1, 1.0)))["classification"]["kaggle"], "nobody measured it"
 
 
 def test_every_source_has_its_own_n_beside_its_scores() -> None:

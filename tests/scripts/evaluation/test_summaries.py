@@ -30,7 +30,7 @@ def fold(number: int, gain: float = 0.0, noise: float = 1.0, seed: int = 0) -> d
         segmentation.append({"id": case, "source": "brats", "patient": case, **scores})
         for i in range(10):
             identity = {"case": case, "source": "brats", "kind": "volume", "group": case, "slice": i}
-            measured = {"tumor_mm2": 90.0 * (i % 2), "drawn_mm2": 0.0, "slices_from_tumor": 1 - i % 2}
+            measured = {"tumor_mm2": 90.0 * (i % 2), "predicted_mm2": 0.0, "slices_from_tumor": 1 - i % 2}
             predictions.append({**identity, "cls": float(i % 2), "logit": float(i % 2 + rng.normal()), **measured})
     return {"facts": {}, "min_tumor_pixels": 50, "segmentation": segmentation, "predictions": predictions}
 

@@ -361,7 +361,7 @@ def test_slices_count_as_a_millimetre_apart_where_the_spacing_was_not_used(milli
     assert np.array_equal(*found)
 
 
-# outlines -------------------------------------------------------------------------------------------------------------
+# masks ----------------------------------------------------------------------------------------------------------------
 
 
 def test_a_mask_of_nearly_everything_is_neither_turned_around_nor_believed(
@@ -385,26 +385,29 @@ def ring(inner: float, outer: float, radius: float = 60.0) -> tuple[np.ndarray, 
 
 @pytest.mark.parametrize(("inner", "outer"), [(0.0, 0.1), (0.1, 0.3), (0.4, 0.5), (0.9, 1.0)])
 def test_how_deep_an_outline_lies_is_told_in_shares_of_the_head(inner: float, outer: float) -> None:
-    outlined, head = ring(inner, outer)
-    depth = mask_depth(outlined, head)
+    mask, head = ring(inner, outer)
+    depth = mask_depth(mask, head)
     assert depth is not None and inner < depth <= outer + 0.02
 
 
 def test_fluid_within_the_head_is_no_edge() -> None:
-    outlined, head = ring(0.4, 0.5)
+    mask, head = ring(0.4, 0.5)
     hollow = head & ~ring(0.6, 1.1)[0]
-    assert mask_depth(outlined, hollow) == mask_depth(outlined, head)
+    assert mask_depth(mask, hollow) == mask_depth(mask, head)
     assert mask_depth(np.zeros_like(head), head) is None
 
 
 def test_the_limit_tells_false_outlines_from_others_in_what_is_committed() -> None:
-    found = json.loads((ROOT / "docs" / "results" / "outlines.json").read_text())
+    found = json.loads((ROOT / "docs" / "results" / "mask_depths.json").read_text())
     assert found["limit"] == DEEP
     for cls, name in enumerate(("without a tumor", "with a tumor")):
-        depths = [outline["depth"] for outline in found["outlines"] if outline["cls"] == cls]
-        assert found["counts"][name] == {"outlined": len(depths), "flagged": sum(depth < DEEP for depth in depths)}
+        depths = [mask["depth"] for mask in found["masks"] if mask["cls"] == cls]
+        assert found["counts"][name] == {
+            "nonempty_masks": len(depths),
+            "flagged": sum(depth < DEEP for depth in depths),
+        }
     free, ill = (found["counts"][name] for name in ("without a tumor", "with a tumor"))
-    assert free["flagged"] / free["outlined"] > 5 * ill["flagged"] / ill["outlined"]
+    assert free["flagged"] / free["nonempty_masks"] > 5 * ill["flagged"] / ill["nonempty_masks"]
 
 
 def draws(bright: float, tumor_logit: float) -> Network:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from scripts.core.patients import group_of
-from scripts.io.datalists import brats_cases, gather_cases, image_cases
+from scripts.io.datalists import gather_cases, image_cases, volume_cases
 from scripts.io.scan_lists import scans
 
 ALL = ("flair", "t1", "t1ce", "t2")
@@ -51,7 +51,7 @@ def test_files_of_every_year_become_the_same_case(
 ) -> None:
     files = [tmp_path / folder / f"{name}{word}{suffix}" for word in words]
     touch(*files)
-    (case,) = brats_cases(tmp_path, ALL)
+    (case,) = volume_cases(tmp_path, ALL)
     assert case == {
         "id": f"brats/{name}",
         "source": "brats",
@@ -65,19 +65,19 @@ def test_files_of_every_year_become_the_same_case(
 
 def test_one_modality_is_a_plain_path(tmp_path: Path) -> None:
     touch(tmp_path / "A/A_flair.nii.gz", tmp_path / "A/A_t1.nii.gz")
-    assert brats_cases(tmp_path)[0]["image"] == str(tmp_path / "A/A_flair.nii.gz")
+    assert volume_cases(tmp_path)[0]["image"] == str(tmp_path / "A/A_flair.nii.gz")
 
 
 def test_foreign_mask_name_of_case_355_is_adopted(tmp_path: Path) -> None:
     folder = tmp_path / "BraTS20_Training_355"
     touch(folder / "BraTS20_Training_355_flair.nii", folder / "W39_1998.09.19_Segm.nii")
-    (case,) = brats_cases(tmp_path)
+    (case,) = volume_cases(tmp_path)
     assert (case["id"], case["label"]) == ("brats/BraTS20_Training_355", str(folder / "W39_1998.09.19_Segm.nii"))
 
 
 def test_foreign_mask_is_given_to_no_case_that_shares_its_folder_with_another(tmp_path: Path) -> None:
     touch(tmp_path / "A_flair.nii", tmp_path / "B_flair.nii", tmp_path / "W39_Segm.nii")
-    assert {case["id"]: "label" in case for case in brats_cases(tmp_path)}.items() >= {
+    assert {case["id"]: "label" in case for case in volume_cases(tmp_path)}.items() >= {
         "brats/A": False,
         "brats/B": False,
     }.items()
@@ -85,19 +85,19 @@ def test_foreign_mask_is_given_to_no_case_that_shares_its_folder_with_another(tm
 
 def test_case_without_a_mask_has_no_label_at_all(tmp_path: Path) -> None:
     touch(tmp_path / "A/A_flair.nii.gz", tmp_path / "B/B_flair.nii.gz", tmp_path / "B/B_seg.nii.gz")
-    assert ["label" in case for case in brats_cases(tmp_path)] == [False, True]
+    assert ["label" in case for case in volume_cases(tmp_path)] == [False, True]
 
 
 def test_missing_modality_is_named(tmp_path: Path) -> None:
     touch(tmp_path / "A/A_flair.nii.gz", tmp_path / "A/A_t2.nii.gz")
-    image = brats_cases(tmp_path, ALL)[0]["image"]
+    image = volume_cases(tmp_path, ALL)[0]["image"]
     assert [Path(path).name for path in image if not Path(path).exists()] == ["A_t1.nii.gz", "A_t1ce.nii.gz"]
 
 
 @pytest.mark.parametrize("below", ["", "Task01_BrainTumour"])
 def test_decathlon_is_read_from_its_folder_or_the_one_above(tmp_path: Path, below: str) -> None:
     task = make_decathlon(tmp_path / below)
-    first, second = brats_cases(tmp_path)
+    first, second = volume_cases(tmp_path)
     assert first["image"] == str(task / "imagesTr/BRATS_001.nii.gz")
     assert first["label"] == str(task / "labelsTr/BRATS_001.nii.gz")
     assert (first["id"], first["group"], first["kind"]) == ("brats/BRATS_001", "brats/BRATS_001", "volume")
@@ -107,7 +107,7 @@ def test_decathlon_is_read_from_its_folder_or_the_one_above(tmp_path: Path, belo
 def test_decathlon_without_its_description_is_refused(tmp_path: Path) -> None:
     (make_decathlon(tmp_path) / "dataset.json").unlink()
     with pytest.raises(ValueError, match=r"dataset\.json"):
-        brats_cases(tmp_path)
+        volume_cases(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -123,20 +123,20 @@ def test_decathlon_without_its_description_is_refused(tmp_path: Path) -> None:
 )
 def test_visits_of_one_patient_share_a_group(tmp_path: Path, cases: list[str], patients: int) -> None:
     touch(*(tmp_path / name / f"{name}_flair.nii.gz" for name in cases))
-    found = brats_cases(tmp_path)
+    found = volume_cases(tmp_path)
     assert len(found) == len(cases)
     assert len({case["group"] for case in found}) == patients
 
 
 def test_hidden_files_and_other_files_are_no_cases(tmp_path: Path) -> None:
     touch(tmp_path / "A/A_flair.nii.gz", tmp_path / "A/._A_flair.nii.gz", tmp_path / "name_mapping.csv")
-    assert [case["id"] for case in brats_cases(tmp_path)] == ["brats/A"]
+    assert [case["id"] for case in volume_cases(tmp_path)] == ["brats/A"]
 
 
 def test_two_cases_of_one_name_are_refused(tmp_path: Path) -> None:
     touch(tmp_path / "HGG/A/A_flair.nii.gz", tmp_path / "copy/A/A_flair.nii.gz")
     with pytest.raises(ValueError, match="A"):
-        brats_cases(tmp_path)
+        volume_cases(tmp_path)
 
 
 def test_yes_and_no_are_found_in_any_case_of_letters(tmp_path: Path) -> None:
@@ -159,7 +159,7 @@ def test_image_case_tells_all_but_its_group(tmp_path: Path) -> None:
     }
 
 
-def test_what_file_managers_leave_behind_is_passed_over(tmp_path: Path) -> None:
+def test_what_file_managers_leave_behind_is_skipped(tmp_path: Path) -> None:
     make_images(tmp_path)
     touch(tmp_path / "yes/Thumbs.db", tmp_path / "no/.DS_Store", tmp_path / "yes/._Y1.jpg", tmp_path / "no/desktop.ini")
     assert [case["id"] for case in image_cases(tmp_path, "k")] == ["k/yes/Y1.jpg", "k/no/1 no.jpg"]
@@ -221,15 +221,15 @@ def test_a_name_that_is_no_text_is_refused_before_the_work(tmp_path: Path) -> No
 def test_what_is_missing_is_said_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     touch(tmp_path / "half/yes/Y1.jpg")
-    for brats_dir, kaggle_dir, message in (
-        (None, None, "give brats_dir, kaggle_dir, or both"),
+    for volumes, images, message in (
+        (None, None, "name a folder of volumes, of images, or both"),
         (tmp_path / "absent", None, "absent: no such folder"),
         (tmp_path / "empty", None, "empty: no case found"),
         (None, tmp_path / "absent", "absent: no such folder"),
         (None, tmp_path / "half", "half: no folder 'no'"),
     ):
         with pytest.raises(ValueError, match=message) as caught:
-            gather_cases(brats_dir, kaggle_dir)
+            gather_cases(volumes, images)
         assert "\n" not in str(caught.value)
 
 

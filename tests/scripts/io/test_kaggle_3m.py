@@ -11,7 +11,7 @@ from PIL import Image
 from scipy import ndimage
 
 from scripts.core.configs import components_of
-from scripts.io.datalists import brats_cases
+from scripts.io.datalists import volume_cases
 from scripts.io.kaggle_3m import (
     SliceFolderError,
     estimated_affine,
@@ -100,7 +100,7 @@ def test_a_slice_saved_as_a_picture_has_the_scale_of_the_volume(
 
 def test_cases_have_image_mask_patient_and_the_sequences_that_are_there(tmp_path: Path) -> None:
     both = [write_patient(tmp_path, f"TCGA_XX_000{n}_20000101", slices=4, contrast=n == 1) for n in (1, 2)]
-    first, second = brats_cases(tmp_path, source="lgg")
+    first, second = volume_cases(tmp_path, source="lgg")
     assert (first["id"], first["group"]) == ("lgg/TCGA_XX_0001_20000101", "TCGA-XX-0001")
     assert first["image"] == first["label"] == str(both[0])
     assert set(first["sequences"]) == {"flair", "t1", "t1ce"} and set(second["sequences"]) == {"flair"}

@@ -33,7 +33,7 @@ def test_of_a_case_folder_the_sequence_of_the_weights_is_predicted(tmp_path: Pat
     assert names == {"BraTS-SSA-00041-000/BraTS-SSA-00041-000-t2w.nii.gz"}
 
 
-def test_maps_and_sidecars_are_passed_over_and_named(tmp_path: Path) -> None:
+def test_maps_and_sidecars_are_skipped_and_named(tmp_path: Path) -> None:
     touch(tmp_path, "sub-07_FLAIR.nii.gz", "sub-07_FLAIR.json", "sub-07_dwi.nii.gz", "sub-07_dwi.bval", "README.txt")
     names, over = told(tmp_path)
     assert names == {"sub-07_FLAIR.nii.gz"} and over["sub-07_dwi.nii.gz"] == "dwi, by its name"
@@ -62,8 +62,6 @@ def test_a_file_that_is_named_itself_is_predicted_whatever_its_name(tmp_path: Pa
 
 def test_a_folder_without_the_sequence_says_what_it_holds(tmp_path: Path) -> None:
     touch(tmp_path, "A_t1.nii.gz", "A_t2.nii.gz", "B_t1.nii.gz", "A_seg.nii.gz")
-    with pytest.raises(
-        ValueError, match="which read FLAIR; passed over by name: 2 x T1, by its name, 1 x T2"
-    ) as caught:
+    with pytest.raises(ValueError, match="which read FLAIR; skipped by name: 2 x T1, by its name, 1 x T2") as caught:
         scans(tmp_path)
     assert "\n" not in str(caught.value)

@@ -109,7 +109,7 @@ def damage_flip(path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", [damage_cut, damage_flip, Path.unlink])
-def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(
+def test_a_damaged_checkpoint_is_skipped_for_the_one_before(
     tmp_path: Path, damage: object, caplog: pytest.LogCaptureFixture
 ) -> None:
     folder = CheckpointFolder(tmp_path)
