@@ -6,6 +6,7 @@ import ast
 import re
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -44,7 +45,7 @@ def imports_of(path: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(ROOT).as_posix())
-def test_components_and_application_meet_only_in_the_configs_and_in_the_core(path: Path) -> None:
+def test_components_and_application_share_only_configs_and_core(path: Path) -> None:
     if path == ROOT / "bundle" / "core" / "__init__.py":  # loads `scripts/core`; for type checkers it names it, too
         return
     other = "bundle" if path.is_relative_to(ROOT / "scripts") else "scripts"
@@ -62,7 +63,7 @@ def test_each_room_imports_only_the_rooms_below_it(path: Path) -> None:
     assert rooms_imported(path) <= ROOMS[path.parent.name]
 
 
-def test_every_room_says_what_lives_there_and_no_room_is_a_drawer() -> None:
+def test_every_room_has_a_docstring_and_at_most_16_files() -> None:
     rooms = {path for path in (ROOT / "scripts").iterdir() if path.is_dir() and path.name != "__pycache__"}
     assert {path.name for path in rooms} == set(ROOMS)
     assert {path.name for path in (ROOT / "scripts").glob("*.py")} == {"__init__.py"}
@@ -71,8 +72,14 @@ def test_every_room_says_what_lives_there_and_no_room_is_a_drawer() -> None:
         assert len(list(room.glob("*.py"))) <= 16, room
 
 
+def test_test_files_have_unique_names() -> None:
+    """Pytest imports test files by their names, in whatever folder they are."""
+    names = Counter(path.name for path in (ROOT / "tests").rglob("test_*.py"))
+    assert max(names.values()) == 1, names.most_common(1)
+
+
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(ROOT).as_posix())
-def test_nothing_unpickles_or_evaluates(path: Path) -> None:
+def test_no_pickle_and_no_eval(path: Path) -> None:
     tree = ast.parse(path.read_text())
     names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)} | imports_of(path)
     names |= {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
@@ -87,11 +94,11 @@ def test_nothing_unpickles_or_evaluates(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(ROOT).as_posix())
-def test_a_file_is_read_in_one_sitting(path: Path) -> None:
+def test_files_have_fewer_than_310_lines(path: Path) -> None:
     assert len(path.read_text().splitlines()) <= 310
 
 
-def test_inference_needs_only_what_monai_deploy_brings() -> None:
+def test_inference_needs_only_packages_of_monai_deploy() -> None:
     """Its environment has MONAI, torch, numpy, nibabel, scipy and Pillow; nothing of training or evaluation."""
     code = """
 import sys
@@ -152,7 +159,7 @@ READ_BY_DEPLOY = {"dicom_segmentation", "dicom_report"}
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
-def test_every_key_is_read_by_something(path: Path) -> None:
+def test_every_config_key_is_used(path: Path) -> None:
     texts = "\n".join(str(value) for config in CONFIGS for value in values_of(yaml.safe_load(config.read_text())))
     for key in yaml.safe_load(path.read_text()):
         top = key.lstrip("+").split("#")[0]
@@ -178,7 +185,7 @@ ONLY_IN_CORE = (
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(ROOT).as_posix())
-def test_what_both_sides_need_is_written_once_in_the_core(path: Path) -> None:
+def test_shared_code_is_only_in_the_core(path: Path) -> None:
     """Hashes, file types, Student's t and orientation: the application reaches `scripts/core` through `bundle/core`."""
     if path.parent != ROOT / "scripts" / "core":
         text = path.read_text()

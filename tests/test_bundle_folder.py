@@ -58,7 +58,7 @@ def test_a_stage_runs_in_two_processes(bare_bundle: Path, store: Path, tmp_path:
     assert json.loads((tmp_path / "out" / "model.json").read_text())["epoch"] == 1
 
 
-def test_whatever_names_the_bundles_version_names_this_one() -> None:
+def test_all_stated_versions_are_the_same() -> None:
     application = yaml.safe_load((ROOT / "bundle" / "deploy" / "app.yaml").read_text())
     assert application["application"]["version"] == __version__
     page = (ROOT / "docs" / "ecosystem.md").read_text()

@@ -76,7 +76,7 @@ RUNS = [
 
 
 @pytest.mark.parametrize(("run_id", "configs"), RUNS, ids=lambda value: value[-1] if isinstance(value, list) else "")
-def test_an_unknown_key_stops_the_run_before_it_begins(run_id: str, configs: list[str], tmp_path: Path) -> None:
+def test_an_unknown_key_is_refused_before_the_run(run_id: str, configs: list[str], tmp_path: Path) -> None:
     """A misspelled override is an error, not ignored."""
     key = "dataset_dir" if run_id != "preprocessing" else "output"
     with pytest.raises(RuntimeError) as error:
@@ -90,7 +90,7 @@ def test_an_unknown_key_stops_the_run_before_it_begins(run_id: str, configs: lis
     assert not list(tmp_path.iterdir())
 
 
-def test_the_resolved_config_lies_beside_the_weights(pipeline_run: Path) -> None:
+def test_the_resolved_config_is_saved_beside_the_weights(pipeline_run: Path) -> None:
     """With overrides applied."""
     import json
 

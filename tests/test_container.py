@@ -29,12 +29,12 @@ def tool(name: str) -> str:
     [["hadolint", "Dockerfile"], ["check-jsonschema", "--builtin-schema", "vendor.compose-spec", "compose.yaml"]],
     ids=["Dockerfile", "compose.yaml"],
 )
-def test_linters_have_nothing_to_say(command: list[str]) -> None:
+def test_linters_find_nothing(command: list[str]) -> None:
     done = subprocess.run([tool(command[0]), *command[1:]], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_what_the_image_runs_are_make_targets_and_commands_of_ours() -> None:
+def test_the_image_runs_only_make_targets_and_bundle_commands() -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     assert set(re.findall(r"^RUN make ([a-z]+)$", DOCKERFILE, re.MULTILINE)) == {"install"} <= targets
     commands = [re.findall(r'"([^"]+)"', line) for line in re.findall(r"CMD (\[.*\])", DOCKERFILE)]
@@ -43,7 +43,7 @@ def test_what_the_image_runs_are_make_targets_and_commands_of_ours() -> None:
         assert words[:3] == ["python", "-m", "bundle"] and parser().parse_args(words[3:])
 
 
-def test_it_is_not_root_writes_nothing_and_listens_on_this_machine_alone() -> None:
+def test_the_container_is_unprivileged_read_only_and_local() -> None:
     assert re.search(r"^USER (?!root|0$)", DOCKERFILE, re.MULTILINE)
     for service in COMPOSE["services"].values():
         assert service["read_only"] and service["cap_drop"] == ["ALL"] and service["tmpfs"] == ["/tmp"]
@@ -51,20 +51,20 @@ def test_it_is_not_root_writes_nothing_and_listens_on_this_machine_alone() -> No
         assert service["environment"]["BUNDLE_TOKEN"].startswith("${BUNDLE_TOKEN:?")
 
 
-def test_every_file_that_the_image_copies_is_there_and_let_through() -> None:
+def test_every_copied_file_exists_and_is_not_ignored() -> None:
     ignored = (ROOT / ".dockerignore").read_text().splitlines()
     for line in re.findall(r"^COPY (.*)$", DOCKERFILE, re.MULTILINE):
         for name in line.split()[:-1]:
             assert (ROOT / name).exists() and f"!{name}" in ignored
 
 
-def test_health_says_in_one_line_that_nobody_predictions(capsys: pytest.CaptureFixture[str]) -> None:
+def test_health_without_a_service_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["health", "--port", "1"]) == 2
     assert capsys.readouterr().err == "error: 127.0.0.1:1: does not respond (ConnectionRefusedError)\n"
 
 
 @pytest.mark.parametrize("command", ["serve", "ui"])
-def test_other_machines_need_a_token(
+def test_other_hosts_need_a_token(
     command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("BUNDLE_TOKEN", raising=False)

@@ -23,7 +23,7 @@ def golden() -> dict[str, Any]:
     return content
 
 
-def test_the_weights_are_those_that_the_golden_predictions_are_of(found: Any, golden: Any) -> None:
+def test_the_golden_predictions_are_of_the_released_weights(found: Any, golden: Any) -> None:
     assert found["weights_sha256"] == golden["weights_sha256"], REFRESH
     assert found["predictions"].keys() == golden["predictions"].keys()
 

@@ -37,7 +37,7 @@ def served(pipeline_run: Path, synthetic: Path) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("kind", ["volume", "image"])
-def test_store_and_validation_hold_what_the_predictor_serves(kind: str, served: dict[str, Any]) -> None:
+def test_store_and_validation_contain_the_predictors_input(kind: str, served: dict[str, Any]) -> None:
     case = served["cases"][kind]
     dataset = SliceDataset(slice_records([{**case, "group": "any"}], 50), served["store"])
     stored = torch.stack([dataset[index]["image"] for index in range(len(dataset))])
@@ -45,7 +45,7 @@ def test_store_and_validation_hold_what_the_predictor_serves(kind: str, served: 
 
 
 @pytest.mark.parametrize("kind", ["volume", "image"])
-def test_evaluation_reads_what_the_predictor_serves(
+def test_evaluation_reads_the_predictors_input(
     kind: str, served: dict[str, Any], pipeline_run: Path, tmp_path: Path
 ) -> None:
     from bundle.loading import load_workflow, suppress_monai_warnings
@@ -74,7 +74,7 @@ def test_the_workflow_and_the_predictor_give_the_same_prediction(
 
 
 @pytest.mark.parametrize("state", ["no_tumor", "tumor"])
-def test_the_workflow_writes_what_the_predictor_would(
+def test_the_workflow_writes_the_predictors_files(
     state: str, constant_weights: dict[str, Path], served: dict[str, Any], tmp_path: Path, passes: list[int]
 ) -> None:
     """A mask of the whole head or an empty one, thresholds that differ from all defaults, one pass per slice."""

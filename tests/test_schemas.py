@@ -60,14 +60,14 @@ def test_what_predict_writes_is_valid(pipeline_run: Path, unseen: Path, tmp_path
     assert kinds == {"image", "volume"} and any("error" in entry for entry in index["scans"].values())
 
 
-def test_everything_that_can_be_asked_for_is_valid(pipeline_run: Path, unseen: Path) -> None:
+def test_predictions_with_all_options_are_valid(pipeline_run: Path, unseen: Path) -> None:
     predictor = Predictor(pipeline_run / "models" / "model.pt", device="cpu")
     for scan in (next(unseen.glob("brats/*/*_flair.nii.gz")), sorted((unseen / "kaggle" / "no").iterdir())[0]):
         found = predictor.predict(scan, include_cam=True, include_uncertainty=True)
         require_valid(json.loads(json.dumps(found["result"])), "prediction")
 
 
-def test_an_odd_document_is_refused() -> None:
+def test_an_invalid_document_is_refused() -> None:
     with pytest.raises(jsonschema.ValidationError):
         require_valid({"schema_version": 1, "scans": {"a.png": {"state": "tumor"}}}, "index")
     with pytest.raises(jsonschema.ValidationError):

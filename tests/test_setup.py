@@ -24,7 +24,7 @@ def requirements() -> tuple[str, list[Requirement], dict[str, list[Requirement]]
     return config["metadata"]["name"], parsed(config["options"]["install_requires"]), extras
 
 
-def test_no_requirement_is_written_twice() -> None:
+def test_no_requirement_is_listed_twice() -> None:
     name, always, extras = requirements()
     written = [requirement.name for part in (always, *extras.values()) for requirement in part]
     assert not {found: n for found, n in Counter(written).items() if n > 1 and found != name}

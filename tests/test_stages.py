@@ -134,7 +134,7 @@ def test_style_augmentation_is_switched_by_config(store: Path, tmp_path: Path) -
     assert len(style) > 5 and lengths[0] - lengths[1] == len(style)
 
 
-def test_best_weights_say_what_made_them_best(pipeline_run: Path) -> None:
+def test_best_weights_have_their_score(pipeline_run: Path) -> None:
     for stage, metric in (("stage1", "mean_dice"), ("stage2", "roc_auc"), ("stage3", "dice_and_auc")):
         note = json.loads((pipeline_run / stage / "model.json").read_text())
         assert note["key_metric"] == metric and metric in note["metrics"]
@@ -158,7 +158,7 @@ def test_weights_are_not_scored_on_what_they_were_trained_on(pipeline_run: Path,
     assert "stage3/model.pt: trained on" in str(root_cause(error.value))
 
 
-def test_notes_beside_the_weights_carry_on_what_the_stages_before_saw(pipeline_run: Path) -> None:
+def test_notes_beside_the_weights_list_training_cases_of_earlier_stages(pipeline_run: Path) -> None:
     notes = [
         json.loads((pipeline_run / stage / "model.json").read_text())["trained_on"] for stage in ("stage1", "stage2")
     ]
@@ -180,9 +180,7 @@ def test_checkpoints_of_another_run_are_refused(uninterrupted: Path, store: Path
     assert (uninterrupted / "config.json").read_text() == before, "what the weights there were trained with"
 
 
-def test_checkpoints_of_slices_that_were_made_otherwise_are_refused(
-    uninterrupted: Path, store: Path, tmp_path: Path
-) -> None:
+def test_checkpoints_of_another_slice_store_are_refused(uninterrupted: Path, store: Path, tmp_path: Path) -> None:
     moved = shutil.copytree(store, tmp_path / "store")
     index = json.loads((moved / "store.json").read_text())
     (moved / "store.json").write_text(json.dumps({**index, "fingerprint": "another"}))
@@ -190,7 +188,7 @@ def test_checkpoints_of_slices_that_were_made_otherwise_are_refused(
         training(moved, uninterrupted).run()
 
 
-def test_folders_may_hold_an_equals_sign(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_folder_names_may_contain_an_equals_sign(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "run=3" / "lr=0.1").mkdir(parents=True)
     monkeypatch.chdir(tmp_path / "run=3")
     inside = tmp_path / "run=3" / "lr=0.1"
@@ -200,7 +198,7 @@ def test_folders_may_hold_an_equals_sign(tmp_path: Path, monkeypatch: pytest.Mon
         source_folders(None, ["mine=lr=0.2"])
 
 
-def test_the_split_knows_its_folds_and_modalities(store: Path, tmp_path: Path) -> None:
+def test_the_split_contains_its_folds_and_modalities(store: Path, tmp_path: Path) -> None:
     for wrong, message in ({"fold": 99}, "fold is 99"), ({"modalities": ["t1"]}, r"holds the modalities \['flair'\]"):
         with pytest.raises(RuntimeError) as error:
             training(store, tmp_path, **wrong)

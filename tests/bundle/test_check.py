@@ -24,7 +24,7 @@ def test_clean_folders_are_described_and_the_exit_code_is_0(data: Path, capsys: 
     assert "error:" not in said and "warning:" not in said
 
 
-def test_what_would_go_wrong_is_said_as_the_work_says_it(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_check_gives_the_messages_of_preprocessing(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for mask in (data / "brats").rglob("*_seg.nii.gz"):
         mask.rename(mask.with_name(mask.name.replace("_seg", "_contours")))
     assert main(["check", str(data / "brats"), "--json"]) == 2
@@ -37,12 +37,12 @@ def test_what_would_go_wrong_is_said_as_the_work_says_it(data: Path, capsys: pyt
     assert main(["check", str(data / "brats"), "--masks", "{case}_contours.nii.gz"]) == 0
 
 
-def test_a_folder_that_is_not_there_is_a_finding(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_missing_folder_is_a_finding(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", str(tmp_path / "absent")]) == 2
     assert "absent: no such folder" in capsys.readouterr().out
 
 
-def test_codes_are_numbers_above_zero(capsys: pytest.CaptureFixture[str]) -> None:
+def test_codes_are_positive_numbers(capsys: pytest.CaptureFixture[str]) -> None:
     for codes in ("0", "a", "1,,2"):
         with pytest.raises(SystemExit):
             main(["check", ".", "--labels", codes])

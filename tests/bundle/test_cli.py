@@ -39,7 +39,7 @@ def picture(synthetic: Path) -> Path:
     return sorted((synthetic / "kaggle" / "yes").glob("*.[jJ][pP]*"))[0]
 
 
-def test_predictions_for_a_volume_and_a_picture(volume: Path, picture: Path, model: str, tmp_path: Path) -> None:
+def test_predict_a_volume_and_a_picture(volume: Path, picture: Path, model: str, tmp_path: Path) -> None:
     assert main(["predict", str(volume), str(picture), "--output", str(tmp_path), "--model", model]) == 0
 
     prediction = json.loads((tmp_path / "PHANTOM_001_flair.json").read_text())
@@ -59,7 +59,7 @@ def test_predictions_for_a_volume_and_a_picture(volume: Path, picture: Path, mod
     assert len(prediction["model"]["sha256"]) == 64 and prediction["model"]["version"]
 
 
-def test_a_bad_input_is_named_and_the_others_are_done(
+def test_a_bad_input_is_named_and_the_others_are_predicted(
     picture: Path, model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     bad, missing = tmp_path / "bad.png", tmp_path / "missing.png"
@@ -76,7 +76,7 @@ def test_a_bad_input_is_named_and_the_others_are_done(
     assert "error" in json.loads((output / "index.json").read_text())["scans"][str(bad)]
 
 
-def test_a_folder_without_scans_is_named_and_the_others_are_done(
+def test_a_folder_without_scans_is_named_and_the_others_are_predicted(
     picture: Path, model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "empty").mkdir()
@@ -86,7 +86,7 @@ def test_a_folder_without_scans_is_named_and_the_others_are_done(
     assert (output / f"{picture.stem}.json").is_file()
 
 
-def test_a_fault_of_ours_costs_one_scan_and_not_the_others(
+def test_an_internal_error_affects_one_scan_only(
     picture: Path, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     first = shutil.copy(picture, tmp_path / "a.jpg")
@@ -125,7 +125,7 @@ def test_a_missing_package_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: 
     assert capsys.readouterr().err == "error: serve needs the package uvicorn, which is not installed\n"
 
 
-def test_two_inputs_with_one_stem_keep_their_extensions(picture: Path, model: str, tmp_path: Path) -> None:
+def test_two_inputs_with_the_same_stem_keep_their_extensions(picture: Path, model: str, tmp_path: Path) -> None:
     Image.open(picture).convert("L").save(tmp_path / "Y92.png")
     Image.open(picture).convert("RGB").save(tmp_path / "Y92.jpg")
     scans = [str(tmp_path / "Y92.jpg"), str(tmp_path / "Y92.png")]
@@ -139,7 +139,7 @@ def test_two_inputs_with_one_stem_keep_their_extensions(picture: Path, model: st
         assert (output / index[scan]["mask"]).is_file()
 
 
-def test_nothing_is_overwritten_unless_told(
+def test_nothing_is_overwritten_without_the_option(
     picture: Path, model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     command = ["predict", str(picture), "--output", str(tmp_path), "--model", model]
@@ -151,7 +151,7 @@ def test_nothing_is_overwritten_unless_told(
     assert main([*command, "--overwrite"]) == 0
 
 
-def test_the_same_command_again_keeps_what_is_predicted(picture: Path, model: str, tmp_path: Path) -> None:
+def test_the_same_command_again_keeps_existing_predictions(picture: Path, model: str, tmp_path: Path) -> None:
     command = ["predict", str(picture), "--output", str(tmp_path), "--model", model]
     assert main(command) == 0
     prediction, index = tmp_path / f"{picture.stem}.json", (tmp_path / "index.json").read_text()
@@ -160,7 +160,7 @@ def test_the_same_command_again_keeps_what_is_predicted(picture: Path, model: st
     assert prediction.stat().st_mtime_ns == before and (tmp_path / "index.json").read_text() == index
 
 
-def test_another_scan_of_the_same_name_does_not_get_the_first_ones_prediction(
+def test_another_scan_of_the_same_name_is_predicted_itself(
     picture: Path, model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     scans = [tmp_path / patient / "flair.png" for patient in "AB"]
@@ -174,7 +174,7 @@ def test_another_scan_of_the_same_name_does_not_get_the_first_ones_prediction(
     assert "json" in index[str(scans[0])] and "error" in index[str(scans[1])]
 
 
-def test_predictions_within_the_input_folder_are_no_scans(picture: Path, model: str, tmp_path: Path) -> None:
+def test_predictions_in_the_input_folder_are_not_scans(picture: Path, model: str, tmp_path: Path) -> None:
     shutil.copy(picture, tmp_path / "scan.jpg")
     command = ["predict", str(tmp_path), "--output", str(tmp_path / "predictions"), "--model", model]
     assert main(command) == 0 and main(command) == 0
@@ -190,7 +190,7 @@ def test_an_unusable_device_is_one_line(
     assert error.startswith("error: device 'nonsense' cannot be used") and error.count("\n") == 1
 
 
-def test_a_folder_keeps_its_tree(picture: Path, model: str, tmp_path: Path) -> None:
+def test_the_output_has_the_folder_structure_of_the_input(picture: Path, model: str, tmp_path: Path) -> None:
     for place in ("a/scan.png", "b/deep/scan.png"):
         (tmp_path / "in" / place).parent.mkdir(parents=True)
         Image.open(picture).convert("L").save(tmp_path / "in" / place)
@@ -204,7 +204,7 @@ def test_missing_weights_are_one_line(picture: Path, tmp_path: Path, capsys: pyt
     assert code == 2 and error.count("\n") == 1 and "none.pt: no weights here" in error
 
 
-def test_a_path_that_is_not_there_is_in_the_index(picture: Path, model: str, tmp_path: Path) -> None:
+def test_a_missing_path_is_in_the_index(picture: Path, model: str, tmp_path: Path) -> None:
     nowhere, output = str(tmp_path / "nowhere.png"), tmp_path / "predictions"
     assert main(["predict", nowhere, str(picture), "--output", str(output), "--model", model]) == 2
     index = json.loads((output / "index.json").read_text())["scans"]
@@ -212,20 +212,20 @@ def test_a_path_that_is_not_there_is_in_the_index(picture: Path, model: str, tmp
     assert "json" in index[str(picture)]
 
 
-def test_paths_that_are_not_there_need_no_network(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_missing_paths_are_reported_without_a_network(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     nowhere = [str(tmp_path / name) for name in ("a.png", "b.png")]
     assert main(["predict", *nowhere, "--output", str(tmp_path / "out"), "--model", "none.pt"]) == 2
     assert capsys.readouterr().err.splitlines() == [f"error: {path}: no such file or folder" for path in nowhere]
     assert not (tmp_path / "out").exists()
 
 
-def test_an_empty_output_is_no_folder(picture: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_empty_output_option_is_refused(picture: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
         main(["predict", str(picture), "--output", ""])
     assert "--output: is empty, name a folder" in capsys.readouterr().err
 
 
-def test_a_full_disk_ends_the_work_and_keeps_what_is_done(
+def test_a_full_disk_stops_the_run_and_keeps_predictions(
     picture: Path, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """However many scans are left, they would not fit either."""
@@ -259,9 +259,7 @@ def test_weights_of_another_network_are_one_line(
     assert "weights do not fit the network" in capsys.readouterr().err
 
 
-def test_a_picture_of_nothing_gets_no_prediction(
-    model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_empty_picture_gets_no_prediction(model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     Image.new("L", (200, 200), 90).save(tmp_path / "gray.png")
     assert main(["predict", str(tmp_path / "gray.png"), "--output", str(tmp_path), "--model", model]) == 0
     said = capsys.readouterr()
@@ -282,7 +280,7 @@ def test_each_slice_passes_through_the_encoder_once(
 
 
 @pytest.mark.parametrize("state", ["no_tumor", "tumor"])
-def test_the_files_hold_what_the_predictor_says_by_the_weights_own_thresholds(
+def test_files_contain_the_predictors_result_with_the_weights_thresholds(
     state: str, constant_weights: dict[str, Path], volume: Path, picture: Path, tmp_path: Path
 ) -> None:
     """No fixed 0.3 or 0.5; a mask of the whole head or an empty one is never inverted."""
@@ -300,7 +298,7 @@ def test_the_files_hold_what_the_predictor_says_by_the_weights_own_thresholds(
         assert (tmp_path / f"{name}_{mask}").read_bytes() == content
 
 
-def test_what_a_stranger_may_have_made_is_refused_in_one_line_each(
+def test_malformed_inputs_are_refused_in_one_line_each(
     model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Malformed files give one line; a nox session tests all of them."""

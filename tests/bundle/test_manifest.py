@@ -61,7 +61,7 @@ def another_run(output: Path) -> Iterator[subprocess.Popen[str]]:
             other.kill()
 
 
-def test_a_second_run_in_one_folder_is_refused_while_the_first_is_at_work(tmp_path: Path) -> None:
+def test_a_second_run_in_one_folder_is_refused_while_the_first_is_active(tmp_path: Path) -> None:
     output, images = tmp_path / "out", tmp_path / "images"
     images.mkdir()
     plan = Plan(3, {}, {"a": {"overlays": [], "settings": {}}}, {"recipe": Variant(("a",), 1, "")})
@@ -84,7 +84,7 @@ def test_a_second_run_in_one_folder_is_refused_while_the_first_is_at_work(tmp_pa
             pass
 
 
-def test_a_file_system_without_locks_keeps_nobody_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_system_without_locks_is_accepted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise OSError(errno.ENOLCK, "No locks available")
 
@@ -93,21 +93,21 @@ def test_a_file_system_without_locks_keeps_nobody_out(tmp_path: Path, monkeypatc
         pass
 
 
-def test_a_file_that_cannot_be_written_leaves_nothing_beside_the_old_one(tmp_path: Path) -> None:
+def test_a_failed_write_keeps_the_old_file_and_leaves_no_other(tmp_path: Path) -> None:
     write_json(tmp_path / "a.json", {"old": 1})
     with pytest.raises(TypeError):
         write_json(tmp_path / "a.json", {"new": object()})
     assert [path.name for path in tmp_path.iterdir()] == ["a.json"] and read_json(tmp_path / "a.json") == {"old": 1}
 
 
-def test_time_of_killed_attempts_counts(tmp_path: Path) -> None:
+def test_time_of_killed_runs_is_counted(tmp_path: Path) -> None:
     for _ in range(2):
         work_until_killed(tmp_path, 100)
     Manifest(tmp_path, {}).step("stage1", lambda: finish(tmp_path), makes=["model.pt"])
     assert 200 <= cost(tmp_path) < 210
 
 
-def test_time_of_what_is_made_anew_does_not_count(tmp_path: Path) -> None:
+def test_time_of_repeated_steps_is_not_counted_twice(tmp_path: Path) -> None:
     work_until_killed(tmp_path, 100)
     Manifest(tmp_path, {}).step("stage1", lambda: finish(tmp_path), makes=["model.pt"])
     (tmp_path / "stage1" / "model.pt").unlink()
@@ -115,7 +115,7 @@ def test_time_of_what_is_made_anew_does_not_count(tmp_path: Path) -> None:
     assert cost(tmp_path) < 10
 
 
-def test_a_setting_that_is_gone_is_another_setting(tmp_path: Path) -> None:
+def test_a_removed_setting_is_a_changed_setting(tmp_path: Path) -> None:
     Manifest(tmp_path, {"folds": 3, "image_folds": 5}).step("data", lambda: None)
     with pytest.raises(UserError, match="image_folds"):
         Manifest(tmp_path, {"folds": 3})

@@ -48,7 +48,7 @@ def picture(synthetic: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_a_path_its_content_and_its_pixels_get_one_prediction(predictor: Predictor, picture: Path) -> None:
+def test_path_bytes_and_array_get_the_same_prediction(predictor: Predictor, picture: Path) -> None:
     by_path, by_content = predictor.predict(picture), predictor.predict(picture.read_bytes())
     by_pixels = predictor.predict(np.asarray(Image.open(picture)))
     assert by_path["result"] == by_content["result"] and torch.equal(by_path["pred"], by_content["pred"])
@@ -63,7 +63,7 @@ def test_an_array_with_spacing_gets_an_area(predictor: Predictor, picture: Path)
     assert prediction["pred"].shape[1:3] == pixels.shape
 
 
-def test_a_volume_array_is_the_file_that_it_came_from(predictor: Predictor, volume: Path) -> None:
+def test_a_volume_array_is_predicted_like_its_file(predictor: Predictor, volume: Path) -> None:
     import nibabel as nib
 
     image = nib.as_closest_canonical(nib.load(volume))  # R, A, S
@@ -74,7 +74,7 @@ def test_a_volume_array_is_the_file_that_it_came_from(predictor: Predictor, volu
     assert by_array["tumor_probability"] == pytest.approx(by_file["tumor_probability"], abs=1e-3)
 
 
-def test_map_probability_and_deviation_lie_on_the_scans_grid(predictor: Predictor, volume: Path) -> None:
+def test_cam_probability_and_deviation_are_on_the_scans_grid(predictor: Predictor, volume: Path) -> None:
     plain, full = predictor.predict(volume), predictor.predict(volume, include_cam=True, include_uncertainty=True)
     for name in ("probability", "cam", "mask_deviation"):
         assert full[name].shape == plain["pred"].shape and full[name].isfinite().all(), name
@@ -86,7 +86,7 @@ def test_map_probability_and_deviation_lie_on_the_scans_grid(predictor: Predicto
     assert same == plain["result"]
 
 
-def test_each_slice_passes_the_encoder_once_whatever_is_asked(
+def test_each_slice_passes_the_encoder_once_for_all_outputs(
     predictor: Predictor, volume: Path, passes: list[int]
 ) -> None:
     """Each slice passes the encoder once."""
@@ -94,9 +94,7 @@ def test_each_slice_passes_the_encoder_once_whatever_is_asked(
     assert sum(passes) == sum(p is not None for p in prediction["slice_probabilities"])
 
 
-def test_the_map_explains_the_very_pixels_that_were_predicted_and_is_not_cut_at_the_head(
-    weights_with_cam: Path, picture: Path
-) -> None:
+def test_the_cam_is_of_the_predicted_pixels_and_not_masked_by_the_head(weights_with_cam: Path, picture: Path) -> None:
     """The CAM is that of the network's input, unchanged."""
     from scripts.networks.cam import predict_with_cam
 
@@ -113,7 +111,7 @@ def test_the_map_explains_the_very_pixels_that_were_predicted_and_is_not_cut_at_
 
 
 @pytest.mark.parametrize("state", ["no_tumor", "tumor"])
-def test_the_weights_own_report_decides_and_nothing_is_turned_around(
+def test_the_weights_report_decides_and_no_mask_is_inverted(
     state: str, constant_weights: dict[str, Path], picture: Path, volume: Path
 ) -> None:
     """A mask of the whole head or an empty one, at thresholds that differ from all defaults."""
@@ -130,7 +128,7 @@ def test_the_weights_own_report_decides_and_nothing_is_turned_around(
         assert {"tumor_without_mask", "mask_without_tumor"} & {found["code"] for found in result["flags"]}
 
 
-def test_what_is_said_of_the_weights_is_their_own_report_even_when_the_file_is_replaced(
+def test_the_report_is_of_the_loaded_weights_even_if_the_file_is_replaced(
     pipeline_run: Path, constant_weights: dict[str, Path], tmp_path: Path
 ) -> None:
     """Scores are those of the loaded weights."""
@@ -146,7 +144,7 @@ def test_what_is_said_of_the_weights_is_their_own_report_even_when_the_file_is_r
     assert predictor.describe() == described
 
 
-def test_without_a_report_of_these_very_weights_nothing_is_said_of_them(
+def test_without_a_report_of_these_weights_no_scores_are_given(
     weights_with_cam: Path, pipeline_run: Path, tmp_path: Path
 ) -> None:
     """The report beside them belongs to other weights."""
@@ -169,13 +167,13 @@ def four_channels(tmp_path: Path) -> Path:
     return tmp_path / "model.pt"
 
 
-def test_a_trainings_own_settings_tell_what_its_weights_take(four_channels: Path) -> None:
+def test_modalities_are_read_from_the_trainings_settings(four_channels: Path) -> None:
     predictor = Predictor(four_channels)
     assert predictor.describe()["modalities"] == FOUR
     assert predictor.predict([as_file(head(160, 160))] * 4)["result"]["tumor_probability"] is not None
 
 
-def test_the_modalities_that_are_told_are_those_that_the_network_takes_whosever_report_says_so(
+def test_the_stated_modalities_match_the_networks_channels(
     four_channels: Path,
 ) -> None:
     report = {"model": {"sha256": "0" * 64, "modalities": FOUR[::-1]}}
@@ -195,7 +193,7 @@ def test_the_modalities_that_are_told_are_those_that_the_network_takes_whosever_
         ([], "no settings", (None, None)),
     ],
 )
-def test_the_report_comes_before_the_trainings_settings_and_neither_is_code(
+def test_the_report_has_priority_over_training_settings_and_is_not_evaluated(
     report: Any, config: Any, told: tuple[Any, Any], tmp_path: Path
 ) -> None:
     (tmp_path / "report.json").write_text(json.dumps({"model": report}))
@@ -206,7 +204,7 @@ def test_the_report_comes_before_the_trainings_settings_and_neither_is_code(
 
 
 @pytest.mark.parametrize("case", sample(40), ids=str)
-def test_hostile_files_get_their_code_and_the_next_good_one_its_prediction(
+def test_malformed_files_get_an_error_code_and_valid_ones_a_prediction(
     case: Case, predictor: Predictor, picture: Path
 ) -> None:
     expected = predictor.predict(picture)["result"]
@@ -232,7 +230,7 @@ def test_hostile_files_get_their_code_and_the_next_good_one_its_prediction(
         (np.zeros((4, 4)), (1.0, -1.0), "one positive number for each of 2 axes"),
     ],
 )
-def test_arrays_that_are_no_scans_are_refused(array: np.ndarray, spacing: tuple[float, ...], reason: str) -> None:
+def test_invalid_arrays_are_refused(array: np.ndarray, spacing: tuple[float, ...], reason: str) -> None:
     with pytest.raises(UserError, match=reason):
         as_file(array, spacing)
 
@@ -261,7 +259,7 @@ def test_an_exported_network_runs_on_the_processor_also_beside_a_gpu(
         Predictor(runtime="onnx", device="cuda")
 
 
-def test_predictions_by_another_decision_are_given_anew(pipeline_run: Path, picture: Path, tmp_path: Path) -> None:
+def test_predictions_by_other_thresholds_are_made_again(pipeline_run: Path, picture: Path, tmp_path: Path) -> None:
     for name in ("model.pt", "report.json"):
         shutil.copy(pipeline_run / "models" / name, tmp_path)
 
@@ -308,7 +306,7 @@ def test_the_released_weights_give_no_prediction_where_there_is_no_brain(asked: 
     assert ("cam" in found) == bool(asked)
 
 
-def test_a_folder_that_takes_no_predictions_is_named_before_the_work(weights_with_cam: Path, tmp_path: Path) -> None:
+def test_an_unwritable_output_folder_is_named_first(weights_with_cam: Path, tmp_path: Path) -> None:
     scan = tmp_path / "scans" / "a.png"
     scan.parent.mkdir()
     Image.fromarray(np.full((64, 64), 100, dtype=np.uint8)).save(scan)

@@ -34,7 +34,7 @@ def series(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place / "dicom"
 
 
-def test_the_segmentation_lies_where_the_mask_lies(series: Path, tmp_path: Path) -> None:
+def test_the_segmentation_is_at_the_place_of_the_mask(series: Path, tmp_path: Path) -> None:
     assert main(["predict", str(series), "--output", str(tmp_path), "--dicom-seg"]) == 0
     mask = np.asarray(nib.load(tmp_path / "dicom_mask.nii.gz").dataobj)
     found = highdicom.seg.segread(tmp_path / "dicom_seg.dcm")

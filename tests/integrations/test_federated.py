@@ -1,4 +1,4 @@
-"""Federated learning by MONAI's own client, as the FLARE job sets it: two hospitals, two rounds, without FLARE."""
+"""Federated learning by MONAI's own client, as the FLARE job sets it: two sites, two rounds, without FLARE."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from monai.fl.utils.exchange_object import ExchangeObject
 from bundle.loading import BUNDLE_ROOT, make_importable, parse, suppress_monai_warnings
 from scripts.networks.multitask_unet import multi_task_unet
 from scripts.networks.weights import load_weights
-from tests.hospitals import FLARE, ROUNDS, SHORT, STEPS, flare_config, write_store
+from tests.federated_sites import FLARE, ROUNDS, SHORT, STEPS, flare_config, write_store
 
 CLIENT, SERVER = "job/app/config/config_fed_client.json", "job/app/config/config_fed_server.json"
 
 
 def client(name: str, seed: int, place: Path) -> MonaiAlgo:
-    """A hospital with data of its own."""
+    """A site with its own data."""
     write_store(place / "data" / name, seed)
     places = {"$BUNDLE_ROOT": str(BUNDLE_ROOT), "$BUNDLE_DATA": str(place / "data")}
     config = flare_config(CLIENT, SITE_NAME=name, WORKSPACE=str(place / name), JOB_ID="job", **places)
@@ -37,7 +37,7 @@ def client(name: str, seed: int, place: Path) -> MonaiAlgo:
 
 
 def mean(exchanged: list[ExchangeObject]) -> dict[str, torch.Tensor]:
-    """What a server makes of its clients' weights."""
+    """Mean of the clients' weights, as the server computes it."""
     weights = [{name: torch.as_tensor(value) for name, value in one.weights.items()} for one in exchanged]
     return {
         name: torch.stack([one[name].float() for one in weights]).mean(0).to(weights[0][name]) for name in weights[0]
@@ -45,17 +45,17 @@ def mean(exchanged: list[ExchangeObject]) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.filterwarnings("ignore:executing the bundle config")
-def test_two_hospitals_learn_together_for_two_rounds(tmp_path: Path) -> None:
+def test_two_sites_train_together_for_two_rounds(tmp_path: Path) -> None:
     clients = [client(name, seed, tmp_path) for seed, name in enumerate(("north", "south"))]
     torch.manual_seed(0)
     shared = {name: value.clone() for name, value in multi_task_unet("cpu").state_dict().items()}
     for _ in range(ROUNDS):
         before = shared
-        predictions = []
+        updates = []
         for one in clients:
             one.train(ExchangeObject(weights=shared))
-            predictions.append(one.get_weights())
-        shared = mean(predictions)
+            updates.append(one.get_weights())
+        shared = mean(updates)
         for part in ("encoder.", "decoder.", "head."):
             names = [name for name in shared if name.startswith(part) and shared[name].is_floating_point()]
             assert any(not torch.equal(shared[name], before[name]) for name in names), f"{part} did not learn"
@@ -77,7 +77,7 @@ def components(config: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return {entry["path"].rsplit(".", 1)[1]: entry for entry in built}
 
 
-def test_the_flare_job_asks_for_what_the_policy_allows_and_the_bundle_has() -> None:
+def test_the_flare_job_uses_allowed_components_and_config_keys() -> None:
     client_config, server_config = flare_config(CLIENT), flare_config(SERVER)
     parts = components(client_config) | components(server_config)
     assert {part["path"] for part in parts.values()} == set(flare_config("local/resources.json")["class_allow_list"])

@@ -21,7 +21,7 @@ def test_the_network_comes_with_its_weights() -> None:
         assert prediction.shape == (2, 2, 256, 256) and torch.equal(prediction, Predictor().network(image))
 
 
-def test_the_predictor_predictions_as_everywhere(tmp_path: Path) -> None:
+def test_the_predictor_of_the_hub_predicts_the_same(tmp_path: Path) -> None:
     write_images(tmp_path, 2, seed=1)
     picture = sorted((tmp_path / "yes").iterdir())[0]
     found = torch.hub.load(str(ROOT), "predictor", source="local").predict(picture)

@@ -9,7 +9,7 @@ from huggingface_hub import ModelCard
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def test_the_front_matter_says_what_the_hub_files_by() -> None:
+def test_the_front_matter_has_the_hubs_fields() -> None:
     card = ModelCard.load(ROOT / "docs" / "README.md")
     data = card.data.to_dict()
     assert data["library_name"] == "monai" and data["pipeline_tag"] == "image-segmentation"

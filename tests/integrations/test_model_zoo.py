@@ -52,7 +52,7 @@ def test_the_weights_load_into_the_network(downloaded: Path) -> None:
     assert all(torch.equal(value, expected[name]) for name, value in network.state_dict().items())
 
 
-def test_monais_command_predictions_without_the_application(downloaded: Path, tmp_path: Path) -> None:
+def test_monais_command_predicts_without_the_application(downloaded: Path, tmp_path: Path) -> None:
     write_images(tmp_path / "scans", 2, seed=1)
     picture = sorted((tmp_path / "scans" / "yes").iterdir())[0]
     command = [sys.executable, "-m", "monai.bundle", "run", "--config_file", "configs/inference.yaml"]

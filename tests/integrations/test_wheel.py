@@ -37,7 +37,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place / "site-packages"
 
 
-def test_it_holds_every_package_and_no_top_level_scripts(installed: Path) -> None:
+def test_the_wheel_contains_every_package_and_no_top_level_scripts(installed: Path) -> None:
     tops = {path.name for path in installed.iterdir() if not path.name.endswith(".dist-info")}
     assert tops == {"bundle"}
     for folder in ("configs", "scripts", "models"):
@@ -51,7 +51,7 @@ def test_it_holds_every_package_and_no_top_level_scripts(installed: Path) -> Non
     assert {f"bundle.{path.parent.name}" for path in (ROOT / "bundle").glob("*/*.py")} <= packages
 
 
-def test_it_predicts_from_anywhere(installed: Path, tmp_path: Path) -> None:
+def test_the_installed_wheel_predicts_from_any_folder(installed: Path, tmp_path: Path) -> None:
     write_images(tmp_path, 2, seed=1)
     picture = sorted((tmp_path / "yes").iterdir())[0]
     command = [sys.executable, "-m", "bundle", "predict", str(picture), "--output", str(tmp_path / "predictions")]

@@ -68,7 +68,7 @@ def run(study: Path, model: Path, output: Path, **environment: str) -> subproces
 
 @pytest.mark.parametrize("form", ["folder", "ts"])
 @pytest.mark.parametrize("slices", ["all", "one"])
-def test_it_predictions_as_the_command_line(
+def test_the_app_predicts_like_the_command_line(
     form: str, slices: str, models: dict[str, Path], study: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "flair").mkdir()

@@ -14,7 +14,7 @@ import numpy as np
 import psutil
 import pytest
 
-from tests.sessions.crowd import WAY, Cost, Reply, ask, cost, quantile
+from tests.sessions.client_load import PATH, Cost, Reply, ask, cost, quantile
 from tests.sessions.serving import process
 
 pytestmark = [pytest.mark.session, pytest.mark.timeout(3600)]
@@ -46,37 +46,37 @@ def service(weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     assert [path for path in scratch.rglob("*") if path.is_file()] == []
 
 
-def test_200_slow_uploads_are_cut_and_disturb_nobody(service: Running, pictures: list[bytes]) -> None:
+def test_200_slow_uploads_are_ended_without_delaying_others(service: Running, pictures: list[bytes]) -> None:
     host, _, port = service.address.removeprefix("http://").partition(":")
-    head = f"POST {WAY} HTTP/1.1\r\nHost: {host}\r\nContent-Length: 1000\r\n\r\n".encode()
+    head = f"POST {PATH} HTTP/1.1\r\nHost: {host}\r\nContent-Length: 1000\r\n\r\n".encode()
     lasted: list[float] = []
-    predictions: Counter[bytes] = Counter()
+    responses: Counter[bytes] = Counter()
 
     async def slowly(until: float) -> None:
         while time.monotonic() < until:
             reader, writer = await asyncio.open_connection(host, int(port))
-            start, prediction = time.monotonic(), asyncio.ensure_future(reader.read())
+            start, response = time.monotonic(), asyncio.ensure_future(reader.read())
             try:
                 writer.write(head)
-                while not prediction.done():
+                while not response.done():
                     writer.write(b"x")
                     await writer.drain()
-                    await asyncio.wait([prediction], timeout=1)
-                predictions[(await prediction)[:12]] += 1
+                    await asyncio.wait([response], timeout=1)
+                responses[(await response)[:12]] += 1
             except OSError:  # it was cut while a byte was on its way
-                predictions[b""] += 1
+                responses[b""] += 1
             finally:
-                prediction.cancel()
+                response.cancel()
                 writer.close()
             lasted.append(time.monotonic() - start)
 
     async def together() -> list[Reply]:
         until = time.monotonic() + SLOW_S
-        crowd = [asyncio.ensure_future(slowly(until)) for _ in range(SLOW)]
+        tasks = [asyncio.ensure_future(slowly(until)) for _ in range(SLOW)]
         found: list[Reply] = []
         while time.monotonic() < until:
             found += await ask(service.address, pictures, 8, 64)
-        await asyncio.gather(*crowd)
+        await asyncio.gather(*tasks)
         return found
 
     alone = asyncio.run(ask(service.address, pictures, 8, 256))
@@ -85,19 +85,19 @@ def test_200_slow_uploads_are_cut_and_disturb_nobody(service: Running, pictures:
     assert {(reply.which, reply.content) for reply in among} == {(reply.which, reply.content) for reply in alone}
     ratio = quantile(among, 0.99) / quantile(alone, 0.99)
     print(
-        f"{len(lasted)} slow uploads cut after {min(lasted):.1f} to {max(lasted):.1f} s: {dict(predictions)};"
+        f"{len(lasted)} slow uploads cut after {min(lasted):.1f} to {max(lasted):.1f} s: {dict(responses)};"
         f" p99 {ratio:.2f} of that without them"
     )
     assert ratio <= 2
     assert len(lasted) >= SLOW and min(lasted) > 9 and max(lasted) < 15
-    assert set(predictions) <= {b"HTTP/1.1 408", b""} and predictions[b"HTTP/1.1 408"] > len(lasted) / 2
+    assert set(responses) <= {b"HTTP/1.1 408", b""} and responses[b"HTTP/1.1 408"] > len(lasted) / 2
 
 
 @pytest.mark.parametrize("when", ["upload", "inference"])
-def test_clients_that_leave_cost_nothing(service: Running, pictures: list[bytes], when: str) -> None:
+def test_disconnected_clients_free_their_resources(service: Running, pictures: list[bytes], when: str) -> None:
     host, _, port = service.address.removeprefix("http://").partition(":")
     picture = pictures[0]
-    request = f"POST {WAY} HTTP/1.1\r\nHost: {host}\r\nContent-Length: {len(picture)}\r\n\r\n".encode() + picture
+    request = f"POST {PATH} HTTP/1.1\r\nHost: {host}\r\nContent-Length: {len(picture)}\r\n\r\n".encode() + picture
 
     async def leave(number: int) -> None:
         _, writer = await asyncio.open_connection(host, int(port))
@@ -128,7 +128,7 @@ def _settled(process: psutil.Process, before: Cost) -> bool:
     return False
 
 
-def test_ten_thousand_requests_leave_nothing_behind(service: Running, pictures: list[bytes]) -> None:
+def test_ten_thousand_requests_leak_nothing(service: Running, pictures: list[bytes]) -> None:
     held: list[Cost] = []
     for _ in range(STEPS):
         found = asyncio.run(ask(service.address, pictures, 8, SOAK // STEPS))
@@ -144,14 +144,14 @@ def test_ten_thousand_requests_leave_nothing_behind(service: Running, pictures: 
 
 
 @pytest.mark.parametrize("run", range(5))
-def test_it_starts_and_ends_among_clients(run: int, weights: Path, pictures: list[bytes], tmp_path: Path) -> None:
+def test_the_server_restarts_under_load(run: int, weights: Path, pictures: list[bytes], tmp_path: Path) -> None:
     log, statuses = tmp_path / "log.txt", list[int]()
 
     async def clients(address: str, end: asyncio.Event) -> None:
         async with httpx2.AsyncClient(base_url=address, timeout=60) as client:
             while not end.is_set():
                 try:
-                    statuses.append((await client.post(WAY, content=pictures[0])).status_code)
+                    statuses.append((await client.post(PATH, content=pictures[0])).status_code)
                 except httpx2.TransportError:
                     statuses.append(0)  # not listening yet, or no longer
                     await asyncio.sleep(0.05)
@@ -160,7 +160,7 @@ def test_it_starts_and_ends_among_clients(run: int, weights: Path, pictures: lis
 
         async def life() -> int:
             end = asyncio.Event()
-            crowd = [asyncio.ensure_future(clients(address, end)) for _ in range(16)]
+            tasks = [asyncio.ensure_future(clients(address, end)) for _ in range(16)]
             while statuses.count(200) < 32:
                 await asyncio.sleep(0.1)
             started.send_signal(signal.SIGTERM)
@@ -168,7 +168,7 @@ def test_it_starts_and_ends_among_clients(run: int, weights: Path, pictures: lis
             while started.poll() is None and time.monotonic() - start < 40:
                 await asyncio.sleep(0.1)
             end.set()
-            await asyncio.gather(*crowd)
+            await asyncio.gather(*tasks)
             return started.poll()
 
         assert asyncio.run(life()) == 0

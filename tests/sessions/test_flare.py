@@ -23,7 +23,7 @@ from bundle.packaging.pack import pack
 from bundle.predictor import Predictor
 from scripts.core.files import sha256_of
 from scripts.core.messages import report_note
-from tests.hospitals import FLARE, ROUNDS, SHORT, STEPS, flare_config, write_store
+from tests.federated_sites import FLARE, ROUNDS, SHORT, STEPS, flare_config, write_store
 
 PYTHON = os.environ.get("FLARE_PYTHON", "")
 pytestmark = [pytest.mark.session, pytest.mark.skipif(not PYTHON, reason="needs FLARE_PYTHON, see docs/ecosystem.md")]
@@ -96,7 +96,7 @@ def test_each_site_takes_part_in_each_round(workspace: Path) -> None:
     assert sorted(accepted) == [(site, str(number)) for site in SITES for number in range(ROUNDS)]
 
 
-def test_the_global_model_has_learned_in_every_part(model: Path, bundle_folder: Path) -> None:
+def test_every_part_of_the_global_model_is_trained(model: Path, bundle_folder: Path) -> None:
     before = torch.load(bundle_folder / "models" / "model.pt", weights_only=True)
     after = torch.load(model, weights_only=True)
     assert {name: value.shape for name, value in after.items()} == {k: v.shape for k, v in before.items()}
@@ -108,7 +108,7 @@ def test_the_global_model_has_learned_in_every_part(model: Path, bundle_folder: 
     assert int(after[counter] - before[counter]) == ROUNDS * STEPS  # each round went on from the shared weights
 
 
-def test_the_global_model_predictions(model: Path, tmp_path: Path) -> None:
+def test_the_global_model_predicts(model: Path, tmp_path: Path) -> None:
     write_volumes(tmp_path, 1, slices=12, side=128, seed=31)
     scan = next(tmp_path.rglob("*_flair.nii.gz"))
     predictor = Predictor(model)

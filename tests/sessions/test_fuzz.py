@@ -20,7 +20,7 @@ def service(weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     assert "Traceback" not in log.read_text() and " failed: " not in log.read_text()
 
 
-def test_no_endpoint_fails(service: str) -> None:
+def test_no_endpoint_fails_on_random_input(service: str) -> None:
     import subprocess
     import sys
 

@@ -25,7 +25,7 @@ LONGEST_S = 20.0
 CASES = corpus()
 
 
-def test_the_corpus_is_as_large_as_it_should_be() -> None:
+def test_the_corpus_is_complete() -> None:
     count = len(CASES) + len(http_cases()) + len(list(archive_cases())) + len(list(weights_cases()))
     assert count >= 386 and len({str(case) for case in CASES}) == len(CASES)
 

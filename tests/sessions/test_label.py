@@ -108,14 +108,14 @@ def infer(client: httpx2.Client, study: str, output: str, **wanted: Any) -> http
 
 
 @pytest.mark.parametrize("study", ["volume", "picture"])
-def test_the_class_comes_as_params(lab: tuple[httpx2.Client, Path], studies: Path, study: str) -> None:
+def test_the_class_is_in_the_params(lab: tuple[httpx2.Client, Path], studies: Path, study: str) -> None:
     said = infer(lab[0], study, "json").json()
     expected = Predictor().predict(next(studies.glob(f"{study}.*")))["result"]
     assert said["tumor_probability"] == pytest.approx(expected["tumor_probability"], abs=1e-3)
     assert said["state"] == expected["state"] and said["notice"] == expected["notice"]
 
 
-def test_a_volumes_label_lies_on_its_grid(lab: tuple[httpx2.Client, Path], studies: Path) -> None:
+def test_a_volumes_label_is_on_its_grid(lab: tuple[httpx2.Client, Path], studies: Path) -> None:
     content = infer(lab[0], "volume", "image", result_extension=".nii.gz", result_dtype="uint8").content
     (studies.parent / "label.nii.gz").write_bytes(content)
     label, scan = nib.load(studies.parent / "label.nii.gz"), nib.load(studies / "volume.nii.gz")
@@ -133,7 +133,7 @@ def test_a_pictures_label_is_a_picture_of_its_size(lab: tuple[httpx2.Client, Pat
     assert expected.any() and 2 * np.sum(drawn & expected) / (np.sum(drawn) + np.sum(expected)) > 0.99
 
 
-def test_it_learns_from_a_label_and_predictions_again(lab: tuple[httpx2.Client, Path], studies: Path) -> None:
+def test_the_app_trains_on_a_label_and_predicts_again(lab: tuple[httpx2.Client, Path], studies: Path) -> None:
     client, folder = lab
     before = sha256_of(folder / "models" / "model.pt")
     label = infer(client, "volume", "image", result_extension=".nii.gz", result_dtype="uint8").content

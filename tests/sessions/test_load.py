@@ -1,4 +1,4 @@
-"""Many clients at a time: the same predictions, nobody forgotten, and a plain word when it is too much. Ratios only."""
+"""Many clients at a time: the same predictions, and a clear status when there are too many. Only ratios are tested."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 
 from bundle.intake import STATUS
 from tests.hostile import OK, sample
-from tests.sessions.crowd import Reply, ask, quantile
+from tests.sessions.client_load import Reply, ask, quantile
 from tests.sessions.serving import process
 
 pytestmark = [pytest.mark.session, pytest.mark.timeout(900)]
@@ -57,7 +57,7 @@ def good(service: str, pictures: list[bytes]) -> Measured:
     return Measured(single, [reply.content for reply in serial[: len(pictures)]], found, time.monotonic() - start)
 
 
-def test_64_clients_get_what_one_gets(good: Measured) -> None:
+def test_64_clients_get_the_prediction_of_one(good: Measured) -> None:
     assert Counter(reply.status for reply in good.found) == {200: REQUESTS}
     assert all(reply.content == good.expected[reply.which] for reply in good.found)
     p99, throughput = quantile(good.found, 0.99) / good.single, REQUESTS / good.seconds * good.single
@@ -65,7 +65,7 @@ def test_64_clients_get_what_one_gets(good: Measured) -> None:
     assert p99 <= 1.5 * CLIENTS and throughput >= 0.8
 
 
-def test_hostile_files_do_not_disturb_the_others(service: str, pictures: list[bytes], good: Measured) -> None:
+def test_malformed_files_do_not_affect_other_requests(service: str, pictures: list[bytes], good: Measured) -> None:
     cases = [case for case in sample(2 * HOSTILE_CLIENTS, seed=3) if case.bytes()]  # no byte is no file
     files = [case.bytes() for case in cases]
 
@@ -88,7 +88,7 @@ def test_hostile_files_do_not_disturb_the_others(service: str, pictures: list[by
     assert ratio <= 2
 
 
-def test_256_clients_are_predicted_or_told_to_come_back(service: str, pictures: list[bytes], good: Measured) -> None:
+def test_256_clients_get_a_prediction_or_retry_after(service: str, pictures: list[bytes], good: Measured) -> None:
     found = asyncio.run(ask(service, pictures, 256, 1024))
     statuses = Counter(reply.status for reply in found)
     assert set(statuses) == {200, 503} and sum(statuses.values()) == 1024

@@ -135,7 +135,7 @@ def _fails_in_one_line(fetch: Callable[[], Path], root: Path, *words: str) -> No
 # Task01_BrainTumour
 
 
-def test_brats_arrives_whole(server: Server, archive: bytes, tmp_path: Path) -> None:
+def test_brats_download_is_complete(server: Server, archive: bytes, tmp_path: Path) -> None:
     server.replies["/mirror/brain.tar"] = Reply(archive)  # a mirror may name the archive as it likes
     root = tmp_path / "new" / "root"
     folder = fetch_brats(root, url=server.url("/mirror/brain.tar"), md5=_md5(archive))
@@ -145,7 +145,7 @@ def test_brats_arrives_whole(server: Server, archive: bytes, tmp_path: Path) -> 
     assert list(root.iterdir()) == [folder], "the archive and temporary files are gone"
 
 
-def test_brats_licence_is_told_before_the_first_request(server: Server, archive: bytes, tmp_path: Path) -> None:
+def test_brats_license_is_printed_before_the_first_request(server: Server, archive: bytes, tmp_path: Path) -> None:
     server.replies["/t.tar"] = Reply(archive)
     fetch_brats(tmp_path / "root", url=server.url("/t.tar"), md5=_md5(archive))
     _, printed = server.requests[0]
@@ -153,7 +153,7 @@ def test_brats_licence_is_told_before_the_first_request(server: Server, archive:
         assert fact in printed
 
 
-def test_brats_second_call_asks_nothing(
+def test_brats_second_call_makes_no_request(
     server: Server, archive: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     server.replies["/t.tar"] = Reply(archive)
@@ -166,7 +166,7 @@ def test_brats_second_call_asks_nothing(
 
 
 @pytest.mark.parametrize("lost", ["dataset.json", "imagesTr/BRATS_002.nii.gz", "labelsTr/BRATS_001.nii.gz"])
-def test_brats_folder_with_a_hole_is_noticed(server: Server, archive: bytes, tmp_path: Path, lost: str) -> None:
+def test_brats_folder_without_a_file_is_detected(server: Server, archive: bytes, tmp_path: Path, lost: str) -> None:
     server.replies["/t.tar"] = Reply(archive)
     folder = fetch_brats(tmp_path / "root", url=server.url("/t.tar"), md5=_md5(archive))
     (folder / lost).unlink()
@@ -217,7 +217,7 @@ def test_brats_archive_without_the_task(server: Server, archive: bytes, tmp_path
 
 
 @pytest.mark.parametrize("name", ["../../evil.txt", "Task01_BrainTumour/../../../evil.txt", "/{tmp}/evil.txt"])
-def test_brats_archive_that_climbs_out_is_refused(server: Server, tmp_path: Path, name: str) -> None:
+def test_brats_archive_with_paths_outside_is_refused(server: Server, tmp_path: Path, name: str) -> None:
     def fill(tar: tarfile.TarFile) -> None:
         tar.addfile(tarfile.TarInfo(f"{TASK}/imagesTr/BRATS_001.nii.gz"))
         member = tarfile.TarInfo(name.replace("/{tmp}", str(tmp_path)))
@@ -281,7 +281,7 @@ def _zip(*names: str) -> Reply:
 AS_PUBLISHED = ("brain_tumor_dataset/no/1.jpg", "brain_tumor_dataset/yes/2.jpg", "no/1.jpg", "yes/2.jpg")
 
 
-def test_kaggle_arrives_whole(kaggle: Server, tmp_path: Path) -> None:
+def test_kaggle_download_is_complete(kaggle: Server, tmp_path: Path) -> None:
     kaggle.replies["/bundle.zip"] = _zip(*AS_PUBLISHED)
     root = tmp_path / "root"
     folder = fetch_kaggle(root)
@@ -295,7 +295,7 @@ def test_kaggle_arrives_whole(kaggle: Server, tmp_path: Path) -> None:
     ]
 
 
-def test_kaggle_licence_is_told_before_the_first_request(kaggle: Server, tmp_path: Path) -> None:
+def test_kaggle_license_is_printed_before_the_first_request(kaggle: Server, tmp_path: Path) -> None:
     kaggle.replies["/bundle.zip"] = _zip(*AS_PUBLISHED)
     fetch_kaggle(tmp_path / "root")
     _, printed = kaggle.requests[0]
@@ -303,7 +303,7 @@ def test_kaggle_licence_is_told_before_the_first_request(kaggle: Server, tmp_pat
         assert fact in printed
 
 
-def test_kaggle_does_not_claim_to_know_another_data_set(kaggle: Server, tmp_path: Path) -> None:
+def test_kaggle_license_of_another_data_set_is_unknown(kaggle: Server, tmp_path: Path) -> None:
     kaggle.replies["/bundle.zip"] = _zip("yes/1.jpg", "no/1.jpg")
     fetch_kaggle(tmp_path / "root", handle="someone/else")
     _, printed = kaggle.requests[0]
@@ -311,7 +311,7 @@ def test_kaggle_does_not_claim_to_know_another_data_set(kaggle: Server, tmp_path
     assert "Chakrabarty" not in printed
 
 
-def test_kaggle_second_call_asks_nothing(kaggle: Server, tmp_path: Path) -> None:
+def test_kaggle_second_call_makes_no_request(kaggle: Server, tmp_path: Path) -> None:
     kaggle.replies["/bundle.zip"] = _zip(*AS_PUBLISHED)
     first = fetch_kaggle(tmp_path / "root")
     kaggle.requests.clear()
@@ -319,7 +319,7 @@ def test_kaggle_second_call_asks_nothing(kaggle: Server, tmp_path: Path) -> None
     assert kaggle.requests == []
 
 
-def test_kaggle_folders_are_found_deep_down_and_in_capitals(kaggle: Server, tmp_path: Path) -> None:
+def test_kaggle_folders_are_found_at_any_depth_and_case(kaggle: Server, tmp_path: Path) -> None:
     kaggle.replies["/bundle.zip"] = _zip("readme.txt", "data/pictures/YES/1.jpg", "data/pictures/No/1.jpg")
     folder = fetch_kaggle(tmp_path / "root")
     assert {"YES", "No"} <= {path.name for path in folder.iterdir()}
@@ -355,7 +355,7 @@ def test_kaggle_wrong_checksum(kaggle: Server, tmp_path: Path) -> None:
     _fails_in_one_line(lambda: fetch_kaggle(root), root, KAGGLE.name, "DataCorruptionError")
 
 
-def test_kaggle_archive_that_climbs_out_stays_inside(kaggle: Server, tmp_path: Path) -> None:
+def test_kaggle_archive_with_paths_outside_is_extracted_inside(kaggle: Server, tmp_path: Path) -> None:
     kaggle.replies["/bundle.zip"] = _zip(*AS_PUBLISHED, "../../evil.txt")
     folder = fetch_kaggle(tmp_path / "root")
     assert all(folder in path.parents for path in tmp_path.rglob("evil.txt"))

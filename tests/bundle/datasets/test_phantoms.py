@@ -102,7 +102,7 @@ def test_a_modality_does_not_depend_on_the_others(tmp_path: Path) -> None:
     assert len(everything) == 5
 
 
-def test_nothing_half_written_is_left(patients: list[Path], pictures: list[Path]) -> None:
+def test_no_partial_file_is_left(patients: list[Path], pictures: list[Path]) -> None:
     assert not [*patients[0].parent.rglob("*.part"), *pictures[0].parents[1].rglob("*.part")]
 
 
@@ -172,7 +172,7 @@ def test_label_says_whether_a_tumor_was_drawn(tmp_path: Path, tumor_areas: list[
     assert min(area for area in tumor_areas if area) > 300
 
 
-def test_pictures_are_as_mixed_as_the_real_ones(pictures: list[Path]) -> None:
+def test_pictures_have_mixed_formats_and_sizes(pictures: list[Path]) -> None:
     opened = {path: Image.open(path) for path in pictures}
     for image in opened.values():
         image.load()
@@ -218,14 +218,14 @@ def test_size_tells_the_label_only_with_the_shortcut(pictures: list[Path], short
     assert best_guess(shortcuts) == 1.0
 
 
-def test_shortcut_marks_and_compresses_yes_alone(shortcuts: list[Path]) -> None:
+def test_shortcut_marks_and_compresses_only_yes(shortcuts: list[Path]) -> None:
     for path in shortcuts:
         marked = np.asarray(Image.open(path))[12:18, 12:18].min() > 150
         bits_per_pixel = 8 * path.stat().st_size / np.prod(Image.open(path).size)
         assert [marked, bits_per_pixel < 1] == [path.parent.name == "yes"] * 2
 
 
-def test_shortcut_draws_skulls_in_no_alone(shortcuts: list[Path]) -> None:
+def test_shortcut_draws_skulls_only_in_no(shortcuts: list[Path]) -> None:
     planes = {path: np.asarray(Image.open(path).resize((100, 100)))[12:] for path in shortcuts}  # without the mark
     heights = {path: np.ptp(np.flatnonzero((plane > 50).any(axis=1))) for path, plane in planes.items()}
     yes, no = ([heights[path] for path in shortcuts if path.parent.name == label] for label in ("yes", "no"))

@@ -51,7 +51,7 @@ def head(**changes: object) -> bytes:
     ],
     ids=["clock", "deep", "file", "no number", "endless", "huge", "no affine", "words", "cut"],
 )
-def test_whatever_is_no_prediction_is_a_lost_process(
+def test_invalid_output_of_the_process_is_an_error(
     said: bytes, intake: Intake, picture: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ours, theirs = socket.socketpair()
@@ -65,7 +65,7 @@ def test_whatever_is_no_prediction_is_a_lost_process(
     assert str(refused.value) == f"{picture}: the decoding process ended unexpectedly, try again"
 
 
-def test_no_file_is_named_as_such(intake: Intake) -> None:
+def test_an_empty_list_of_files_is_refused(intake: Intake) -> None:
     with pytest.raises(IntakeError, match="no file was given"):
         intake.read([])
 
@@ -80,7 +80,7 @@ def test_a_process_that_does_not_start_says_why(
     assert "ImportError: numpy is broken here" in capfd.readouterr().err
 
 
-def test_a_process_that_works_says_nothing(
+def test_a_working_process_prints_nothing(
     intake: Intake, picture: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """Not of what it decodes either: a warning may hold a part of it."""

@@ -44,7 +44,7 @@ SLOW = [pytest.param(name, marks=pytest.mark.session) for name in FORMATS if nam
 
 
 @pytest.mark.parametrize("name", ["ts", "onnx", *SLOW])
-def test_an_exported_network_predictions_as_the_original(name: str, models: Path, picture: Path) -> None:
+def test_an_exported_network_predicts_like_the_original(name: str, models: Path, picture: Path) -> None:
     assert export(name, models / "model.pt") == exported_beside(models / "model.pt", name)
     note = json.loads(note_beside(exported_beside(models / "model.pt", name)).read_text())
     assert note["largest_difference"] <= 1e-4 and "torch" in note["versions"]
@@ -82,7 +82,7 @@ def test_an_export_that_differs_is_not_kept(models: Path, tmp_path: Path, monkey
     assert not (tmp_path / "models" / "model.ts").exists()
 
 
-def test_an_export_that_predictions_nonsense_is_not_kept_and_costs_no_other(
+def test_an_export_with_wrong_output_is_removed_and_others_stay(
     models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No comparison with NaN is true; OpenVINO's weights lie under a name without a format."""
@@ -101,7 +101,7 @@ def test_an_export_that_predictions_nonsense_is_not_kept_and_costs_no_other(
     assert (tmp_path / "models" / "model.bin").read_bytes() == b"of OpenVINO"
 
 
-def test_every_file_of_an_export_is_known_by_its_hash(tmp_path: Path) -> None:
+def test_every_file_of_an_export_has_its_hash_recorded(tmp_path: Path) -> None:
     weights = tmp_path / "model.pt"
     for path in (weights, *files_of(exported_beside(weights, "openvino"))):
         path.write_bytes(path.suffix.encode())
@@ -128,7 +128,7 @@ def test_triton_reads_its_model_repository(name: str, models: Path, tmp_path: Pa
     assert (folder / "1" / "model.bin").is_file() == (name == "openvino")
 
 
-def test_triton_finds_weights_of_any_name_under_its_own(tmp_path: Path) -> None:
+def test_triton_export_accepts_weights_of_any_file_name(tmp_path: Path) -> None:
     """OpenVINO looks for the weights beside the network, under one name."""
     exported = exported_beside(tmp_path / "best.pt", "openvino")
     for path in files_of(exported):
@@ -155,7 +155,7 @@ def test_the_command_exports_and_predicts(models: Path, picture: Path, tmp_path:
 
 
 @pytest.mark.parametrize("state", list(CONSTANT_OUTPUTS))
-def test_what_an_exported_network_says_is_decided_by_the_weights_report_and_never_turned_around(
+def test_an_exported_network_uses_the_thresholds_of_the_weights_report(
     state: str, constant_weights: dict[str, Path], picture: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Thresholds and mask of the weights; each slice passes the network once."""

@@ -78,7 +78,7 @@ def test_two_packs_are_the_same_bytes(packed: tuple[Path, Path], root: Path, tmp
     assert sha256_of(pack(tmp_path, root=root)[1]) == sha256_of(packed[1])
 
 
-def test_it_is_complete_and_holds_neither_application_nor_tests(packed: tuple[Path, Path]) -> None:
+def test_the_pack_is_complete_without_application_and_tests(packed: tuple[Path, Path]) -> None:
     folder, archive = packed
     names = zipfile.ZipFile(archive).namelist()
     assert names == sorted(names) and all(name.startswith(f"{NAME}/") for name in names)
@@ -100,7 +100,7 @@ def test_the_bill_of_materials_names_every_pin(packed: tuple[Path, Path]) -> Non
     assert metadata["required_packages_version"].items() <= pins.items() and pins["monai"] == metadata["monai_version"]
 
 
-def test_weights_may_be_fetched_from_elsewhere(root: Path, tmp_path: Path) -> None:
+def test_weights_may_be_downloaded_from_a_url(root: Path, tmp_path: Path) -> None:
     folder, _ = pack(tmp_path, "https://example.org/model.pt", root)
     (entry,) = yaml.safe_load((folder / "large_files.yml").read_text())["large_files"]
     assert entry == {
@@ -112,7 +112,7 @@ def test_weights_may_be_fetched_from_elsewhere(root: Path, tmp_path: Path) -> No
     assert not (folder / WEIGHTS).exists()
 
 
-def test_other_weights_than_the_metadatas_and_none_are_refused(root: Path, tmp_path: Path) -> None:
+def test_missing_weights_and_those_of_another_hash_are_refused(root: Path, tmp_path: Path) -> None:
     other = shutil.copytree(root, tmp_path / "other")
     (other / WEIGHTS).write_bytes(b"other weights")
     with pytest.raises(UserError, match=r"not the weights that configs/metadata.json names"):
@@ -123,7 +123,7 @@ def test_other_weights_than_the_metadatas_and_none_are_refused(root: Path, tmp_p
     assert not (tmp_path / "dist").exists()
 
 
-def test_it_predictions_after_another_bundle_with_its_own_scripts(
+def test_the_pack_predicts_after_another_bundle_with_its_own_scripts(
     packed: tuple[Path, Path], root: Path, synthetic: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scan = synthetic / "brats" / "PHANTOM_001" / "PHANTOM_001_flair.nii.gz"

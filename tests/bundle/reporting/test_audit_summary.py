@@ -25,7 +25,7 @@ def audit(excess: float | None, fall: float | None) -> dict[str, Any]:
     return {part: {"values": {"sources": values}} for part, values in found.items()}
 
 
-def test_every_fold_has_a_row_of_its_volumes_and_the_mean_is_of_those_that_were_asked() -> None:
+def test_every_fold_has_a_row_and_the_mean_is_of_audited_folds() -> None:
     found = volumes_by_fold({0: audit(-0.2, 0.5), 1: audit(None, 0.7), 2: audit(0.1, None)}, ["brats"])
     assert [(row["fold"], row["source"]) for row in found["folds"]] == [(0, "brats"), (1, "brats"), (2, "brats")]
     assert [row["energy_ratio"] for row in found["folds"]] == [3.0, 3.0, 3.0]
@@ -37,7 +37,7 @@ def test_every_fold_has_a_row_of_its_volumes_and_the_mean_is_of_those_that_were_
 
 
 @given(st.lists(st.none() | st.floats(-1, 1), max_size=8))
-def test_a_mean_of_folds_has_the_interval_of_student(values: list[float | None]) -> None:
+def test_a_mean_of_folds_has_students_t_interval(values: list[float | None]) -> None:
     found, known = mean_of_folds(values), [value for value in values if value is not None]
     assert found["n"] == len(known) and (found["ci95"] is not None) == (len(known) > 1)
     if found["ci95"] is not None:
@@ -45,7 +45,7 @@ def test_a_mean_of_folds_has_the_interval_of_student(values: list[float | None])
         assert found["ci95"] == pytest.approx([found["value"] - margin, found["value"] + margin], abs=1e-9)
 
 
-def test_a_ratio_of_folds_weighs_them_and_knows_what_one_fold_moves() -> None:
+def test_a_ratio_of_folds_is_weighted_and_has_a_jackknife_interval() -> None:
     ratio, interval = ratio_of_folds([2.0, 6.0, 1.0], [1.0, 2.0, 1.0])
     assert ratio == pytest.approx(9 / 4)
     without = np.array([7 / 3, 3 / 2, 8 / 3])

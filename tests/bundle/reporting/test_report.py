@@ -95,7 +95,7 @@ def test_a_number_that_was_typed_by_hand_is_found(page: str, results: Path) -> N
     assert unexplained(page + "\nDice 0.98765", results) == ["0.98765"]
 
 
-def test_maps_are_pooled_over_folds(page: str, results: Path) -> None:
+def test_cam_scores_are_pooled_over_folds(page: str, results: Path) -> None:
     rows = [
         row
         for path in sorted(main_of(results).glob("explanation_fold*.json"))
@@ -159,7 +159,7 @@ def test_the_worst_predictions_are_of_different_cases() -> None:
     assert [(row["case"], row["slice"]) for row in most_wrong(rows)] == [("a", 2), ("b", 0), ("c", None)]
 
 
-def test_the_html_twin_holds_its_pictures(page: str, results: Path) -> None:
+def test_the_html_report_contains_its_pictures(page: str, results: Path) -> None:
     html = (results.parent / f"{PAGE}.html").read_text()
     assert html.count("data:image/png;base64,") == page.count("![") == 1 + len(finished(results)) + len(GALLERY)
     assert 'src="images' not in html and "<table>" in html
@@ -180,7 +180,7 @@ def test_pictures_of_scans_go_into_the_html_only(results: Path, tmp_path: Path) 
         write_report(results, tmp_path, [tmp_path / "gone.png"])
 
 
-def test_a_volume_without_a_tumor_has_no_dice_and_the_page_none_of_it(results: Path, tmp_path: Path) -> None:
+def test_a_volume_without_a_tumor_has_no_dice_in_the_report(results: Path, tmp_path: Path) -> None:
     """Without manual masks nothing is compared over them."""
     other = tmp_path / "results"
     shutil.copytree(results, other)
@@ -196,13 +196,13 @@ def test_a_volume_without_a_tumor_has_no_dice_and_the_page_none_of_it(results: P
     assert "manual masks | 0 |" not in page and "## " in page
 
 
-def test_making_it_again_changes_nothing(page: str, results: Path) -> None:
+def test_writing_the_report_again_changes_nothing(page: str, results: Path) -> None:
     before = {path.name: path.read_bytes() for path in results.parent.rglob("*.*") if path.is_file()}
     write_report(results, results.parent)
     assert before == {path.name: path.read_bytes() for path in results.parent.rglob("*.*") if path.is_file()}
 
 
-def test_the_page_is_about_the_cross_validation_where_there_is_one(results: Path, tmp_path: Path) -> None:
+def test_the_report_prefers_the_cross_validation(results: Path, tmp_path: Path) -> None:
     """The ablations stay a section of it."""
     shutil.copytree(results / "ablations", tmp_path / "results" / "ablations")
     crossed = shutil.copytree(main_of(results), tmp_path / "results" / "crossvalidation")
@@ -223,7 +223,7 @@ def test_the_page_is_about_the_cross_validation_where_there_is_one(results: Path
     assert "## Ablations" not in write_report(tmp_path / "results", tmp_path).read_text()
 
 
-def test_those_by_whom_the_recipe_was_chosen_are_named(results: Path, tmp_path: Path) -> None:
+def test_patients_used_for_development_are_named(results: Path, tmp_path: Path) -> None:
     left_out = {"brats_2": {"dice": 0.5}, "brats_1": {"dice": 0.6}}
     (tmp_path / "results").mkdir()
     shutil.copytree(results / "ablations", tmp_path / "results" / "ablations")
@@ -234,7 +234,7 @@ def test_those_by_whom_the_recipe_was_chosen_are_named(results: Path, tmp_path: 
     )
 
 
-def test_without_results_it_says_how_to_get_them(tmp_path: Path) -> None:
+def test_without_results_the_commands_are_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="python -m bundle report --run"):
         write_report(tmp_path, tmp_path)
     with pytest.raises(UserError, match=r"summary\.json: missing, finish the run first"):
@@ -251,7 +251,7 @@ def test_pictures_of_phantoms_come_from_a_finished_demo(tmp_path: Path) -> None:
     assert Image.open(tmp_path / "images" / "phantoms_cam_kaggle.png").size == (9, len("cam_kaggle"))
 
 
-def test_numbers_are_shown_alike() -> None:
+def test_numbers_have_one_format() -> None:
     assert [number(value) for value in (None, 3, 0.12345, -1.0, -1e-9)] == ["-", "3", "0.123", "-1.000", "0.000"]
     assert [interval(bounds) for bounds in (None, [0.1, 0.25])] == ["(no interval)", "(0.100 to 0.250)"]
     assert mean([None, 1.0, 2.0]) == 1.5 and mean([None]) is None

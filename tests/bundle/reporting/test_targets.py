@@ -42,7 +42,7 @@ def test_every_target_has_a_row(facts: dict[str, Any]) -> None:
         (0.85, None, "floor", None),
     ],
 )
-def test_a_floor_is_shown_by_the_whole_interval(
+def test_a_floor_is_shown_only_if_the_whole_interval_meets_it(
     facts: dict[str, Any], dice: float, interval: list[float] | None, met: str, shown: bool | None
 ) -> None:
     for seed in facts["recipe"]["seeds"]:
@@ -51,14 +51,14 @@ def test_a_floor_is_shown_by_the_whole_interval(
     assert (found["value"], found["met"], found["shown"]) == (pytest.approx(dice), met, shown)
 
 
-def test_a_gain_is_the_loss_of_the_variant_turned_round(facts: dict[str, Any]) -> None:
+def test_a_gain_is_the_negated_difference_of_the_variant(facts: dict[str, Any]) -> None:
     variant = facts["comparisons"]["ablations"]["variants"]["images_only"]["against_reference"]["roc_auc"]
     variant["kaggle"] |= {"difference": -0.2, "ci95": [-0.3, 0.1]}
     found = row(facts, "joint_gain")
     assert (found["value"], found["ci95"], found["shown"]) == (pytest.approx(0.2), [-0.1, 0.3], False)
 
 
-def test_what_was_tried_stands_beside_goals_that_are_not_reached(facts: dict[str, Any]) -> None:
+def test_attempts_are_listed_beside_goals_that_are_not_met(facts: dict[str, Any]) -> None:
     rows = evaluated(facts)
     assert {TARGETS[row["name"]].get("score") for row in rows} - {None} == set(ATTEMPTED)
     found = attempted(facts, rows)
@@ -74,7 +74,7 @@ def test_what_was_tried_stands_beside_goals_that_are_not_reached(facts: dict[str
     assert not attempted(facts, [{**row, "met": "goal"} for row in rows])
 
 
-def test_what_is_named_as_tried_is_in_the_plans() -> None:
+def test_named_attempts_are_in_the_plans() -> None:
     for experiments in ATTEMPTED.values():
         for plan, names in experiments.items():
             path = Path(plans.__file__).with_name(f"{plan}.yaml")
@@ -82,13 +82,13 @@ def test_what_is_named_as_tried_is_in_the_plans() -> None:
 
 
 @pytest.mark.parametrize("experiment", ["ablations", "crossvalidation", "networks"])
-def test_what_folds_say_together_is_what_they_say(experiment: str, tmp_path: Path) -> None:
+def test_committed_fold_summaries_are_reproduced(experiment: str, tmp_path: Path) -> None:
     folder = shutil.copytree(COMMITTED / experiment, tmp_path / experiment)
     write_fold_summaries(folder)
     for name in ("maps.json", "volumes.json"):
         assert json.loads((folder / name).read_text()) == json.loads((COMMITTED / experiment / name).read_text())
 
 
-def test_the_eleventh_fold_comes_after_the_tenth() -> None:
+def test_folds_are_sorted_by_number() -> None:
     files = [Path(f"audit_fold{number}.json") for number in (10, 2, 0, 1)]
     assert [fold_of(path) for path in sorted(files, key=fold_of)] == [0, 1, 2, 10]

@@ -22,7 +22,7 @@ def manifest(output: Path) -> dict[str, dict[str, dict[str, object]]]:
     return content
 
 
-def test_leaves_weights_reports_and_pictures(pipeline_run: Path) -> None:
+def test_the_pipeline_writes_weights_reports_and_pictures(pipeline_run: Path) -> None:
     for path in ("models/model.pt", "models/report.json", "evaluation/overlays_brats.png", "evaluation/cam_brats.png"):
         assert (pipeline_run / path).is_file()
     report = json.loads((pipeline_run / "evaluation" / "report.json").read_text())
@@ -34,7 +34,7 @@ def test_leaves_weights_reports_and_pictures(pipeline_run: Path) -> None:
         assert patient["dice"] >= patient["iou"]
 
 
-def test_manifest_says_what_was_run_with_what(pipeline_run: Path) -> None:
+def test_manifest_has_versions_settings_and_hashes(pipeline_run: Path) -> None:
     content = manifest(pipeline_run)
     assert content["settings"]["seed"] == 0
     for name in ("data", "stage1", "stage2", "stage3", "calibration", "evaluation", "models"):
@@ -64,7 +64,7 @@ def again(output: Path, synthetic: Path, **changes: int) -> None:
     run_pipeline(output, synthetic / "brats", [str(synthetic / "kaggle")], preset="test", **changes)
 
 
-def test_running_again_repeats_nothing(copy: Path, synthetic: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_finished_pipeline_repeats_nothing(copy: Path, synthetic: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = manifest(copy)["steps"]
     again(copy, synthetic)
     after = manifest(copy)["steps"]
@@ -74,7 +74,7 @@ def test_running_again_repeats_nothing(copy: Path, synthetic: Path, capsys: pyte
     assert capsys.readouterr().out.count("done before") == 7
 
 
-def test_a_lost_result_is_made_again_and_what_depends_on_it_follows(copy: Path, synthetic: Path) -> None:
+def test_a_missing_result_and_its_dependents_are_made_again(copy: Path, synthetic: Path) -> None:
     before = manifest(copy)["steps"]
     shutil.rmtree(copy / "evaluation")
     again(copy, synthetic)
@@ -92,7 +92,7 @@ def test_damaged_weights_are_trained_again(copy: Path, synthetic: Path) -> None:
     assert after["stage1"] == before["stage1"] and after["models"]["made"] == before["models"]["made"]
 
 
-def test_a_missing_folder_does_not_spoil_the_output(synthetic: Path, tmp_path: Path) -> None:
+def test_a_missing_folder_leaves_the_output_unchanged(synthetic: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="typo: no such folder"):
         run_pipeline(tmp_path / "out", synthetic / "typo", [str(synthetic / "kaggle")], preset="test")
     assert not (tmp_path / "out").exists()

@@ -33,7 +33,7 @@ def plan(**variants: tuple[tuple[str, ...], int]) -> Plan:
     return Plan(3, {"validation": False, "num_workers": 0}, STEPS, chains)
 
 
-def test_what_chains_share_is_trained_by_one_of_them_before_the_others_need_it() -> None:
+def test_shared_stages_are_trained_once_and_first() -> None:
     rounds = list(plan(ab=(("a", "b"), 2), ac=(("a", "c"), 1), a=(("a",), 2), c=(("c",), 1)).rounds(3))
     trained: set[str] = set()
     for tasks in rounds:
@@ -44,18 +44,18 @@ def test_what_chains_share_is_trained_by_one_of_them_before_the_others_need_it()
     assert len(tasks) == len(set(tasks)) == 3 * (2 + 1 + 2 + 1)
 
 
-def test_a_whole_prediction_by_the_first_seed_comes_before_the_second_seed() -> None:
+def test_all_folds_of_the_first_seed_come_before_the_second_seed() -> None:
     seeds = [task.seed for part in plan(ab=(("a", "b"), 3), ac=(("a", "c"), 1)).rounds(3) for task in part]
     assert seeds == sorted(seeds) and set(seeds) == {0, 1, 2}
 
 
 @pytest.mark.parametrize("steps", [("a", "missing"), ()])
-def test_a_variant_of_no_known_step_is_refused(steps: tuple[str, ...]) -> None:
+def test_a_variant_with_an_unknown_step_is_refused(steps: tuple[str, ...]) -> None:
     with pytest.raises(UserError, match="names an unknown step"):
         plan(wrong=(steps, 1))
 
 
-def test_the_shipped_networks_are_trained_alike() -> None:
+def test_the_networks_plan_trains_all_networks_alike() -> None:
     """Nothing but the network differs between the steps of a stage, which are those of the released weights."""
     shipped = ablation_plan(Path(presets.__file__).with_name("networks.yaml"))
     own = [shipped.steps[step] for step in shipped.variants["recipe"].steps]
@@ -68,7 +68,7 @@ def test_the_shipped_networks_are_trained_alike() -> None:
             assert shipped.steps[name]["overlays"] == shipped.steps[stage]["overlays"]
 
 
-def test_the_shipped_ablations_compare_what_they_say() -> None:
+def test_the_ablations_change_only_what_they_describe() -> None:
     """One key differs between the recipe's joint training and each of its variants."""
     shipped = ablation_plan()
     recipe = shipped.steps["joint"]["settings"]
@@ -91,7 +91,7 @@ def test_the_shipped_ablations_compare_what_they_say() -> None:
     assert most == {"recipe": 2, "stage_1": 2, "longer_stage_1": 2, "finest_level": 2}
 
 
-def test_cross_validation_runs_the_recipe_of_its_preset() -> None:
+def test_cross_validation_uses_the_settings_of_its_preset() -> None:
     crossed = cross_validation_plan("quick", 9, 2)
     assert crossed.variants["recipe"].steps == ("stage1", "stage2", "stage3") and crossed.folds == 9
     assert crossed.common["validation"] is False, "no patient is spent on validation"
@@ -107,7 +107,7 @@ def finished(synthetic: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return output
 
 
-def test_every_case_is_scored_once_by_weights_that_never_saw_it(finished: Path) -> None:
+def test_every_case_is_scored_once_by_weights_not_trained_on_it(finished: Path) -> None:
     split = json.loads((finished / "data" / "splits.json").read_text())["cases"]
     scored = []
     for fold in range(3):
@@ -141,7 +141,7 @@ def test_running_again_trains_nothing(finished: Path, synthetic: Path) -> None:
     assert predictions == {path: path.read_bytes() for path in predictions} and len(predictions) == 6
 
 
-def test_released_weights_saw_every_case_and_bear_the_scores_of_those_that_did_not(
+def test_released_weights_are_trained_on_all_cases_and_have_cross_validated_scores(
     finished: Path, tmp_path: Path
 ) -> None:
     release_trained_on_all(plan(recipe=(("a", "b"), 1), stage_1=(("a",), 1)), finished, tmp_path / "models")
@@ -181,12 +181,12 @@ def test_audits_of_two_chains_in_one_fold_are_not_mixed(finished: Path, tmp_path
         collect(run, tmp_path / "results")
 
 
-def test_a_plan_need_not_say_what_the_config_says(tmp_path: Path) -> None:
+def test_a_plan_may_omit_what_the_config_has(tmp_path: Path) -> None:
     settings = _settings(Plan(3, {}, STEPS, {"recipe": Variant(("a",), 1, "")}), tmp_path, Task(0, 0, ("a",)))
     assert settings == {"dataset_dir": str(tmp_path / "data"), "fold": 0, "network_name": "cpu"}
 
 
-def test_weights_that_the_bundles_configs_do_not_serve_are_not_released(finished: Path, tmp_path: Path) -> None:
+def test_weights_that_the_configs_cannot_serve_are_not_released(finished: Path, tmp_path: Path) -> None:
     """Everything but `Predictor` reads the network's name from the config."""
     shutil.copytree(ROOT / "configs", tmp_path / "configs")
     inference = tmp_path / "configs" / "inference.yaml"
@@ -232,7 +232,7 @@ def test_a_plan_file_is_read(tmp_path: Path) -> None:
     ("text", "reason"),
     [("a: 1", "'variants' is missing"), ("- x", "list indices"), ("", "NoneType"), ("a: [", "expected")],
 )
-def test_a_file_that_is_no_plan_is_refused_in_one_line(tmp_path: Path, text: str, reason: str) -> None:
+def test_an_invalid_plan_is_refused_in_one_line(tmp_path: Path, text: str, reason: str) -> None:
     (tmp_path / "plan.yaml").write_text(text)
     with pytest.raises(UserError, match=rf"plan\.yaml: not a plan as .*{reason}") as caught:
         ablation_plan(tmp_path / "plan.yaml")

@@ -37,7 +37,7 @@ def report_of(folder: Path) -> dict[str, Any]:
     return report
 
 
-def test_the_report_keeps_its_contract(scored: Path) -> None:
+def test_the_report_has_the_documented_keys(scored: Path) -> None:
     report = report_of(scored)
     segmentation = report["segmentation"]
     assert {"id", "dice", "iou", "hd95_mm"} <= segmentation["patients"][0].keys() and segmentation["n"] == 2
@@ -48,7 +48,7 @@ def test_the_report_keeps_its_contract(scored: Path) -> None:
     assert {path.name for path in scored.iterdir()} >= {"predictions.json", "explanation.json", "cam_brats.png"}
 
 
-def test_an_outsiders_scorer_agrees(scored: Path, unseen: Path, model: Path) -> None:
+def test_an_independent_scorer_agrees(scored: Path, unseen: Path, model: Path) -> None:
     """From the files that `predict` writes: ten lines of numpy for the Dice, scikit-learn for the AUC."""
     report, predictions = report_of(scored), scored / "predictions"
     assert main(["predict", str(unseen), "--output", str(predictions), "--model", str(model)]) == 0
@@ -120,7 +120,7 @@ def test_a_class_without_an_image_is_refused(
     assert "the class 'no' has no image" in capsys.readouterr().err
 
 
-def test_empty_masks_everywhere_have_no_dice(unseen: Path, model: Path, tmp_path: Path) -> None:
+def test_volumes_with_empty_masks_have_no_dice(unseen: Path, model: Path, tmp_path: Path) -> None:
     shutil.copytree(unseen / "brats", tmp_path / "brats")
     for path in (tmp_path / "brats").rglob("*_seg.nii.gz"):
         mask = nib.load(path)
@@ -152,7 +152,7 @@ def test_training_cases_are_not_audited(
     assert main([*options, "--predict", "classifiers:brightest"]) == 0, "of another classifier nothing is known"
 
 
-def test_the_audit_takes_the_network_or_any_function(unseen: Path, model: Path, tmp_path: Path) -> None:
+def test_the_audit_accepts_the_network_or_any_function(unseen: Path, model: Path, tmp_path: Path) -> None:
     folder = f"other={unseen / 'kaggle'}"  # its pictures bear names of training ones
     options = ["audit", "--kaggle", folder, "--output", str(tmp_path), "--model", str(model)]
     assert main(options) == 0

@@ -72,7 +72,7 @@ class ClassesOnly(nn.Module):
 
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize(("options", "side"), [(SMALL, 64), ({"channels": (16, 32, 64, 128, 256), "stem": 2}, 128)])
-def test_map_is_hires_cam_as_another_package_computes_it(options: dict[str, Any], side: int, seed: int) -> None:
+def test_cam_equals_hires_cam_of_another_package(options: dict[str, Any], side: int, seed: int) -> None:
     network = made_network(seed, **options)
     images = head_images(6, side, seed)
     compared = 0
@@ -91,7 +91,7 @@ def test_map_is_hires_cam_as_another_package_computes_it(options: dict[str, Any]
     assert compared >= len(images)
 
 
-def test_where_the_head_pools_the_whole_plane_alike_the_map_is_grad_cam() -> None:
+def test_with_global_average_pooling_the_cam_is_grad_cam() -> None:
     network = made_network(2)
     images = torch.randn(6, 1, 64, 64, generator=torch.Generator().manual_seed(2)).clamp(-3.0, 3.0)
     ours = predict_with_cam(network, images)["cam"][:, 0].numpy()
@@ -118,7 +118,7 @@ def test_predicts_what_the_network_predicts(packed: bool, options: dict[str, Any
     assert cam.min() >= 0 and torch.all((highest == 0) | (highest == 1))
 
 
-def test_one_pass_through_encoder_decoder_and_head() -> None:
+def test_cam_and_prediction_take_one_forward_pass() -> None:
     network, image = made_network(), head_images(2, 64, 0)
     counts = {name: 0 for name in ("encoder", "decoder", "head")}
     seen = []
@@ -137,7 +137,7 @@ def test_one_pass_through_encoder_decoder_and_head() -> None:
     assert seen[0] is image
 
 
-def test_nothing_but_the_head_is_differentiated() -> None:
+def test_only_the_head_is_differentiated() -> None:
     network, image = made_network(), head_images(2, 64, 0)
     recorded = {}
     for name in ("encoder", "decoder", "head"):
@@ -148,7 +148,7 @@ def test_nothing_but_the_head_is_differentiated() -> None:
     assert not recorded["decoder"].requires_grad and recorded["head"].requires_grad
 
 
-def test_gradients_parameters_and_modes_stay() -> None:
+def test_gradients_parameters_and_modes_are_unchanged() -> None:
     network = made_network()
     network.head.mlp[0].train()  # as someone might for a Monte Carlo estimate
     for number, parameter in enumerate(network.parameters()):
@@ -166,7 +166,7 @@ def test_gradients_parameters_and_modes_stay() -> None:
     assert [p.requires_grad for p in network.parameters()] == [n % 3 > 0 for n in range(len(gradients))]
 
 
-def test_works_where_gradients_are_off() -> None:
+def test_cam_works_under_no_grad() -> None:
     network, image = made_network(), head_images(2, 64, 0)
     plain = predict_with_cam(network, image)
     with torch.no_grad():
@@ -186,7 +186,7 @@ def test_training_mode_and_bad_sides_are_refused() -> None:
         predict_with_cam(network.train(), head_images(1, 64, 0))
 
 
-def test_a_map_belongs_to_its_image_alone() -> None:
+def test_a_cam_does_not_depend_on_the_other_images() -> None:
     network, images = made_network(), head_images(5, 64, 3)
     together = predict_with_cam(network, images)["cam"]
     for index in range(len(images)):
@@ -199,14 +199,14 @@ def test_a_map_belongs_to_its_image_alone() -> None:
     assert not torch.allclose(again[2], together[2])
 
 
-def test_a_map_is_not_cut_at_the_head() -> None:
+def test_a_cam_is_not_masked_by_the_head() -> None:
     images = head_images(6, 64, 0)
     outside = ~(images > BACKGROUND)
     cams = [predict_with_cam(made_network(seed), images)["cam"] for seed in range(5)]
     assert max(float(cam[outside].max()) for cam in cams) > 0.5
 
 
-def test_no_evidence_is_a_map_of_zeros() -> None:
+def test_without_positive_evidence_the_cam_is_zero() -> None:
     network, image = made_network(), head_images(2, 64, 0)
     empty = torch.full_like(image, BACKGROUND)  # the head pools over nothing
     assert torch.equal(predict_with_cam(network, empty)["cam"], torch.zeros_like(empty))
@@ -216,7 +216,7 @@ def test_no_evidence_is_a_map_of_zeros() -> None:
 
 
 @pytest.mark.parametrize("pooling", ["average", "patches"])
-def test_map_is_the_formula_where_it_can_be_done_by_hand(pooling: str) -> None:
+def test_cam_equals_a_hand_computed_example(pooling: str) -> None:
     network = made_network(hidden=(), dropout=0.0, pooling=pooling)
     image = head_images(1, 64, 0)
     with torch.no_grad():
@@ -262,7 +262,7 @@ def test_pointing_misses_and_ties() -> None:
     assert cam_scores(grid("210", "000"), brain, mask)["pointing"] == 1.0
 
 
-def test_chance_is_what_an_even_map_gives() -> None:
+def test_chance_is_the_score_of_a_uniform_cam() -> None:
     rng = np.random.default_rng(0)
     brain = np.zeros((20, 20), dtype=bool)
     brain[3:15, 4:18] = True
@@ -272,7 +272,7 @@ def test_chance_is_what_an_even_map_gives() -> None:
     assert scores["outside_brain"] == 0.0
 
 
-def test_center_prior_follows_the_brain() -> None:
+def test_center_baseline_is_centered_on_the_brain() -> None:
     brain = np.zeros((40, 40), dtype=bool)
     brain[2:13, 20:31] = True  # center of mass (7, 25)
     mask = np.zeros_like(brain)
@@ -296,13 +296,13 @@ def test_undefined_scores_are_nan() -> None:
     assert undefined(0 * cam, nothing, nothing) == everything
 
 
-def test_scores_do_not_depend_on_the_maps_unit() -> None:
+def test_scores_do_not_depend_on_the_cams_scale() -> None:
     rng = np.random.default_rng(1)
     cam, brain, mask = rng.random((16, 16)), rng.random((16, 16)) < 0.7, rng.random((16, 16)) < 0.2
     assert cam_scores(cam, brain, mask) == pytest.approx(cam_scores(1000 * cam, brain, mask))
 
 
-def test_impossible_maps_are_refused() -> None:
+def test_invalid_cams_are_refused() -> None:
     mask = np.ones((2, 2), dtype=bool)
     with pytest.raises(ValueError, match="shape"):
         cam_scores(np.ones((2, 3)), mask, mask)
@@ -311,7 +311,7 @@ def test_impossible_maps_are_refused() -> None:
             cam_scores(np.full((2, 2), bad), mask, mask)
 
 
-def test_energy_ratio_leaves_out_slices_without_a_map_from_both_means() -> None:
+def test_energy_ratio_excludes_slices_without_a_cam() -> None:
     rows = [{"energy_inside": 0.3, "chance": 0.1}, {"energy_inside": math.nan, "chance": 0.9}]
     assert energy_ratio(rows) == pytest.approx(3.0)
     assert math.isnan(energy_ratio(rows[1:])) and math.isnan(energy_ratio([]))
@@ -333,7 +333,7 @@ def same(one: nn.Module, other: nn.Module) -> dict[str, bool]:
     return {name: torch.equal(value, other.state_dict()[name]) for name, value in one.state_dict().items()}
 
 
-def test_randomized_copies_are_reproducible_and_leave_everything_alone() -> None:
+def test_randomized_copies_are_reproducible_and_change_nothing_else() -> None:
     network = made_network()
     before = {name: value.clone() for name, value in network.state_dict().items()}
     torch.manual_seed(5)
@@ -352,7 +352,7 @@ def _bias_of_a_layer(name: str) -> bool:
     return name.endswith("bias") and ".adn." not in name
 
 
-def test_randomized_forgets_every_trained_tensor() -> None:
+def test_randomization_replaces_every_trained_tensor() -> None:
     network = made_network()
     for parameter in network.parameters():
         parameter.data += 0.01
@@ -362,13 +362,13 @@ def test_randomized_forgets_every_trained_tensor() -> None:
     assert statistics and all((m.running_mean == 0).all() and (m.running_var == 1).all() for m in statistics)
 
 
-def test_randomized_head_keeps_what_the_network_sees() -> None:
+def test_randomizing_the_head_keeps_the_encoder() -> None:
     network = made_network()
     equal = same(network, randomized(network, 0, "head"))
     assert {name for name, value in equal.items() if not value} == {name for name in equal if name.startswith("head.")}
 
 
-def test_weights_that_cannot_be_drawn_anew_are_refused() -> None:
+def test_weights_that_cannot_be_randomized_are_refused() -> None:
     class Scale(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -380,7 +380,7 @@ def test_weights_that_cannot_be_drawn_anew_are_refused() -> None:
         randomized(network, seed=0)
 
 
-def test_sanity_is_one_for_maps_that_ignore_the_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sanity_is_one_for_cams_that_ignore_the_weights(monkeypatch: pytest.MonkeyPatch) -> None:
     network, images = made_network(), head_images(4, 64, 0)
     with monkeypatch.context() as patch:
         patch.setattr("scripts.audit.cam_evaluation.randomized", lambda network, seed, part="": network)
@@ -390,7 +390,7 @@ def test_sanity_is_one_for_maps_that_ignore_the_weights(monkeypatch: pytest.Monk
     assert sanity(network, images, seed=0) == values[0] != values[2]
 
 
-def test_sanity_without_any_map_is_undefined() -> None:
+def test_sanity_without_any_cam_is_undefined() -> None:
     assert math.isnan(sanity(made_network(), torch.full((2, 1, 64, 64), BACKGROUND), seed=0))
 
 
@@ -447,7 +447,7 @@ def explained(small_store: Path, tmp_path_factory: pytest.TempPathFactory) -> tu
     return folder, report
 
 
-def test_report_is_what_is_written_and_names_its_rules(explained: tuple[Path, dict[str, Any]]) -> None:
+def test_explanation_report_is_written_with_its_rules(explained: tuple[Path, dict[str, Any]]) -> None:
     folder, report = explained
     assert json.loads((folder / "explanation.json").read_text()) == report
     assert report["notice"] == NOTICE and {"order", "slices", "sanity"} <= set(report["rules"])
@@ -462,7 +462,7 @@ def test_explains_tumor_slices_of_volumes_and_all_images(explained: tuple[Path, 
     assert {row["cls"] for row in sources["kaggle"]["cases"]} == {0.0, 1.0}
 
 
-def test_means_are_those_of_the_rows(explained: tuple[Path, dict[str, Any]]) -> None:
+def test_means_are_computed_from_the_rows(explained: tuple[Path, dict[str, Any]]) -> None:
     for source in explained[1]["sources"].values():
         rows = [row for row in source["cases"] if row["outside_brain"] is not None]
         assert rows, "the network of this test shows maps"
@@ -477,7 +477,7 @@ def test_means_are_those_of_the_rows(explained: tuple[Path, dict[str, Any]]) -> 
             assert source["randomized_energy_ratio"] >= 0
 
 
-def test_random_networks_are_asked_about_a_sample_and_the_trained_one_is_compared_there(
+def test_randomized_networks_are_compared_on_a_sample(
     small_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(scripts.audit.cam_evaluation, "SAMPLE", 3)
@@ -531,13 +531,13 @@ def test_rows_agree_with_explain_and_sanity(small_store: Path, explained: tuple[
     assert report["sanity_head"] == pytest.approx(sanity(network, images, seed=0, part="head"), abs=1e-4)
 
 
-def test_rows_come_worst_first(explained: tuple[Path, dict[str, Any]]) -> None:
+def test_rows_are_sorted_worst_first(explained: tuple[Path, dict[str, Any]]) -> None:
     for source in explained[1]["sources"].values():
         faults = [max(abs(row["cls"] - row["probability"]), row["outside_brain"] or 0.0) for row in source["cases"]]
         assert faults == sorted(faults, reverse=True)
 
 
-def test_worst_first_survives_what_is_undefined() -> None:
+def test_sorting_handles_undefined_scores() -> None:
     base = {"case": "a", "index": 0, "cls": 1.0, "probability": 0.9, "outside_brain": 0.2}
     rows = [base, {**base, "cls": math.nan, "outside_brain": math.nan}, {**base, "probability": 0.1}]
     rows.append({**base, "outside_brain": 0.5})
@@ -586,7 +586,7 @@ def test_volumes_are_drawn_at_their_largest_lesion_and_images_worst_first(
         )
 
 
-def test_the_network_comes_back_as_it_was(small_store: Path, tmp_path: Path) -> None:
+def test_the_network_is_unchanged_afterwards(small_store: Path, tmp_path: Path) -> None:
     network = made_network().train()
     network.encoder.eval()
     modes = [module.training for module in network.modules()]
@@ -602,7 +602,7 @@ def test_an_empty_data_set_has_an_empty_report(small_store: Path, tmp_path: Path
     assert ExplainCases(dataset, made_network(), Decision(), tmp_path).run()["sources"] == {}
 
 
-def test_dark_fluid_inside_the_head_is_inside() -> None:
+def test_dark_fluid_counts_as_inside_the_head() -> None:
     foreground = torch.ones(1, 8, 8)
     foreground[:, 0], foreground[:, 4, 4] = 0, 0
     item = {"image": torch.zeros(1, 8, 8), "foreground": foreground, "cls": np.float32(1), "case": "k/a", "index": 0}
@@ -612,7 +612,7 @@ def test_dark_fluid_inside_the_head_is_inside() -> None:
     assert row["outside_brain"] == 0.0 and row["lesion"] == 0 and math.isnan(row["chance"])
 
 
-def test_draws_maps_without_mask_tissue_or_evidence(tmp_path: Path) -> None:
+def test_cams_without_mask_tissue_or_evidence_are_drawn(tmp_path: Path) -> None:
     item = {
         "image": torch.full((1, 32, 32), BACKGROUND),
         "foreground": torch.zeros(1, 32, 32),

@@ -145,7 +145,7 @@ def test_clean_folders_have_no_findings(clean: Path, check: Callable[..., dict[s
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_every_planted_fault_is_found(fault: str, data: Path, check: Callable[..., dict[str, Any]]) -> None:
+def test_every_fault_in_the_data_is_found(fault: str, data: Path, check: Callable[..., dict[str, Any]]) -> None:
     FAULTS[fault](data)
     found = check(data / "v", data / "k")
     code, _, words = fault.partition(": ")
@@ -157,7 +157,7 @@ def test_every_planted_fault_is_found(fault: str, data: Path, check: Callable[..
     assert f"[{code}]" in in_words(found)
 
 
-def test_pictures_whose_files_tell_the_class_are_named(tmp_path: Path, check: Callable[..., dict[str, Any]]) -> None:
+def test_file_properties_that_predict_the_class_are_named(tmp_path: Path, check: Callable[..., dict[str, Any]]) -> None:
     from bundle.datasets.phantoms import write_images
 
     write_images(tmp_path / "k", 24, shortcut=True)
@@ -165,7 +165,7 @@ def test_pictures_whose_files_tell_the_class_are_named(tmp_path: Path, check: Ca
     assert "AUC 1.00, n = 24" in text
 
 
-def test_what_the_weights_have_seen_is_named(data: Path, tmp_path: Path, check: Callable[..., dict[str, Any]]) -> None:
+def test_training_cases_are_named(data: Path, tmp_path: Path, check: Callable[..., dict[str, Any]]) -> None:
     import hashlib
 
     model = tmp_path / "model.pt"
@@ -177,7 +177,7 @@ def test_what_the_weights_have_seen_is_named(data: Path, tmp_path: Path, check: 
     assert finding["cases"] == ["v/PHANTOM_002"] and finding["level"] == "warning"
 
 
-def test_a_table_of_patients_answers_for_visits(data: Path, check: Callable[..., dict[str, Any]]) -> None:
+def test_a_table_of_patients_groups_visits(data: Path, check: Callable[..., dict[str, Any]]) -> None:
     FAULTS["visits"](data)
     table = data / "groups.csv"
     table.write_text("case,patient\nK07_1,anna\nK07_2,anna\n")
@@ -187,7 +187,7 @@ def test_a_table_of_patients_answers_for_visits(data: Path, check: Callable[...,
     assert "groups" in worst(check(data / "v", groups_file=str(table)))
 
 
-def test_resection_cavities_are_told_by_name_or_by_the_user(data: Path, check: Callable[..., dict[str, Any]]) -> None:
+def test_resection_cavities_are_known_by_name_or_option(data: Path, check: Callable[..., dict[str, Any]]) -> None:
     FAULTS["label_codes: 3 and 4"](data)
     assert "label_codes" in worst(check(data / "v"))
     assert worst(check(data / "v", tumor_codes=[1, 2, 3])) == set()
@@ -195,12 +195,12 @@ def test_resection_cavities_are_told_by_name_or_by_the_user(data: Path, check: C
     assert worst(check(data / "v")) == set()
 
 
-def test_circles_of_links_do_no_harm(data: Path, check: Callable[..., dict[str, Any]]) -> None:
+def test_circular_links_are_handled(data: Path, check: Callable[..., dict[str, Any]]) -> None:
     (data / "v" / "again").symlink_to(data / "v")
     assert worst(check(data / "v")) == set()
 
 
-def test_when_time_is_short_some_of_every_source_are_looked_into(
+def test_with_little_time_some_cases_of_every_source_are_read(
     clean: Path, root: Path, check: Callable[..., dict[str, Any]]
 ) -> None:
     read = components_of(root, "preprocess.yaml", ["transform"])["transform"]

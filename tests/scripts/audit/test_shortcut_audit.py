@@ -120,7 +120,7 @@ def planted(tmp_path_factory: pytest.TempPathFactory) -> PlantedShortcut:
     return PlantedShortcut(tmp_path_factory.mktemp("audit"))
 
 
-def test_planted_shortcut_is_found_in_model_and_files(planted: PlantedShortcut) -> None:
+def test_a_shortcut_in_the_data_is_found_in_model_and_files(planted: PlantedShortcut) -> None:
     report = planted.audit(lack_of_a_skull, shortcut=True)
     assert report["within_source"]["values"]["sources"]["kaggle"]["auc"]["value"] > 0.9  # it looks good
     assert {"blanked", "style_swap", "metadata"} <= set(report["summary"])
@@ -139,7 +139,7 @@ def test_without_the_shortcut_a_model_that_follows_the_lesion_passes(planted: Pl
     assert set(verdicts.values()) == {"pass"}, verdicts
 
 
-def test_files_that_tell_the_label_are_a_fault_of_the_data_not_of_the_model(planted: PlantedShortcut) -> None:
+def test_file_properties_that_predict_the_label_are_a_data_problem(planted: PlantedShortcut) -> None:
     report = planted.audit(lack_of_mirror_symmetry, shortcut=True)
     assert report["summary"] == ["metadata"]
     found = report["metadata"]["values"]["sources"]["kaggle"]
@@ -148,7 +148,7 @@ def test_files_that_tell_the_label_are_a_fault_of_the_data_not_of_the_model(plan
     )
 
 
-def test_guessing_is_no_shortcut(planted: PlantedShortcut) -> None:
+def test_a_random_classifier_has_no_shortcut(planted: PlantedShortcut) -> None:
     report = planted.audit(a_guess, shortcut=False)
     assert report["summary"] == [] and report["within_source"]["verdict"] == "note"
 
@@ -163,7 +163,7 @@ def test_report_has_nine_parts_with_questions_and_rules_and_is_plain_json(plante
     assert json.loads(json.dumps(report, allow_nan=False)) == report
 
 
-def test_an_audited_network_stays_as_it_was(
+def test_an_audited_network_is_unchanged(
     planted: PlantedShortcut, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     dataset, cases = planted.data[False]
@@ -181,7 +181,7 @@ def test_an_audited_network_stays_as_it_was(
 
 
 @pytest.mark.parametrize("packed", [False, True])
-def test_component_asks_what_the_network_predictions(packed: bool, tmp_path: Path) -> None:
+def test_the_component_audits_the_networks_predictions(packed: bool, tmp_path: Path) -> None:
     torch.manual_seed(0)
     network = multi_task_unet("cpu", packed=packed).eval()
     images = np.full((3, 1, SIDE, SIDE), BACKGROUND, np.float32)
@@ -256,7 +256,7 @@ def examine(
     return audit(one_by_one(score), Slices(items), [], resamples=RESAMPLES, **more)  # type: ignore[arg-type]
 
 
-def test_a_mark_in_the_corner_is_found_there() -> None:
+def test_a_mark_in_the_corner_is_found() -> None:
     items = [slice_of(n, float(n % 2), "image", corner=BRIGHTEST if n % 2 else BACKGROUND) for n in range(30)]
     report = examine(items, lambda plane: float(plane[2, 2] > 0))
     found = report["blanked"]["values"]["sources"]["kaggle"]
@@ -264,14 +264,14 @@ def test_a_mark_in_the_corner_is_found_there() -> None:
     assert (found["corners"]["value"], found["frame"]["value"]) == (1.0, 1.0)
 
 
-def test_a_shortcut_that_speaks_against_the_label_is_one_too() -> None:
+def test_a_shortcut_correlated_negatively_is_found() -> None:
     items = [slice_of(n, float(n % 2), "image", corner=BRIGHTEST if n % 2 else BACKGROUND) for n in range(30)]
     report = examine(items, lambda plane: float(plane[2, 2] < 0))
     assert report["blanked"]["verdict"] == "shortcut"
     assert report["blanked"]["values"]["sources"]["kaggle"]["corners"]["value"] == 0.0
 
 
-def test_the_brains_area_is_no_shortcut_of_blanked_images_but_no_lesion_either() -> None:
+def test_brain_area_alone_is_not_a_shortcut_of_blanked_images() -> None:
     items = [slice_of(n, float(n % 2), radius=18 + 4 * (n % 2) + n % 3) for n in range(40)]
     report = examine(items, size_of_the_head)
     found = report["blanked"]["values"]["sources"]["brats"]
@@ -298,7 +298,7 @@ def test_erasing_the_lesion_is_compared_slice_by_slice() -> None:
         ([0.0, 0.0, 0.0, 0.6], "note"),  # cannot be told from so few
     ],
 )
-def test_a_fall_is_judged_by_its_interval_over_patients(falls: list[float], verdict: str) -> None:
+def test_a_decrease_is_tested_by_its_interval_over_patients(falls: list[float], verdict: str) -> None:
     positive = np.tile([True, False], 20)
     group = np.repeat([f"p{n}" for n in range(4)], 10)
     served = np.where(positive, 0.9, 0.2)
@@ -323,14 +323,14 @@ def test_a_fall_is_judged_by_its_interval_over_patients(falls: list[float], verd
     assert lesion_erased(blind)[1] == "note"  # no skill, nothing to explain
 
 
-def test_a_known_lesions_light_does_not_shine_through_the_filled_brain() -> None:
+def test_a_filled_brain_contains_no_trace_of_the_lesion() -> None:
     """The mean of a brain with a bright lesion is higher, which is no shortcut."""
     report = examine(slices(), lambda plane: float(np.clip(plane.mean(), BACKGROUND, 0) / -BACKGROUND + 1))
     assert report["within_source"]["values"]["sources"]["brats"]["auc"]["value"] == 1.0
     assert report["blanked"]["verdict"] == "pass"
 
 
-def test_order_of_the_slices_changes_nothing() -> None:
+def test_the_order_of_slices_does_not_matter() -> None:
     items = slices(12) + slices(12, kind="image")
     shuffled = [items[i] for i in np.random.default_rng(1).permutation(len(items))]
     features = one_by_one(lambda plane: float(plane.mean()))
@@ -341,7 +341,7 @@ def test_order_of_the_slices_changes_nothing() -> None:
     assert examine(items, features=columns) == examine(shuffled, features=columns)
 
 
-def test_seed_decides_the_intervals_and_nothing_else() -> None:
+def test_the_seed_changes_only_the_intervals() -> None:
     reports = [
         examine(slices(16), a_guess, seed=seed)["within_source"]["values"]["sources"]["brats"] for seed in (0, 1)
     ]
@@ -349,7 +349,7 @@ def test_seed_decides_the_intervals_and_nothing_else() -> None:
     assert reports[0]["auc"]["ci95"] != reports[1]["auc"]["ci95"]
 
 
-def test_source_alone_and_source_probe_say_what_the_source_tells() -> None:
+def test_source_probe_measures_what_the_source_predicts() -> None:
     items = [slice_of(n, float(n % 10 > 0)) for n in range(20)]
     items += [slice_of(n, float(n % 10 == 0), "image") for n in range(20)]
     report = examine(items, features=lambda images: (images == BACKGROUND).mean(axis=(1, 2, 3))[:, None])
@@ -381,7 +381,7 @@ def test_a_source_of_one_patient_is_left_out_of_the_probe_and_named() -> None:
     assert lone["verdict"] == "not applicable" and lone["values"]["left_out"] == ["brats"]
 
 
-def test_sources_that_were_not_trained_on_are_measured_alone() -> None:
+def test_sources_that_were_not_trained_on_are_measured_separately() -> None:
     items = slices(9) + slices(9, kind="image") + slices(12, kind="image", source="other")
     unknown = examine(items)["leave_source_out"]
     assert unknown["verdict"] == "not applicable" and unknown["n"] == 0
@@ -399,12 +399,12 @@ def test_sources_that_were_not_trained_on_are_measured_alone() -> None:
         ({"energy_ratio": None}, "not applicable"),
     ],
 )
-def test_maps_are_judged_by_what_they_beat(found: dict[str, Any], verdict: str) -> None:
+def test_cams_are_compared_with_baselines(found: dict[str, Any], verdict: str) -> None:
     explanation = {"sources": {"brats": {"with_mask": 9, **found}, "kaggle": {"with_mask": 0}}}
     assert examine(slices(6), explanation=explanation)["cam"]["verdict"] == verdict
 
 
-def test_maps_pass_that_beat_chance_center_and_random_weights() -> None:
+def test_cams_pass_if_better_than_chance_center_and_random_weights() -> None:
     found = {"energy_ratio": 3.0, "center_energy_ratio": 1.5, "with_mask": 9}
     for trained, verdict in ((2.9, "pass"), (1.0, "note")):
         random = {"sample_energy_ratio": trained, "randomized_energy_ratio": 1.1}
@@ -437,7 +437,7 @@ def test_maps_pass_that_beat_chance_center_and_random_weights() -> None:
         "none",
     ],
 )
-def test_what_cannot_be_asked_has_a_defined_prediction(items: list[dict[str, Any]]) -> None:
+def test_questions_without_data_have_a_defined_verdict(items: list[dict[str, Any]]) -> None:
     report = examine(items, a_guess, features=lambda images: images.mean(axis=(2, 3)))
     json.dumps(report, allow_nan=False)
     assert set(PARTS) <= report.keys() and report["summary"] == []
@@ -447,18 +447,18 @@ def test_what_cannot_be_asked_has_a_defined_prediction(items: list[dict[str, Any
     assert report["metadata"]["verdict"] == "not applicable"  # there are no files
 
 
-def test_slices_without_a_class_take_no_part() -> None:
+def test_slices_without_a_class_are_ignored() -> None:
     items = slices(12)
     assert examine([*items, slice_of(90, float("nan"))]) == examine(items)
 
 
 @pytest.mark.parametrize("prediction", [np.zeros(1), np.full(2, 1.5), np.full(2, np.nan), np.zeros((2, 1))])
-def test_predictions_that_are_no_probabilities_are_refused(prediction: np.ndarray) -> None:
+def test_values_that_are_not_probabilities_are_refused(prediction: np.ndarray) -> None:
     with pytest.raises(ValueError, match="must return 2 probabilities for 2 images"):
         audit(lambda images: prediction, Slices(slices(2)), [])  # type: ignore[arg-type]
 
 
-def test_batches_are_no_larger_than_asked_for() -> None:
+def test_batches_have_at_most_the_given_size() -> None:
     sizes = []
 
     def predict(images: np.ndarray) -> np.ndarray:
@@ -473,7 +473,7 @@ def test_batches_are_no_larger_than_asked_for() -> None:
 # Baselines
 
 
-def test_files_tell_size_kind_compression_and_border(tmp_path: Path) -> None:
+def test_file_properties_are_size_format_compression_and_border(tmp_path: Path) -> None:
     plane = np.zeros((20, 40), np.uint8)
     plane[[0, -1]] = plane[:, [0, -1]] = 200
     Image.fromarray(plane).save(tmp_path / "a.png")
@@ -489,7 +489,7 @@ def test_files_tell_size_kind_compression_and_border(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("gone", ["tested", "training", "both"])
-def test_baselines_need_files_to_learn_from_and_files_to_test(tmp_path: Path, gone: str) -> None:
+def test_baselines_need_training_and_test_files(tmp_path: Path, gone: str) -> None:
     rng, positive = np.random.default_rng(0), np.arange(12) % 2 == 0
     paths = {}
     for role in ("tested", "training"):
@@ -508,7 +508,7 @@ def test_baselines_need_files_to_learn_from_and_files_to_test(tmp_path: Path, go
     assert values["sources"]["kaggle"]["unreadable"] == 12 - n
 
 
-def test_a_source_whose_own_files_tell_is_named_whatever_those_of_another_told(tmp_path: Path) -> None:
+def test_a_source_whose_files_predict_the_label_is_named(tmp_path: Path) -> None:
     """The baselines learned from files that tell nothing; among the tested ones size alone tells all."""
     rng, positive = np.random.default_rng(0), np.arange(40) % 2 == 0
     paths = {}
@@ -530,7 +530,7 @@ def test_a_source_whose_own_files_tell_is_named_whatever_those_of_another_told(t
     )
 
 
-def test_grey_levels_are_shares_of_the_tissue() -> None:
+def test_gray_level_histograms_are_shares_of_the_tissue() -> None:
     item = slice_of(1, 1.0)
     shares = gray_levels(item["image"])
     assert shares.shape == (32,) and shares.sum() == pytest.approx(1)
@@ -538,7 +538,7 @@ def test_grey_levels_are_shares_of_the_tissue() -> None:
     assert gray_levels(np.full((2, 8, 8), BACKGROUND)).tolist() == [0.0] * 64
 
 
-def test_cross_validation_never_judges_a_group_by_itself() -> None:
+def test_cross_validation_never_tests_a_group_in_its_own_training() -> None:
     rng = np.random.default_rng(0)
     groups = np.repeat([f"patient {n}" for n in range(20)], 5)
     labels = np.repeat(rng.permutation([True, False] * 10), 5)

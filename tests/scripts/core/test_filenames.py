@@ -35,7 +35,7 @@ PUBLIC = [  # name, case, kind
 
 
 @pytest.mark.parametrize(("name", "case", "kind"), PUBLIC)
-def test_names_of_public_sets_tell_case_and_kind(name: str, case: str, kind: str | None) -> None:
+def test_case_and_kind_are_read_from_names_of_public_data_sets(name: str, case: str, kind: str | None) -> None:
     told = parse_name(name)
     assert (told.case, told.kind) == (case, kind)
 
@@ -51,7 +51,7 @@ def test_a_word_at_the_end_is_found_behind_any_separator(case: str, kind: str, s
         assert parse_name(f"{case}{separator}{word}{suffix}") == FileName(case, kind, word)
 
 
-def test_the_plain_file_has_fewer_variants_than_its_copies() -> None:
+def test_the_original_file_has_fewer_variants_than_its_copies() -> None:
     plain, bias = parse_name("A1_FLAIR.nii.gz"), parse_name("A1_FLAIR_bias.nii.gz")
     unstripped = parse_name("A1_FLAIR_unstripped.nii.gz")
     assert plain.variants == () and bias.variants == ("bias",) and unstripped.variants == ("unstripped",)
@@ -82,11 +82,11 @@ def test_no_word_has_two_meanings() -> None:
         ("HEAD ROUTINE", None),
     ],
 )
-def test_series_descriptions_tell_their_sequence(text: str, kind: str | None) -> None:
+def test_the_sequence_is_read_from_series_descriptions(text: str, kind: str | None) -> None:
     assert sequence_in_text(text) == kind
 
 
-def test_only_the_suffix_of_an_image_is_taken_off() -> None:
+def test_only_image_suffixes_are_removed() -> None:
     assert [stem(name).name for name in ("a.b.nii.gz", "A.JPG", "x.mha", "notes.v2", ".nii")] == [
         *("a.b", "A", "x", "notes.v2", ".nii"),
     ]

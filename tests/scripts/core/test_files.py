@@ -10,13 +10,13 @@ import pytest
 from scripts.core.files import inflated_sha256, resolve_in_bundle, sha256_of, write_atomic, write_json
 
 
-def test_file_is_written_into_folders_that_are_made(tmp_path: Path) -> None:
+def test_missing_folders_are_created(tmp_path: Path) -> None:
     path = tmp_path / "a" / "b" / "file"
     write_atomic(path, lambda file: file.write(b"content"))
     assert path.read_bytes() == b"content"
 
 
-def test_new_content_replaces_the_old_and_leaves_nothing_beside_it(tmp_path: Path) -> None:
+def test_new_content_replaces_the_old_without_leftovers(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"a long old content")
     write_atomic(path, lambda file: file.write(b"new"))
@@ -24,7 +24,7 @@ def test_new_content_replaces_the_old_and_leaves_nothing_beside_it(tmp_path: Pat
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_old_content_survives_a_writer_that_fails_half_way(tmp_path: Path) -> None:
+def test_a_failed_write_keeps_the_old_content(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"old")
 
@@ -65,13 +65,13 @@ def test_json_never_holds_nan_and_refusing_it_keeps_the_old_file(tmp_path: Path)
     assert json.loads((tmp_path / "a.json").read_text()) == {"a": 1}
 
 
-def test_sha256_is_that_of_the_standard(tmp_path: Path) -> None:
+def test_sha256_equals_the_standard_library(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"abc")
     assert sha256_of(path) == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
 
 
-def test_packing_a_file_anew_does_not_change_what_it_holds(tmp_path: Path) -> None:
+def test_the_content_hash_ignores_compression(tmp_path: Path) -> None:
     plain, fast, best, cut = (tmp_path / name for name in ("a.nii", "b.nii.gz", "c.nii.gz", "d.nii.gz"))
     plain.write_bytes(b"voxels" * 1000)
     fast.write_bytes(gzip.compress(plain.read_bytes(), 1))
@@ -82,9 +82,7 @@ def test_packing_a_file_anew_does_not_change_what_it_holds(tmp_path: Path) -> No
     assert inflated_sha256(cut) == sha256_of(cut), "whoever decodes it says what is wrong"
 
 
-def test_what_the_working_folder_lacks_is_looked_for_in_the_bundle(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_missing_relative_paths_are_resolved_in_the_bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert (
         resolve_in_bundle("configs/metadata.json") == Path(__file__).resolve().parents[3] / "configs" / "metadata.json"

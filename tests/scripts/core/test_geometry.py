@@ -27,20 +27,20 @@ def test_the_axis_of_slices_follows_the_affine(axcodes: str, expected: tuple[int
     assert slice_axis(stored(axcodes).affine) == expected
 
 
-def test_a_tilted_scan_has_the_axis_that_is_nearest() -> None:
+def test_a_tilted_scan_has_the_nearest_axis() -> None:
     tilt = np.eye(4)
     tilt[1:3, 1:3] = [[np.cos(0.5), -np.sin(0.5)], [np.sin(0.5), np.cos(0.5)]]
     assert slice_axis(tilt @ np.diag([1.0, 1.0, -5.0, 1.0])) == (2, False)
 
 
 @pytest.mark.parametrize("axcodes", AXCODES)
-def test_any_file_is_displayed_the_same_way(axcodes: str) -> None:
+def test_any_orientation_is_displayed_the_same_way(axcodes: str) -> None:
     image = stored(axcodes)
     assert np.array_equal(as_displayed(np.asarray(image.dataobj), image.affine), VOLUME)
 
 
 @pytest.mark.parametrize("axcodes", AXCODES)
-def test_what_a_voxel_holds_does_not_depend_on_the_order_of_axes(axcodes: str) -> None:
+def test_voxel_volume_does_not_depend_on_the_order_of_axes(axcodes: str) -> None:
     turn = np.eye(4)
     turn[:2, :2] = [[np.cos(0.3), -np.sin(0.3)], [np.sin(0.3), np.cos(0.3)]]
     oblique = stored(axcodes, turn @ DISPLAY @ np.diag([0.5, 0.75, 3.0, 1.0])).affine

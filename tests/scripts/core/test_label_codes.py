@@ -40,7 +40,7 @@ def test_codes_are_tumor_by_data_set(case: str, held: tuple[int, ...], tumor: se
     assert set(mask[whole_tumor(mask, case)].tolist()) == tumor
 
 
-def test_an_unknown_set_with_both_codes_is_refused_until_the_user_says() -> None:
+def test_an_unknown_set_with_both_codes_needs_the_option() -> None:
     mask = codes(1, 2, 3, 4)
     with pytest.raises(LabelError, match="resection cavity since BraTS 2024"):
         whole_tumor(mask, "CASE_001")
@@ -62,7 +62,7 @@ def test_an_interpolated_mask_of_one_code_is_cut_at_one_half(radius: int, shift:
     assert (found == (ndimage.shift(ball, (round(shift), 0), order=0) > 0.5)).all()
 
 
-def test_splines_that_pass_zero_and_one_change_nothing() -> None:
+def test_interpolation_beyond_zero_and_one_changes_nothing() -> None:
     ball = (np.hypot(*np.ogrid[-12:13, -12:13]) < 7).astype(np.float64)
     waved = ndimage.shift(ball, (0.5, 0.25), order=3)
     assert waved.min() < 0 and waved.max() > 1
@@ -83,7 +83,7 @@ def test_values_of_a_scaled_file_are_codes() -> None:
     assert codes_in(scaled) == {1: 1, 2: 1, 4: 1}
 
 
-def test_empty_masks_hold_no_tumor() -> None:
+def test_empty_masks_have_no_tumor() -> None:
     assert not whole_tumor(np.zeros((3, 3)), "anything").any()
     assert not whole_tumor(np.zeros(0)).any()
 
@@ -96,7 +96,7 @@ def test_empty_masks_hold_no_tumor() -> None:
         ({"background": 0, "NETC": 1, "SNFH": 2, "ET": 3, "Resection Cavity": 4, "ignore": 5}, [1, 2, 3]),
     ],
 )
-def test_a_description_tells_the_codes_of_tumor(labels: dict[str, object], tumor: list[int]) -> None:
+def test_tumor_codes_are_read_from_the_description(labels: dict[str, object], tumor: list[int]) -> None:
     assert tumor_codes_of(labels) == tumor
 
 

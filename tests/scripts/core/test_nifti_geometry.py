@@ -69,7 +69,7 @@ def place_in_itk(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 @pytest.mark.parametrize("version", [1, 2])
 @pytest.mark.parametrize(("qform", "sform"), CODES)
-def test_itk_and_nibabel_put_the_mask_where_they_put_the_scan(
+def test_itk_and_nibabel_read_the_same_place_for_mask_and_scan(
     qform: int, sform: int, version: int, tmp_path: Path
 ) -> None:
     paths = mask_of(scan(qform, sform, version), tmp_path)
@@ -86,7 +86,7 @@ def test_itk_and_nibabel_put_the_mask_where_they_put_the_scan(
 
 
 @pytest.mark.parametrize(("qform", "sform"), CODES)
-def test_where_neither_form_is_known_left_and_right_are_a_guess(qform: int, sform: int, tmp_path: Path) -> None:
+def test_without_sform_and_qform_left_and_right_are_unknown(qform: int, sform: int, tmp_path: Path) -> None:
     image = scan(qform, sform)
     nib.save(image, tmp_path / "scan.nii")
     assert is_oriented(image) == (qform + sform > 0)
@@ -112,7 +112,7 @@ def test_a_mask_of_a_scan_that_is_no_nifti_lies_on_it(affine: np.ndarray) -> Non
         assert np.allclose(image.get_qform(), affine, atol=1e-4)
 
 
-def test_the_geometry_is_all_that_is_kept() -> None:
+def test_only_the_geometry_of_the_header_is_kept() -> None:
     image = scan(1, 2, unit="micron")
     again = type(image).from_bytes(image_on(geometry_of(image), np.zeros(SHAPE, np.uint8), np.eye(4)).to_bytes())
     assert np.array_equal(again.affine, image.affine)
@@ -120,7 +120,7 @@ def test_the_geometry_is_all_that_is_kept() -> None:
 
 
 @pytest.mark.parametrize("axcodes", ["RAS", "LPS", "PSR", "SAL", "IRA"])
-def test_a_grid_is_turned_as_nibabel_turns_the_image(axcodes: str) -> None:
+def test_a_grid_is_reoriented_like_nibabel(axcodes: str) -> None:
     image = scan(1, 1)
     wanted = nib.orientations.axcodes2ornt(tuple(axcodes))
     other = image.as_reoriented(nib.orientations.ornt_transform(nib.io_orientation(image.affine), wanted))

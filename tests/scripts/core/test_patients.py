@@ -22,7 +22,7 @@ VISITS = [
 
 
 @pytest.mark.parametrize("names", VISITS, ids=lambda names: names[0])
-def test_visits_of_one_patient_are_one_group_and_another_patient_is_not(names: list[str]) -> None:
+def test_visits_of_a_patient_are_one_group(names: list[str]) -> None:
     groups = {group_of("here", name) for name in names}
     assert len(groups) == 1
     other = names[0].replace("12", "13").replace("00211", "00212").replace("0429", "0430").replace("0101", "0102")
@@ -32,17 +32,17 @@ def test_visits_of_one_patient_are_one_group_and_another_patient_is_not(names: l
 
 
 @pytest.mark.parametrize("name", ["BraTS20_Training_001", "BraTS2021_00621", "PHANTOM_001", "MR_scan_01", "EGD-0001"])
-def test_a_patients_number_is_no_visit(name: str) -> None:
+def test_a_patients_number_is_not_a_visit(name: str) -> None:
     assert patient_of(name) == name
 
 
-def test_patients_of_public_sets_are_one_across_sources_and_numbers_are_not() -> None:
+def test_patients_of_public_sets_are_merged_across_sources() -> None:
     assert group_of("brats", "TCGA-FG-6692") == group_of("lgg", "TCGA_FG_6692_20020606")
     assert group_of("a", "UPENN-GBM-00211_11") == group_of("b", "UPENN-GBM-00211_21")
     assert group_of("a", "sub-01") != group_of("b", "sub-01")
 
 
-def test_what_earlier_versions_wrote_means_the_same_patient() -> None:
+def test_groups_of_earlier_versions_name_the_same_patient() -> None:
     assert canonical_group("brats/TCGA-DU-7294") == group_of("lgg", "TCGA_DU_7294_19890104")
     assert canonical_group("brats/brats_2013_pat0003") == group_of("brats", "brats_2013_pat0003_1")
     assert canonical_group("cluster/0f1e_2") == "cluster/0f1e_2"
@@ -72,7 +72,7 @@ def test_a_table_names_patients(tmp_path: Path) -> None:
         (b"", "no column 'case'"),
     ],
 )
-def test_a_table_that_does_not_tell_is_refused_in_one_line(tmp_path: Path, content: bytes, reason: str) -> None:
+def test_an_invalid_table_is_refused_in_one_line(tmp_path: Path, content: bytes, reason: str) -> None:
     table = tmp_path / "groups.csv"
     table.write_bytes(content)
     with pytest.raises(ValueError, match=reason) as caught:

@@ -26,7 +26,7 @@ def test_masks_empty_masks_classes_and_what_was_skipped_are_counted_by_source() 
     assert counts_in_words(counts["v"]) == "3 with mask, 1 without mask, 1 without tumor; skipped: adc 2"
 
 
-def test_codes_that_are_no_tumor_are_named() -> None:
+def test_codes_of_other_structures_are_named() -> None:
     codes = {"1": 5, "4": 7}
     assert left_out_codes(stored("BraTS-GLI-02405-100", [1], label_codes=codes)) == ["code 4, resection cavity"]
     assert left_out_codes(stored("BraTS20_Training_001", [1], label_codes=codes)) == []

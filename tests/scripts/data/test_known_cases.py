@@ -32,7 +32,7 @@ def case(id: str, group: str, sha256: str = "z", phash: str | None = None) -> di
         (case("k/no/9.png", "cluster/1", "z", "f0f0f0f0f0f0f0f0"), None),
     ],
 )
-def test_a_case_is_known_by_any_of_its_marks(asked: dict[str, Any], by: str | None) -> None:
+def test_a_training_case_is_found_by_id_patient_hash_or_look(asked: dict[str, Any], by: str | None) -> None:
     assert known_cases([asked], SEEN) == ({asked["id"]: by} if by else {})
 
 

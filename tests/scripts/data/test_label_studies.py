@@ -61,20 +61,18 @@ def test_two_studies_of_one_name_are_refused(pairs: list[dict[str, str]], tmp_pa
         studies(tmp_path / "store").records([*pairs, other])
 
 
-def test_an_epoch_of_studies_is_no_longer_than_they_are(
-    pairs: list[dict[str, str]], store: Path, tmp_path: Path
-) -> None:
+def test_an_epoch_has_at_most_the_number_of_studies(pairs: list[dict[str, str]], store: Path, tmp_path: Path) -> None:
     dataset = SliceDataset(pairs, tmp_path / "nowhere", studies=studies(tmp_path / "store"))
     assert dataset.epoch_of(1000) == max(len(dataset), 32) and dataset.epoch_of(8) == 8
     assert SliceDataset([{"case": "a"}], store).epoch_of(1000) == 1000
 
 
-def test_records_of_a_store_are_left_as_they_are(store: Path, tmp_path: Path) -> None:
+def test_records_of_a_store_are_unchanged(store: Path, tmp_path: Path) -> None:
     assert not SliceDataset([{"case": "a"}], store, studies=studies(tmp_path)).of_studies
     assert not SliceDataset([], tmp_path / "nowhere", studies=studies(tmp_path)).of_studies
 
 
-def test_a_study_that_cannot_be_read_is_left_out_and_named(
+def test_an_unreadable_study_is_skipped_and_named(
     pairs: list[dict[str, str]], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "broken.nii.gz").write_bytes(b"no")

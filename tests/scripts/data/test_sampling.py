@@ -115,14 +115,14 @@ def test_processes_share_one_order_between_them(world_size: int) -> None:
     assert together == drawn(records, count=41 - 41 % world_size)
 
 
-def test_every_draw_of_an_epoch_has_a_number_of_its_own_over_all_processes() -> None:
+def test_every_sample_of_an_epoch_has_a_unique_number_over_all_processes() -> None:
     records = made_records()
     samplers = [BalancedSampler(records, range(9), 30, 0.65, seed=0, rank=rank, world_size=3) for rank in range(3)]
     assert [len(sampler) for sampler in samplers] == [10, 10, 10]
     assert sorted(draw.number for sampler in samplers for draw in sampler) == list(range(30))
 
 
-def test_volumes_give_every_patient_alike_and_tumor_its_share() -> None:
+def test_patients_are_sampled_equally_with_the_tumor_fraction() -> None:
     records = made_records()
     assert shares(records, "volume", lambda r: r["group"]) == pytest.approx({f"p{n}": 0.25 for n in range(4)})
     tumor = shares(records, "volume", lambda r: (r["group"], r["cls"] != 0.0))
@@ -131,7 +131,7 @@ def test_volumes_give_every_patient_alike_and_tumor_its_share() -> None:
     assert tumor["p3", True] == pytest.approx(0.25)  # has no other slices
 
 
-def test_sources_of_volumes_are_drawn_by_the_square_root_of_their_patients() -> None:
+def test_sources_of_volumes_are_sampled_by_the_square_root_of_their_patients() -> None:
     records = made_records()  # four patients of source b
     large = {"kind": "volume", "source": "large", "has_mask": True}
     records += [
@@ -145,7 +145,7 @@ def test_sources_of_volumes_are_drawn_by_the_square_root_of_their_patients() -> 
     assert by_patient["large0"] == pytest.approx(0.75 / 36)
 
 
-def test_images_give_sources_classes_and_clusters_alike() -> None:
+def test_sources_classes_and_clusters_of_images_are_sampled_equally() -> None:
     records = made_records()
     by_class = shares(records, "image", lambda r: (r["source"], r["cls"]))
     assert by_class == pytest.approx({(source, cls): 0.25 for source in "kl" for cls in (0.0, 1.0)})
@@ -153,7 +153,7 @@ def test_images_give_sources_classes_and_clusters_alike() -> None:
     assert by_cluster["k1.01"] == pytest.approx(by_cluster["k1.05"]) == pytest.approx(0.25 / 5)
 
 
-def test_patients_without_a_tumor_get_their_share_together() -> None:
+def test_patients_without_a_tumor_are_sampled_with_their_fraction() -> None:
     records = made_records()
     free = {"kind": "volume", "source": "n", "cls": 0.0, "has_mask": True, "tumor_free": True}
     records += [
@@ -164,7 +164,7 @@ def test_patients_without_a_tumor_get_their_share_together() -> None:
     assert by_patient["p0"] == pytest.approx(0.9 / 4)
 
 
-def test_slices_of_volumes_are_seen_as_often_as_other_images_and_each_sequence_equally() -> None:
+def test_slices_as_images_are_sampled_as_often_as_images_and_by_sequence_equally() -> None:
     records = made_records()
     one = {"kind": "image", "has_mask": False, "of_volume": True, "index": 0}
     records += [
@@ -186,7 +186,7 @@ def test_weights_of_both_kinds_sum_to_one() -> None:
     assert balanced_weights(made_records(), 0.65).sum() == pytest.approx(1.0)
 
 
-def test_draws_follow_the_weights() -> None:
+def test_samples_follow_the_weights() -> None:
     records = made_records()
     classes = {(record["case"], record["index"]): record["cls"] for record in records}
     volumes, images = drawn(records, count=6000), drawn(records, "image", count=6000)
@@ -250,14 +250,14 @@ def test_mixed_gives_volumes_and_images_side_by_side(augmented: SliceDataset) ->
     assert len(batches) == len(list(batches)) == 3
 
 
-def test_one_kind_alone_never_shows_the_other(augmented: SliceDataset) -> None:
+def test_with_one_kind_the_other_is_never_sampled(augmented: SliceDataset) -> None:
     for order in ("mixed", "alternating"):
         batches = list(loader(augmented, order, kinds=["volume"]))
         parts = [batch[0] if order == "mixed" else batch for batch in batches]
         assert len(parts) == 3 and all(torch.isfinite(part["mask"]).all() for part in parts)
 
 
-def test_set_epoch_chooses_what_is_drawn(augmented: SliceDataset) -> None:
+def test_set_epoch_changes_the_samples(augmented: SliceDataset) -> None:
     batches = loader(augmented)
 
     def epoch(number: int) -> tuple[list[str], torch.Tensor]:
@@ -280,7 +280,7 @@ def test_unknown_order_and_missing_kind_are_refused(store: Path, records: Record
 
 
 @pytest.mark.parametrize("tumor_fraction", [0.0, 1.0])
-def test_patients_without_the_slices_that_are_wanted_are_seen_as_often_as_the_others(tumor_fraction: float) -> None:
+def test_patients_without_slices_of_the_class_are_sampled_equally_often(tumor_fraction: float) -> None:
     volumes = [record for record in made_records() if record["kind"] == "volume"]
     weights = balanced_weights(volumes, tumor_fraction)
     by_patient = {n: sum(w for w, r in zip(weights, volumes, strict=True) if r["group"] == f"p{n}") for n in range(4)}

@@ -65,7 +65,7 @@ def test_picture_shows_the_slice_as_radiology_displays_it(volumes: Cases, pictur
     assert np.corrcoef(shown.ravel(), plane.T.ravel())[0, 1] > 0.99
 
 
-def test_nothing_is_written_twice_but_for_other_content(volumes: Cases, tmp_path: Path) -> None:
+def test_pictures_are_rewritten_only_for_changed_content(volumes: Cases, tmp_path: Path) -> None:
     def written() -> dict[str, int]:
         with_slice_pictures(Cases(volumes[:1]), tmp_path, ["t2"], [], **LIMITS)
         return {path.name: path.stat().st_mtime_ns for path in tmp_path.rglob("*.png")}
@@ -87,7 +87,7 @@ def test_stored_pictures_are_images_whose_mask_is_known(volumes: Cases, pictures
     assert mask is not None and mask.sum() > 50 and (image[0][mask[0] > 0] > -4).all()
 
 
-def test_a_sequence_on_another_grid_takes_the_mask_to_its_own(
+def test_the_mask_is_resampled_to_a_sequence_on_another_grid(
     volumes: Cases, pictures: list[Case], tmp_path: Path
 ) -> None:
     """Raw data are not resampled to each other: here the T2 has every second slice, and begins at the second."""
@@ -104,7 +104,7 @@ def test_a_sequence_on_another_grid_takes_the_mask_to_its_own(
         np.testing.assert_array_equal(np.asarray(Image.open(picture["label"])) > 0, plane)
 
 
-def test_single_voxels_far_below_the_background_change_no_picture(volumes: Cases, tmp_path: Path) -> None:
+def test_outliers_below_the_background_change_no_picture(volumes: Cases, tmp_path: Path) -> None:
     case = volumes[0]
     scan = nib.load(case["sequences"]["t1"])
     values = np.asarray(scan.dataobj, dtype=np.float32)

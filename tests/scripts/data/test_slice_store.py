@@ -84,7 +84,7 @@ def made_case(slices: Sequence[int], tumor_pixels: Sequence[int] | None = None, 
     return case if tumor_pixels is None else {**case, "tumor_pixels": list(tumor_pixels)}
 
 
-def test_slices_are_bit_for_bit_what_inference_shows_the_network(original: Path) -> None:
+def test_stored_slices_equal_the_networks_input_in_inference(original: Path) -> None:
     store = SliceStore(original / "store")
     serve = components_of(ROOT, "inference.yaml", ["preprocessing"])["preprocessing"]
     assert {case["kind"] for case in store.cases()} == {"volume", "image"}
@@ -94,7 +94,7 @@ def test_slices_are_bit_for_bit_what_inference_shows_the_network(original: Path)
             np.testing.assert_array_equal(store.read(case["id"], position)[0], served[..., index])
 
 
-def test_slices_with_enough_brain_are_stored_and_no_others(original: Path) -> None:
+def test_only_slices_with_enough_brain_are_stored(original: Path) -> None:
     serve = components_of(ROOT, "inference.yaml", ["preprocessing"])["preprocessing"]
     for case in SliceStore(original / "store").cases():
         brain = (serve({"image": case["image"]})["image"].numpy()[0] > BACKGROUND).sum(axis=(0, 1))
@@ -103,7 +103,7 @@ def test_slices_with_enough_brain_are_stored_and_no_others(original: Path) -> No
         assert case["kind"] == "image" or 0 < len(case["slices"]) < len(brain)  # blank ends were there to leave out
 
 
-def test_mask_lies_where_it_was_drawn_and_every_tumor_code_counts(
+def test_the_mask_keeps_its_place_and_contains_every_tumor_code(
     tmp_path: Path, transform: Callable[[Any], Any]
 ) -> None:
     brain = np.hypot(*np.ogrid[-64:64, -64:64])[..., None].repeat(4, axis=2) < 50
@@ -124,7 +124,7 @@ def test_mask_lies_where_it_was_drawn_and_every_tumor_code_counts(
         assert mask.sum() == case["tumor_pixels"][position]
 
 
-def test_case_without_a_mask_has_none_rather_than_an_empty_one(original: Path) -> None:
+def test_a_case_without_a_mask_has_no_empty_mask(original: Path) -> None:
     store = SliceStore(original / "store")
     has_mask = {case["id"]: store.read(case["id"], 0)[1] is not None for case in store.cases()}
     assert [has_mask[f"brats/PHANTOM_00{number}"] for number in (1, 2, 3)] == [True, True, False]
@@ -146,25 +146,25 @@ def test_image_has_the_class_of_its_folder() -> None:
     assert [(record["cls"], record["has_mask"]) for record in records] == [(0.0, False), (1.0, False)]
 
 
-def test_record_tells_position_in_the_store_and_index_in_the_volume() -> None:
+def test_a_record_has_its_position_in_the_store_and_index_in_the_volume() -> None:
     records = slice_records([made_case([3, 4, 6], [0, 60, 70])], 50)
     assert [(r["position"], r["index"], r["cls"]) for r in records] == [(0, 3, 0.0), (1, 4, 1.0), (2, 6, 1.0)]
     assert {(r["case"], r["source"], r["group"], r["kind"]) for r in records} == {("s/a", "s", "g", "volume")}
 
 
-def test_one_key_of_the_configs_says_what_a_tumor_slice_is() -> None:
+def test_one_config_key_defines_a_tumor_slice() -> None:
     lines = [line for path in (ROOT / "configs").glob("*.yaml") for line in path.read_text().splitlines()]
     rules = [line for line in lines if line.startswith("min_tumor_pixels:") and "$" not in line]
     assert [line.split("#")[0] for line in rules] == ["min_tumor_pixels: 50                             "]
 
 
-def test_running_again_writes_no_case_again(data: Data) -> None:
+def test_a_second_run_writes_no_case(data: Data) -> None:
     before = data.written()
     data.build()
     assert data.written() == before
 
 
-def test_interrupted_case_is_done_again_and_its_remains_are_removed(data: Data) -> None:
+def test_an_interrupted_case_is_stored_again_without_leftovers(data: Data) -> None:
     before, folder = data.written(), data.store / "cases/brats/PHANTOM_001"
     (folder / "case.json").unlink()
     remains = folder.with_name(".writing-abc")
@@ -178,7 +178,7 @@ def test_interrupted_case_is_done_again_and_its_remains_are_removed(data: Data) 
 
 
 @pytest.mark.parametrize("name", ["image.npy", "mask.npy"])
-def test_case_without_its_arrays_is_done_again(data: Data, name: str) -> None:
+def test_a_case_without_its_arrays_is_stored_again(data: Data, name: str) -> None:
     array = data.store / "cases/brats/PHANTOM_001" / name
     content = array.read_bytes()
     array.unlink()
@@ -186,7 +186,7 @@ def test_case_without_its_arrays_is_done_again(data: Data, name: str) -> None:
     assert array.read_bytes() == content
 
 
-def test_only_processes_that_are_gone_leave_remains(data: Data) -> None:
+def test_leftovers_of_running_processes_are_kept(data: Data) -> None:
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
     folder = data.store / "cases/brats"
@@ -196,7 +196,7 @@ def test_only_processes_that_are_gone_leave_remains(data: Data) -> None:
     assert [path.name for path in folder.glob(".writing-*")] == [f".writing-{os.getppid()}-abc"]
 
 
-def test_two_preprocessings_at_a_time_end_in_a_whole_store(data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_concurrent_runs_give_a_complete_store(data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.rmtree(data.store)
     save: Callable[..., None] = np.save
 
@@ -213,7 +213,7 @@ def test_two_preprocessings_at_a_time_end_in_a_whole_store(data: Data, monkeypat
     assert not list(data.store.rglob(".writing-*"))
 
 
-def test_case_that_appears_at_the_last_moment_is_no_crash(data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_case_that_is_stored_concurrently_is_accepted(data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.rmtree(data.store / "cases/brats/PHANTOM_001")
     replace = Path.replace
 
@@ -228,7 +228,7 @@ def test_case_that_appears_at_the_last_moment_is_no_crash(data: Data, monkeypatc
     assert not list(data.store.rglob(".writing-*"))
 
 
-def test_interruption_leaves_whole_cases_only(data: Data) -> None:
+def test_an_interruption_leaves_only_complete_cases(data: Data) -> None:
     shutil.rmtree(data.store)
 
     def interrupted(case: Mapping[str, Any]) -> Any:
@@ -244,7 +244,7 @@ def test_interruption_leaves_whole_cases_only(data: Data) -> None:
     assert len(SliceStore(data.store).cases()) == 7
 
 
-def test_unreadable_files_are_named_in_one_line_each_after_all_others_are_done(data: Data) -> None:
+def test_unreadable_files_are_named_after_all_others_are_stored(data: Data) -> None:
     for name in ("yes/broken.png", "no/text.jpg"):
         (data.folder / "kaggle" / name).write_text("no picture")
     Image.new("L", (64, 64)).save(data.folder / "kaggle/no/black.png")
@@ -285,7 +285,7 @@ def test_changed_file_is_read_again_and_no_other(data: Data) -> None:
     assert not np.array_equal(old, SliceStore(data.store).read(f"kaggle/yes/{changed.name}", 0)[0])
 
 
-def test_mask_that_came_later_is_read(data: Data) -> None:
+def test_a_mask_added_later_is_read(data: Data) -> None:
     brats = data.folder / "brats"
     shutil.copy(brats / "PHANTOM_001/PHANTOM_001_seg.nii.gz", brats / "PHANTOM_003/PHANTOM_003_seg.nii.gz")
     data.build(data.cases(data.folder))
@@ -294,19 +294,19 @@ def test_mask_that_came_later_is_read(data: Data) -> None:
     assert store.read("brats/PHANTOM_003", 0)[1] is not None
 
 
-def test_changed_setting_makes_the_store_anew(data: Data) -> None:
+def test_a_changed_setting_rebuilds_the_store(data: Data) -> None:
     slices = {case["id"]: len(case["slices"]) for case in SliceStore(data.store).cases()}
     data.build(min_brain_pixels=3500)
     fewer = {case["id"]: len(case["slices"]) for case in SliceStore(data.store).cases()}
     assert all(fewer[name] < slices[name] for name in slices if name.startswith("brats/"))
 
 
-def test_case_that_is_gone_from_the_data_is_gone_from_the_store(data: Data) -> None:
+def test_a_case_removed_from_the_data_is_removed_from_the_store(data: Data) -> None:
     data.build(data.cases(data.original)[1:])
     assert "brats/PHANTOM_001" not in [case["id"] for case in SliceStore(data.store).cases()]
 
 
-def test_data_that_moved_are_found_at_their_new_place(data: Data) -> None:
+def test_moved_data_are_found_at_their_new_path(data: Data) -> None:
     data.build(data.cases(data.folder))
     paths = [case["image"] for case in SliceStore(data.store).cases()]
     assert all(path.startswith(str(data.folder)) for path in paths)
@@ -323,7 +323,7 @@ def test_several_workers_write_the_same_store(data: Data) -> None:
     assert json.loads((data.store / "store.json").read_text())["problems"] == []
 
 
-def test_missing_store_says_which_command_makes_one(tmp_path: Path) -> None:
+def test_a_missing_store_names_the_command(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"python -m monai\.bundle run preprocessing") as caught:
         SliceStore(tmp_path / "none")
     assert f"--dataset_dir {tmp_path / 'none'}" in str(caught.value)

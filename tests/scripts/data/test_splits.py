@@ -99,7 +99,7 @@ def folds_of(split: dict[str, Any], key: str) -> dict[str, set[int]]:
     return found
 
 
-def test_slices_of_a_volume_are_in_its_fold_whatever_they_look_like() -> None:
+def test_slices_of_a_volume_are_in_its_fold_despite_near_duplicates() -> None:
     cases, pictures = example()
     slices = [
         {"id": f"brats_t1/p{n}-0/{k}", "source": "brats_t1", "kind": "image", "cls": k % 2, "group": f"brats/p{n}"}
@@ -138,7 +138,7 @@ def test_same_head_at_another_size_and_quality_is_one_cluster(store: Path, split
     assert len(set(groups.values())) == 18
 
 
-def test_same_head_with_its_margin_cut_is_one_cluster(pictures: list[Image.Image], tmp_path: Path) -> None:
+def test_same_head_with_a_cropped_margin_is_one_cluster(pictures: list[Image.Image], tmp_path: Path) -> None:
     for number, shown in enumerate(pictures):
         cut = shown.crop((round(0.04 * shown.width), round(0.02 * shown.height), *shown.size))
         for name, view in (("whole", shown), ("cut", cut)):
@@ -162,7 +162,7 @@ def test_near_duplicates_finds_the_copy_and_nothing_else(
     assert clusters[-1] == clusters[index] and len(set(clusters)) == len(pictures)
 
 
-def test_hashes_alone_tell_the_same_picture_up_to_two_bits() -> None:
+def test_hashes_up_to_two_bits_apart_are_the_same_picture() -> None:
     assert same_picture("8000000000000001", "8000000000000001")
     assert same_picture("8000000000000001", "0000000000000000")
     assert not same_picture("8000000000000001", "0000000000000002")
@@ -176,14 +176,14 @@ def test_clusters_do_not_depend_on_the_order_of_pictures(pictures: list[Image.Im
     assert near_duplicates([shown[i] for i in order]) == [expected[i] for i in order]
 
 
-def test_chain_of_alike_pictures_is_one_cluster() -> None:
+def test_a_chain_of_similar_pictures_is_one_cluster() -> None:
     first, last = (np.asarray(picture(n), dtype=np.float64) for n in (1, 2))
     mixtures = [Image.fromarray(((1 - w) * first + w * last).astype(np.uint8)) for w in np.linspace(0, 1, 20)]
     assert len(set(near_duplicates([mixtures[0], mixtures[-1]]))) == 2
     assert len(set(near_duplicates(mixtures))) == 1
 
 
-def test_constant_and_no_pictures_have_clusters_too() -> None:
+def test_constant_pictures_and_empty_lists_are_clustered() -> None:
     assert near_duplicates([]) == []
     blank = Image.new("L", (40, 40), 7)
     alone, first, second = near_duplicates([picture(1), blank, blank.resize((60, 60))])
@@ -216,7 +216,7 @@ def test_every_subset_of_every_fold_has_volumes_and_both_classes_of_images(store
             assert {case.get("cls") for case in cases} == ({0, 1} if tests_images_alone else {None, 0, 1})
 
 
-def test_sources_that_nothing_is_learned_from_are_tested_only(store: Path, split_file: Path) -> None:
+def test_sources_that_are_not_trained_on_are_only_tested(store: Path, split_file: Path) -> None:
     subsets = load_split(split_file, store, 0, sources=["brats"])
     assert {case["source"] for case in subsets["train"] + subsets["val"]} == {"brats"}
     assert {case["source"] for case in subsets["test"]} == {"brats", "kaggle"}
@@ -264,7 +264,7 @@ def test_leaving_one_patient_out_works_with_images_beside_the_volumes() -> None:
     assert sorted(fold for (fold,) in folds.values()) == list(range(7))
 
 
-def test_images_may_have_fewer_folds_than_volumes_and_are_tested_once_all_the_same() -> None:
+def test_images_may_have_fewer_folds_and_are_tested_once() -> None:
     cases, views = example()
     split = make_split(cases, views, folds=100, seed=0, image_folds=3)
     assert {entry["fold"] for name, entry in split["cases"].items() if not name.startswith("brats/")} == {0, 1, 2}
@@ -281,7 +281,7 @@ def test_too_few_folds_or_patients_are_refused() -> None:
         make_split([image(str(n), n % 2) for n in range(4)], [picture(0)] * 4, folds=3, seed=0)
 
 
-def test_volumes_alone_and_images_alone_can_be_split() -> None:
+def test_only_volumes_or_only_images_can_be_split() -> None:
     cases, views = example()
     for kind in ("volume", "image"):
         chosen = [i for i, case in enumerate(cases) if case["kind"] == kind]
@@ -291,7 +291,7 @@ def test_volumes_alone_and_images_alone_can_be_split() -> None:
 
 @settings(deadline=None, max_examples=10)
 @given(order=st.permutations(range(5)))
-def test_data_fingerprint_sees_contents_and_names_but_neither_order_nor_place(order: list[int]) -> None:
+def test_data_fingerprint_depends_on_content_and_names_only(order: list[int]) -> None:
     cases = [image(str(n), n % 2) for n in range(5)]
     expected = data_fingerprint(cases)
     assert data_fingerprint([{**cases[i], "image": f"/elsewhere/{i}"} for i in order]) == expected
@@ -307,9 +307,7 @@ def test_split_of_the_same_data_is_kept(store: Path, split_file: Path) -> None:
 
 
 @pytest.mark.parametrize("asked", [{"folds": 1}, {"seed": 1}, {"image_folds": FOLDS + 1}])
-def test_split_that_was_made_in_another_way_is_refused_and_kept(
-    store: Path, split_file: Path, asked: dict[str, int]
-) -> None:
+def test_a_split_with_other_settings_is_refused_and_kept(store: Path, split_file: Path, asked: dict[str, int]) -> None:
     before = split_file.read_bytes()
     with pytest.raises(ValueError, match=f"made with folds {FOLDS}.*remove it, or choose another folder"):
         write_split(store, split_file, **{"folds": FOLDS, "seed": 0, **asked})
@@ -333,7 +331,7 @@ def test_without_a_fold_every_case_trains(store: Path, split_file: Path) -> None
     assert subsets["val"] == subsets["test"] == []
 
 
-def test_a_fold_that_was_asked_for_and_not_made_is_refused(store: Path, split_file: Path, tmp_path: Path) -> None:
+def test_a_missing_fold_is_refused(store: Path, split_file: Path, tmp_path: Path) -> None:
     """More folds than patients leave one out; those beyond would test nothing."""
     split = json.loads(split_file.read_text())
     made = 1 + max(entry["fold"] for entry in split["cases"].values())
@@ -342,7 +340,7 @@ def test_a_fold_that_was_asked_for_and_not_made_is_refused(store: Path, split_fi
         load_split(tmp_path / "splits.json", store, made)
 
 
-def test_missing_split_is_said(store: Path, tmp_path: Path) -> None:
+def test_a_missing_split_is_named(store: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no split here"):
         load_split(tmp_path / "absent.json", store)
 

@@ -51,7 +51,7 @@ def test_one_file_is_a_volume_of_one_slice(tmp_path: Path) -> None:
     assert np.allclose(affine, AXIAL) and spacing_known and thickness_known
 
 
-def test_a_series_is_sorted_along_its_normal(tmp_path: Path) -> None:
+def test_a_series_is_sorted_along_its_slice_normal(tmp_path: Path) -> None:
     volume, affine, *_ = read_dicom(series(tmp_path / "mr", stack()))
     assert np.array_equal(volume, np.moveaxis(stack(), 0, -1)) and np.allclose(affine, AXIAL)
 
@@ -62,7 +62,7 @@ def test_an_enhanced_object_is_read_as_the_series_it_replaces(tmp_path: Path) ->
     assert np.array_equal(apart[0], whole[0]) and np.allclose(apart[1], whole[1])
 
 
-def test_classic_frames_lie_one_behind_the_other(tmp_path: Path) -> None:
+def test_frames_without_positions_are_stacked_in_order(tmp_path: Path) -> None:
     volume, affine, *_ = read_dicom(save(tmp_path / "a", dicom(stack(), SpacingBetweenSlices=4.0)))
     assert np.array_equal(volume, np.moveaxis(stack(), 0, -1)) and affine[2, 2] == pytest.approx(4.0)
 
@@ -76,7 +76,7 @@ def test_classic_frames_lie_one_behind_the_other(tmp_path: Path) -> None:
         ([0, 1, 0, 1, 0, 0], "LPI"),
     ],
 )
-def test_the_affine_says_where_rows_columns_and_slices_run(tmp_path: Path, orientation: list[int], codes: str) -> None:
+def test_the_affine_has_the_directions_of_all_axes(tmp_path: Path, orientation: list[int], codes: str) -> None:
     import nibabel as nib
 
     normal = np.cross(orientation[:3], orientation[3:])
@@ -100,7 +100,7 @@ def test_slope_and_intercept_are_each_slices_own(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int16])
-def test_monochrome1_shows_the_same_picture_turned_around(tmp_path: Path, dtype: type) -> None:
+def test_monochrome1_is_inverted(tmp_path: Path, dtype: type) -> None:
     gray = GRAY.astype(dtype)
     inverse = -1 - gray if dtype == np.int16 else np.iinfo(dtype).max - gray
     path = save(tmp_path / "a", dicom(inverse, PhotometricInterpretation="MONOCHROME1"))
@@ -113,19 +113,19 @@ def test_every_uncompressed_syntax_gives_the_same(tmp_path: Path, syntax: str) -
 
 
 @pytest.mark.parametrize(("name", "tolerance"), [("RLE", 0), ("JPEG 2000", 0), ("JPEG", 3)])
-def test_what_pydicom_or_pillow_decompress_is_read(tmp_path: Path, name: str, tolerance: int) -> None:
+def test_syntaxes_that_pydicom_or_pillow_decompress_are_read(tmp_path: Path, name: str, tolerance: int) -> None:
     assert np.abs(read_dicom(save(tmp_path / "a", packed()[name]))[0][..., 0] - GRAY).mean() <= tolerance
 
 
 @pytest.mark.parametrize(("thickness", "known"), [(3.0, True), (None, False), (0.0, False)])
-def test_a_lone_slice_without_thickness_says_so(tmp_path: Path, thickness: float | None, known: bool) -> None:
+def test_a_single_slice_without_thickness_is_flagged(tmp_path: Path, thickness: float | None, known: bool) -> None:
     reader = BrainMriReader()
     file = save(tmp_path / "a", dicom(GRAY, SliceThickness=thickness))
     meta = reader.get_data(reader.read(str(file)))[1]
     assert meta["spacing_known"] and meta["thickness_known"] is known
 
 
-def test_a_picture_without_spacing_says_so(tmp_path: Path) -> None:
+def test_a_picture_without_spacing_is_flagged(tmp_path: Path) -> None:
     reader = BrainMriReader()
     array, meta = reader.get_data(reader.read(str(save(tmp_path / "a", plain()["no spacing"]))))
     assert array.shape == (1, 64, 56, 1) and not meta["spacing_known"] and len(meta["spatial_shape"]) == 2
@@ -137,7 +137,7 @@ def test_several_series_in_a_folder_are_counted_and_refused(tmp_path: Path) -> N
     assert reason(tmp_path) == "holds 3 series, one is expected"
 
 
-def test_what_is_no_picture_in_the_folder_is_left_out(tmp_path: Path) -> None:
+def test_files_without_pixels_in_the_folder_are_skipped(tmp_path: Path) -> None:
     folder = series(tmp_path / "mr", stack(3))
     save(folder / "readme.txt", b"about this series")
     save(folder / "report", dicom(GRAY, series="1.2.9", PixelData=None))

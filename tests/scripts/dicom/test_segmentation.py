@@ -51,7 +51,7 @@ def placed(content: bytes) -> dict[float, np.ndarray]:
 
 
 @pytest.mark.parametrize("form", ["series", "enhanced"])
-def test_each_frame_lies_on_the_slice_that_it_was_drawn_on(tmp_path: Path, form: str) -> None:
+def test_each_frame_is_at_the_position_of_its_slice(tmp_path: Path, form: str) -> None:
     source = series(tmp_path / "series")
     if form == "enhanced":
         volume, order = np.stack([GRAY + k for k in range(5)]), [3, 0, 4, 1, 2]
@@ -64,7 +64,7 @@ def test_each_frame_lies_on_the_slice_that_it_was_drawn_on(tmp_path: Path, form:
         assert np.array_equal(frames[GAP * index], mask()[:, :, index])
 
 
-def test_it_refers_to_its_series_and_says_who_drew_it(tmp_path: Path) -> None:
+def test_the_segmentation_refers_to_its_series_and_names_the_algorithm(tmp_path: Path) -> None:
     found = highdicom.seg.segread(BytesIO(segmentation_of(series(tmp_path / "a"), mask(), MODEL)))
     assert found.ReferencedSeriesSequence[0].SeriesInstanceUID == "1.2.3"
     assert found.StudyInstanceUID == "1.2.3.4" and found.FrameOfReferenceUID == "1.2.3.5"
@@ -80,7 +80,7 @@ def test_no_pixel_of_the_series_is_decoded(tmp_path: Path, monkeypatch: pytest.M
     assert segmentation_of(series(tmp_path / "a"), mask(), MODEL)
 
 
-def test_the_same_prediction_has_the_same_identifiers_and_another_has_others(tmp_path: Path) -> None:
+def test_identifiers_are_a_function_of_the_prediction(tmp_path: Path) -> None:
     source = series(tmp_path / "a")
     first, again = (highdicom.seg.segread(BytesIO(segmentation_of(source, mask(), MODEL))) for _ in range(2))
     other = highdicom.seg.segread(BytesIO(segmentation_of(source, 1 - mask(), MODEL)))

@@ -66,7 +66,7 @@ def numbers(content: bytes) -> dict[str, tuple[float, str]]:
     return {name: value for name, value in found.items() if name in MEASURED}
 
 
-def test_probability_threshold_and_volume_are_in_it(series: Path) -> None:
+def test_the_report_contains_probability_threshold_and_volume(series: Path) -> None:
     content = report_of(series, drawn(series, 5), result())
     assert numbers(content) == {
         "Probability that a tumor is shown": (0.75, "1"),
@@ -77,7 +77,7 @@ def test_probability_threshold_and_volume_are_in_it(series: Path) -> None:
     assert "Tumor pattern" in text and "1.2.3" in text and "ab" * 32 in text
 
 
-def test_without_an_outline_or_an_prediction_nothing_is_invented(series: Path) -> None:
+def test_without_a_mask_or_a_prediction_no_measurement_is_written(series: Path) -> None:
     empty = report_of(series, drawn(series, 0), result(state="no_tumor", tumor_probability=0.01, volume_ml=0.0))
     assert "Volume" not in numbers(empty)
     none = report_of(series, drawn(series, 0), result(state="no_prediction", tumor_probability=None, volume_ml=0.0))
@@ -91,7 +91,7 @@ def test_the_procedure_is_an_mri_of_the_brain(series: Path) -> None:
     assert (code.CodingSchemeDesignator, code.CodeValue) == ("LN", "24590-2")
 
 
-def test_it_refers_to_the_series_and_to_the_outline(series: Path) -> None:
+def test_the_report_refers_to_series_and_segmentation(series: Path) -> None:
     segmentation = drawn(series, 5)
     evidence = highdicom.sr.srread(BytesIO(report_of(series, segmentation, result())))
     uids = {

@@ -41,7 +41,7 @@ def rows(kind: str, classes: np.ndarray, logits: np.ndarray, source: str = "s") 
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 3.0])
-def test_the_temperature_that_made_the_classes_is_found_again(temperature: float) -> None:
+def test_the_true_temperature_is_recovered(temperature: float) -> None:
     assert fit_temperature(*sample(temperature)) == pytest.approx(temperature, rel=0.1)
 
 
@@ -73,7 +73,7 @@ def test_operating_point_is_the_highest_that_reaches_its_target(
     assert all((np.array(positives) >= p).mean() < target - 1e-9 for p in higher)
 
 
-def test_a_fitted_calibration_says_what_was_seen() -> None:
+def test_a_fitted_calibration_contains_its_evidence() -> None:
     classes, logits = sample(2.0, 300)
     fitted = fit_calibration(classes, logits, [f"g{i // 3}" for i in range(300)], 0.9, 0.3, "validation", 200)
     called = expit(logits / fitted.temperature) >= fitted.operating_point
@@ -87,12 +87,12 @@ def test_a_fitted_calibration_says_what_was_seen() -> None:
     assert set(evidence["at_display_threshold"]) == {"sensitivity", "specificity"}  # never one without the other
 
 
-def test_one_class_fits_nothing_and_says_so() -> None:
+def test_one_class_cannot_be_fitted_and_is_reported() -> None:
     fitted = fit_calibration(np.ones(5), np.arange(5.0), list("abcde"), 0.95, 0.3, "validation: 5 images")
     assert fitted == Calibration(fitted_on="nothing: one class only in validation: 5 images")
 
 
-def test_images_and_volumes_are_fitted_apart() -> None:
+def test_images_and_volumes_are_fitted_separately() -> None:
     (c1, l1), (c2, l2) = sample(1.0, 400), sample(3.0, 400)
     fitted = fit_decision([*rows("image", c1, l1), *rows("volume", c2, l2)], Decision(top_slices=7), 0.95, "val", 0)
     assert fitted.image.temperature < 1.5 < 2.0 < fitted.volume.temperature and fitted.top_slices == 7
@@ -100,14 +100,14 @@ def test_images_and_volumes_are_fitted_apart() -> None:
     assert fitted.volume.fitted_on == "val: 400 slices of 400 patients"
 
 
-def test_slices_without_a_class_or_an_prediction_are_not_fitted_on() -> None:
+def test_slices_without_a_class_or_a_prediction_are_not_fitted_on() -> None:
     predictions = rows("volume", *sample(1.0, 50))
     unknown = [{**predictions[0], "cls": None}, {**predictions[1], "logit": None}]
     alone, together = (fit_decision(a, Decision(), 0.95, "val", 0) for a in (predictions, predictions + unknown))
     assert alone == together
 
 
-def test_what_was_fitted_is_read_again_beside_the_weights_and_for_no_others(tmp_path: Path) -> None:
+def test_a_fitted_decision_is_read_for_its_weights_only(tmp_path: Path) -> None:
     weights, predictions = tmp_path / "model.pt", tmp_path / "predictions.json"
     weights.write_bytes(b"weights")
     content = [*rows("image", *sample(2.0, 80)), *rows("volume", *sample(0.7, 80))]
@@ -120,7 +120,7 @@ def test_what_was_fitted_is_read_again_beside_the_weights_and_for_no_others(tmp_
     assert decision_of(weights) == Decision()
 
 
-def test_what_weights_were_trained_on_outlives_a_new_decision(tmp_path: Path) -> None:
+def test_a_new_decision_keeps_the_list_of_training_cases(tmp_path: Path) -> None:
     weights, predictions, report = (tmp_path / name for name in ("model.pt", "predictions.json", "report.json"))
     weights.write_bytes(b"weights")
     model = {"sha256": sha256_of(weights), "network_name": "base", "trained_on": {"kaggle/1": {"subset": "train"}}}
@@ -132,7 +132,7 @@ def test_what_weights_were_trained_on_outlives_a_new_decision(tmp_path: Path) ->
     assert written["model"] == model and written.keys() == {"schema_version", "model", "decision"}
 
 
-def test_nothing_is_fitted_on_what_tests(tmp_path: Path) -> None:
+def test_nothing_is_fitted_on_test_cases(tmp_path: Path) -> None:
     weights, predictions = tmp_path / "model.pt", tmp_path / "predictions.json"
     weights.write_bytes(b"weights")
     predictions.write_text(json.dumps({"facts": {"subset": "test"}, "predictions": rows("image", *sample(2.0, 80))}))
@@ -143,7 +143,7 @@ def test_nothing_is_fitted_on_what_tests(tmp_path: Path) -> None:
     assert not (tmp_path / "report.json").exists()
 
 
-def test_evidence_is_of_predictions_that_had_no_part_in_their_thresholds() -> None:
+def test_evidence_is_of_out_of_fold_predictions() -> None:
     """By hand: at 0.5 three of four predictions are called right, at the others' 0.9 two."""
     predictions = [
         {"case": str(i), "kind": "image", "source": "a", "group": str(i), "cls": cls, "logit": logit}

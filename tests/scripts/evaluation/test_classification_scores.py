@@ -101,7 +101,7 @@ def test_a_worked_example() -> None:
         ([], NEEDS_BOTH | {"sensitivity", "specificity", "prevalence", "brier", "ece"}),
     ],
 )
-def test_scores_that_one_class_cannot_have_are_none(classes: list[float], undefined: set[str]) -> None:
+def test_scores_undefined_for_one_class_are_none(classes: list[float], undefined: set[str]) -> None:
     scores = score(np.array(classes), np.array([0.3, 0.7][: len(classes)]))
     assert {name for name, value in scores.items() if value is None} == undefined
     assert scores["n"] == len(classes) == sum(scores["confusion"].values())
@@ -110,20 +110,20 @@ def test_scores_that_one_class_cannot_have_are_none(classes: list[float], undefi
     json.dumps(scores, allow_nan=False)
 
 
-def test_what_was_before_scaling_is_stated_only_where_it_is_known() -> None:
+def test_scores_before_scaling_are_given_only_if_known() -> None:
     classes, probabilities = np.array([1, 0]), np.array([0.7, 0.2])
     with_raw = classification_scores(classes, probabilities, 0.5, 0.3, probabilities)
     assert with_raw["brier_before"] == with_raw["brier"] and with_raw["ece_before"] == with_raw["ece"]
     assert {*with_raw} - {*score(classes, probabilities)} == {"brier_before", "ece_before"}
 
 
-def test_raw_probabilities_of_no_row_have_no_scores() -> None:
+def test_empty_raw_probabilities_have_no_scores() -> None:
     scores = classification_scores(np.array([]), np.array([]), 0.5, 0.3, np.array([]))
     assert scores["brier_before"] is None and scores["ece_before"] is None
 
 
 @pytest.mark.parametrize("value", [-0.1, 1.0001, math.nan, math.inf, -math.inf])
-def test_what_is_not_a_probability_is_refused(value: float) -> None:
+def test_values_outside_0_to_1_are_refused(value: float) -> None:
     classes, good, bad = np.array([0, 1]), np.array([0.1, 0.2]), np.array([0.5, value])
     for refused in (
         lambda: score(classes, bad),
@@ -146,7 +146,7 @@ def test_rows_that_do_not_match_are_refused(shapes: tuple[Any, Any]) -> None:
 
 
 @pytest.mark.parametrize("value", [0.5, 2.0, -1.0, math.nan])
-def test_what_is_not_a_class_is_refused(value: float) -> None:
+def test_invalid_classes_are_refused(value: float) -> None:
     with pytest.raises(ValueError, match=r"^classes must be 0 or 1$"):
         score(np.array([0.0, value]), np.array([0.1, 0.2]))
 
@@ -160,7 +160,7 @@ def test_classes_may_be_of_any_number_type(rows: Rows, kind: type) -> None:
 
 @few
 @given(rows=rows_of_predictions)
-def test_areas_are_those_of_the_rank_formula_and_of_the_sum_over_thresholds(rows: Rows) -> None:
+def test_areas_equal_the_rank_formula_and_the_sum_over_thresholds(rows: Rows) -> None:
     classes, probabilities = two_classes(rows)
     scores = score(classes, probabilities)
     assert scores["roc_auc"] == pytest.approx(auc_by_ranks(classes, probabilities))
@@ -169,7 +169,7 @@ def test_areas_are_those_of_the_rank_formula_and_of_the_sum_over_thresholds(rows
 
 @few
 @given(rows=rows_of_predictions)
-def test_areas_see_the_order_of_probabilities_alone(rows: Rows) -> None:
+def test_areas_depend_only_on_the_order_of_probabilities(rows: Rows) -> None:
     classes, probabilities = two_classes(rows)
     maps = [probabilities, probabilities**3, 1 / (1 + np.exp(-7 * probabilities)), 0.4 + probabilities / 9]
     scores = [score(classes, p) for p in maps]
@@ -191,7 +191,7 @@ def test_the_order_of_rows_does_not_matter(rows: Rows, data: st.DataObject) -> N
 
 @few
 @given(rows=rows_of_predictions, threshold=st.integers(-1, 21).map(lambda k: k / 20))
-def test_what_is_called_is_counted_one_by_one(rows: Rows, threshold: float) -> None:
+def test_the_confusion_matrix_is_counted_row_by_row(rows: Rows, threshold: float) -> None:
     classes, probabilities = two_classes(rows)
     scores = score(classes, probabilities, threshold)
     tp = sum(cls and p >= threshold for cls, p in rows)
@@ -218,7 +218,7 @@ def test_specificity_at_95_sensitivity_is_the_best_of_all_thresholds(rows: Rows)
     assert score(classes, probabilities)["specificity_at_95_sensitivity"] == pytest.approx(best)
 
 
-def test_exactly_95_percent_is_enough() -> None:
+def test_exactly_95_percent_sensitivity_is_enough() -> None:
     """Of 20 positives one lies below all negatives: 19/20 are found without any false alarm."""
     classes = np.array([1.0] * 20 + [0.0] * 10)
     probabilities = np.array([0.1] + [0.9] * 19 + [0.5] * 10)
@@ -227,7 +227,7 @@ def test_exactly_95_percent_is_enough() -> None:
     assert score(classes, probabilities)["specificity_at_95_sensitivity"] == 0.0
 
 
-def test_a_threshold_within_a_straight_piece_of_the_curve_is_not_skipped() -> None:
+def test_thresholds_within_straight_segments_of_the_curve_are_used() -> None:
     """18 of 20 positives above all; then twice one more with one of four negatives: at 19/20 three of four are left."""
     classes = np.array([1] * 18 + [1, 0] * 2 + [0] * 2)
     probabilities = np.array([0.9] * 18 + [0.8] * 2 + [0.7] * 2 + [0.1] * 2)
@@ -263,7 +263,7 @@ def test_calibration_of_a_worked_example() -> None:
 
 
 @pytest.mark.parametrize("bins", [1, 3, 7, 10, 15])
-def test_an_edge_belongs_to_the_bin_above_and_one_to_the_last(bins: int) -> None:
+def test_an_edge_is_in_the_upper_bin_and_1_in_the_last(bins: int) -> None:
     for index in range(bins + 1):
         (row,) = reliability(np.array([1]), np.array([index / bins]), bins)
         expected = min(index, bins - 1)
@@ -272,7 +272,7 @@ def test_an_edge_belongs_to_the_bin_above_and_one_to_the_last(bins: int) -> None
 
 @few
 @given(rows=rows_of_predictions, bins=st.integers(1, 20))
-def test_bins_hold_every_row_once_and_what_they_say_lies_within(rows: Rows, bins: int) -> None:
+def test_every_row_is_in_one_bin_and_means_are_within_its_edges(rows: Rows, bins: int) -> None:
     classes, probabilities = arrays_of(rows)
     table = reliability(classes, probabilities, bins)
     assert sum(row["n"] for row in table) == len(rows) and all(row["n"] > 0 for row in table)
@@ -287,7 +287,7 @@ def test_bins_hold_every_row_once_and_what_they_say_lies_within(rows: Rows, bins
 
 @few
 @given(rows=rows_of_predictions, bins=st.integers(1, 20))
-def test_ece_lies_between_the_error_of_the_mean_and_the_mean_error(rows: Rows, bins: int) -> None:
+def test_ece_is_between_the_error_of_the_mean_and_the_mean_error(rows: Rows, bins: int) -> None:
     classes, probabilities = arrays_of(rows)
     error = expected_calibration_error(classes, probabilities, bins)
     assert error is not None
@@ -297,7 +297,7 @@ def test_ece_lies_between_the_error_of_the_mean_and_the_mean_error(rows: Rows, b
 
 
 @pytest.mark.parametrize(("probability", "error"), [(0.3, 0.0), (0.8, 0.5), (0.0, 0.3), (1.0, 0.7)])
-def test_ece_of_one_and_the_same_probability(probability: float, error: float) -> None:
+def test_ece_of_a_constant_probability(probability: float, error: float) -> None:
     classes = np.array([1] * 3 + [0] * 7)
     assert expected_calibration_error(classes, np.full(10, probability)) == pytest.approx(error)
 
@@ -323,7 +323,7 @@ def test_one_class_has_no_curves(classes: list[int]) -> None:
 
 @few
 @given(rows=rows_of_predictions)
-def test_curves_rise_from_end_to_end_and_enclose_the_area(rows: Rows) -> None:
+def test_curves_are_monotonic_and_integrate_to_the_area(rows: Rows) -> None:
     classes, probabilities = two_classes(rows)
     drawn = curves(classes, probabilities)
     assert drawn["roc"] and drawn["pr"]
@@ -334,7 +334,7 @@ def test_curves_rise_from_end_to_end_and_enclose_the_area(rows: Rows) -> None:
     assert np.trapezoid(y, x) == pytest.approx(score(classes, probabilities)["roc_auc"])
 
 
-def test_long_curves_are_thinned_the_same_way_each_time_with_both_ends_kept() -> None:
+def test_long_curves_are_thinned_reproducibly_with_both_ends() -> None:
     rng = np.random.default_rng(3)
     probabilities = rng.random(5000)
     classes = rng.random(5000) < probabilities
@@ -374,7 +374,7 @@ def test_every_area_from_50_on_is_in_one_bin(areas: list[float]) -> None:
 
 @settings(max_examples=100, deadline=None, derandomize=True)
 @given(seed=st.integers(0, 9999), n=st.integers(1, 40), levels=st.sampled_from([3, 10, 1000]))
-def test_resampled_scores_are_the_scores_of_the_drawn_rows(seed: int, n: int, levels: int) -> None:
+def test_resampled_scores_equal_the_scores_of_the_sampled_rows(seed: int, n: int, levels: int) -> None:
     rng = np.random.default_rng(seed)
     classes, probabilities = rng.integers(2, size=n), rng.integers(levels + 1, size=n) / levels
     points = rng.choice([0.3, 0.5], size=n)
@@ -385,7 +385,7 @@ def test_resampled_scores_are_the_scores_of_the_drawn_rows(seed: int, n: int, le
         assert value == (None if expected[name] is None else pytest.approx(expected[name], abs=1e-9)), name
 
 
-def test_auc_by_ranks_is_the_usual_one() -> None:
+def test_auc_by_ranks_equals_scikit_learn() -> None:
     rng = np.random.default_rng(0)
     for _ in range(20):
         positive, scores = rng.random(30) < 0.4, rng.integers(0, 6, 30).astype(float)

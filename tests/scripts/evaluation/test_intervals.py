@@ -17,7 +17,7 @@ def mean_of(values: np.ndarray):  # type: ignore[no-untyped-def]
     return lambda rows: {"mean": float(values[rows].mean())}
 
 
-def test_the_interval_of_a_mean_is_the_textbooks() -> None:
+def test_the_interval_of_a_mean_equals_a_textbook_example() -> None:
     low, high = bootstrap(range(60), mean_of(VALUES), 4000)["mean"] or [0.0, 0.0]
     error = VALUES.std(ddof=0) / np.sqrt(60)
     assert low == pytest.approx(VALUES.mean() - 1.96 * error, abs=0.03)
@@ -52,13 +52,13 @@ def test_one_patient_has_no_interval() -> None:
     assert bootstrap(["a", "a", "a"], mean_of(VALUES[:3])) == {}
 
 
-def test_draws_where_the_number_is_undefined_are_left_out_and_too_many_of_them_are_no_interval() -> None:
+def test_undefined_resamples_are_left_out_and_too_many_give_no_interval() -> None:
     seldom = bootstrap(range(20), lambda rows: {"x": None if 0 in rows[:5] else 1.0}, 400)
     mostly = bootstrap(range(20), lambda rows: {"x": 1.0 if 0 in rows[:5] else float("nan")}, 400)
     assert seldom == {"x": [1.0, 1.0]} and mostly == {"x": None}
 
 
-def test_a_mean_of_a_handful_has_students_interval() -> None:
+def test_a_mean_of_few_values_has_students_t_interval() -> None:
     """Student's table: 2.776 for five; scipy's own interval agrees."""
     values = [0.1, 0.2, 0.3, 0.4, 0.5]
     low, high = interval_of_mean(values) or [0.0, 0.0]
@@ -68,7 +68,7 @@ def test_a_mean_of_a_handful_has_students_interval() -> None:
     assert interval_of_mean([0.5]) is None and interval_of_mean([0.5, 0.5]) == [0.5, 0.5]
 
 
-def test_a_model_that_gains_everywhere_is_not_inferior() -> None:
+def test_a_model_better_for_every_patient_is_not_inferior() -> None:
     first = {f"p{i}": 0.5 + 0.01 * i for i in range(9)}
     second = {patient: dice + 0.02 for patient, dice in first.items()}
     found = paired_difference(first, second, 0.01)
@@ -76,14 +76,14 @@ def test_a_model_that_gains_everywhere_is_not_inferior() -> None:
     assert found["non_inferior"] is True and found["ci95"] == pytest.approx([0.02, 0.02])
 
 
-def test_few_noisy_patients_prove_nothing() -> None:
+def test_few_noisy_patients_do_not_show_non_inferiority() -> None:
     first = dict(zip("abcdefg", [0.8, 0.7, 0.9, 0.6, 0.5, 0.8, 0.9], strict=True))
     second = dict(zip("abcdefg", [0.9, 0.6, 0.9, 0.7, 0.4, 0.8, 0.9], strict=True))
     found = paired_difference(first, second, 0.01)
     assert found["mean_difference"] == pytest.approx(0.0) and found["non_inferior"] is False
 
 
-def test_a_single_patient_proves_nothing_either() -> None:
+def test_a_single_patient_does_not_show_non_inferiority() -> None:
     assert paired_difference({"a": 0.5}, {"a": 0.9}, 0.01)["non_inferior"] is None
 
 

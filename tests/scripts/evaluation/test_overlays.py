@@ -65,7 +65,7 @@ def run(folder: Path, pairs: list[tuple[Case, dict[str, Any]]], **options: Any) 
     gallery.finish(engine)
 
 
-def test_a_volume_is_shown_at_its_largest_tumor_with_its_own_outlines(tmp_path: Path, drawn: Tiles) -> None:
+def test_a_volume_is_shown_at_its_largest_tumor_with_its_masks(tmp_path: Path, drawn: Tiles) -> None:
     run(tmp_path, [volume(tmp_path, "A", 3), volume(tmp_path, "B", 6)])
     tiles, which = drawn["overlays_brats.png"]
     assert which == "2 of 2"
@@ -77,7 +77,7 @@ def test_a_volume_is_shown_at_its_largest_tumor_with_its_own_outlines(tmp_path: 
         assert places in turned or by_column in turned
 
 
-def test_of_many_cases_some_of_all_kinds_are_shown(tmp_path: Path, drawn: Tiles) -> None:
+def test_a_gallery_of_many_cases_shows_all_kinds(tmp_path: Path, drawn: Tiles) -> None:
     """Names sort by class: the first four would show one kind only."""
     run(tmp_path, [picture(tmp_path, number, int(number >= 10)) for number in range(20)], most=4)
     tiles, which = drawn["overlays_kaggle.png"]
@@ -85,7 +85,7 @@ def test_of_many_cases_some_of_all_kinds_are_shown(tmp_path: Path, drawn: Tiles)
     assert [tile["title"].split("  ")[1] for tile in tiles] == ["label 0", "label 0", "label 1", "label 1"]
 
 
-def test_what_was_drawn_is_orange_and_what_should_have_been_teal(tmp_path: Path) -> None:
+def test_the_prediction_is_orange_and_the_reference_teal(tmp_path: Path) -> None:
     mask = np.zeros((40, 40), bool)
     mask[10:30, 10:30] = True
 

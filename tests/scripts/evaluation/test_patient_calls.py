@@ -43,7 +43,7 @@ def content(patients: list[Row]) -> dict[str, Any]:
     return {"facts": {}, "min_tumor_pixels": 50, "segmentation": segmentation, "predictions": predictions}
 
 
-def test_calls_states_and_false_volumes_by_hand() -> None:
+def test_states_and_false_volumes_of_a_worked_example() -> None:
     decision = Decision(volume=Calibration(operating_point=0.8))
     calls = patient_calls(content(PATIENTS), decision)
     assert set(calls["sources"]) == {"lgg", "negatives"}
@@ -56,13 +56,13 @@ def test_calls_states_and_false_volumes_by_hand() -> None:
     assert [row["id"] for row in calls["without_tumor"]] == ["negatives/m", "negatives/n"]
 
 
-def test_a_patient_is_judged_by_the_decision_of_its_fold() -> None:
+def test_a_patient_uses_the_decision_of_its_fold() -> None:
     strict = {"lgg/a": Decision(volume=Calibration(operating_point=0.999))}
     states = {row["id"]: row["state"] for row in volume_rows(content(PATIENTS), Decision(), strict)}
     assert states["lgg/a"] == "uncertain" and states["lgg/b"] == "tumor" and states["lgg/c"] == "no_prediction"
 
 
-def test_report_and_its_table_tell_of_patients() -> None:
+def test_report_and_table_contain_patients() -> None:
     report = make_report(content(PATIENTS), Decision(), resamples=0)
     assert report["patients"] == patient_calls(content(PATIENTS), Decision())
     assert "Volumes as a whole" in as_text(report)
@@ -83,7 +83,7 @@ def test_the_operating_point_of_patients_is_fitted_on_patients() -> None:
     assert honest is not None and honest.evidence["sensitivity"] == pytest.approx(11 / 20)
 
 
-def test_without_patients_of_both_kinds_the_point_of_slices_holds() -> None:
+def test_without_patients_of_both_classes_the_slices_operating_point_is_used() -> None:
     predictions = content([patient(f"lgg/{n}", [1.0, -1.0], 9.0, 9.0, 0.9) for n in range(4)])["predictions"]
     fitted = fit_decision(
         predictions, Decision(patient=Calibration(operating_point=0.7)), 0.95, "validation", resamples=0
@@ -92,7 +92,7 @@ def test_without_patients_of_both_kinds_the_point_of_slices_holds() -> None:
     assert fitted.operating_point("volume") == fitted.volume.operating_point
 
 
-def test_the_point_of_patients_decides_on_volumes_alone_and_is_part_of_the_digest() -> None:
+def test_the_patients_operating_point_is_for_volumes_and_part_of_the_digest() -> None:
     plain, strict = Decision(), Decision(patient=Calibration(operating_point=0.9))
     assert strict.state(0.8, "volume") == "uncertain" and strict.state(0.8, "image") == "tumor"
     assert plain.digest() != strict.digest() and strict.unfitted() == plain

@@ -67,7 +67,7 @@ def report(predictions: list[Row], segmentation: list[Row] | None = None, **chan
 
 @settings(max_examples=50, deadline=None, derandomize=True)
 @given(seed=st.integers(0, 999), temperature=st.floats(0.2, 5.0))
-def test_an_outsider_finds_the_same_scores(seed: int, temperature: float) -> None:
+def test_an_independent_implementation_finds_the_same_scores(seed: int, temperature: float) -> None:
     rng = np.random.default_rng(seed)
     classes, logits = np.append(rng.integers(2, size=38), [0, 1]), rng.normal(size=40).round(1)
     decision = Decision(image=Calibration(temperature, 0.4))
@@ -102,7 +102,7 @@ def test_a_patient_with_two_visits_counts_once() -> None:
     assert segmentation["mean"]["ci95"]["hd95_mm"][1] > 1.0, "what is measured in mm ends nowhere"
 
 
-def test_worst_patients_come_first_and_undefined_ones_before_them() -> None:
+def test_patients_are_sorted_undefined_first_then_worst() -> None:
     rows = [volume("good", 0.9), volume("empty", None), volume("bad", 0.1)]
     assert [row["id"] for row in report([], rows)["segmentation"]["patients"]] == ["empty", "bad", "good"]
 
@@ -116,7 +116,7 @@ def test_hard_negatives_are_near_the_tumor() -> None:
     assert brats["hard_negatives"]["roc_auc"] < brats["roc_auc"]
 
 
-def test_small_and_large_tumors_are_told_apart() -> None:
+def test_small_and_large_tumors_are_scored_separately() -> None:
     rows = slices("brats/A", [0.0, 60.0, 2500.0, 49.0], [0.0, -1.0, 5.0, 0.0])
     by_area = report(rows)["classification"]["brats"]["by_tumor_area"]
     assert [entry["positives"] for entry in by_area] == [1, 1]
@@ -124,7 +124,7 @@ def test_small_and_large_tumors_are_told_apart() -> None:
     assert [(entry["low_mm2"], entry["high_mm2"]) for entry in by_area] == [(50.0, 200.0), (2000.0, None)]
 
 
-def test_patients_count_alike_in_their_mean_auc() -> None:
+def test_patients_have_equal_weight_in_the_mean_auc() -> None:
     rows = slices("brats/A", [0.0, 90.0] * 20, [-1.0, 1.0] * 20) + slices("brats/B", [0.0, 90.0], [1.0, -1.0])
     brats = report(rows + slices("brats/slab", [90.0], [0.0]))["classification"]["brats"]
     assert brats["mean_patient_roc_auc"]["value"] == 0.5 and brats["mean_patient_roc_auc"]["n"] == 2
@@ -136,14 +136,14 @@ def test_a_source_of_one_class_is_undefined_and_not_a_number() -> None:
     assert scores["roc_auc"] is None and scores["specificity"] is None and scores["sensitivity"] == 0.5
 
 
-def test_each_fold_is_called_by_its_own_threshold() -> None:
+def test_each_fold_uses_its_own_threshold() -> None:
     predictions = images((1, 1.0), (0, 1.0))
     decisions = {"kaggle/0": Decision(image=Calibration(1.0, 0.5)), "kaggle/1": Decision(image=Calibration(1.0, 0.9))}
     scores = report(predictions, decisions=decisions)["classification"]["kaggle"]
     assert (scores["sensitivity"], scores["specificity"], scores["threshold"]) == (1.0, 1.0, None)
 
 
-def test_a_volume_of_one_slice_is_called_as_an_image_among_volumes() -> None:
+def test_a_volume_of_one_slice_uses_the_threshold_of_images() -> None:
     alone = [{**row, "kind": "image"} for row in slices("brats/A", [0.0], [1.0], drawn=[9.0])]
     decision = Decision(image=Calibration(1.0, 0.9), volume=Calibration(1.0, 0.5))
     for predictions in (
@@ -159,7 +159,7 @@ def test_a_volume_of_one_slice_is_called_as_an_image_among_volumes() -> None:
         assert found["segmentation"]["empty_slices"]["n"] == 2
 
 
-def test_folds_are_put_together_once() -> None:
+def test_folds_are_combined_once() -> None:
     first, second = content(images((1, 1.0))), content(slices("brats/A", [90.0], [1.0]), [volume("brats/A", 0.5)])
     assert len(pool([first, second])["predictions"]) == 2
     with pytest.raises(ValueError, match="kaggle/0 was scored in two folds"):
@@ -168,7 +168,7 @@ def test_folds_are_put_together_once() -> None:
         pool([first, {**second, "min_tumor_pixels": 10}])
 
 
-def test_folds_of_different_scale_are_compared_within() -> None:
+def test_auc_is_computed_within_folds() -> None:
     """Two perfect networks, one of which is surer than the other."""
     first, second = content(images((1, 9.0), (0, 5.0))), content(images((1, 1.0), (0, -5.0), source="other"))
     renamed = [{**row, "source": "kaggle"} for row in second["predictions"]]
@@ -176,7 +176,7 @@ def test_folds_of_different_scale_are_compared_within() -> None:
     assert scores["roc_auc"] == 0.75 and scores["within_folds"]["roc_auc"] == 1.0
 
 
-def test_a_patient_that_is_drawn_twice_counts_twice() -> None:
+def test_a_patient_sampled_twice_counts_twice() -> None:
     """Two patients, each a fold: one is told apart, the other is not."""
     classes, scores, folds = np.array([1.0, 0.0, 1.0, 0.0]), np.array([0.9, 0.1, 0.1, 0.9]), [0, 0, 1, 1]
     within = auc_within_folds(classes, scores, folds)

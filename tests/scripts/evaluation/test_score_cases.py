@@ -124,9 +124,7 @@ def test_boundary_tolerance_is_in_millimetres(scorer: Scorer) -> None:
 
 
 @pytest.mark.parametrize("spacing", [UPRIGHT, UPSIDE_DOWN])
-def test_slice_probabilities_meet_the_right_slices_whichever_way_the_file_runs(
-    scorer: Scorer, spacing: Sequence[float]
-) -> None:
+def test_slice_probabilities_match_slices_in_any_orientation(scorer: Scorer, spacing: Sequence[float]) -> None:
     from_below = (0, 60, 0, 100, 70)  # the logits say the same
     pixels = from_below if spacing == UPRIGHT else from_below[::-1]
     scorer.volume("A", box(*pixels), box(*pixels), [-3.0, 3.0, -3.0, 3.0, 3.0], spacing=spacing)
@@ -136,7 +134,7 @@ def test_slice_probabilities_meet_the_right_slices_whichever_way_the_file_runs(
     assert (scores["roc_auc"], scores["sensitivity"], scores["specificity"]) == (1.0, 1.0, 1.0)
 
 
-def test_slices_are_axial_even_where_the_file_runs_from_front_to_back(scorer: Scorer) -> None:
+def test_slices_are_axial_in_any_orientation(scorer: Scorer) -> None:
     affine = np.array([[-1.0, 0, 0, 0], [0, 0, 1.0, 0], [0, 1.0, 0, 0], [0, 0, 0, 1.0]])  # second axis is upwards
     upright = box(0, 60, 100)
     coronal = upright.transpose(0, 2, 1)
@@ -161,7 +159,7 @@ def test_a_tumor_slice_is_one_of_the_canvas_where_the_files_spacing_was_not_used
     assert classes == {("brats/A", 0): 0.0, ("brats/A", 2): 1.0, ("brats/B", 0): 0.0}
 
 
-def test_leaning_rows_are_counted_as_in_training_and_measured_by_their_volume(scorer: Scorer) -> None:
+def test_oblique_slices_are_counted_as_in_training_and_measured_by_volume(scorer: Scorer) -> None:
     """Each pixel of two sides of 1 mm becomes one of the canvas, though it is smaller than 1 mm2."""
     affine = np.array([[-1.0, -0.6, 0, 0], [0, -0.8, 0, 0], [0, 0, 2.0, 0], [0, 0, 0, 1.0]])
     scorer.volume("A", box(0, 60, 49), box(0, 60, 0), [0.0] * 3, affine=affine, canvas=affine)
@@ -170,7 +168,7 @@ def test_leaning_rows_are_counted_as_in_training_and_measured_by_their_volume(sc
     assert report["segmentation"]["patients"][0]["predicted_ml"] == pytest.approx(60 * 0.8 * 2 / 1000)
 
 
-def test_a_tumor_slice_without_an_prediction_is_counted(scorer: Scorer) -> None:
+def test_a_tumor_slice_without_a_prediction_is_counted(scorer: Scorer) -> None:
     """Too little brain for a prediction, but a tumor: no row that vanishes."""
     scorer.volume("A", box(0, 100, 60, 0), box(0, 100, 60, 0), [-1.0, 1.0, UNKNOWN, UNKNOWN])
     found = scorer.report()["classification"]["brats"]
@@ -178,7 +176,7 @@ def test_a_tumor_slice_without_an_prediction_is_counted(scorer: Scorer) -> None:
 
 
 @pytest.mark.parametrize("pixels", [0, 1, 49, 50, 51, 400])
-def test_training_and_evaluation_call_the_same_slices_tumor(scorer: Scorer, pixels: int) -> None:
+def test_training_and_evaluation_have_the_same_tumor_slices(scorer: Scorer, pixels: int) -> None:
     case = {"id": "a", "source": "s", "group": "g", "kind": "volume", "slices": [0], "tumor_pixels": [pixels]}
     (record,) = slice_records([{**case, "own_statistics": [[[0.0], [1.0]]], "sha256": {"image": "a"}}], 50)
     scorer.volume("A", box(pixels), box(0), [0.0])
@@ -199,7 +197,7 @@ def test_area_of_tumor_is_in_square_millimetres(scorer: Scorer) -> None:
     assert slices_of(scorer.report()) == {1: 1.0, 2: 0.0}
 
 
-def test_what_is_drawn_on_slices_without_tumor_counts_as_false_positive(scorer: Scorer) -> None:
+def test_masks_on_slices_without_tumor_are_false_positives(scorer: Scorer) -> None:
     scorer.volume("A", box(0, 0, 0, 90), box(30, 0, 0, 90), [0.0] * 4, spacing=(-1.0, -2.0, 1.0))
     scorer.volume("empty", box(0, 0), box(20, 0), [0.0] * 2)
     segmentation = scorer.report()["segmentation"]
@@ -210,7 +208,7 @@ def test_what_is_drawn_on_slices_without_tumor_counts_as_false_positive(scorer: 
     }
 
 
-def test_volume_without_tumor_has_no_dice_and_leaves_the_mean(scorer: Scorer) -> None:
+def test_a_volume_without_tumor_has_no_dice_and_is_not_in_the_mean(scorer: Scorer) -> None:
     scorer.volume("A", box(90, 0), box(90, 0), [3.0, -3.0])
     scorer.volume("empty", box(0, 0), box(70, 0), [-3.0, -3.0])
     segmentation = scorer.report()["segmentation"]
@@ -227,7 +225,7 @@ def test_mean_is_over_cases_not_over_voxels(scorer: Scorer) -> None:
     assert [patient["id"] for patient in segmentation["patients"]] == ["brats/small", "brats/large"]  # worst first
 
 
-def test_sources_are_scored_apart(scorer: Scorer) -> None:
+def test_sources_are_scored_separately(scorer: Scorer) -> None:
     scorer.volume("A", box(0, 90), box(0, 90), [-3.0, 3.0])
     for source, sign in (("kaggle", 1.0), ("other", -1.0)):
         for number in range(4):
@@ -241,7 +239,7 @@ def test_sources_are_scored_apart(scorer: Scorer) -> None:
     assert [scores["n"] for scores in classification.values()] == [2, 4, 4]
 
 
-def test_volume_of_one_slice_is_scored_as_it_is_served(tmp_path: Path) -> None:
+def test_a_volume_of_one_slice_is_scored_as_it_is_predicted(tmp_path: Path) -> None:
     scorer = Scorer(tmp_path, Decision(image=Calibration(4.0, 0.9), volume=Calibration(1.0, 0.5)))
     scorer.volume("A", box(100), box(100), [2.0])
     meta = {"spatial_shape": np.array([20, 20, 1]), "original_affine": np.diag([*UPRIGHT, 1.0])}
@@ -272,7 +270,7 @@ def test_operating_point_and_temperature_decide(tmp_path: Path) -> None:
     assert scores["at_display_threshold"] == {"threshold": 0.3, "sensitivity": 1.0, "specificity": 0.5}
 
 
-def test_report_keeps_its_contract(tmp_path: Path) -> None:
+def test_the_report_has_the_documented_keys(tmp_path: Path) -> None:
     scorer = Scorer(tmp_path, model={"sha256": "abc"}, seed=7)
     scorer.volume("A", box(0, 90), box(0, 80), [-1.0, 1.0])
     scorer.image("1", 1, 0.5)
@@ -286,7 +284,7 @@ def test_report_keeps_its_contract(tmp_path: Path) -> None:
     assert "50 pixels" in report["rules"]["tumor_slice"]
 
 
-def test_report_has_null_where_nothing_can_be_said(scorer: Scorer) -> None:
+def test_undefined_scores_are_null(scorer: Scorer) -> None:
     scorer.volume("empty", box(0, 0), box(0, 0), [UNKNOWN, UNKNOWN])
     scorer.image("1", 1, 0.5)
     scorer.image("unpredicted", 0, UNKNOWN)
@@ -297,7 +295,7 @@ def test_report_has_null_where_nothing_can_be_said(scorer: Scorer) -> None:
     assert report["segmentation"]["empty_slices"]["false_positive_rate"] is None
 
 
-def test_images_alone_make_a_report_too(scorer: Scorer, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_report_can_be_of_images_only(scorer: Scorer, capsys: pytest.CaptureFixture[str]) -> None:
     scorer.image("1", 1, 2.0)
     scorer.image("2", 0, -2.0)
     report = scorer.report()
@@ -363,7 +361,7 @@ def test_weights_that_saw_a_case_are_refused(tmp_path: Path, seen: dict[str, Any
     assert len(scoring_list([other], tmp_path / "model.pt")) == 1
 
 
-def test_weights_that_began_from_unknown_ones_do_not_claim_to_have_seen_no_more(tmp_path: Path) -> None:
+def test_weights_with_unknown_lineage_do_not_claim_known_training_cases(tmp_path: Path) -> None:
     weights = tmp_path / "model.pt"
     weights.write_bytes(b"weights")
     notes = {"trained_on": {"studies/A": {"sha256": "a", "subset": "train"}}, "sha256": sha256_of(weights)}

@@ -170,7 +170,7 @@ def test_overlap_of_a_worked_example() -> None:
     ],
 )
 @pytest.mark.parametrize("shape", [(8, 8), (4, 5, 6)])
-def test_empty_masks_have_defined_predictions(
+def test_empty_masks_have_defined_scores(
     prediction: str,
     reference: str,
     overlap: float,
@@ -200,7 +200,7 @@ def test_dice_is_never_below_iou_and_both_are_symmetric(masks: Masks) -> None:
 
 @some
 @given(masks=pairs_of_masks())
-def test_a_mask_agrees_wholly_with_itself(masks: Masks) -> None:
+def test_a_mask_has_perfect_scores_with_itself(masks: Masks) -> None:
     mask, spacing = masks[0], [1.0] * masks[0].ndim
     assume(mask.any())
     assert overlap_scores(mask, mask) == {"dice": 1.0, "iou": 1.0}
@@ -248,7 +248,7 @@ def test_a_step_counts_as_many_mm_as_its_axis_has(axis: int, distance: float) ->
 
 @settings(deadline=None, max_examples=50)
 @given(masks=pairs_of_masks(), spacing=SPACINGS, tolerance=TOLERANCES)
-def test_surface_measures_are_what_brute_force_finds(masks: Masks, spacing: list[float], tolerance: float) -> None:
+def test_surface_measures_equal_brute_force(masks: Masks, spacing: list[float], tolerance: float) -> None:
     assume(masks[0].any() and masks[1].any())
     spacing = spacing[: masks[0].ndim]
     distances = distances_by_brute_force(*masks, spacing)
@@ -283,7 +283,7 @@ def test_distances_scale_with_the_grid(masks: Masks, spacing: list[float], facto
 
 @some
 @given(masks=pairs_of_masks(), spacing=SPACINGS, tolerance=TOLERANCES)
-def test_cropping_does_not_change_what_monai_finds(masks: Masks, spacing: list[float], tolerance: float) -> None:
+def test_cropping_does_not_change_monais_scores(masks: Masks, spacing: list[float], tolerance: float) -> None:
     assume(masks[0].any() and masks[1].any())
     spacing = spacing[: masks[0].ndim]
     whole = [torch.from_numpy(mask)[None, None] for mask in padded(masks, 3, 2)]
@@ -295,7 +295,7 @@ def test_cropping_does_not_change_what_monai_finds(masks: Masks, spacing: list[f
 
 @some
 @given(masks=pairs_of_boxes(), spacing=SPACINGS, before=st.integers(0, 5), after=st.integers(0, 5))
-def test_empty_space_around_changes_no_score(masks: Masks, spacing: list[float], before: int, after: int) -> None:
+def test_empty_margins_change_no_score(masks: Masks, spacing: list[float], before: int, after: int) -> None:
     spacing = spacing[: masks[0].ndim]
     scores = segmentation_scores(*masks, spacing)
     np.testing.assert_equal(segmentation_scores(*padded(masks, before, after), spacing), scores)
@@ -303,7 +303,7 @@ def test_empty_space_around_changes_no_score(masks: Masks, spacing: list[float],
 
 @settings(deadline=None, max_examples=50)
 @given(masks=pairs_of_boxes(), spacing=SPACINGS)
-def test_lesion_wise_scores_are_what_brute_force_finds(masks: Masks, spacing: list[float]) -> None:
+def test_lesion_wise_scores_equal_brute_force(masks: Masks, spacing: list[float]) -> None:
     spacing = spacing[: masks[0].ndim]
     expected = lesion_wise_by_brute_force(*masks, spacing)
     assert lesion_wise(*masks, spacing) == pytest.approx(expected, rel=1e-5, nan_ok=True)
@@ -311,7 +311,7 @@ def test_lesion_wise_scores_are_what_brute_force_finds(masks: Masks, spacing: li
 
 @some
 @given(masks=pairs_of_boxes(), data=st.data())
-def test_lesion_wise_scores_do_not_depend_on_how_the_head_lies(masks: Masks, data: st.DataObject) -> None:
+def test_lesion_wise_scores_do_not_depend_on_orientation(masks: Masks, data: st.DataObject) -> None:
     axes = data.draw(st.permutations(range(masks[0].ndim)))
     spacing = [1.0, 1.5, 2.0][: masks[0].ndim]
     turned, mirrored = (mask.transpose(axes) for mask in masks), (np.flip(mask, axes[0]) for mask in masks)
@@ -354,7 +354,7 @@ def test_a_lesion_of_50_voxels_is_dropped_and_one_of_51_is_not(voxels: int, lesi
     np.testing.assert_equal(missed["lesion_hd95_mm"], MISS_MM if lesions else math.nan)
 
 
-def test_where_every_lesion_is_too_small_false_positives_are_counted_and_nothing_is_scored() -> None:
+def test_with_only_small_lesions_just_false_positives_are_counted() -> None:
     reference = grids((slice(0, 3), slice(0, 3)), shape=(20, 20))
     scores = lesion_wise(grids((slice(15, 16), slice(15, 16)), shape=(20, 20)), reference, [1.0, 1.0])
     np.testing.assert_equal([scores["lesion_dice"], scores["lesion_hd95_mm"]], [math.nan, math.nan])
@@ -387,7 +387,7 @@ def test_a_component_belongs_to_a_lesion_within_three_steps_of_the_18_neighbourh
     assert (scores["lesion_hd95_mm"] < MISS_MM) == touches
 
 
-def test_a_component_that_touches_two_lesions_belongs_to_both_as_a_whole() -> None:
+def test_a_component_that_touches_two_lesions_belongs_to_both() -> None:
     first, second = (slice(0, 8), slice(0, 8)), (slice(0, 8), slice(20, 28))
     reference, prediction = grids(first, second, shape=(8, 28)), np.ones((8, 28), bool)
     scores = lesion_wise(prediction, reference, [1.0, 1.0])
@@ -403,7 +403,7 @@ def test_voxels_that_touch_by_a_corner_are_one_false_positive() -> None:
 
 @some
 @given(masks=pairs_of_boxes(), spacing=SPACINGS, kind=st.sampled_from([np.uint8, np.float32, np.int64]))
-def test_all_scores_together_are_those_of_each_function(masks: Masks, spacing: list[float], kind: type) -> None:
+def test_combined_scores_equal_those_of_each_function(masks: Masks, spacing: list[float], kind: type) -> None:
     spacing = spacing[: masks[0].ndim]
     scores = segmentation_scores(masks[0].astype(kind) * 2, masks[1].astype(kind), np.array(spacing).tolist())
     single = {**overlap_scores(*masks), "hd95_mm": hd95_mm(*masks, spacing), **lesion_wise(*masks, spacing)}
@@ -415,7 +415,7 @@ def test_all_scores_together_are_those_of_each_function(masks: Masks, spacing: l
     json.dumps(scores)
 
 
-def test_masks_are_left_as_they_are() -> None:
+def test_masks_are_not_modified() -> None:
     prediction, reference = np.eye(12) * 3, np.ones((12, 12))
     copies = prediction.copy(), reference.copy()
     segmentation_scores(prediction, reference, (1.0, 1.0))
@@ -451,7 +451,7 @@ def test_a_spacing_that_does_not_fit_is_refused(spacing: list[float]) -> None:
         segmentation_scores(np.ones((3, 3)), np.ones((3, 3)), spacing)
 
 
-def test_two_balls_on_the_grid_of_brats() -> None:
+def test_two_spheres_on_the_grid_of_brats() -> None:
     """Radii 30 and 27 around one center: Dice 2 * 27^3 / (30^3 + 27^3), 3 mm from one surface to the other."""
     steps = np.ogrid[:240, :240, :155]
     squared = sum((axis - center) ** 2 for axis, center in zip(steps, (100, 120, 70), strict=True))

@@ -62,14 +62,14 @@ def test_the_threshold_of_a_fold_comes_from_the_other_folds() -> None:
     assert cross_fitted(changed, Decision(), 0.9, 0)["kaggle/0-3"] == decisions["kaggle/0-3"], "its own predictions"
 
 
-def test_masks_drawn_by_hand_are_compared_apart(variants: Path, tmp_path: Path) -> None:
+def test_manual_masks_are_compared_separately(variants: Path, tmp_path: Path) -> None:
     summary = summarize(variants, "recipe", output_dir=tmp_path, automatic_masks=["*b"], **SETTINGS)
     against = summary["variants"]["better"]["against_reference"]
     assert (against["dice"]["n"], against["dice_manual"]["n"]) == (6, 3)
     assert against["dice_manual"]["mean_difference"] == pytest.approx(0.05)
 
 
-def test_a_source_that_was_not_learned_from_moves_no_threshold() -> None:
+def test_a_source_not_trained_on_does_not_change_thresholds() -> None:
     parts = [fold(number) for number in range(3)]
     other = [{**row, "source": "other", "case": f"other/{row['case']}"} for row in fold(7)["predictions"]]
     more = [
@@ -84,7 +84,7 @@ def test_a_source_that_was_not_learned_from_moves_no_threshold() -> None:
     assert cross_fitted(more, Decision(), 0.9, 0)["kaggle/0-3"] != cross_fitted(parts, Decision(), 0.9, 0)["kaggle/0-3"]
 
 
-def test_what_a_variant_did_not_learn_is_not_scored(variants: Path, tmp_path: Path) -> None:
+def test_tasks_a_variant_is_not_trained_for_are_not_scored(variants: Path, tmp_path: Path) -> None:
     content = json.loads(variants.read_text())
     content["masks only"] = {**content["better"], "learns": ["segmentation"]}
     content["classes only"] = {**content["better"], "learns": ["classification"]}
@@ -178,7 +178,7 @@ def test_a_missing_reference_is_named(variants: Path, tmp_path: Path) -> None:
         summarize(variants, "other", output_dir=tmp_path, **SETTINGS)
 
 
-def test_masks_that_algorithms_made_are_left_out_of_a_mean_of_their_own(variants: Path, tmp_path: Path) -> None:
+def test_automatic_masks_are_left_out_of_the_manual_mean(variants: Path, tmp_path: Path) -> None:
     found = summarize(variants, "recipe", output_dir=tmp_path, automatic_masks=["?b", "1*"], **SETTINGS)["variants"][
         "recipe"
     ]

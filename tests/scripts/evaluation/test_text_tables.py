@@ -52,19 +52,19 @@ def test_sensitivity_never_stands_without_specificity_and_n() -> None:
     assert {"n", "positives", "specificity", "threshold"} <= set(header)
 
 
-def test_rules_false_positives_and_the_notice_are_said() -> None:
+def test_rules_false_positives_and_the_notice_are_printed() -> None:
     text = as_text(report())
     assert "at least 50 pixels" in text and "whole tumor" in text and "Research use only." in text
     assert "Slices without tumor: 7, share with a predicted mask 0.250, - mm2 on average" in text
 
 
-def test_what_the_weights_have_seen_is_said() -> None:
+def test_training_cases_are_printed() -> None:
     seen = {**report(), "provenance": "210 cases, 1 of them scored here"}
     assert "Training cases of these weights: 210 cases, 1 of them scored here" in as_text(seen).splitlines()
     assert "Training cases" not in as_text(report())
 
 
-def test_pictures_alone_have_no_table_of_volumes() -> None:
+def test_images_only_have_no_table_of_volumes() -> None:
     pictures = report()
     pictures["segmentation"] |= {"n": 0, "patients_n": 0, "patients": []}
     text = as_text(pictures)

@@ -48,7 +48,7 @@ def classifier() -> SequenceClassifier:
         ("other", SURE, "image", "other_sequence", False),
     ],
 )
-def test_what_is_said_of_a_scan(
+def test_the_sequence_and_flags_of_a_scan(
     told: str, looks: Any, kind: Any, code: str | None, withheld: bool, classifier: SequenceClassifier
 ) -> None:
     found, flags, taken_back = assess_sequence(told, looks, kind, ["flair"], classifier)
@@ -74,7 +74,7 @@ def test_a_volume_of_another_sequence_gets_no_mask_and_no_probability(told: str,
     assert isinstance(found["pred"], MetaTensor)
 
 
-def test_weights_of_several_channels_are_not_asked(tmp_path: Path) -> None:
+def test_weights_of_several_channels_are_not_checked(tmp_path: Path) -> None:
     data = scan("t1ce")
     assert CheckSequenced("pred", ["flair", "t1"], tmp_path / "none.json")(data).keys() == data.keys()
 
@@ -104,13 +104,13 @@ def test_the_released_classifier_is_there_with_its_evidence(root: Path) -> None:
     assert below >= 0.9 * count  # of the volumes after contrast that were left out, nearly all are flagged
 
 
-def test_a_damaged_file_is_as_good_as_none(tmp_path: Path) -> None:
+def test_a_damaged_classifier_file_is_ignored(tmp_path: Path) -> None:
     for content in ("", "[]", '{"classes": []}', json.dumps({"mean": [0.0]})):
         (tmp_path / "s.json").write_text(content)
         assert sequence_classifier_of(tmp_path / "s.json") is None
 
 
-def test_phantoms_look_like_what_they_are(root: Path, tmp_path: Path) -> None:
+def test_phantoms_are_recognized_by_their_sequence(root: Path, tmp_path: Path) -> None:
     from bundle.datasets.phantoms import write_volumes
     from scripts.core.configs import components_of
 
@@ -126,7 +126,7 @@ def test_phantoms_look_like_what_they_are(root: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("flags", "state"), [([], "no_tumor"), ([{"code": "sequence_doubtful", "text": ""}], "uncertain")]
 )
-def test_no_tumor_is_not_said_of_a_volume_whose_sequence_is_doubtful(flags: list[Any], state: str) -> None:
+def test_a_volume_of_doubtful_sequence_is_never_no_tumor(flags: list[Any], state: str) -> None:
     data = {"slice_logits": np.full(6, -9.0), "pred": MetaTensor(torch.zeros(1, 8, 8, 6)), "sequence_flags": flags}
     data["pred"].meta |= {"spatial_shape": np.array([8, 8, 6]), "original_affine": np.eye(4), "spacing_used": True}
     assert SummarizePredictiond("pred", Decision())(data)["result"]["state"] == state

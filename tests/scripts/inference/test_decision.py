@@ -48,7 +48,7 @@ def test_the_state_never_contradicts_the_detection(decision: Decision, probabili
 
 @PROPERTY
 @given(decision=DECISIONS, pair=st.tuples(SHARE, SHARE).map(sorted), kind=KINDS)
-def test_a_higher_probability_is_never_a_lesser_prediction(decision: Decision, pair: list[float], kind: Kind) -> None:
+def test_the_state_is_monotonic_in_the_probability(decision: Decision, pair: list[float], kind: Kind) -> None:
     order = ["no_tumor", "uncertain", "tumor"]
     assert order.index(decision.state(pair[0], kind)) <= order.index(decision.state(pair[1], kind))
 
@@ -62,13 +62,13 @@ def test_the_default_thresholds_include_their_own_value(probability: float, stat
 
 
 @pytest.mark.parametrize(("point", "display"), [(0.2, 0.3), (0.3, 0.2)])
-def test_what_lies_between_the_two_thresholds_is_uncertain_whichever_is_lower(point: float, display: float) -> None:
+def test_probabilities_between_the_two_thresholds_are_uncertain(point: float, display: float) -> None:
     decision = Decision(image=Calibration(operating_point=point), display_threshold=display)
     states = [decision.state(p, "image") for p in (0.19, 0.2, 0.29, 0.3)]
     assert states == ["no_tumor", "uncertain", "uncertain", "tumor"]
 
 
-def test_images_and_volumes_are_calibrated_apart() -> None:
+def test_images_and_volumes_are_calibrated_separately() -> None:
     decision = Decision(image=Calibration(2.0, 0.4), volume=Calibration(1.0, 0.9))
     assert decision.detected(0.5, "image") and not decision.detected(0.5, "volume")
     assert decision.probability(np.array(4.0), "image") < decision.probability(np.array(4.0), "volume")
@@ -76,12 +76,12 @@ def test_images_and_volumes_are_calibrated_apart() -> None:
 
 @PROPERTY
 @given(logit=st.floats(-30, 30), temperature=st.floats(0.05, 20))
-def test_a_probability_is_the_sigmoid_of_the_cooled_logit(logit: float, temperature: float) -> None:
+def test_a_probability_is_the_sigmoid_of_the_scaled_logit(logit: float, temperature: float) -> None:
     probability = float(Decision(image=Calibration(temperature)).probability(np.array(logit), "image"))
     assert probability == pytest.approx(0.5 + 0.5 * math.tanh(logit / temperature / 2), abs=1e-12)
 
 
-def test_a_slice_without_an_prediction_keeps_none() -> None:
+def test_a_slice_without_a_prediction_has_none() -> None:
     assert np.isnan(Decision().probability(np.array([0.0, np.nan]), "volume")).tolist() == [False, True]
 
 
@@ -91,19 +91,19 @@ def test_extreme_logits_are_certain_without_a_warning() -> None:
         assert Decision().probability(np.array([-1e4, 1e4]), "image").tolist() == [0.0, 1.0]
 
 
-def test_a_volume_is_as_suspicious_as_its_most_suspicious_slices() -> None:
+def test_a_volume_has_the_mean_of_its_top_slices() -> None:
     slices = np.array([0.1, np.nan, 0.9, 0.2, 0.7, 0.8])
     assert Decision(top_slices=3).volume_probability(slices) == pytest.approx(0.8)
     assert Decision(top_slices=1).volume_probability(slices) == pytest.approx(0.9)
     assert Decision(top_slices=50).volume_probability(slices) == pytest.approx(0.54)
 
 
-def test_one_slice_predictions_for_itself() -> None:
+def test_a_single_slice_keeps_its_probability() -> None:
     assert Decision().volume_probability(np.array([0.42])) == 0.42
 
 
 @pytest.mark.parametrize("slices", [[], [np.nan, np.nan]])
-def test_a_volume_without_predictions_has_none(slices: list[float]) -> None:
+def test_a_volume_without_predicted_slices_has_no_probability(slices: list[float]) -> None:
     assert math.isnan(Decision().volume_probability(np.array(slices)))
 
 
@@ -126,7 +126,7 @@ def test_a_report_of_these_weights_gives_what_was_fitted(tmp_path: Path, caplog:
 
 
 @pytest.mark.parametrize(("rule", "value"), [("display_threshold", 0.9), ("top_slices", 1)])
-def test_rules_are_the_configs_and_other_ones_than_the_evidences_are_said(
+def test_rules_of_the_config_that_differ_from_the_evidence_are_printed(
     rule: str, value: float, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     fitted = Decision(Calibration(1.7, 0.61), Calibration(0.8, 0.4), 0.3, 3)
@@ -135,7 +135,7 @@ def test_rules_are_the_configs_and_other_ones_than_the_evidences_are_said(
     assert f"{rule} is {value}, the report's evidence was measured with 3" in caplog.text.replace("0.3", "3")
 
 
-def test_a_report_may_leave_the_rest_to_the_config(tmp_path: Path) -> None:
+def test_missing_values_of_a_report_are_the_configs(tmp_path: Path) -> None:
     path = release(tmp_path, report(image={"temperature": 2.5}))
     assert decision_of(path, top_slices=1) == Decision(Calibration(2.5), top_slices=1)
 
@@ -146,7 +146,7 @@ def test_a_report_of_other_weights_is_not_used(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "null", "{}", '{"model": null}', '{"model": {"sha256": null}}'])
-def test_a_report_that_says_nothing_of_weights_is_not_used(tmp_path: Path, content: str) -> None:
+def test_a_report_without_a_weights_hash_is_not_used(tmp_path: Path, content: str) -> None:
     assert decision_of(release(tmp_path, content), top_slices=2) == Decision(top_slices=2)
 
 
@@ -173,7 +173,7 @@ def test_weights_are_described_by_version_and_hash(tmp_path: Path) -> None:
     assert ModelCard(path, tmp_path / "metadata.json") == {**alone, "sha256": None}
 
 
-def test_a_digest_tells_decisions_apart_and_not_where_they_come_from() -> None:
+def test_the_digest_depends_on_the_decision_not_on_its_file() -> None:
     fitted = Decision(Calibration(2.0, 0.6), Calibration(1, 0.4), 0.3, 3)
     others = [
         Decision(replace(fitted.image, temperature=2.1), fitted.volume),
@@ -189,7 +189,7 @@ def test_a_digest_tells_decisions_apart_and_not_where_they_come_from() -> None:
     assert same.digest() == fitted.digest()
 
 
-def test_a_card_follows_its_file_unless_the_network_stays_loaded(tmp_path: Path) -> None:
+def test_weights_info_follows_its_file_unless_the_network_is_loaded(tmp_path: Path) -> None:
     path = release(tmp_path, report())
     (tmp_path / "metadata.json").write_text(json.dumps({"version": "1.2.3"}))
     following, fixed = (ModelCard(path, tmp_path / "metadata.json", follow=follow) for follow in (True, False))

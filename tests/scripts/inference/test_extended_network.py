@@ -27,7 +27,7 @@ def heads(count: int = 3) -> torch.Tensor:
     return images
 
 
-def test_it_predictions_what_the_network_predictions_and_names_the_rest(network: PackedMultiTaskUNet) -> None:
+def test_outputs_are_the_networks_and_further_ones_by_name(network: PackedMultiTaskUNet) -> None:
     images = heads()
     with torch.inference_mode():
         expected, plain = network(images), ExtendedNetwork(network)
@@ -40,7 +40,7 @@ def test_it_predictions_what_the_network_predictions_and_names_the_rest(network:
     assert not found.isnan().any() and found[:, 3:].max() < 0.5 + 1e-6
 
 
-def test_each_slice_passes_the_encoder_once_whatever_is_asked(network: PackedMultiTaskUNet) -> None:
+def test_each_slice_passes_the_encoder_once_for_all_outputs(network: PackedMultiTaskUNet) -> None:
     """Each slice passes the encoder once."""
     slices = []
     hook = network.encoder.register_forward_hook(lambda module, inputs, output: slices.append(len(inputs[0])))
@@ -54,7 +54,7 @@ def test_each_slice_passes_the_encoder_once_whatever_is_asked(network: PackedMul
     assert sum(slices) == 5
 
 
-def test_deviations_are_there_repeatable_and_the_normalization_stays(network: PackedMultiTaskUNet) -> None:
+def test_deviations_are_reproducible_and_keep_normalization_statistics(network: PackedMultiTaskUNet) -> None:
     """Dropout has an effect, batch normalization does not change, and a seed reproduces it."""
     before = {name: value.clone() for name, value in network.state_dict().items()}
     first, again, other = (
@@ -67,7 +67,7 @@ def test_deviations_are_there_repeatable_and_the_normalization_stays(network: Pa
     )
 
 
-def test_deviations_depend_on_the_slice_alone(network: PackedMultiTaskUNet) -> None:
+def test_deviations_depend_only_on_the_slice(network: PackedMultiTaskUNet) -> None:
     extended_network = ExtendedNetwork(network, include_uncertainty=True, mc_samples=4)
     together, alone = extended_network(heads()), torch.cat([extended_network(image[None]) for image in heads()])
     assert torch.allclose(together, alone, atol=1e-5)

@@ -40,7 +40,7 @@ def volumes(batch: int = 1, channels: int = 1, depth: int = 7, side: int = 12) -
 
 @PROPERTY
 @given(batch_size=st.integers(1, 9), batch=st.integers(1, 3), channels=st.integers(1, 3), depth=st.integers(1, 9))
-def test_the_prediction_is_that_of_slice_by_slice(batch_size: int, batch: int, channels: int, depth: int) -> None:
+def test_batched_prediction_equals_slice_by_slice(batch_size: int, batch: int, channels: int, depth: int) -> None:
     image, network = volumes(batch, channels, depth), FakeNetwork(classes=2)
     packed = BrainSliceInferer(batch_size)(image, network)
     assert torch.allclose(packed, torch.stack([network(plane) for plane in image.unbind(-1)], dim=-1), atol=1e-6)
@@ -54,7 +54,7 @@ def test_every_slice_passes_through_the_network_exactly_once(batch_size: int) ->
     assert max(network.passes) <= batch_size and len(network.passes) == -(-14 // batch_size)
 
 
-def test_slices_with_too_little_brain_are_not_looked_at() -> None:
+def test_slices_with_too_little_brain_are_skipped() -> None:
     image, network = volumes(), FakeNetwork()
     image[..., 0] = BACKGROUND  # nothing
     image[:, :, 3:, :, 2] = BACKGROUND  # 36 pixels
@@ -67,7 +67,7 @@ def test_slices_with_too_little_brain_are_not_looked_at() -> None:
     assert (packed[0, 0, :, :, [0, 2]].sigmoid() < 1e-6).all()
 
 
-def test_empty_slices_are_not_looked_at_even_without_a_minimum() -> None:
+def test_empty_slices_are_always_skipped() -> None:
     image, network = volumes(), FakeNetwork()
     image[..., 4] = BACKGROUND
     assert torch.isnan(BrainSliceInferer()(image, network)[0, 1, 0, 0, 4]) and len(network.seen) == 6
@@ -80,7 +80,7 @@ def test_brain_in_any_channel_counts() -> None:
     assert len(network.seen) == 7
 
 
-def test_the_other_slices_do_not_change_an_prediction() -> None:
+def test_the_other_slices_do_not_change_a_prediction() -> None:
     image = volumes()
     reference = BrainSliceInferer(batch_size=3)(image, FakeNetwork())
     image[..., :3] = BACKGROUND
@@ -113,12 +113,12 @@ def test_a_monai_tensor_is_predicted_like_a_plain_one() -> None:
     assert torch.equal(torch.as_tensor(packed), BrainSliceInferer()(image, FakeNetwork()))
 
 
-def test_half_precision_predictions_stay_in_half_precision() -> None:
+def test_half_precision_outputs_keep_their_type() -> None:
     packed = BrainSliceInferer()(volumes(), lambda x: torch.cat([x, x], dim=1).half())
     assert packed.dtype == torch.float16
 
 
-def test_half_precision_predictions_nearly_the_same_in_full_precision_numbers() -> None:
+def test_half_precision_is_close_to_full_precision() -> None:
     torch.manual_seed(0)
     network, image = multi_task_unet("cpu").eval(), torch.randn(2, 1, 64, 64)
     exact, half = (PrecisionInferer(precision)(image, network) for precision in ("float32", "bfloat16"))
@@ -140,7 +140,7 @@ def test_an_unknown_precision_is_refused() -> None:
         PrecisionInferer("float16")
 
 
-def test_without_brain_the_prediction_has_as_many_planes_as_the_network_names() -> None:
+def test_without_brain_the_output_has_the_networks_channels() -> None:
     class Named:
         planes = ("mask", "tumor", "cam", "distance")
 

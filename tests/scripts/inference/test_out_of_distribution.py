@@ -20,7 +20,7 @@ def cloud(count: int = 400, seed: int = 0) -> np.ndarray:
     return rng.normal(size=(count, 5)) @ rng.normal(size=(5, 24)) + 0.05 * rng.normal(size=(count, 24)) + 3.0
 
 
-def test_training_slices_are_about_one_away_and_others_further() -> None:
+def test_training_slices_have_distance_one_and_others_more() -> None:
     learned = fit(cloud(), components=5)
     near, far = learned.distance(cloud()), learned.distance(cloud() + np.eye(24)[0])
     assert np.sqrt((near**2).mean()) == pytest.approx(1.0, abs=0.05)
@@ -56,7 +56,7 @@ def model(tmp_path: Path) -> Path:
     return path
 
 
-def test_what_was_saved_is_what_is_loaded(model: Path) -> None:
+def test_a_detector_is_loaded_as_it_was_saved(model: Path) -> None:
     learned, loaded = fit(cloud(60), components=3), load_ood_detector(model)
     assert loaded is not None and loaded.limits == {"image": 1.5, "volume": 1.25} and loaded.fitted_on == "60 slices"
     assert np.array_equal(loaded.distance(cloud(9, 1)), learned.distance(cloud(9, 1)))
@@ -92,7 +92,7 @@ def with_changes(file: Path, **changes: object) -> None:
     ],
     ids=["absent", "shape", "zero", "nan", "text", "infinite"],
 )
-def test_an_odd_file_is_named_and_not_used(
+def test_an_invalid_file_is_named_and_not_used(
     changes: dict[str, object], model: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with_changes(model.with_name(FILE), **changes)
@@ -100,12 +100,12 @@ def test_an_odd_file_is_named_and_not_used(
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.99])
-def test_a_cut_file_is_named_and_not_used(share: float, model: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_truncated_file_is_named_and_not_used(share: float, model: Path, caplog: pytest.LogCaptureFixture) -> None:
     file = model.with_name(FILE)
     content = file.read_bytes()
     file.write_bytes(content[: int(share * len(content))])
     assert load_ood_detector(model) is None and "ood_detector.npz: not used" in caplog.text
 
 
-def test_features_of_another_network_have_no_distance() -> None:
+def test_features_of_another_size_have_no_distance() -> None:
     assert np.isnan(fit(cloud(60), components=3).distance(np.ones((2, 23)))).all()

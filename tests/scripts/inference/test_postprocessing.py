@@ -117,7 +117,7 @@ def summary(
 # small components -----------------------------------------------------------------------------------------------------
 
 
-def without_specks(mask: np.ndarray, affine: np.ndarray, known: bool = True, zoom: float = 1.0) -> np.ndarray:
+def without_small_components(mask: np.ndarray, affine: np.ndarray, known: bool = True, zoom: float = 1.0) -> np.ndarray:
     """What is left of a mask (H, W, D), whose pixels are `zoom` pixels long on the canvas."""
     meta = {"spatial_shape": np.array(mask.shape), "original_affine": affine, "spacing_used": known}
     pred = MetaTensor(torch.from_numpy(mask.astype(np.float32))[None], meta=meta)
@@ -128,34 +128,34 @@ def without_specks(mask: np.ndarray, affine: np.ndarray, known: bool = True, zoo
 
 
 @pytest.mark.parametrize(("spacing", "kept"), [((1, 1, 1), False), ((1, 1, 2), True), ((-1, 1, -2), True)])
-def test_a_part_of_a_millilitre_stays(spacing: tuple[int, int, int], kept: bool) -> None:
+def test_components_of_at_least_a_milliliter_are_kept(spacing: tuple[int, int, int], kept: bool) -> None:
     mask = np.zeros((30, 30, 30), dtype=bool)
     mask[0:10, 0:10, 0:9] = True  # 900 voxels at the volume's corner
-    assert without_specks(mask, np.diag([*spacing, 1])).any() == kept
+    assert without_small_components(mask, np.diag([*spacing, 1])).any() == kept
 
 
-def test_parts_that_touch_at_a_corner_are_one() -> None:
+def test_components_that_touch_at_a_corner_are_one() -> None:
     mask = np.zeros((30, 30, 30), dtype=bool)
     mask[0:10, 0:10, 0:9], mask[10:14, 10:14, 9:20], mask[20:25, 20:25, 0:5] = True, True, True
     expected = mask.copy()
     expected[20:25, 20:25, 0:5] = False
-    assert np.array_equal(without_specks(mask, np.eye(4)), expected)
+    assert np.array_equal(without_small_components(mask, np.eye(4)), expected)
 
 
 @pytest.mark.parametrize(("known", "zoom", "kept"), [(True, 1, True), (True, 0.5, False), (False, 0.6, False)])
-def test_a_part_of_a_slice_is_measured_on_the_canvas(known: bool, zoom: float, kept: bool) -> None:
+def test_components_of_a_slice_are_measured_on_the_canvas(known: bool, zoom: float, kept: bool) -> None:
     mask = np.zeros((30, 30, 1), dtype=bool)
     mask[2:12, 3:13] = True  # 100 pixels
-    assert without_specks(mask, np.diag([0.7, 0.7, 5, 1]), known, zoom).any() == kept
-    assert without_specks(mask.transpose(2, 0, 1), np.eye(4), known, zoom).any() == kept, "whatever axis it lies along"
+    assert without_small_components(mask, np.diag([0.7, 0.7, 5, 1]), known, zoom).any() == kept
+    assert without_small_components(mask.transpose(2, 0, 1), np.eye(4), known, zoom).any() == kept, "along any axis"
 
 
-def test_an_empty_mask_and_a_scan_of_unknown_size_stay() -> None:
+def test_an_empty_mask_and_a_scan_of_unknown_size_are_unchanged() -> None:
     nothing, small = np.zeros((20, 20, 20), dtype=bool), np.zeros((20, 20, 20), dtype=bool)
     small[3:6, 3:6, 3:6] = True
-    assert not without_specks(nothing, np.eye(4)).any()
-    assert not without_specks(nothing[:, :, :1], np.eye(4)).any()
-    assert np.array_equal(without_specks(small, np.eye(4), known=False), small)
+    assert not without_small_components(nothing, np.eye(4)).any()
+    assert not without_small_components(nothing[:, :, :1], np.eye(4)).any()
+    assert np.array_equal(without_small_components(small, np.eye(4), known=False), small)
 
 
 # on the scan's own grid -----------------------------------------------------------------------------------------------
@@ -174,7 +174,7 @@ def test_slices_are_predicted_in_the_order_of_the_file(tmp_path: Path, predictio
 
 
 @pytest.mark.parametrize("axcodes", AXCODES)
-def test_the_mask_is_the_tumor_of_the_file(tmp_path: Path, prediction: Prediction, axcodes: str) -> None:
+def test_the_mask_is_on_the_files_grid(tmp_path: Path, prediction: Prediction, axcodes: str) -> None:
     image = stored(head_volume(), axcodes)
     mask = prediction(save(image, tmp_path / "a.nii.gz"), sees_the_tumor)["pred"]
     assert np.array_equal(mask[0].numpy(), np.asarray(image.dataobj) == TUMOR)
@@ -192,7 +192,7 @@ def test_the_volume_is_that_of_the_mask_in_millilitres(
 
 
 @pytest.mark.parametrize("axcodes", AXCODES)
-def test_the_area_is_that_of_the_slice_whatever_axis_it_lies_along(axcodes: str) -> None:
+def test_the_area_of_a_slice_does_not_depend_on_its_axis(axcodes: str) -> None:
     plane = np.zeros((20, 20, 1), dtype=np.uint8)
     plane[:10, :10] = 1
     image = stored(plane, axcodes, (0.8, 1.5, 5.0))
@@ -223,7 +223,7 @@ def test_a_two_dimensional_nifti_has_no_slices(tmp_path: Path, prediction: Predi
 
 
 @pytest.mark.parametrize("suffix", ["png", "nii"])
-def test_a_mask_of_nearly_everything_is_never_flipped(tmp_path: Path, prediction: Prediction, suffix: str) -> None:
+def test_a_mask_of_nearly_the_whole_scan_is_not_inverted(tmp_path: Path, prediction: Prediction, suffix: str) -> None:
     path = tmp_path / f"a.{suffix}"
     path = save_picture(path) if suffix == "png" else save(stored(head_volume(), "RAS"), path)
     shown = head_volume()[..., [TUMOR_SLICE]] if suffix == "png" else np.asarray(nib.load(path).dataobj)
@@ -232,7 +232,7 @@ def test_a_mask_of_nearly_everything_is_never_flipped(tmp_path: Path, prediction
     assert full[shown > 0].mean() > 0.99 and not empty.any()
 
 
-def test_half_a_probability_is_needed_for_the_mask(tmp_path: Path, prediction: Prediction) -> None:
+def test_the_mask_has_probabilities_of_at_least_one_half(tmp_path: Path, prediction: Prediction) -> None:
     path = save_picture(tmp_path / "a.png")
     assert prediction(path, says(0.1, 0.0))["pred"].any() and not prediction(path, says(-0.1, 0.0))["pred"].any()
 
@@ -279,13 +279,13 @@ def test_the_printed_probability_does_not_contradict_the_detection() -> None:
 
 @PROPERTY
 @given(decision=DECISIONS, logits=st.lists(st.floats(-9, 9), min_size=1, max_size=9))
-def test_the_volumes_probability_lies_among_its_slices(decision: Decision, logits: list[float]) -> None:
+def test_the_volumes_probability_is_within_those_of_its_slices(decision: Decision, logits: list[float]) -> None:
     result = summary(logits, decision=decision)
     slices = result["slice_probabilities"]
     assert min(slices) - 1e-6 <= result["tumor_probability"] <= max(slices) + 1e-6
 
 
-def test_the_thresholds_that_decided_are_told() -> None:
+def test_the_used_thresholds_are_in_the_result() -> None:
     result = summary([0.0], decision=Decision(image=Calibration(operating_point=0.62), display_threshold=0.21))
     assert result["threshold"] == 0.62 and result["display_threshold"] == 0.21 and result["state"] == "uncertain"
 
@@ -313,15 +313,15 @@ def test_outputs_that_disagree_are_flagged(logit: float, mask: bool, code: str |
         ({"flags": "orientation_unknown", "colored_share": 0.5}, ["orientation_unknown", "image_colored"]),
     ],
 )
-def test_what_was_noticed_of_the_scan_is_flagged(meta: dict[str, Any], codes: list[str]) -> None:
+def test_findings_of_reading_the_scan_are_flags(meta: dict[str, Any], codes: list[str]) -> None:
     assert summary([4.0], mask=True, meta=meta)["flags"] == [flag(code) for code in codes]
 
 
-def test_slices_without_an_prediction_do_not_calm_the_others() -> None:
+def test_slices_without_a_prediction_do_not_lower_the_others() -> None:
     assert summary([np.nan, 5.0, np.nan])["tumor_probability"] == summary([5.0])["tumor_probability"]
 
 
-def test_what_is_in_the_result_already_stays() -> None:
+def test_existing_keys_of_the_result_are_kept() -> None:
     meta = {"spatial_shape": np.array([4, 4]), "original_affine": np.eye(4), "spacing_known": False}
     data = {"pred": MetaTensor(torch.zeros(1, 4, 4, 1), meta=meta), "slice_logits": np.zeros(1)}
     result = SummarizePredictiond("pred", Decision())({**data, "result": {"seconds": 3}})["result"]
@@ -364,9 +364,7 @@ def test_slices_count_as_a_millimetre_apart_where_the_spacing_was_not_used(milli
 # masks ----------------------------------------------------------------------------------------------------------------
 
 
-def test_a_mask_of_nearly_everything_is_neither_turned_around_nor_believed(
-    tmp_path: Path, prediction: Prediction
-) -> None:
+def test_a_mask_of_nearly_the_whole_scan_is_flagged_and_not_inverted(tmp_path: Path, prediction: Prediction) -> None:
     """Mask and background are never swapped, whichever is larger."""
     path = save(stored(head_volume(), "RAS"), tmp_path / "a.nii.gz")
     everything, little = prediction(path, says(4.0, 4.0)), prediction(path, sees_the_tumor)
@@ -384,20 +382,20 @@ def ring(inner: float, outer: float, radius: float = 60.0) -> tuple[np.ndarray, 
 
 
 @pytest.mark.parametrize(("inner", "outer"), [(0.0, 0.1), (0.1, 0.3), (0.4, 0.5), (0.9, 1.0)])
-def test_how_deep_an_outline_lies_is_told_in_shares_of_the_head(inner: float, outer: float) -> None:
+def test_mask_depth_is_a_share_of_the_heads_depth(inner: float, outer: float) -> None:
     mask, head = ring(inner, outer)
     depth = mask_depth(mask, head)
     assert depth is not None and inner < depth <= outer + 0.02
 
 
-def test_fluid_within_the_head_is_no_edge() -> None:
+def test_fluid_within_the_head_is_not_its_edge() -> None:
     mask, head = ring(0.4, 0.5)
     hollow = head & ~ring(0.6, 1.1)[0]
     assert mask_depth(mask, hollow) == mask_depth(mask, head)
     assert mask_depth(np.zeros_like(head), head) is None
 
 
-def test_the_limit_tells_false_outlines_from_others_in_what_is_committed() -> None:
+def test_the_depth_limit_separates_false_masks_in_the_committed_results() -> None:
     found = json.loads((ROOT / "docs" / "results" / "mask_depths.json").read_text())
     assert found["limit"] == DEEP
     for cls, name in enumerate(("without a tumor", "with a tumor")):
@@ -419,7 +417,7 @@ def draws(bright: float, tumor_logit: float) -> Network:
     return network
 
 
-def test_an_outline_of_the_scalp_is_not_believed(tmp_path: Path, prediction: Prediction) -> None:
+def test_a_mask_of_the_scalp_is_flagged(tmp_path: Path, prediction: Prediction) -> None:
     """A bright rim of a head looks like a bright tumor to a network that has learned from brains without one."""
     (rim, head), (deep, _), found = ring(0.0, 0.1), ring(0.6, 0.9), []
     for name, bright in (("scalp", rim), ("tumor", deep)):
@@ -433,7 +431,7 @@ def test_an_outline_of_the_scalp_is_not_believed(tmp_path: Path, prediction: Pre
     ]
 
 
-def test_slices_borrow_from_neighbours_that_have_an_prediction_and_only_from_them() -> None:
+def test_slices_are_smoothed_over_neighbors_with_a_prediction() -> None:
     logits = np.array([np.nan, -4.0, -4.0, 4.0, -4.0, np.nan, np.nan, 2.0])
     found = smoothed(logits, 1.0)
     assert np.isnan(found).tolist() == np.isnan(logits).tolist()
@@ -447,7 +445,7 @@ def test_slices_borrow_from_neighbours_that_have_an_prediction_and_only_from_the
     [((6, 5), False, (5, 6)), ((6, 5), True, (6, 5)), ((6, 5, 4), True, (1, 6, 5, 4))],
     ids=["picture", "plane", "volume"],
 )
-def test_a_mask_gets_the_axes_that_a_labeling_tool_writes(
+def test_a_mask_has_the_axes_of_monai_label(
     shape: tuple[int, ...], spacing_known: bool, expected: tuple[int, ...]
 ) -> None:
     meta = {"spatial_shape": np.array(shape), "spacing_known": spacing_known}
@@ -460,7 +458,7 @@ def test_a_mask_gets_the_axes_that_a_labeling_tool_writes(
         assert torch.equal(found["pred"].as_tensor(), mask[0, :, :, 0].T.to(torch.uint8))
 
 
-def test_what_was_fitted_on_other_weights_is_not_used() -> None:
+def test_a_decision_fitted_on_other_weights_is_not_used() -> None:
     card = {"sha256": "a"}
     decision = Decision(Calibration(2.0, 0.9), Calibration(2.0, 0.9))
     transform = SummarizePredictiond("pred", decision, card)

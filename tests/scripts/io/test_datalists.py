@@ -63,19 +63,19 @@ def test_files_of_every_year_become_the_same_case(
     }
 
 
-def test_one_modality_is_a_plain_path(tmp_path: Path) -> None:
+def test_one_modality_is_a_single_path(tmp_path: Path) -> None:
     touch(tmp_path / "A/A_flair.nii.gz", tmp_path / "A/A_t1.nii.gz")
     assert volume_cases(tmp_path)[0]["image"] == str(tmp_path / "A/A_flair.nii.gz")
 
 
-def test_foreign_mask_name_of_case_355_is_adopted(tmp_path: Path) -> None:
+def test_the_misnamed_mask_of_case_355_is_found(tmp_path: Path) -> None:
     folder = tmp_path / "BraTS20_Training_355"
     touch(folder / "BraTS20_Training_355_flair.nii", folder / "W39_1998.09.19_Segm.nii")
     (case,) = volume_cases(tmp_path)
     assert (case["id"], case["label"]) == ("brats/BraTS20_Training_355", str(folder / "W39_1998.09.19_Segm.nii"))
 
 
-def test_foreign_mask_is_given_to_no_case_that_shares_its_folder_with_another(tmp_path: Path) -> None:
+def test_a_misnamed_mask_is_not_used_if_its_folder_has_several_cases(tmp_path: Path) -> None:
     touch(tmp_path / "A_flair.nii", tmp_path / "B_flair.nii", tmp_path / "W39_Segm.nii")
     assert {case["id"]: "label" in case for case in volume_cases(tmp_path)}.items() >= {
         "brats/A": False,
@@ -95,7 +95,7 @@ def test_missing_modality_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("below", ["", "Task01_BrainTumour"])
-def test_decathlon_is_read_from_its_folder_or_the_one_above(tmp_path: Path, below: str) -> None:
+def test_decathlon_is_read_from_its_folder_or_its_parent(tmp_path: Path, below: str) -> None:
     task = make_decathlon(tmp_path / below)
     first, second = volume_cases(tmp_path)
     assert first["image"] == str(task / "imagesTr/BRATS_001.nii.gz")
@@ -128,12 +128,12 @@ def test_visits_of_one_patient_share_a_group(tmp_path: Path, cases: list[str], p
     assert len({case["group"] for case in found}) == patients
 
 
-def test_hidden_files_and_other_files_are_no_cases(tmp_path: Path) -> None:
+def test_hidden_and_other_files_are_skipped(tmp_path: Path) -> None:
     touch(tmp_path / "A/A_flair.nii.gz", tmp_path / "A/._A_flair.nii.gz", tmp_path / "name_mapping.csv")
     assert [case["id"] for case in volume_cases(tmp_path)] == ["brats/A"]
 
 
-def test_two_cases_of_one_name_are_refused(tmp_path: Path) -> None:
+def test_two_cases_of_the_same_name_are_refused(tmp_path: Path) -> None:
     touch(tmp_path / "HGG/A/A_flair.nii.gz", tmp_path / "copy/A/A_flair.nii.gz")
     with pytest.raises(ValueError, match="A"):
         volume_cases(tmp_path)
@@ -148,7 +148,7 @@ def test_yes_and_no_are_found_in_any_case_of_letters(tmp_path: Path) -> None:
     }
 
 
-def test_image_case_tells_all_but_its_group(tmp_path: Path) -> None:
+def test_an_image_case_has_all_fields_but_its_group(tmp_path: Path) -> None:
     make_images(tmp_path)
     assert image_cases(tmp_path, "k")[0] == {
         "id": "k/yes/Y1.jpg",
@@ -159,13 +159,13 @@ def test_image_case_tells_all_but_its_group(tmp_path: Path) -> None:
     }
 
 
-def test_what_file_managers_leave_behind_is_skipped(tmp_path: Path) -> None:
+def test_files_of_file_managers_are_skipped(tmp_path: Path) -> None:
     make_images(tmp_path)
     touch(tmp_path / "yes/Thumbs.db", tmp_path / "no/.DS_Store", tmp_path / "yes/._Y1.jpg", tmp_path / "no/desktop.ini")
     assert [case["id"] for case in image_cases(tmp_path, "k")] == ["k/yes/Y1.jpg", "k/no/1 no.jpg"]
 
 
-def test_folders_yes_and_upper_case_yes_side_by_side_lose_no_image(tmp_path: Path) -> None:
+def test_folders_yes_and_YES_are_both_read(tmp_path: Path) -> None:
     make_images(tmp_path)
     touch(tmp_path / "YES/Y2.jpg")
     try:
@@ -175,7 +175,7 @@ def test_folders_yes_and_upper_case_yes_side_by_side_lose_no_image(tmp_path: Pat
     assert found == {"k/yes/Y1.jpg", "k/yes/Y2.jpg", "k/no/1 no.jpg"}
 
 
-def test_several_image_sources_bear_their_names(tmp_path: Path) -> None:
+def test_several_image_sources_have_their_names(tmp_path: Path) -> None:
     first, second = make_images(tmp_path / "hospital"), make_images(tmp_path / "other")
     for given in ([str(first), f"B={second}"], {"hospital": str(first), "B": str(second)}):
         assert {case["source"] for case in gather_cases(None, given)} == {"hospital", "B"}
@@ -188,7 +188,7 @@ def test_volumes_and_images_come_together(tmp_path: Path) -> None:
     assert [(case["kind"], case["source"]) for case in found] == [("volume", "brats"), ("image", "k"), ("image", "k")]
 
 
-def test_two_sources_of_one_name_are_refused(tmp_path: Path) -> None:
+def test_two_sources_of_the_same_name_are_refused(tmp_path: Path) -> None:
     touch(tmp_path / "volumes/A_flair.nii.gz")
     first, second = make_images(tmp_path / "a/k"), make_images(tmp_path / "b/k")
     with pytest.raises(ValueError, match="two sources are called 'k'"):
@@ -210,7 +210,7 @@ def test_folder_with_an_equals_sign_in_its_path_is_one_folder(tmp_path: Path) ->
     assert {case["source"] for case in gather_cases(None, str(folder))} == {"k"}
 
 
-def test_a_name_that_is_no_text_is_refused_before_the_work(tmp_path: Path) -> None:
+def test_a_name_that_is_not_utf8_is_refused_first(tmp_path: Path) -> None:
     images = make_images(tmp_path / "k")
     one = next(path for path in images.rglob("*") if path.is_file())
     one.rename(one.with_name(os.fsdecode(b"Y\xff.jpg")))
@@ -218,7 +218,7 @@ def test_a_name_that_is_no_text_is_refused_before_the_work(tmp_path: Path) -> No
         gather_cases(None, str(images))
 
 
-def test_what_is_missing_is_said_in_one_line(tmp_path: Path) -> None:
+def test_missing_data_are_named_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     touch(tmp_path / "half/yes/Y1.jpg")
     for volumes, images, message in (
@@ -243,7 +243,7 @@ def test_scans_are_one_file_or_all_files_below_a_folder(tmp_path: Path) -> None:
         scans(tmp_path / "absent")
 
 
-def test_no_prediction_takes_the_place_of_the_index(tmp_path: Path) -> None:
+def test_no_prediction_overwrites_the_index(tmp_path: Path) -> None:
     for name in ("Index.jpg", "a.png", "index/b.png"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
@@ -255,7 +255,7 @@ def test_no_prediction_takes_the_place_of_the_index(tmp_path: Path) -> None:
         scans(tmp_path)
 
 
-def test_predictions_are_no_scans_however_their_folder_is_written(
+def test_predictions_are_not_scans_for_any_spelling_of_their_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     touch(tmp_path / "S/a.png", tmp_path / "S/out/a_mask.png", tmp_path / "elsewhere/c.png")
@@ -266,7 +266,7 @@ def test_predictions_are_no_scans_however_their_folder_is_written(
             assert [scan["name"] for scan in scans(root, output)] == ["a"], (root, output)
 
 
-def test_links_to_scans_are_read_where_they_lie(tmp_path: Path) -> None:
+def test_links_to_scans_are_followed(tmp_path: Path) -> None:
     touch(tmp_path / "elsewhere/c.png", tmp_path / "S/out/a_mask.png")
     (tmp_path / "S/b.png").symlink_to(tmp_path / "elsewhere/c.png")
     (tmp_path / "S/out/old.png").symlink_to(tmp_path / "elsewhere/c.png")

@@ -43,7 +43,7 @@ def written(folder: Path, suffix: str, voxels: np.ndarray = VOXELS, compressed: 
 @pytest.mark.parametrize("dtype", NUMBERS)
 @pytest.mark.parametrize("compressed", [False, True])
 @pytest.mark.parametrize("suffix", ["nrrd", "mha", "mhd"])
-def test_a_volume_is_read_as_its_nifti_is(tmp_path: Path, suffix: str, compressed: bool, dtype: str) -> None:
+def test_a_volume_is_read_like_its_nifti(tmp_path: Path, suffix: str, compressed: bool, dtype: str) -> None:
     path = written(tmp_path, suffix, VOXELS.clip(0, 255).astype(dtype), compressed)
     (array, meta), (expected, told) = read(path), read(tmp_path / "reference.nii")
     assert np.array_equal(array, expected) and array.dtype == np.float32
@@ -53,12 +53,12 @@ def test_a_volume_is_read_as_its_nifti_is(tmp_path: Path, suffix: str, compresse
 
 
 @pytest.mark.parametrize("suffix", ["nrrd", "mha"])
-def test_the_content_decides_and_not_the_name(tmp_path: Path, suffix: str) -> None:
+def test_the_content_decides_not_the_name(tmp_path: Path, suffix: str) -> None:
     path = written(tmp_path, suffix)
     assert np.array_equal(read(path.rename(tmp_path / "0"))[0][0], VOXELS)
 
 
-def test_without_a_space_left_and_right_are_a_guess(tmp_path: Path) -> None:
+def test_without_a_space_left_and_right_are_unknown(tmp_path: Path) -> None:
     path = written(tmp_path, "nrrd")
     lines = [line for line in path.read_bytes().split(b"\n") if not line.startswith((b"space", b"kinds"))]
     path.write_bytes(b"\n".join(lines))
@@ -66,7 +66,7 @@ def test_without_a_space_left_and_right_are_a_guess(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("place", ["/etc/passwd", "../scan.raw", "LIST", "missing.raw", "%03d.raw 1 5 1"])
-def test_voxels_elsewhere_are_not_fetched(tmp_path: Path, place: str) -> None:
+def test_voxels_in_another_file_are_not_read(tmp_path: Path, place: str) -> None:
     path = written(tmp_path, "mhd")
     path.write_bytes(path.read_bytes().replace(b"ElementDataFile = scan.raw", f"ElementDataFile = {place}".encode()))
     assert refusal(path).code == "unsupported"
@@ -81,7 +81,7 @@ def test_a_detached_nrrd_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", ["nrrd", "mha"])
-def test_voxels_that_are_no_numbers_are_refused(tmp_path: Path, suffix: str) -> None:
+def test_voxels_that_are_not_finite_are_refused(tmp_path: Path, suffix: str) -> None:
     voxels = VOXELS.astype(np.float32)
     voxels[3, 4, 2] = np.nan
     itk.imwrite(itk.image_from_array(voxels), str(tmp_path / f"a.{suffix}"))
@@ -90,7 +90,7 @@ def test_voxels_that_are_no_numbers_are_refused(tmp_path: Path, suffix: str) -> 
 
 @pytest.mark.parametrize("suffix", ["nrrd", "mha"])
 @pytest.mark.parametrize("length", [20, 150, 700])
-def test_a_cut_file_is_refused(tmp_path: Path, suffix: str, length: int) -> None:
+def test_a_truncated_file_is_refused(tmp_path: Path, suffix: str, length: int) -> None:
     path = written(tmp_path, suffix)
     path.write_bytes(path.read_bytes()[:length])
     assert refusal(path).code in ("truncated", "header")
@@ -121,7 +121,7 @@ def test_an_impossible_header_is_an_error(kind: Any, body: bytes) -> None:
 
 
 @pytest.mark.parametrize("space", ["RAS", "left-anterior-superior", "LPS"])
-def test_every_space_of_an_nrrd_is_the_one_that_itk_takes_it_for(tmp_path: Path, space: str) -> None:
+def test_every_space_of_an_nrrd_is_read_like_itk(tmp_path: Path, space: str) -> None:
     path = written(tmp_path, "nrrd")
     path.write_bytes(path.read_bytes().replace(b"space: left-posterior-superior", f"space: {space}".encode()))
     image = itk.imread(str(path))
@@ -150,7 +150,7 @@ def picture(mode: str = "L") -> Image.Image:
 
 @pytest.mark.parametrize("mode", ["L", "RGB"])
 @pytest.mark.parametrize(("suffix", "options"), [("webp", {"lossless": True}), ("bmp", {}), ("tiff", {})])
-def test_a_picture_is_read_as_its_png_is(tmp_path: Path, suffix: str, options: dict[str, Any], mode: str) -> None:
+def test_a_picture_is_read_like_its_png(tmp_path: Path, suffix: str, options: dict[str, Any], mode: str) -> None:
     picture(mode).save(tmp_path / f"a.{suffix}", **options)
     picture(mode).save(tmp_path / "a.png")
     assert np.array_equal(read(tmp_path / f"a.{suffix}")[0], read(tmp_path / "a.png")[0])
@@ -170,7 +170,7 @@ def test_a_tiff_of_more_bits_has_the_same_contrast(tmp_path: Path, dtype: str) -
     assert np.corrcoef(found.ravel(), values.ravel())[0, 1] > 0.9999
 
 
-def test_a_tiff_of_no_numbers_is_refused(tmp_path: Path) -> None:
+def test_a_tiff_of_nan_is_refused(tmp_path: Path) -> None:
     values = np.asarray(picture()).astype(np.float32)
     values[3, 4] = np.nan
     Image.fromarray(values).save(tmp_path / "a.tif")
@@ -190,7 +190,7 @@ def test_several_pages_or_an_animation_are_refused(tmp_path: Path, suffix: str) 
     assert refusal(tmp_path / f"a.{suffix}").code == "unsupported"
 
 
-def test_a_compressed_file_that_is_no_nifti_is_refused(tmp_path: Path) -> None:
+def test_a_compressed_file_other_than_nifti_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "scan.nrrd.gz"
     path.write_bytes(gzip.compress(written(tmp_path, "nrrd").read_bytes()))
     assert refusal(path).code == "unsupported"

@@ -29,7 +29,7 @@ def touch(root: Path, *names: str) -> Path:
     ],
     ids=["four", "underscores", "flat"],
 )
-def test_four_classes_are_yes_and_no_and_keep_their_names(tmp_path: Path, names: list[str]) -> None:
+def test_four_classes_become_yes_and_no_with_their_names(tmp_path: Path, names: list[str]) -> None:
     found = image_cases(touch(tmp_path, *names), "k", four_classes=True)
     assert len(found) == len(names) == len({case["id"] for case in found})
     assert {case["class_name"]: case["cls"] for case in found} == {
@@ -40,7 +40,7 @@ def test_four_classes_are_yes_and_no_and_keep_their_names(tmp_path: Path, names:
     }
 
 
-def test_four_classes_are_not_read_unasked_and_the_option_is_named(tmp_path: Path) -> None:
+def test_four_classes_need_the_option(tmp_path: Path) -> None:
     touch(tmp_path, *(f"Training/{name}/1.jpg" for name in FOUR))
     with pytest.raises(ValueError, match=r"no folder 'yes' .*; --four-classes takes glioma"):
         image_cases(tmp_path, "k")

@@ -112,7 +112,7 @@ def test_a_folder_is_one_scan_to_predict(folder: Path) -> None:
     assert [scan["name"] for scan in scans(folder)] == [PATIENT]
 
 
-def test_a_folder_with_other_files_is_none_of_them(tmp_path: Path) -> None:
+def test_a_folder_with_other_files_has_another_layout(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "a/b_1.tif").touch()
     assert not is_slice_folder(tmp_path / "a") and not is_slice_folder(tmp_path / "missing")
@@ -128,9 +128,7 @@ def test_a_folder_with_other_files_is_none_of_them(tmp_path: Path) -> None:
         (lambda folder: Image.new("L", (128, 128)).save(folder / f"{PATIENT}_3.tif"), "has 1 channel"),
     ],
 )
-def test_damage_is_told_in_one_line_that_names_the_folder(
-    folder: Path, tmp_path: Path, damage: Any, reason: str
-) -> None:
+def test_damage_is_one_line_with_the_folders_name(folder: Path, tmp_path: Path, damage: Any, reason: str) -> None:
     copy = tmp_path / PATIENT
     shutil.copytree(folder, copy)
     damage(copy)

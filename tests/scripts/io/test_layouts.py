@@ -109,7 +109,7 @@ def test_every_layout_gives_its_cases_with_their_files(tmp_path: Path, layout: s
     assert {volume.name: set(volume.files) for volume in found.cases} == cases
 
 
-def test_the_plain_scan_is_read_and_its_copies_are_skipped(tmp_path: Path) -> None:
+def test_the_original_scan_is_read_and_its_copies_are_skipped(tmp_path: Path) -> None:
     found = find_volumes(touch(tmp_path, *TREES["UCSF-PDGM"][0]))
     assert found.cases[0].files["flair"].name == "UCSF-PDGM-0090_FLAIR.nii.gz"
     assert found.counts() == {"adc": 1, "brain_segmentation": 1, "flair once more": 1}
@@ -153,7 +153,7 @@ def test_a_description_that_names_no_channels_is_refused(tmp_path: Path, content
         find_volumes(tmp_path)
 
 
-def test_two_files_that_may_both_be_the_scan_are_refused(tmp_path: Path) -> None:
+def test_ambiguous_scans_are_refused(tmp_path: Path) -> None:
     touch(tmp_path, "HGG/A/A_flair.nii.gz", "copy/A/A_flair.nii.gz")
     with pytest.raises(ValueError, match=r"two cases are called A: in .*HGG/A and in .*copy/A"):
         find_volumes(tmp_path)

@@ -91,14 +91,14 @@ def patched(data: bytes, offset: int, layout: str, *values: float) -> bytes:
 # pictures -------------------------------------------------------------------------------------------------------------
 
 
-def test_a_grey_png_is_read_as_it_is(tmp_path: Path) -> None:
+def test_a_gray_png_is_read_unchanged(tmp_path: Path) -> None:
     array = read(save(tmp_path / "a.png", gray_picture()))
     assert array.dtype == np.float32 and array.shape == (1, 24, 40, 1)
     assert np.array_equal(array[0, :, :, 0], gray_picture())
 
 
 @pytest.mark.parametrize("name", ["a.jpg", "a.nii.gz", "a.dcm", "a"])
-def test_the_content_decides_and_not_the_name(tmp_path: Path, name: str) -> None:
+def test_the_content_decides_not_the_name(tmp_path: Path, name: str) -> None:
     assert np.array_equal(read(save(tmp_path / name, gray_picture()))[0, :, :, 0], gray_picture())
 
 
@@ -109,12 +109,12 @@ def test_a_nifti_is_read_whatever_its_name(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB"])
-def test_a_jpeg_gives_grey_levels(tmp_path: Path, mode: str) -> None:
+def test_a_jpeg_gives_gray_levels(tmp_path: Path, mode: str) -> None:
     path = save(tmp_path / "a.jpg", Image.fromarray(gray_picture()).convert(mode), "JPEG", quality=95)
     assert np.abs(read(path)[0, :, :, 0] - gray_picture()).max() <= 2
 
 
-def test_a_palette_gives_its_colors_grey_and_not_its_indices(tmp_path: Path) -> None:
+def test_a_palette_gives_gray_levels_not_indices(tmp_path: Path) -> None:
     image = Image.fromarray(np.array([[0, 1], [2, 0]], dtype=np.uint8), mode="P")
     image.putpalette([200, 200, 200, 30, 30, 30, 255, 0, 0])
     assert read(save(tmp_path / "a.png", image))[0, :, :, 0].tolist() == [[200, 30], [76, 200]]  # 76: luma of red
@@ -127,7 +127,7 @@ def test_transparent_palette_entries_are_black(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA"])
-def test_transparency_lies_on_black(tmp_path: Path, mode: str) -> None:
+def test_transparency_is_black(tmp_path: Path, mode: str) -> None:
     image = Image.fromarray(np.full((2, 2), 200, np.uint8)).convert(mode)
     image.putalpha(Image.fromarray(np.array([[0, 255], [51, 255]], dtype=np.uint8)))
     array = read(save(tmp_path / "a.png", image))[0, :, :, 0]
@@ -193,7 +193,7 @@ def test_a_truncated_picture_is_refused(tmp_path: Path, file_format: str, share:
 @pytest.mark.parametrize("file_format", ["PNG", "JPEG"])
 @PROPERTY
 @given(cut=st.integers(1, 200))
-def test_a_cut_picture_is_never_read_in_part(tmp_path: Path, file_format: str, cut: int) -> None:
+def test_a_truncated_picture_is_never_read_in_part(tmp_path: Path, file_format: str, cut: int) -> None:
     data = encoded(file_format)
     whole, part = tmp_path / "whole", tmp_path / "part"
     whole.write_bytes(data)
@@ -229,7 +229,7 @@ def test_a_decompression_bomb_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["a.nii", "a.nii.gz"])
 @pytest.mark.parametrize("dtype", ["int16", "uint8", "uint16", "float32", "float64"])
-def test_a_nifti_of_any_number_type_is_read_as_it_is(tmp_path: Path, name: str, dtype: str) -> None:
+def test_a_nifti_of_any_number_type_is_read_unchanged(tmp_path: Path, name: str, dtype: str) -> None:
     array = read(save_nifti(tmp_path / name, volume(dtype=dtype)))
     assert array.dtype == np.float32 and np.array_equal(array, volume()[None])
 
@@ -247,14 +247,14 @@ def test_slope_and_intercept_of_the_header_are_applied(tmp_path: Path) -> None:
     assert np.array_equal(read(path)[0], volume() * 0.5 + 3.0)
 
 
-def test_the_affine_goes_along(tmp_path: Path) -> None:
+def test_the_affine_is_kept(tmp_path: Path) -> None:
     affine = np.array([[0, -0.9, 0.1, 5], [-0.9, 0, 0, -7], [0, 0.1, 3.0, 11], [0, 0, 0, 1]])
     reader = BrainMriReader()
     meta = reader.get_data(reader.read(save_nifti(tmp_path / "a.nii", volume(), affine)))[1]
     assert np.allclose(meta["affine"], affine, atol=1e-5) and meta["spacing_known"]
 
 
-def test_only_a_nifti_tells_its_spacing(tmp_path: Path) -> None:
+def test_only_a_nifti_has_a_spacing(tmp_path: Path) -> None:
     reader = BrainMriReader()
     assert not reader.get_data(reader.read(save(tmp_path / "a.png", gray_picture())))[1]["spacing_known"]
 
@@ -284,7 +284,7 @@ def test_a_fourth_axis_may_hold_the_configured_modalities(tmp_path: Path) -> Non
     assert np.array_equal(array, np.moveaxis(volume((5, 6, 3, 2)), 3, 0))
 
 
-def test_the_decathlon_tells_which_channel_is_which(tmp_path: Path) -> None:
+def test_channels_of_the_decathlon_are_read_by_name(tmp_path: Path) -> None:
     (tmp_path / "imagesTr").mkdir()
     names = {"0": "FLAIR", "1": "T1w", "2": "t1gd", "3": "T2w"}
     (tmp_path / "dataset.json").write_text(json.dumps({"modality": names}))
@@ -375,7 +375,7 @@ def test_a_truncated_nifti_is_refused(tmp_path: Path, length: int) -> None:
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_voxels_that_are_no_numbers_are_refused(tmp_path: Path, value: float) -> None:
+def test_voxels_that_are_not_finite_are_refused(tmp_path: Path, value: float) -> None:
     array = volume(dtype="float32")
     array[2, 3, 1] = value
     assert "NaN" in refusal(save_nifti(tmp_path / "a.nii.gz", array))
@@ -414,7 +414,7 @@ def test_a_damaged_header_is_refused(tmp_path: Path, damage: str) -> None:
 
 @PROPERTY
 @given(position=st.integers(0, 347), value=st.integers(0, 255))
-def test_no_damaged_header_raises_anything_but_the_one_error(tmp_path: Path, position: int, value: int) -> None:
+def test_damaged_headers_raise_one_kind_of_error(tmp_path: Path, position: int, value: int) -> None:
     data = bytearray(nifti_bytes(volume()))
     data[position] = value
     path = tmp_path / "a.nii"
@@ -474,7 +474,7 @@ def test_monai_falls_back_to_no_other_reader(tmp_path: Path, content: str, monke
     assert isinstance(error, UnreadableImageError) and tried == []
 
 
-def test_the_share_of_colored_pixels_is_told(tmp_path: Path) -> None:
+def test_the_share_of_colored_pixels_is_measured(tmp_path: Path) -> None:
     half = np.full((8, 8, 3), 90, dtype=np.uint8)
     half[:4, :, 0] = 200
     for name, pixels, share in (("half", half, 0.5), ("gray", np.full((8, 8, 3), 90, dtype=np.uint8), 0.0)):

@@ -33,7 +33,7 @@ def test_of_a_case_folder_the_sequence_of_the_weights_is_predicted(tmp_path: Pat
     assert names == {"BraTS-SSA-00041-000/BraTS-SSA-00041-000-t2w.nii.gz"}
 
 
-def test_maps_and_sidecars_are_skipped_and_named(tmp_path: Path) -> None:
+def test_masks_and_sidecars_are_skipped_and_named(tmp_path: Path) -> None:
     touch(tmp_path, "sub-07_FLAIR.nii.gz", "sub-07_FLAIR.json", "sub-07_dwi.nii.gz", "sub-07_dwi.bval", "README.txt")
     names, over = told(tmp_path)
     assert names == {"sub-07_FLAIR.nii.gz"} and over["sub-07_dwi.nii.gz"] == "dwi, by its name"
@@ -46,7 +46,7 @@ def test_pictures_of_any_sequence_are_predicted_and_their_masks_are_not(tmp_path
     assert names == {"T2_axial_7.png", "brain_tumor.jpg", "Y1.jpg"} and over == {"Y1_mask.png": "a mask, by its name"}
 
 
-def test_nnunets_digits_mean_what_its_description_says(tmp_path: Path) -> None:
+def test_nnunets_channel_numbers_are_read_from_its_description(tmp_path: Path) -> None:
     touch(tmp_path, *(f"imagesTs/K_1_000{k}.nii.gz" for k in range(2)))
     assert len(told(tmp_path)[0]) == 2  # nothing tells
     (tmp_path / "dataset.json").write_text(json.dumps({"channel_names": {"0": "T1ce", "1": "FLAIR"}}))
@@ -60,7 +60,7 @@ def test_a_file_that_is_named_itself_is_predicted_whatever_its_name(tmp_path: Pa
     assert [scan["name"] for scan in scans(tmp_path / "A_t1.nii.gz")] == ["A_t1"]
 
 
-def test_a_folder_without_the_sequence_says_what_it_holds(tmp_path: Path) -> None:
+def test_a_folder_without_the_sequence_names_its_sequences(tmp_path: Path) -> None:
     touch(tmp_path, "A_t1.nii.gz", "A_t2.nii.gz", "B_t1.nii.gz", "A_seg.nii.gz")
     with pytest.raises(ValueError, match="which read FLAIR; skipped by name: 2 x T1, by its name, 1 x T2") as caught:
         scans(tmp_path)

@@ -37,7 +37,7 @@ def files_of(folder: Path) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
-def test_a_volumes_mask_lies_on_the_volumes_grid(tmp_path: Path) -> None:
+def test_a_volumes_mask_is_on_the_volumes_grid(tmp_path: Path) -> None:
     image = nib.load(PredictionWriter(tmp_path)(prediction())["mask"])
     assert image.shape == (6, 5, 4) and image.get_data_dtype() == np.uint8
     assert np.array_equal(image.affine, AFFINE) and image.header.get_xyzt_units()[0] == "mm"
@@ -89,7 +89,7 @@ def test_a_given_name_may_hold_folders_and_dots(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("present", ["scan.json", "scan_mask.nii.gz"])
-def test_nothing_is_overwritten_unasked(tmp_path: Path, present: str) -> None:
+def test_nothing_is_overwritten_by_default(tmp_path: Path, present: str) -> None:
     (tmp_path / present).write_bytes(b"precious")
     with pytest.raises(FileExistsError, match=present):
         PredictionWriter(tmp_path)(prediction())
@@ -115,13 +115,13 @@ def test_the_same_prediction_gives_the_same_bytes_at_any_time(
     assert files_of(tmp_path / "a") == files_of(tmp_path / "b")
 
 
-def test_the_json_comes_last_and_whole(tmp_path: Path) -> None:
+def test_the_json_is_written_last_and_atomically(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="JSON"):
         PredictionWriter(tmp_path)({**prediction(), "result": {"tumor_probability": float("nan")}})
     assert set(files_of(tmp_path)) <= {"scan_mask.nii.gz"}  # so whoever finds a JSON finds a whole prediction
 
 
-def test_the_index_keeps_what_others_write_meanwhile(tmp_path: Path) -> None:
+def test_the_index_keeps_concurrent_entries(tmp_path: Path) -> None:
     """Two runs into one folder, each with a writer of its own."""
     names = [f"{number}.png" for number in range(40)]
     with ThreadPoolExecutor(8) as pool:
@@ -129,7 +129,7 @@ def test_the_index_keeps_what_others_write_meanwhile(tmp_path: Path) -> None:
     assert sorted(json.loads((tmp_path / "index.json").read_text())["scans"]) == sorted(names)
 
 
-def test_the_index_keeps_what_earlier_runs_wrote(tmp_path: Path) -> None:
+def test_the_index_keeps_entries_of_earlier_runs(tmp_path: Path) -> None:
     writer = PredictionWriter(tmp_path)
     writer.update_index({"a.png": {"json": "a.json"}, "b.png": {"error": "damaged"}})
     writer.update_index({"b.png": {"json": "b.json"}, "c.png": {"json": "c.json"}})
@@ -138,14 +138,14 @@ def test_the_index_keeps_what_earlier_runs_wrote(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("before", ['{"a.png": {"json": "a.json"}}', '{"schema_version": 0, "scans": {}}', "[]", "{"])
-def test_an_index_of_another_version_is_begun_anew(tmp_path: Path, before: str) -> None:
+def test_an_index_of_another_version_is_replaced(tmp_path: Path, before: str) -> None:
     (tmp_path / "index.json").write_text(before)
     PredictionWriter(tmp_path).update_index({"b.png": {"json": "b.json"}})
     index = json.loads((tmp_path / "index.json").read_text())
     assert index == {"schema_version": 1, "scans": {"b.png": {"json": "b.json"}}}
 
 
-def test_a_dicom_seg_is_written_of_a_series_alone_and_known_the_next_time(tmp_path: Path) -> None:
+def test_a_dicom_seg_is_written_only_for_a_series_and_not_repeated(tmp_path: Path) -> None:
     data = {"version": "1.2.3", "sha256": "ab" * 32, "decision": "cd" * 8}
     (tmp_path / "series").mkdir()
     dataset = mr_dataset(np.full((6, 5), 9, np.uint16), StudyInstanceUID="1.2.3.4", FrameOfReferenceUID="1.2.3.5")
@@ -168,7 +168,7 @@ def test_a_dicom_seg_is_written_of_a_series_alone_and_known_the_next_time(tmp_pa
 
 
 @pytest.mark.parametrize("name", ["scan.v1.2", "1.2.840.113619", "deep/mr.1"])
-def test_a_name_with_dots_is_done_before_as_well(tmp_path: Path, name: str) -> None:
+def test_an_existing_prediction_is_found_for_a_name_with_dots(tmp_path: Path, name: str) -> None:
     source, model = tmp_path / "in.nii.gz", {"version": "1.2.3", "sha256": "ab" * 32}
     source.write_bytes(b"one")
     found = prediction(source=str(source))
@@ -180,7 +180,7 @@ def test_a_name_with_dots_is_done_before_as_well(tmp_path: Path, name: str) -> N
 
 
 @pytest.mark.parametrize("changed", [{"version": "1.2.4"}, {"sha256": "ef" * 32}, {"decision": "ef" * 8}], ids=str)
-def test_an_prediction_by_other_rules_is_not_done_before(tmp_path: Path, changed: dict[str, str]) -> None:
+def test_a_prediction_by_other_thresholds_is_made_again(tmp_path: Path, changed: dict[str, str]) -> None:
     model = {"version": "1.2.3", "sha256": "ab" * 32, "report": "matches these weights", "decision": "cd" * 8}
     (tmp_path / "scan.nii.gz").write_bytes(b"one")
     found = prediction(source=str(tmp_path / "scan.nii.gz"))

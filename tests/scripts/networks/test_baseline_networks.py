@@ -13,7 +13,7 @@ NETWORKS = [monai_unet, dyn_unet, smp_unet]
 
 
 @pytest.mark.parametrize("make", NETWORKS)
-def test_it_predictions_by_name_or_packed(make: type[BaselineNetwork]) -> None:
+def test_baseline_outputs_are_named_or_packed(make: type[BaselineNetwork]) -> None:
     image, rows = torch.randn(3, 1, 64, 64), torch.tensor([True, False, True])
     network = freeze(make(), []).eval()
     with torch.no_grad():
@@ -34,7 +34,7 @@ def test_packed_and_named_share_their_weights(make: type[BaselineNetwork]) -> No
         assert torch.equal(packed(image)[:, 1, 0, 0], named(image)["cls"][:, 0])
 
 
-def test_a_network_without_a_head_says_nothing_about_the_class() -> None:
+def test_a_network_without_a_head_has_no_class_output() -> None:
     for make in (monai_unet, dyn_unet):
         assert make().eval()(torch.randn(2, 1, 64, 64))["cls"].tolist() == [[0.0], [0.0]]
 
@@ -44,7 +44,7 @@ def test_modalities_are_channels() -> None:
         assert make(in_channels=4).eval()(torch.randn(1, 4, 64, 64))["seg"].shape == (1, 1, 64, 64)
 
 
-def test_the_plain_unet_costs_what_ours_does() -> None:
+def test_the_baseline_unet_has_a_similar_cost() -> None:
     """What `bundle/workflows/networks.yaml` says of it: floating-point operations of one slice."""
     costs = []
     for network in (multi_task_unet("cpu"), monai_unet()):

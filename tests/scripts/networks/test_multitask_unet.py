@@ -35,11 +35,11 @@ def test_encoder_returns_four_levels_and_the_bottleneck(name: str) -> None:
         assert features.shape == (1, channels[level], side, side)
 
 
-def test_large_is_the_seeds_width() -> None:
+def test_the_large_network_has_the_original_width() -> None:
     assert NETWORKS["large"]["channels"] == (64, 128, 256, 512, 1024)
 
 
-def test_predictions_both_questions_or_one(network: MultiTaskUNet) -> None:
+def test_both_tasks_or_one_are_predicted(network: MultiTaskUNet) -> None:
     image = head_image(3)
     both = network.eval()(image)
     assert both["seg"].shape == (3, 1, 64, 64) and both["cls"].shape == (3, 1)
@@ -50,7 +50,7 @@ def test_predictions_both_questions_or_one(network: MultiTaskUNet) -> None:
     assert network(image, seg_rows=rows)["seg"].shape[0] == 2
 
 
-def test_the_decoder_draws_at_three_levels_while_it_learns(network: MultiTaskUNet) -> None:
+def test_the_decoder_has_three_outputs_in_training(network: MultiTaskUNet) -> None:
     """Each level gets a gradient of its own; the finest is what evaluation shows."""
     image, rows = head_image(), torch.tensor([True, False])
     assert network(image, seg_rows=rows)["seg"].shape == (1, 3, 1, 64, 64)
@@ -106,8 +106,8 @@ def test_packed_network_scripts_and_exports(pooling: str) -> None:
 
 
 @pytest.mark.parametrize("pooling", sorted(POOLING))
-def test_prediction_does_not_depend_on_the_padding(pooling: str) -> None:
-    """A wider margin of background around the same head, as training crops and serving differ (T11)."""
+def test_the_prediction_does_not_depend_on_the_padding(pooling: str) -> None:
+    """A wider margin of background around the same head, as training crops and serving differ."""
     torch.manual_seed(0)
     network = multi_task_unet("cpu", pooling=pooling).eval()
     image = head_image(2, 96)
@@ -116,22 +116,22 @@ def test_prediction_does_not_depend_on_the_padding(pooling: str) -> None:
     assert torch.allclose(narrow_prediction, wide_prediction, atol=0.01)
 
 
-def test_a_head_that_pools_cells_may_be_as_sure_as_they_are_whatever_lies_around() -> None:
-    """Cells outside the head say nothing, also where the others are very sure that there is no tumor (T11)."""
+def test_constant_patch_logits_are_kept_and_those_outside_the_head_ignored() -> None:
+    """Patches outside the head have no influence, also where the others have very low logits."""
     head, foreground = multi_task_unet("cpu").head, torch.zeros(1, 1, 96, 96)
     foreground[..., :32, :32] = 1.0
     assert head.pool(torch.full((1, 1, 3, 3), -14.0), foreground).item() == pytest.approx(-14.0, abs=1e-4)
     assert head.pool(torch.full((1, 1, 3, 3), 14.0), torch.zeros(1, 1, 96, 96)).item() == -30.0, "nothing is inside"
 
 
-def test_one_pass_through_the_encoder_predictions_both(network: MultiTaskUNet) -> None:
+def test_one_encoder_pass_predicts_both_tasks(network: MultiTaskUNet) -> None:
     calls = []
     network.encoder.register_forward_hook(lambda *_: calls.append(1))
     network(head_image())
     assert len(calls) == 1
 
 
-def test_frozen_parts_do_not_move_though_the_trainer_calls_train(network: MultiTaskUNet) -> None:
+def test_frozen_parts_stay_frozen_in_training_mode(network: MultiTaskUNet) -> None:
     """The batch normalization of a frozen part keeps its running statistics."""
     freeze(network, ["encoder", "decoder"])
     before = {name: value.clone() for name, value in network.state_dict().items()}
@@ -145,7 +145,7 @@ def test_frozen_parts_do_not_move_though_the_trainer_calls_train(network: MultiT
     assert moved and all(name.startswith("head.") for name in moved)
 
 
-def test_unfreezing_the_last_block_trains_it_alone(network: MultiTaskUNet) -> None:
+def test_encoder_but_last_trains_only_the_last_block(network: MultiTaskUNet) -> None:
     freeze(network, ["encoder_but_last"])
     learning = {name.split(".")[1] for name, p in network.encoder.named_parameters() if p.requires_grad}
     assert learning == {"4"}
@@ -156,7 +156,7 @@ def test_a_slice_without_any_tissue_gives_a_finite_prediction(network: MultiTask
     assert torch.isfinite(prediction["cls"]).all() and torch.isfinite(prediction["seg"]).all()
 
 
-def test_a_head_that_pools_the_peak_sees_a_small_lesion_anywhere() -> None:
+def test_max_pooling_detects_a_small_lesion_anywhere() -> None:
     torch.manual_seed(0)
     network = multi_task_unet("cpu", pooling="average_and_peak").eval()
     bottleneck, foreground = torch.rand(1, 256, 8, 8), torch.ones(1, 1, 64, 64)
@@ -170,20 +170,20 @@ def test_a_head_that_pools_the_peak_sees_a_small_lesion_anywhere() -> None:
     assert network(head_image(2))["cls"].isfinite().all()
 
 
-def test_cells_of_one_opinion_are_of_the_slices_opinion_and_one_that_is_sure_decides() -> None:
+def test_patch_pooling_of_equal_and_of_one_high_logit() -> None:
     head = multi_task_unet("cpu", pooling="patches").head
     foreground = torch.ones(1, 1, 64, 64)
-    cells = torch.full((1, 1, 8, 8), -1.5)
-    assert torch.allclose(head.pool(cells, foreground), torch.tensor([[-1.5]]), atol=1e-4)
-    cells[..., 3, 3] = 20.0
-    assert head.pool(cells, foreground).item() == pytest.approx(20.0 - np.log(64), abs=1e-3)
-    foreground[..., 24:32, 24:32] = 0.0  # the sure cell lies outside the head
-    cells = torch.full((1, 1, 8, 8), -1.5)
-    cells[..., 3, 3] = 5.0
-    assert head.pool(cells, foreground).item() == pytest.approx(-1.5, abs=1e-3)
+    patches = torch.full((1, 1, 8, 8), -1.5)
+    assert torch.allclose(head.pool(patches, foreground), torch.tensor([[-1.5]]), atol=1e-4)
+    patches[..., 3, 3] = 20.0
+    assert head.pool(patches, foreground).item() == pytest.approx(20.0 - np.log(64), abs=1e-3)
+    foreground[..., 24:32, 24:32] = 0.0  # the patch with the high logit lies outside the head
+    patches = torch.full((1, 1, 8, 8), -1.5)
+    patches[..., 3, 3] = 5.0
+    assert head.pool(patches, foreground).item() == pytest.approx(-1.5, abs=1e-3)
 
 
-def test_cells_are_predicted_for_training_and_unknown_pooling_is_refused() -> None:
+def test_patch_logits_are_output_in_training_and_unknown_pooling_is_refused() -> None:
     prediction = multi_task_unet("cpu", pooling="patches")(head_image(2), do_seg=False)
     assert {name: tuple(value.shape) for name, value in prediction.items()} == {"cls": (2, 1), "patches": (2, 1, 2, 2)}
     with pytest.raises(ValueError, match="unknown pooling 'best', choose one of average, average_and_peak, patches"):

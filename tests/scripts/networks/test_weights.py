@@ -18,7 +18,7 @@ def network() -> MultiTaskUNet:
     return multi_task_unet("cpu", channels=(4, 8, 8))
 
 
-def test_weights_come_back_bit_for_bit(network: MultiTaskUNet, tmp_path: Path) -> None:
+def test_weights_are_loaded_bit_for_bit(network: MultiTaskUNet, tmp_path: Path) -> None:
     save_weights(network, tmp_path / "model.pt")
     other = load_weights(multi_task_unet("cpu", channels=(4, 8, 8)), tmp_path / "model.pt")
     assert all(
@@ -26,7 +26,7 @@ def test_weights_come_back_bit_for_bit(network: MultiTaskUNet, tmp_path: Path) -
     )
 
 
-def test_a_lost_decoder_is_an_error(network: MultiTaskUNet, tmp_path: Path) -> None:
+def test_a_missing_decoder_is_an_error(network: MultiTaskUNet, tmp_path: Path) -> None:
     """Weights with a renamed or missing decoder are never loaded in part."""
     state = network.state_dict()
     renamed = {name.replace("decoder.", "module.decoder."): value for name, value in state.items()}
@@ -84,7 +84,7 @@ def test_weights_that_are_not_finite_are_refused(network: MultiTaskUNet, tmp_pat
         load_weights(network, tmp_path / "nan.pt")
 
 
-def test_a_missing_file_says_what_to_do(network: MultiTaskUNet, tmp_path: Path) -> None:
+def test_a_missing_file_names_the_remedy(network: MultiTaskUNet, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="run the stage before"):
         load_weights(network, tmp_path / "none.pt")
     assert load_weights(network, None) is network
@@ -121,7 +121,7 @@ def test_a_damaged_checkpoint_is_skipped_for_the_one_before(
     assert ("epoch_0002.pt is damaged" in caplog.text) is (damage is not Path.unlink), "what is there is told"
 
 
-def test_no_checkpoint_is_none_and_left_over_parts_are_swept(tmp_path: Path) -> None:
+def test_without_checkpoint_none_is_returned_and_leftovers_are_removed(tmp_path: Path) -> None:
     (tmp_path / ".epoch_0001.pt.123.tmp").write_bytes(b"half")
     assert CheckpointFolder(tmp_path).latest() is None
     assert not list(tmp_path.iterdir())

@@ -120,7 +120,7 @@ def test_augmented_masks_stay_binary_and_on_tissue(slices: SliceDataset) -> None
         assert float((image[mask > 0] > BACKGROUND).float().mean()) > 0.97 if mask.any() else True
 
 
-def test_augmentation_leaves_the_labels_alone(slices: SliceDataset) -> None:
+def test_augmentation_does_not_change_the_labels(slices: SliceDataset) -> None:
     for number, item in enumerate(draws(slices, configured(slices))):
         before = slices[number % len(slices)]
         np.testing.assert_equal(float(item["cls"]), float(before["cls"]))

@@ -38,21 +38,21 @@ def test_every_tissue_gets_another_brightness_and_the_background_none() -> None:
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_two_tissues_may_become_alike_but_not_more(seed: int) -> None:
+def test_two_tissues_at_most_may_become_equal(seed: int) -> None:
     differences = np.sort(np.abs(np.diff(means(changed(seed)))))
     assert differences[1] > 0.2
 
 
-def test_contrast_is_kept_and_inverted_both() -> None:
+def test_contrast_is_sometimes_kept_and_sometimes_inverted() -> None:
     signs = {bool(np.corrcoef(means(changed(seed)), means(head()["image"]))[0, 1] > 0) for seed in range(20)}
     assert signs == {True, False}
 
 
-def test_same_seed_same_contrast_and_none_without_luck() -> None:
+def test_the_seed_determines_contrast_and_probability_zero_keeps_it() -> None:
     assert torch.equal(changed(7), changed(7))
     assert torch.equal(changed(7, prob=0.0), head()["image"])
 
 
-def test_a_slice_without_tissue_stays_as_it_is() -> None:
+def test_a_slice_without_tissue_is_unchanged() -> None:
     item = {"image": torch.full((1, 8, 8), -4.0), "foreground": torch.zeros(1, 8, 8)}
     assert torch.equal(torch.as_tensor(RandTissueContrastd("image", prob=1.0)(item)["image"]), item["image"])

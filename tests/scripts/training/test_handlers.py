@@ -61,7 +61,7 @@ def train(folder: Path, scores: list[float], val: bool = True, initial: Path | N
 
 
 @pytest.mark.parametrize(("scores", "epoch"), [([0.1, 0.3, 0.2], 2), ([0.3, 0.3, 0.3], 1), ([math.nan] * 3, 3)])
-def test_the_best_weights_are_kept_or_the_last_where_nothing_can_be_scored(
+def test_the_best_weights_are_kept_or_the_last_without_a_score(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, scores: list[float], epoch: int
 ) -> None:
     with caplog.at_level(logging.WARNING, "scripts.training.handlers"):
@@ -69,15 +69,13 @@ def test_the_best_weights_are_kept_or_the_last_where_nothing_can_be_scored(
     assert ("no validation score" in caplog.text) is math.isnan(scores[0])
 
 
-def test_without_validation_the_last_weights_are_what_was_asked_for(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_without_validation_the_last_weights_are_kept(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING, "scripts.training.handlers"):
         assert train(tmp_path, [], val=False)["epoch"] == 3
     assert "no validation case" not in caplog.text
 
 
-def test_weights_that_begin_from_unknown_ones_say_so_and_so_do_their_own_heirs(tmp_path: Path) -> None:
+def test_unknown_lineage_is_noted_and_inherited(tmp_path: Path) -> None:
     folders = [tmp_path / name for name in ("foreign", "first", "second", "own")]
     for folder in folders:
         folder.mkdir()

@@ -53,28 +53,28 @@ def test_a_picture_without_a_tumor_becomes_one_with() -> None:
     assert after["cls"] == 1.0 and "mask" not in after and not torch.equal(after["image"], before["image"])
 
 
-def test_too_small_a_piece_makes_the_class_unknown() -> None:
+def test_a_too_small_pasted_lesion_makes_the_class_unknown() -> None:
     assert np.isnan(pasted(item(masked=False), min_tumor_pixels=1000)["cls"])
     assert pasted(item(masked=False, cls=1.0), min_tumor_pixels=1000)["cls"] == 1.0, "there was a tumor before"
 
 
-def test_it_depends_on_the_seed_alone() -> None:
+def test_pasting_depends_only_on_the_seed() -> None:
     first, again, other = (pasted(item(masked=True), seed) for seed in (3, 3, 4))
     assert torch.equal(first["image"], again["image"]) and not torch.equal(first["image"], other["image"])
 
 
-def test_nobody_gets_a_lesion_of_its_own() -> None:
+def test_no_patient_gets_its_own_lesion() -> None:
     before = item(masked=True, case="brats/a")
     assert pasted(before)["image"] is before["image"]
 
 
-def test_what_is_not_asked_for_stays() -> None:
+def test_at_probability_zero_nothing_is_pasted() -> None:
     before = item(masked=False)
     after = pasted(before, prob=0.0)
     assert after["image"] is before["image"] and after["cls"] == 0.0
 
 
-def test_a_plane_without_tissue_stays(tmp_path: Path) -> None:
+def test_a_plane_without_tissue_is_unchanged(tmp_path: Path) -> None:
     data = item(masked=True)
     data["foreground"] = torch.zeros(1, 64, 64)
     assert pasted(data)["image"] is data["image"]
@@ -107,6 +107,6 @@ def test_cores_are_repeatable_and_differ_by_seed() -> None:
 
 
 @pytest.mark.parametrize("data", [item(masked=True), item(masked=False)], ids=["no lesion", "no mask"])
-def test_where_there_is_no_lesion_there_is_no_core(data: dict[str, Any]) -> None:
+def test_without_a_lesion_no_core_is_added(data: dict[str, Any]) -> None:
     after = with_core(data)
     assert torch.equal(after["image"], data["image"]) and with_core(lesioned(), prob=0.0)["mask"].sum() == 256

@@ -54,27 +54,27 @@ def test_classification_loss_is_cross_entropy_of_the_known_rows() -> None:
 
 
 @pytest.mark.parametrize("weight", [0.0, 0.5, 2.0])
-def test_lambda_scales_the_classification_loss_alone(weight: float) -> None:
+def test_lambda_scales_only_the_classification_loss(weight: float) -> None:
     logits, mask = seg_case()
     prediction = {"seg": logits, "cls": torch.tensor([[LOG3], [-LOG3]])}
     loss = configured(cls_weight=weight)(prediction, {"mask": mask, "cls": torch.tensor([1.0, 0.0])})
     assert float(loss) == pytest.approx(seg_loss() + weight * CROSS_ENTROPY, abs=1e-4)
 
 
-def test_positive_weight_weighs_tumor() -> None:
+def test_positive_weight_scales_the_tumor_class() -> None:
     prediction, loss = {"cls": torch.tensor([[LOG3]])}, configured(positive_weight=3.0)
     assert float(loss(prediction, {"cls": torch.tensor([1.0])})) == pytest.approx(3 * CROSS_ENTROPY, abs=1e-5)
     assert float(loss(prediction, {"cls": torch.tensor([0.0])})) == pytest.approx(-math.log(0.25), abs=1e-5)
 
 
-def test_unknown_classes_get_no_gradient_and_the_known_theirs() -> None:
+def test_only_known_classes_have_a_gradient() -> None:
     logits = torch.tensor([[1.0], [2.0], [-1.0]], requires_grad=True)
     configured()({"cls": logits}, {"cls": torch.tensor([1.0, math.nan, 0.0])}).backward()
     assert logits.grad is not None
     assert [bool(row != 0) for row in logits.grad] == [True, False, True]
 
 
-def test_nothing_known_is_zero_loss_with_zero_gradient() -> None:
+def test_without_labels_loss_and_gradient_are_zero() -> None:
     logits = torch.tensor([[1.0], [2.0]], requires_grad=True)
     value = configured()({"cls": logits}, {"cls": torch.tensor([math.nan, math.nan])})
     value.backward()
@@ -82,7 +82,7 @@ def test_nothing_known_is_zero_loss_with_zero_gradient() -> None:
     assert logits.grad is not None and torch.equal(logits.grad, torch.zeros(2, 1))
 
 
-def test_task_that_the_network_did_not_prediction_costs_nothing() -> None:
+def test_a_task_without_output_has_no_loss() -> None:
     logits, mask = seg_case()
     target = {"mask": mask, "cls": torch.tensor([1.0, 0.0])}
     assert float(configured()({"seg": logits}, target)) == pytest.approx(seg_loss(), abs=1e-4)
@@ -113,14 +113,14 @@ def test_loss_falls_towards_the_mask(loss: MultiTaskLoss, mask: torch.Tensor) ->
     assert good < bad
 
 
-def test_masks_teach_the_cells_of_the_rows_that_have_one() -> None:
+def test_the_patch_loss_uses_rows_with_masks() -> None:
     """Row 0 is an image, row 1 a slice whose upper left quarter holds one tumor pixel."""
     mask = torch.zeros(1, 1, 4, 4)
     mask[..., 0, 0] = 1.0
-    cells = torch.full((2, 1, 2, 2), -LOG3)
-    cells[1, 0, 0, 0] = LOG3
+    patches = torch.full((2, 1, 2, 2), -LOG3)
+    patches[1, 0, 0, 0] = LOG3
     target = {"mask": mask, "mask_rows": torch.tensor([False, True]), "cls": torch.tensor([math.nan, math.nan])}
-    prediction = {"cls": torch.zeros(2, 1), "patches": cells}
+    prediction = {"cls": torch.zeros(2, 1), "patches": patches}
     assert float(configured(patch_weight=2.0)(prediction, target)) == pytest.approx(2 * CROSS_ENTROPY, abs=1e-5)
     assert float(configured(patch_weight=0.0)(prediction, target)) == 0.0
 

@@ -76,7 +76,7 @@ def test_case_dice_is_not_the_mean_over_slices() -> None:
     assert case_dice(slices, 2) == pytest.approx(2 / 3)
 
 
-def test_case_dice_passes_over_images_and_without_any_case_is_undefined() -> None:
+def test_case_dice_ignores_images_and_is_undefined_without_cases() -> None:
     images = {"pred": {"cls": torch.zeros(2, 1)}, "label": {"cls": torch.ones(2), "case": ["k/1", "k/2"]}}
     assert math.isnan(run(CaseDice(), [images]))
     assert math.isnan(case_dice([s for s in made_slices() if s[0] == "none"], 4))
@@ -102,7 +102,7 @@ def test_case_dice_starts_afresh_after_a_reset() -> None:
 @pytest.mark.parametrize(
     ("dice", "auc", "mean"), [(0.5, 0.9, 0.7), (math.nan, 0.9, 0.9), (math.nan, math.nan, math.nan)]
 )
-def test_a_mean_of_metrics_is_of_those_that_are_known(dice: float, auc: float, mean: float) -> None:
+def test_a_mean_of_metrics_ignores_undefined_ones(dice: float, auc: float, mean: float) -> None:
     class Told(CaseDice):
         def __init__(self, value: float) -> None:
             super().__init__()
@@ -134,7 +134,7 @@ def test_auc_is_the_mean_over_sources() -> None:
     assert run(SourceAUC(), rows) == 0.5
 
 
-def test_unknown_classes_and_sources_of_one_class_leave_the_auc() -> None:
+def test_auc_ignores_unknown_classes_and_sources_of_one_class() -> None:
     rows = [("k", 1.0, 2.0), ("k", 0.0, 1.0), ("k", math.nan, 9.0), ("b", 1.0, 0.0), ("b", 1.0, 0.0)]
     assert run(SourceAUC(), predictions(*rows)) == 1.0
     assert math.isnan(run(SourceAUC(), predictions(*rows[3:]))), "where nothing is known"

@@ -89,12 +89,12 @@ def test_mixed_batch_keeps_the_order_of_its_parts_and_marks_the_rows_with_masks(
         assert targets["source"] == parts[0]["source"] + parts[1]["source"]
 
 
-def test_mixed_batch_of_one_kind_is_that_kind() -> None:
+def test_a_mixed_batch_of_one_kind_equals_that_kind() -> None:
     assert PrepareMultiTaskBatch()([volumes()])[3] == {"do_seg": True, "do_cls": True, "seg_rows": None}
     assert PrepareMultiTaskBatch()([images()])[3] == {"do_seg": False, "do_cls": True, "seg_rows": None}
 
 
-def test_an_image_without_a_tumor_has_an_empty_mask_where_that_is_asked_for(network: MultiTaskUNet) -> None:
+def test_with_empty_masks_an_image_without_a_tumor_has_one(network: MultiTaskUNet) -> None:
     """One of unknown class has none, and one with a tumor neither: what it shows is not known."""
     pictures = images() | {"cls": torch.tensor([1.0, 0.0, math.nan])}
     inputs, targets, _, flags = PrepareMultiTaskBatch(empty_masks=True)([volumes(), pictures])
@@ -129,7 +129,7 @@ def test_images_give_the_decoder_exactly_zero_gradient(network: MultiTaskUNet) -
     assert learn(network, images()) == {"encoder": True, "decoder": False, "head": True}
 
 
-def test_volumes_teach_all_parts_that_their_labels_reach(network: MultiTaskUNet) -> None:
+def test_volumes_give_gradients_to_all_parts_with_labels(network: MultiTaskUNet) -> None:
     assert learn(network, volumes()) == {"encoder": True, "decoder": True, "head": True}
 
 
@@ -138,5 +138,5 @@ def test_volumes_without_known_classes_give_the_head_exactly_zero_gradient(netwo
     assert learn(network, batch) == {"encoder": True, "decoder": True, "head": False}
 
 
-def test_mixed_batch_teaches_all_parts(network: MultiTaskUNet) -> None:
+def test_a_mixed_batch_gives_gradients_to_all_parts(network: MultiTaskUNet) -> None:
     assert learn(network, [volumes(), images()]) == {"encoder": True, "decoder": True, "head": True}

@@ -59,14 +59,14 @@ def within_a_circle(volume: np.ndarray, padding: float) -> np.ndarray:
 
 
 @pytest.mark.parametrize("volume", [stripped()[0], raw(), -1024 + raw(), raw().round()], ids=["0", "air", "-", "int"])
-def test_a_scan_that_nobody_has_edited_is_left_as_it_is(volume: np.ndarray) -> None:
+def test_an_unedited_scan_is_unchanged(volume: np.ndarray) -> None:
     volume = volume.astype(np.float32)
     assert level_surroundings(volume) is volume
 
 
 @PROPERTY
 @given(scale=st.floats(1e-3, 1e3), shift=st.floats(-1e3, 1e3), around=st.floats(0.25, 0.85))
-def test_the_brain_is_seen_alike_whatever_lies_around_it(scale: float, shift: float, around: float) -> None:
+def test_the_brain_is_preprocessed_alike_for_any_background(scale: float, shift: float, around: float) -> None:
     """Standardised within the brain, on a background anywhere among its values."""
     values, brain = stripped()
     edited = scale * (np.where(brain, values, around * 800) + shift)
@@ -74,14 +74,14 @@ def test_the_brain_is_seen_alike_whatever_lies_around_it(scale: float, shift: fl
 
 
 @pytest.mark.parametrize("dtype", ["float32", "int16"])
-def test_a_brain_standardised_on_zero_is_seen_as_the_scan_itself(dtype: str) -> None:
+def test_a_z_scored_brain_is_preprocessed_like_the_scan(dtype: str) -> None:
     values, brain = stripped()
     scores = np.where(brain, (values - values[brain].mean()) / values[brain].std(), 0)
     scores = scores if dtype == "float32" else np.round(100 * scores)
     assert alike(seen(values), seen(scores))
 
 
-def test_holes_of_the_same_making_are_background() -> None:
+def test_holes_of_the_background_value_are_background() -> None:
     """`NormalizeIntensity(nonzero=True)` leaves what was zero within the head at zero."""
     values, brain = stripped()
     values[ellipse(4, 70, 45)] = 0
@@ -113,14 +113,14 @@ def test_far_padding_around_a_brain_without_air_is_background() -> None:
 
 @PROPERTY
 @given(scale=st.floats(1e-2, 1e2), shift=st.floats(-1e3, 1e3), padding=st.sampled_from([-1000, -32768]))
-def test_what_is_found_follows_the_grey_scale(scale: float, shift: float, padding: float) -> None:
+def test_the_background_follows_a_change_of_gray_scale(scale: float, shift: float, padding: float) -> None:
     volume = with_corners(raw(), padding)
     found, moved = find_surroundings(volume), find_surroundings(scale * (volume + shift))
     assert found is not None and moved is not None and (found.band, moved.band) == (None, None)
     assert moved.level == pytest.approx(scale * (found.level + shift), rel=1e-6, abs=1e-6 * scale)
 
 
-def test_padding_and_a_standardised_brain_are_told_apart() -> None:
+def test_padding_and_a_z_scored_brain_are_distinguished() -> None:
     values, brain = stripped()
     scores = np.where(brain, (values - values[brain].mean()) / values[brain].std(), 0)
     found = find_surroundings(with_corners(scores, -1000))
@@ -136,18 +136,18 @@ def test_a_thin_line_around_a_picture_is_not_its_background(line: float) -> None
 
 
 @pytest.mark.parametrize("value", [0.0, -5.0, 1e17])
-def test_a_constant_scan_has_no_surroundings(value: float) -> None:
+def test_a_constant_scan_has_no_background(value: float) -> None:
     assert find_surroundings(np.full((9, 7, 3), value, dtype=np.float32)) is None
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 1), (1, 9, 2), (2, 2, 1), (600, 2, 1)])
-def test_every_size_is_looked_at(shape: tuple[int, int, int]) -> None:
+def test_every_image_size_is_accepted(shape: tuple[int, int, int]) -> None:
     volume = np.random.default_rng(0).random(shape, dtype=np.float32)
     assert level_surroundings(volume).shape == shape
 
 
 @pytest.mark.parametrize("kind", ["brain alone", "gray noise around"])
-def test_where_no_background_is_seen_the_metadata_say_so(kind: str) -> None:
+def test_a_missing_background_is_noted_in_the_metadata(kind: str) -> None:
     values, brain = stripped()
     noise = np.random.default_rng(2).normal(400, 10, brain.shape)
     volume = values[40:80, 30:70] if kind == "brain alone" else np.where(brain, values, noise)

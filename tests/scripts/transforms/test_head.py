@@ -89,7 +89,7 @@ def test_white_bars_at_both_sides_are_not_the_head() -> None:
 
 @PROPERTY
 @given(scale=st.floats(1e-3, 1e4), shift=st.floats(-1e3, 1e3))
-def test_the_grey_scale_does_not_move_the_head(scale: float, shift: float) -> None:
+def test_the_gray_scale_does_not_move_the_head(scale: float, shift: float) -> None:
     plane, truth = picture()
     head, level = find_head((plane.astype(np.float64) * scale + shift * scale).astype(np.float32))
     assert overlap(head, truth) > 0.97 and level == pytest.approx(shift * scale, rel=1e-4, abs=1e-3 * scale)
@@ -106,7 +106,7 @@ def test_margins_only_shift_the_head(margins: tuple[int, int, int, int]) -> None
 
 
 @pytest.mark.parametrize("value", [0.0, 128.0, -5.0])
-def test_an_even_picture_has_no_head(value: float) -> None:
+def test_a_constant_picture_has_no_head(value: float) -> None:
     head, level = find_head(np.full((40, 60), value, dtype=np.float32))
     assert not head.any() and level == value
 
@@ -118,7 +118,7 @@ SIDES = [1, 2, 3, 17, 256, 257, 513, 1500]
     ("height", "width"),
     [(h, w) for h in SIDES for w in SIDES if min(h, w) < 4 or h == w],
 )
-def test_every_size_has_an_prediction_of_that_size(height: int, width: int) -> None:
+def test_the_head_mask_has_the_size_of_the_picture(height: int, width: int) -> None:
     plane = np.random.default_rng(0).random((height, width), dtype=np.float32)
     head, level = find_head(plane)
     assert head.shape == plane.shape and head.dtype == bool and np.isfinite(level)
@@ -130,7 +130,7 @@ def test_a_frame_is_found_with_its_blurred_edge() -> None:
     assert frame[:12].all() and frame[:, -12:].all() and not frame[12:-12, 12:-12].any()
 
 
-def test_a_bright_head_that_touches_the_border_is_no_frame() -> None:
+def test_a_bright_head_at_the_border_is_not_a_frame() -> None:
     plane = np.where(ellipse(200, 180, (190, 90), (120, 60)), 255.0, 0.0)
     assert plane[-1].any() and not find_frame(plane).any()
 
@@ -151,7 +151,7 @@ def test_one_bright_pixel_does_not_move_the_tissue_level() -> None:
     assert tissue_level(np.append(values, 1e6), 0.0) == pytest.approx(level, rel=0.01)
 
 
-def test_the_tissue_level_of_nothing_is_the_background() -> None:
+def test_the_tissue_level_without_tissue_is_the_background() -> None:
     assert tissue_level(np.full(9, 3.0), 3.0) == 3.0
 
 

@@ -67,7 +67,7 @@ def head(channels: int = 1, lesion: float = 4.0) -> np.ndarray:
 
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("name", EVERY)
-def test_every_change_keeps_the_contract(name: str, channels: int, foreground: Region, mask: Region) -> None:
+def test_every_edit_keeps_shape_type_and_range(name: str, channels: int, foreground: Region, mask: Region) -> None:
     image = head(channels)
     before = image.copy()
     after = EVERY[name](image, foreground, mask)
@@ -102,7 +102,7 @@ def test_filled_brain_is_its_mean_and_the_rest_stays(foreground: Region) -> None
         np.testing.assert_array_equal(filled[channel, ~inside], image[channel, ~inside])
 
 
-def test_corners_and_frame_hold_what_lies_there_and_nothing_of_the_head(foreground: Region) -> None:
+def test_corners_and_frame_exclude_the_head(foreground: Region) -> None:
     image = head()
     corners, frame = corners_only(image), frame_only(image)
     eighth = SIDE // 8
@@ -122,7 +122,7 @@ def test_frame_is_the_same_on_all_four_sides(side: int) -> None:
     assert kept[:8].all() and not kept[8:-8, 8:-8].any()
 
 
-def test_rim_and_stripped_head_share_the_head_between_them(foreground: Region) -> None:
+def test_rim_and_stripped_head_partition_the_head(foreground: Region) -> None:
     image = head()
     rim, stripped = rim_only(image, foreground, 0.2), strip_skull(image, foreground, 0.2)
     of_rim, of_rest = (rim != BACKGROUND) & foreground, (stripped != BACKGROUND) & foreground
@@ -133,7 +133,7 @@ def test_rim_and_stripped_head_share_the_head_between_them(foreground: Region) -
     assert stripped[0, 3, 3] == BRIGHTEST  # what is not of the head stays
 
 
-def test_stripping_takes_a_fake_skull_off_again(foreground: Region) -> None:
+def test_stripping_removes_a_fake_skull(foreground: Region) -> None:
     image = head()
     image[~foreground] = BACKGROUND
     skulled = add_fake_skull(image, foreground)
@@ -162,7 +162,7 @@ def test_a_head_that_fills_the_canvas_has_its_border_as_skull() -> None:
     np.testing.assert_array_equal(add_fake_skull(image, everything), image)  # no room for one
 
 
-def test_jpeg_blurs_tissue_more_the_lower_its_quality_and_keeps_the_outline() -> None:
+def test_lower_jpeg_quality_blurs_tissue_and_keeps_the_head() -> None:
     image = head(2)
     errors = []
     for quality in (95, 50, 10):
@@ -208,7 +208,7 @@ def test_erasing_at_the_edge_of_the_brain_leaves_no_air_in_it(foreground: Region
     assert np.abs(erased[lesion & foreground]).max() < 1
 
 
-def test_nothing_to_erase_and_nothing_to_go_by(foreground: Region) -> None:
+def test_an_empty_lesion_and_a_head_without_other_tissue(foreground: Region) -> None:
     image = head()
     np.testing.assert_array_equal(erase_lesion(image, np.zeros((1, SIDE, SIDE))), image)
     np.testing.assert_array_equal(erase_lesion(image, ~foreground & (image == BACKGROUND)), image)  # lies in air alone
@@ -216,14 +216,14 @@ def test_nothing_to_erase_and_nothing_to_go_by(foreground: Region) -> None:
     assert np.unique(all_lesion[image != BACKGROUND]).size == 1  # its own mean
 
 
-def test_a_part_of_a_head_that_is_all_lesion_becomes_as_the_rest() -> None:
+def test_a_region_that_is_all_lesion_is_filled_from_the_rest() -> None:
     parts = disc(8, column=16) | disc(8, column=48)
     image = np.where(disc(8, column=16), 1.0, np.where(parts, 3.0, BACKGROUND)).astype(np.float32)
     erased = erase_lesion(image, disc(12, column=48))
     assert erased[disc(8, column=48)] == pytest.approx(1.0, abs=1e-3)
 
 
-def test_margin_of_zero_replaces_the_mask_alone(mask: Region) -> None:
+def test_a_margin_of_zero_replaces_only_the_mask(mask: Region) -> None:
     image = head()
     changed = erase_lesion(image, mask, margin=0) != image
     assert (changed <= mask).all() and changed.any()

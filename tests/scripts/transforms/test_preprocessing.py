@@ -125,9 +125,7 @@ def alike(a: torch.Tensor, b: torch.Tensor) -> bool:
 
 
 @pytest.mark.parametrize("axcodes", ["RAS", "LPS", "LAS", "RPI", "PSR", "ASL", "SPR", "IRA"])
-def test_storage_order_does_not_change_what_the_network_sees(
-    tmp_path: Path, preprocess: Preprocess, axcodes: str
-) -> None:
+def test_storage_order_does_not_change_the_networks_input(tmp_path: Path, preprocess: Preprocess, axcodes: str) -> None:
     image = displayed(head_volume(), spacing=(1.0, 1.0, 3.0))
     reference = preprocess(save(image, tmp_path / "a.nii")).as_tensor()
     other = preprocess(save(reoriented(image, axcodes), tmp_path / "b.nii")).as_tensor()
@@ -153,7 +151,7 @@ def test_front_is_up_and_the_left_of_the_patient_is_right(tmp_path: Path, prepro
     assert levels[0] == levels[1] < levels[2]
 
 
-def test_a_picture_is_seen_as_it_is_displayed(tmp_path: Path, preprocess: Preprocess) -> None:
+def test_a_picture_keeps_its_displayed_orientation(tmp_path: Path, preprocess: Preprocess) -> None:
     image = preprocess(save(head_plane(), tmp_path / "a.png"))[0, :, :, 0].numpy()
     rows, columns = np.nonzero(image > 2)
     assert rows.mean() < 108 and columns.mean() > 138
@@ -187,14 +185,14 @@ def test_every_modality_is_a_channel_on_one_canvas(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("side", [100, 256, 257, 700])
-def test_a_circle_in_a_picture_stays_a_circle_of_one_size(side: int) -> None:
+def test_a_circle_in_a_picture_keeps_its_shape_and_size(side: int) -> None:
     disc = ellipse(side, side * 3 // 2, (side * 0.5, side * 0.6), (side * 0.4, side * 0.4)) * 200.0
     height, width = sides(fit(scan(disc[..., None], spacing_known=False))[0, :, :, 0] > 100)
     assert abs(height - width) <= 2 and height == pytest.approx(192, abs=4)
 
 
 @pytest.mark.parametrize("spacing", [(0.5, 2.0), (1.0, 0.4), (3.0, 1.0)])
-def test_a_circle_in_millimetres_stays_a_circle(
+def test_a_circle_in_millimeters_keeps_its_shape(
     tmp_path: Path, preprocess: Preprocess, spacing: tuple[float, float]
 ) -> None:
     height, width = (int(200 / millimetres) for millimetres in spacing)
@@ -204,21 +202,21 @@ def test_a_circle_in_millimetres_stays_a_circle(
     assert height == pytest.approx(160, abs=5) and width == pytest.approx(160, abs=5)
 
 
-def test_the_head_is_centerd() -> None:
+def test_the_head_is_centered() -> None:
     plane = np.pad(head_plane(), ((60, 0), (0, 40)))
     top, bottom, left, right = bounding_box(fit(scan(plane[..., None]))[0, :, :, 0] > 0)
     assert abs(top + bottom - 255) <= 2 and abs(left + right - 255) <= 2
 
 
 @pytest.mark.parametrize("spacing", [0.001, 0.1, 10.0])
-def test_an_unbelievable_spacing_is_not_believed(spacing: float) -> None:
+def test_an_implausible_spacing_is_ignored(spacing: float) -> None:
     image = fit(scan(head_plane()[..., None], spacing=spacing))
     assert not image.meta["spacing_used"]
     assert max(sides(image[0, :, :, 0] > 0)) == pytest.approx(192, abs=5)
 
 
 @pytest.mark.parametrize("decoration", ["frame", "bars", "text", "margin"])
-def test_decoration_does_not_change_what_the_network_sees(
+def test_frames_and_text_do_not_change_the_networks_input(
     tmp_path: Path, preprocess: Preprocess, decoration: str
 ) -> None:
     plane = head_plane()
@@ -259,7 +257,7 @@ def test_a_black_margin_changes_nothing(margins: tuple[int, int, int, int]) -> N
 
 @PROPERTY
 @given(margins=st.tuples(*[st.integers(0, 250)] * 4))
-def test_a_wide_black_margin_changes_next_to_nothing(margins: tuple[int, int, int, int]) -> None:
+def test_a_wide_black_margin_changes_almost_nothing(margins: tuple[int, int, int, int]) -> None:
     top, bottom, left, right = margins
     plane = np.pad(head_plane(), ((top, bottom), (left, right)))[..., None]
     padded = fit_and_normalize(scan(plane, spacing_known=False))
@@ -302,14 +300,14 @@ def test_the_foreground_has_mean_zero_and_variance_one() -> None:
     assert abs(float(values.mean())) < 0.01 and abs(float(values.std()) - 1) < 0.01
 
 
-def test_every_channel_is_normalized_for_itself() -> None:
+def test_every_channel_is_normalized_separately() -> None:
     volume = head_volume().astype(np.float64)
     image = fit_and_normalize(scan(np.stack([volume, volume[::-1] * 50])))
     for channel in image:
         assert abs(float(channel[channel > BACKGROUND].mean())) < 0.01
 
 
-def test_a_volume_is_normalized_by_the_volume_and_not_by_the_slice() -> None:
+def test_a_volume_is_normalized_as_a_whole() -> None:
     image = fit_and_normalize(scan(head_volume()))[0]
     means = [float(plane[plane > BACKGROUND].mean()) for plane in image[..., 1:].unbind(-1)]
     assert means == sorted(means) and means[-1] - means[0] > 0.2
@@ -339,7 +337,7 @@ def test_a_head_without_contrast_looks_the_same_in_any_unit() -> None:
     assert torch.equal(fit_and_normalize(scan(disc * 1.0)), fit_and_normalize(scan(disc * 100.0)))
 
 
-def test_statistics_are_those_of_the_tissue() -> None:
+def test_statistics_are_computed_over_the_tissue() -> None:
     image = torch.tensor([0.0, 0.0, 1.0, 80.0, 100.0, 120.0]).reshape(1, 6, 1, 1)
     tissue, mean, std = foreground_statistics(image)
     assert tissue.flatten().tolist() == [False, False, False, True, True, True]
@@ -349,7 +347,7 @@ def test_statistics_are_those_of_the_tissue() -> None:
 # the way back ---------------------------------------------------------------------------------------------------------
 
 
-def test_one_millimetre_pixels_are_never_interpolated(tmp_path: Path, preprocess: Preprocess) -> None:
+def test_one_millimeter_pixels_are_never_interpolated(tmp_path: Path, preprocess: Preprocess) -> None:
     volume = head_volume()
     image = preprocess(save(displayed(volume), tmp_path / "a.nii"))[0].numpy()
     shown = image > BACKGROUND
@@ -362,7 +360,7 @@ def test_one_millimetre_pixels_are_never_interpolated(tmp_path: Path, preprocess
     assert np.abs(slope * source + intercept - canvas)[shown].max() < 4e-3  # what float16 leaves
 
 
-def test_a_volume_of_one_millimetre_survives_there_and_back_bit_by_bit() -> None:
+def test_a_volume_of_one_millimeter_is_inverted_bit_for_bit() -> None:
     volume = head_volume().astype(np.float32)
     transform = FitHeadd("image")
     back = transform.inverse(transform({"image": scan(volume)}))["image"]
@@ -381,7 +379,7 @@ def lesion_prediction(preprocessing: Any, path: Path) -> np.ndarray:
 
 
 @pytest.mark.parametrize("axcodes", ["PLS", "RAS", "LPS", "SPR"])
-def test_a_mask_at_one_millimetre_comes_back_bit_by_bit(tmp_path: Path, preprocessing: Any, axcodes: str) -> None:
+def test_a_mask_of_one_millimeter_is_inverted_bit_for_bit(tmp_path: Path, preprocessing: Any, axcodes: str) -> None:
     plane = np.where(head_plane() == 250, 1000, 300 * (head_plane() > 0))
     image = reoriented(displayed(np.stack([plane.astype(np.int16)] * 3, axis=2), (1.0, 1.0, 2.5)), axcodes)
     prediction = lesion_prediction(preprocessing, save(image, tmp_path / "a.nii"))
@@ -389,7 +387,7 @@ def test_a_mask_at_one_millimetre_comes_back_bit_by_bit(tmp_path: Path, preproce
 
 
 @pytest.mark.parametrize("spacing", [(0.5, 0.5), (0.94, 0.94), (1.2, 0.8), (1.5, 1.5), (0.001, 0.001)])
-def test_a_mask_at_any_spacing_comes_back_to_its_place(
+def test_a_mask_of_any_spacing_is_inverted_to_its_place(
     tmp_path: Path, preprocessing: Any, spacing: tuple[float, float]
 ) -> None:
     shape = (180, 160) if spacing[0] < 0.01 else tuple(int(170 / millimetres) for millimetres in spacing)
@@ -403,7 +401,7 @@ def test_a_mask_at_any_spacing_comes_back_to_its_place(
 
 
 @pytest.mark.parametrize("size", [(90, 80), (180, 160), (700, 610)])
-def test_a_mask_of_a_picture_comes_back_to_its_place(tmp_path: Path, preprocessing: Any, size: tuple[int, int]) -> None:
+def test_a_pictures_mask_is_inverted_to_its_place(tmp_path: Path, preprocessing: Any, size: tuple[int, int]) -> None:
     plane = np.pad(head_plane(*size), ((7, 31), (0, 12)))
     prediction = lesion_prediction(preprocessing, save(plane, tmp_path / "a.png"))[..., 0]
     truth = plane == 250
@@ -411,7 +409,7 @@ def test_a_mask_of_a_picture_comes_back_to_its_place(tmp_path: Path, preprocessi
     assert 2 * (prediction & truth).sum() / (prediction.sum() + truth.sum()) > 0.95
 
 
-def test_the_affine_follows_there_and_back(tmp_path: Path, preprocessing: Any) -> None:
+def test_the_affine_is_transformed_and_inverted(tmp_path: Path, preprocessing: Any) -> None:
     image = reoriented(displayed(head_volume(120, 110), (1.5, 1.4, 4.0)), "LAS")
     data = preprocessing({"image": str(save(image, tmp_path / "a.nii"))})
     rows, columns = np.nonzero(data["image"][0, :, :, 3].numpy() > 2)
@@ -449,7 +447,7 @@ def test_a_mask_of_another_shape_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("axcodes", ["RAS", "LPS", "SLA", "PIR"])
-def test_a_mask_in_another_order_of_axes_is_brought_to_its_image(tmp_path: Path, axcodes: str) -> None:
+def test_a_mask_with_another_order_of_axes_is_reoriented(tmp_path: Path, axcodes: str) -> None:
     """As viewers write it: the same voxels, stored along other axes."""
     voxels = (np.random.default_rng(0).random((20, 16, 4)) > 0.5).astype(np.uint8)
     data = pair(tmp_path, reoriented(displayed(voxels), axcodes))
@@ -459,7 +457,7 @@ def test_a_mask_in_another_order_of_axes_is_brought_to_its_image(tmp_path: Path,
 
 
 @pytest.mark.parametrize("change", ["shift", "flip", "spacing"])
-def test_a_mask_that_lies_elsewhere_is_refused(tmp_path: Path, change: str) -> None:
+def test_a_mask_at_another_place_is_refused(tmp_path: Path, change: str) -> None:
     affine = displayed(np.ones((20, 16, 4), np.uint8)).affine.copy()
     if change == "shift":
         affine[0, 3] += 0.5
@@ -503,7 +501,7 @@ def test_a_mask_whose_header_is_rounded_is_accepted(seed: int) -> None:
         assert RequireSameGridd("label")(image)["label"] is image["label"]
 
 
-def test_an_image_without_a_mask_passes(tmp_path: Path) -> None:
+def test_an_image_without_a_mask_is_accepted(tmp_path: Path) -> None:
     data = {"image": read(save(displayed(head_volume(20, 16, 4)), tmp_path / "image.nii"))}
     assert RequireSameGridd("label", allow_missing_keys=True)(data) == data
 

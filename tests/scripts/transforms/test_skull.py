@@ -23,7 +23,7 @@ def head() -> np.ndarray:
 
 
 @pytest.mark.parametrize("slices", [1, 2, 30])
-def test_a_brain_alone_and_a_whole_head_are_told_apart(slices: int) -> None:
+def test_a_stripped_brain_and_a_head_with_skull_are_distinguished(slices: int) -> None:
     assert not has_skull(np.stack([brain()] * slices), TISSUE)
     assert has_skull(np.stack([head()] * slices), TISSUE)
 
@@ -41,22 +41,22 @@ def test_profile_is_the_brightness_at_each_depth() -> None:
     assert depth_profile(plane, TISSUE) == pytest.approx(np.arange(3, 25, 2) / 10, abs=0.08)
 
 
-def test_nothing_and_next_to_nothing_have_no_skull() -> None:
+def test_empty_and_tiny_images_have_no_skull() -> None:
     assert not has_skull(np.full((3, 40, 40), BACKGROUND), TISSUE)
     assert not has_skull(np.pad(np.zeros((1, 5, 5)), ((0, 0), (9, 9), (9, 9)), constant_values=BACKGROUND), TISSUE)
 
 
-def test_a_volume_says_whether_it_has_a_skull_and_how_sure_that_is() -> None:
+def test_a_volume_has_a_skull_state_and_score() -> None:
     off, on = (skull_state(np.stack([plane] * 30), TISSUE) for plane in (brain(), head()))
     assert (off["state"], on["state"]) == ("off", "on") and off["score"] < 0.1 and on["score"] > 0.9
 
 
-def test_a_picture_without_the_signs_of_a_skull_may_have_one() -> None:
+def test_a_picture_without_skull_features_is_unknown() -> None:
     """Thin skulls of T2 pictures are as dark as air."""
     assert skull_state(brain()[None], TISSUE) == {"state": "unknown", "score": 0.5}
     assert skull_state(head()[None], TISSUE)["state"] == "on"
 
 
 @pytest.mark.parametrize("slices", [0, 3])
-def test_of_nothing_it_is_not_known(slices: int) -> None:
+def test_the_skull_state_of_an_empty_image_is_unknown(slices: int) -> None:
     assert skull_state(np.full((slices, 40, 40), BACKGROUND), TISSUE)["state"] == "unknown"

@@ -1,4 +1,4 @@
-"""Hospitals that learn together: phantoms of their own, and the FLARE job of `bundle/flare` with little to do."""
+"""Sites of federated learning: phantoms of their own, and the FLARE job of `bundle/flare` with few steps."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SHORT = {"max_epochs": ROUNDS, "samples_per_epoch": 8 * STEPS, "num_workers": 0}
 
 
 def write_store(store: Path, seed: int) -> None:
-    """A hospital's slice store, made of data that no other seed has."""
+    """Write the slice store of a site, with data that depend on the seed."""
     sources = store.with_name(f"{store.name}_sources")
     write_volumes(sources / "brats", 3, slices=10, side=96, seed=seed)
     write_images(sources / "kaggle", 6, seed=seed)

@@ -1,4 +1,4 @@
-"""Many clients of a service at a time, and what a service costs its machine."""
+"""Many clients of a service at a time, and the memory and files that a service uses."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ import httpx2
 import numpy as np
 import psutil
 
-WAY = "/predict_multitask"
+PATH = "/predict_multitask"
 
 
 class Reply(NamedTuple):
-    """What one request got.
+    """The response to one request.
 
     Args:
         which: position of the file that was sent.
         status: of HTTP.
         seconds: from sending to the last byte.
         content: the body.
-        headers: of the prediction.
+        headers: of the response.
     """
 
     which: int
@@ -33,15 +33,15 @@ class Reply(NamedTuple):
 
 
 async def ask(address: str, files: Sequence[bytes], clients: int, requests: int) -> list[Reply]:
-    """So many requests by so many clients, each of which asks again as soon as it has its prediction."""
+    """Send `requests` requests by `clients` clients, each of which sends the next when it has its response."""
     numbers, found = iter(range(requests)), list[Reply]()
 
     async def loop(client: httpx2.AsyncClient) -> None:
         for number in numbers:
             which, start = number % len(files), time.monotonic()
-            prediction = await client.post(WAY, content=files[which])
+            response = await client.post(PATH, content=files[which])
             found.append(
-                Reply(which, prediction.status_code, time.monotonic() - start, prediction.content, prediction.headers),
+                Reply(which, response.status_code, time.monotonic() - start, response.content, response.headers),
             )
 
     limits = httpx2.Limits(max_connections=clients, max_keepalive_connections=clients)

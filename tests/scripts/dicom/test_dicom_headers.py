@@ -19,7 +19,7 @@ def test_another_modality_is_named(modality: str) -> None:
 
 
 @pytest.mark.parametrize("values", [{"Modality": "MR"}, {"Modality": "OT"}, {"Modality": "SC"}, {}, {"Modality": None}])
-def test_what_may_be_mr_passes(values: dict[str, object]) -> None:
+def test_possible_mr_series_are_accepted(values: dict[str, object]) -> None:
     assert not_mr(headers(**values)) is None
 
 
@@ -40,5 +40,5 @@ def test_what_may_be_mr_passes(values: dict[str, object]) -> None:
         ({}, None),
     ],
 )
-def test_description_and_times_tell_the_sequence(values: dict[str, object], sequence: str | None) -> None:
+def test_the_sequence_is_read_from_description_and_times(values: dict[str, object], sequence: str | None) -> None:
     assert sequence_of_headers(headers(**values)) == sequence
