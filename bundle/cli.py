@@ -64,6 +64,7 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--dicom-seg", action="store_true", help="for DICOM series: also write NAME_seg.dcm")
     sub.add_argument("--batch-size", type=positive, default=8, help="slices per batch (default: 8)")
     add_device(sub)
+    add_strip(sub)
     sub.add_argument("--runtime", choices=list(FORMATS), help="run the network as `export` wrote it")
 
     sub = command("check", commands.check, "What would be done with folders of data, and what would go wrong.")
@@ -86,6 +87,7 @@ def parser() -> argparse.ArgumentParser:
     sub = command("evaluate", commands.score, "Score weights on folders of labeled cases.")
     add_data(sub)
     add_model(sub)
+    add_strip(sub)
     sub.add_argument(
         "--allow-training-cases", action="store_true", help="also score cases that the weights were trained on"
     )
@@ -226,6 +228,11 @@ def add_model(sub: argparse.ArgumentParser, skip: bool = True) -> None:
     add_device(sub)
     if skip:
         sub.add_argument("--skip-unreadable", action="store_true", help="leave out the cases that cannot be read")
+
+
+def add_strip(sub: argparse.ArgumentParser) -> None:
+    """Option that cuts the brain out first."""
+    sub.add_argument("--strip", action="store_true", help="cut the brain out of volumes with a skull (needs deepbet)")
 
 
 def add_device(sub: argparse.ArgumentParser) -> None:

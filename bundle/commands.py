@@ -24,7 +24,8 @@ def predict(options: argparse.Namespace) -> int:
 
     if not any(Path(path).exists() for path in options.paths):  # before the network is loaded
         raise UserError("\nerror: ".join(f"{path}: no such file or folder" for path in options.paths))
-    predictor = Predictor(options.model, options.network, options.device, options.batch_size, runtime=options.runtime)
+    own = {"runtime": options.runtime, "strip": options.strip}
+    predictor = Predictor(options.model, options.network, options.device, options.batch_size, **own)
     index = predict_files(predictor, options.paths, options.output, options.overwrite, options.dicom_seg)
     reasons = [entry["error"] for entry in index.values() if "error" in entry]
     for reason in reasons:
@@ -55,7 +56,7 @@ def score(options: argparse.Namespace) -> int:
     """Score weights."""
     from .workflows.stages import evaluate
 
-    score_folders(evaluate, options, allow_training_cases=options.allow_training_cases)
+    score_folders(evaluate, options, allow_training_cases=options.allow_training_cases, strip=options.strip)
     print(f"\nreport: {Path(options.output) / 'report.json'}")
     return 0
 

@@ -30,6 +30,7 @@ class Predictor:
         root: the bundle's folder.
         intake: reads the scans, within its limits (default: one for local files).
         runtime: run the exported network (`export_formats.FORMATS`); it has no CAM, no uncertainty and no OOD score.
+        strip: cut the brain out of volumes with a skull first (needs deepbet).
 
     Raises:
         UserError: when the weights are missing, do not fit the network, or are not exported; when a runtime is given
@@ -50,11 +51,12 @@ class Predictor:
         root: Path = BUNDLE_ROOT,
         intake: Intake | None = None,
         runtime: str | None = None,
+        strip: bool = False,
     ) -> None:
         self.root, self.model_path = root, find_weights(model, root)
         overrides: dict[str, Any] = {"model_path": str(self.model_path), "batch_size": batch_size}
         overrides["model_card#follow"] = False  # the network stays as it is loaded here
-        overrides |= trained_as(self.model_path, network)
+        overrides |= {"strip": strip, **trained_as(self.model_path, network)}
         self.intake = intake or local_intake(root, tuple(overrides.get("modalities", ())))
         if runtime and device not in (None, "cpu"):
             raise UserError(f"device '{device}' cannot be used: exported networks ({runtime}) run on the CPU")

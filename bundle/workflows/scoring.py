@@ -25,6 +25,7 @@ def on_folders(
     device: str | None = None,
     skip_unreadable: bool = False,
     reading: Mapping[str, Any] | None = None,
+    strip: bool = False,
     **settings: Any,
 ) -> None:
     """Run a job of `stages` on every case of some folders.
@@ -39,6 +40,7 @@ def on_folders(
         device: torch device (default: the GPU if there is one).
         skip_unreadable: leave out the cases that cannot be read; they are named.
         reading: how preprocessing reads the folders: groups_file, tumor_codes, masks, four_classes.
+        strip: cut the brain out of volumes with a skull first (needs deepbet).
         settings: of the job's workflow: "allow_training_cases" also scores training cases; "predict",
             "package.module:function", audits another classifier, from preprocessed images (N, C, H, W), float32, to
             probabilities (N,).
@@ -51,11 +53,11 @@ def on_folders(
     known = trained_as(weights, network)
     modalities = {"modalities": known["modalities"]} if "modalities" in known else {}
     folders = {**stages.source_folders(volumes, images), **(reading or {}), "require_masks": not images}
-    stages.preprocess(output / "data", folders, folds=1, skip_unreadable=skip_unreadable, **modalities)
+    stages.preprocess(output / "data", folders, folds=1, skip_unreadable=skip_unreadable, strip=strip, **modalities)
     require_references(output / "data")
     if device:
         settings["device"] = torch_device(device)
-    job(weights, output, dataset_dir=str(output / "data"), **known, **settings)
+    job(weights, output, dataset_dir=str(output / "data"), strip=strip, **known, **settings)
 
 
 def require_references(store: Path) -> None:

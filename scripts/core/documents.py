@@ -29,6 +29,7 @@ class PredictingModel(TypedDict):
     sha256: str | None
     report: Message  # whether the report beside the weights is theirs
     decision: str  # short hash of temperatures, thresholds and rules
+    strip: NotRequired[bool]  # True: brains are cut out of volumes with a skull first
 
 
 class TakenFor(TypedDict):
@@ -41,10 +42,11 @@ class TakenFor(TypedDict):
 
 
 class SkullState(TypedDict):
-    """Whether a head still has its skull."""
+    """Whether a head has its skull as the network sees it."""
 
     state: Literal["on", "off", "unknown"]
     score: float  # from 0, certainly off, to 1, certainly on
+    extracted: NotRequired[bool]  # True: `strip` cut the brain out
 
 
 class Prediction(TypedDict):

@@ -158,10 +158,13 @@ class ModelCard(Mapping[str, Any]):
         metadata_path: of the bundle.
         follow: read again when the file changes, for MONAI Label, which trains while it serves; False for a network
             that is loaded once.
+        strip: whether brains are cut out of volumes with a skull before the network sees them.
     """
 
-    def __init__(self, model_path: str | Path, metadata_path: str | Path, follow: bool = True) -> None:
-        self.model_path, self.follow = resolve_in_bundle(model_path), follow
+    def __init__(
+        self, model_path: str | Path, metadata_path: str | Path, follow: bool = True, strip: bool = False
+    ) -> None:
+        self.model_path, self.follow, self.strip = resolve_in_bundle(model_path), follow, strip
         self.version = json.loads(resolve_in_bundle(metadata_path).read_text())["version"]
         self._stamp: tuple[int, int] | None = None
         self._content: dict[str, Any] = {}
@@ -180,6 +183,7 @@ class ModelCard(Mapping[str, Any]):
             report = report_note(report_beside(self.model_path)[1])
             sha256 = sha256_of(self.model_path) if stamp != (0, 0) else None
             self._stamp, self._content = stamp, {"version": self.version, "sha256": sha256, "report": report}
+            self._content |= {"strip": True} if self.strip else {}
         return dict(self._content)
 
     def __getitem__(self, key: str) -> Any:

@@ -72,6 +72,8 @@ class SplitPackedd(MapTransform):
                 d["mask_depth"] = mask_depth(mask[..., 0].numpy(), tissue[..., 0].numpy())
             seen = torch.as_tensor(d[self.image_key])[0].movedim(-1, 0).cpu().numpy()[np.isfinite(logits)]
             d["skull"] = skull_state(seen, TISSUE)
+            if d[self.image_key].meta.get("brain_extracted"):
+                d["skull"]["extracted"] = True
             d[key] = self._plane(packed[:1].float().sigmoid(), d)
             planes = list(d.get(self.planes_key, ()))
             if set(planes) - {"mask", "tumor", "distance"}:
