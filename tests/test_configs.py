@@ -17,7 +17,7 @@ TRAINING = [
 
 
 def ready(configs: list[str], workflow_type: str | None = None, **overrides: Any) -> Any:
-    """An initialised workflow."""
+    """An initialized workflow."""
     workflow = load_workflow(configs, workflow_type=workflow_type, **overrides)
     with suppress_monai_warnings():
         workflow.initialize()

@@ -34,6 +34,8 @@ NAMES = {
     r"CIRCUMSTANCES|SERVED_BY": "NON_IDENTITY_KEYS, FINGERPRINTED_SOURCES",
     r"\btwins?\b": "synthetic data, near-duplicate",
     r"\b[Tt]umours?\b(?!\"|seg|mask)|\bcolours?\b|\bgrey\b|\bcentred?\b|\blabelled\b": "American spelling",
+    r"millimetre|millilitre|neighbour|oedema|(?:normal|standard|initial|recogn)is(?:e|ing)": "American spelling",
+    r"(?-i:hospitals)|\bcrowd": "sites, clients",
     r"\bopinions\b|\battentive\b|\bspecks?\b": "constant_weights, weights_with_cam, small components",
     r"\boutlined": "nonempty_masks, segmented",
     r"drawn_mm2|drawn_share|[Pp]assed[ _]?over": "predicted_mm2, predicted_share, skipped",

@@ -20,9 +20,9 @@ from scipy import ndimage
 
 __all__ = ["write_images", "write_volumes"]
 
-AIR, FLUID, GRAY, WHITE, SPOT, OEDEMA, RING, CORE, BONE, SCALP = range(10)
+AIR, FLUID, GRAY, WHITE, SPOT, EDEMA, RING, CORE, BONE, SCALP = range(10)
 BRATS_CODES = np.array([0, 0, 0, 0, 0, 2, 4, 1, 0, 0], dtype=np.uint8)  # by tissue: the codes of a BraTS segmentation
-GRAY_LEVELS = {  # by tissue; lesions as in a glioma: core and oedema are wet, the ring enhances
+GRAY_LEVELS = {  # by tissue; lesions as in a glioma: core and edema are wet, the ring enhances
     "flair": (0.0, 0.12, 0.60, 0.48, 0.90, 0.95, 0.86, 0.74, 0.05, 0.70),
     "t1": (0.0, 0.14, 0.48, 0.68, 0.56, 0.42, 0.45, 0.26, 0.05, 0.95),
     "t1ce": (0.0, 0.14, 0.45, 0.60, 0.52, 0.40, 1.00, 0.22, 0.05, 0.95),
@@ -55,7 +55,7 @@ def write_volumes(
 
     Returns:
         Folders PHANTOM_001, ..., each with an int16 image for every modality and a uint8 segmentation (codes 0, 1 core,
-        2 oedema, 4 enhancing), axes (W, H, D).
+        2 edema, 4 enhancing), axes (W, H, D).
 
     Raises:
         ValueError: when there are too few slices for a tumor and slices without it.
@@ -203,7 +203,7 @@ def _draw_tumor(rng: np.random.Generator, tissue: np.ndarray, depth: np.ndarray,
     parts, _ = ndimage.label(inside)
     inside = parts == parts[row, column, first]  # without islands
     core = rng.uniform(0.25, 0.45)
-    tissue[inside] = OEDEMA
+    tissue[inside] = EDEMA
     tissue[inside & (distance < radius * ragged * (core + 0.22))] = RING
     tissue[inside & (distance < radius * ragged * core)] = CORE
 
@@ -211,7 +211,7 @@ def _draw_tumor(rng: np.random.Generator, tissue: np.ndarray, depth: np.ndarray,
 def _render(rng: np.random.Generator, tissue: np.ndarray, contrast: str) -> np.ndarray:
     """Gray levels of a head, (H, W, D) float32, tissue about 0.1 to 1: blurred, textured, biased and noisy."""
     levels = np.array(GRAY_LEVELS[contrast]) * rng.normal(1, 0.03, len(GRAY_LEVELS[contrast]))
-    levels[[OEDEMA, RING, CORE]] *= rng.uniform(0.8, 1.0)  # so that no single threshold segments all of them
+    levels[[EDEMA, RING, CORE]] *= rng.uniform(0.8, 1.0)  # so that no single threshold segments all of them
     signal = ndimage.gaussian_filter(levels.astype(np.float32)[tissue], (0.7, 0.7, 0))
     signal *= 1 + 0.05 * _smooth_noise(rng, tissue.shape, 0.02)
     signal *= np.exp(0.1 * _smooth_noise(rng, tissue.shape, 0.5))

@@ -18,7 +18,7 @@ def upright(plane: np.ndarray, affine: Any, axis: int) -> np.ndarray:
 
     Args:
         plane: (A, B).
-        affine: of the file, index to RAS+ millimetres.
+        affine: of the file, index to RAS+ millimeters.
         axis: slice axis of the file.
     """
     import nibabel as nib

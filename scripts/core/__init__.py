@@ -1,1 +1,1 @@
-"""What every other room may use: files, configs, geometry, statistics, messages. No torch, and no other room."""
+"""Shared by all rooms: files, configs, geometry, statistics, messages. Imports neither torch nor another room."""

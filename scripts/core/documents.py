@@ -1,6 +1,6 @@
 """The files that this bundle writes as JSON, as types; docs/schemas holds the JSON schemas that are made from them.
 
-A file says by `schema_version` which layout it has. A layout that programs could stumble over gets the next number.
+`schema_version` is the version of a file's layout; incompatible layouts get the next number.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class PredictingModel(TypedDict):
 class TakenFor(TypedDict):
     """Which sequence a scan is taken for."""
 
-    sequence: str | None  # by our words: flair, t1, t1ce, t2, seg, ct, none, other
+    sequence: str | None  # flair, t1, t1ce, t2, seg, ct, none, other
     by: Literal["name", "look"] | None  # name or header, or else the look
     looks_like: NotRequired[str]
     probability: NotRequired[float]  # of that look
@@ -130,7 +130,7 @@ class StoreIndex(TypedDict):
 
 
 class CalibrationOfKind(TypedDict):
-    """What the logits of one kind of scan mean."""
+    """Calibration of one kind of scan."""
 
     temperature: float
     operating_point: float
@@ -139,7 +139,7 @@ class CalibrationOfKind(TypedDict):
 
 
 class DecisionRules(TypedDict):
-    """What turns logits into predictions."""
+    """The rules from logits to predictions."""
 
     image: CalibrationOfKind
     volume: CalibrationOfKind
@@ -210,7 +210,7 @@ class TumorAreaScores(TypedDict):
 
 
 class SourceScores(TypedDict):
-    """Of one source's slices or images; what is absent was not to be had from its cases."""
+    """Of one source's slices or images; absent scores could not be computed."""
 
     kind: Kind
     n: int

@@ -28,7 +28,7 @@ GZIP_MAGIC = b"\x1f\x8b"
 
 @dataclass(frozen=True)
 class FileFormat:
-    """A format that a fixed mark tells.
+    """A format that is recognized by fixed bytes.
 
     Args:
         name: of the kind of file.

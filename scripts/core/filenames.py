@@ -1,4 +1,4 @@
-"""What a file's name tells: the case, and which sequence or mask the file is. One table of words, one small matcher.
+"""Case and kind (sequence or mask) from a file's name, by a table of words.
 
 The words are those of BraTS of every year, BIDS, UCSF-PDGM, UCSF-ALPTDG, UPENN-GBM, MU-Glioma-Post, LUMIERE, EGD and
 nnU-Net's channel names; DICOM's SeriesDescription is written in the same words.
@@ -13,7 +13,7 @@ from pathlib import Path
 
 __all__ = ["MASK", "OTHER", "SEQUENCES", "FileName", "parse_name", "sequence_in_text", "stem"]
 
-SEQUENCES = {"flair": "FLAIR", "t1": "T1", "t1ce": "T1 after contrast", "t2": "T2"}  # our word: as people write it
+SEQUENCES = {"flair": "FLAIR", "t1": "T1", "t1ce": "T1 after contrast", "t2": "T2"}  # name: title
 MASK, OTHER = "seg", "other"  # a tumor mask; another sequence, a map, a brain mask
 
 SUFFIXES = (
@@ -38,9 +38,9 @@ WORDS = {
     "headmask skullmask ventricles ventriclesseg",
 }
 KIND_OF = {word: kind for kind, words in WORDS.items() for word in words.split()}
-# Of files that hold the same scan once more; the one with the fewest of these words is read.
+# Words of further versions of a scan; the file with the fewest of them is read.
 COPIES = """brain bet stripped unstripped skullstripped bias biascorrected n3 n4 n4itk reg registered coreg coregistered
-norm normalized normalised zscore resampled iso 1mm sri sri24 mni mni152 final automated approx auto native orig
+norm normalized normalized zscore resampled iso 1mm sri sri24 mni mni152 final automated approx auto native orig
 origspace preprocessed corrected manual denoised tra ax axial transverse sag sagittal cor coronal mr mri"""
 VARIANTS = frozenset(COPIES.split())
 LONGEST = 4  # tokens of a word
@@ -52,13 +52,13 @@ UNTELLING = re.compile(r"^VSD\.", re.IGNORECASE)  # BraTS 2013 to 2015: another 
 
 @dataclass(frozen=True)
 class FileName:
-    """What a file's name tells.
+    """Parts of a file's name.
 
     Args:
-        case: name of the case; "" where the name tells the sequence alone, as `FLAIR.nii.gz` does.
-        kind: a key of `SEQUENCES`, `MASK`, `OTHER`, or None where nothing tells.
-        word: the words that told, as they are written.
-        variants: words such as "bias" of a file that holds the same scan once more.
+        case: name of the case; "" if the name has only the sequence, such as `FLAIR.nii.gz`.
+        kind: a key of `SEQUENCES`, `MASK`, `OTHER`, or None if unknown.
+        word: the words of the kind, as written.
+        variants: words such as "bias" of a further version of a scan.
     """
 
     case: str
@@ -68,7 +68,7 @@ class FileName:
 
 
 def parse_name(name: str) -> FileName:
-    """Take a file's name apart.
+    """Parse a file's name.
 
     >>> parse_name("BraTS-GLI-00005-100-t2f.nii.gz")
     FileName(case='BraTS-GLI-00005-100', kind='flair', word='t2f', variants=())

@@ -81,9 +81,9 @@ def sha256_of(path: str | Path) -> str:
 
 
 def inflated_sha256(path: str | Path) -> str:
-    """SHA-256 of what a file holds: of a gzip file what it inflates to, so that packing it anew changes nothing.
+    """SHA-256 of a file's content; of a gzip file, of the decompressed content.
 
-    A damaged gzip file counts by its bytes: whoever decodes it will say what is wrong.
+    Of a damaged gzip file, of its bytes; decoding reports the error.
     """
     with Path(path).open("rb") as file:
         if file.read(2) != GZIP_MAGIC:

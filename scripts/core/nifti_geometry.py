@@ -1,4 +1,4 @@
-"""Where a NIfTI file lies, as its own header says it: taken from a scan, given to its mask.
+"""The geometry of a NIfTI file's header: read from a scan, written to its mask.
 
 Reference: nifti1.h and nifti2.h of the NIfTI Data Format Working Group, on qform, sform and xyzt_units.
 """
@@ -14,7 +14,7 @@ __all__ = ["NiftiImage", "affine_mm", "geometry_of", "image_on", "is_oriented"]
 
 NiftiImage: TypeAlias = nib.Nifti1Image | nib.Nifti2Image
 
-MILLIMETRES = {1: 1000.0, 2: 1.0, 3: 0.001}  # per metre, millimetre and micron, by the code of the unit
+MILLIMETERS = {1: 1000.0, 2: 1.0, 3: 0.001}  # per meter, millimeter and micron, by the code of the unit
 SPATIAL_UNITS = 7  # of the bits of xyzt_units
 QFORM = ("qform_code", *(f"quatern_{axis}" for axis in "bcd"), *(f"qoffset_{axis}" for axis in "xyz"))
 SFORM = ("sform_code", *(f"srow_{axis}" for axis in "xyz"))
@@ -22,9 +22,9 @@ SCANNER = 1  # the code of a form that tells the scanner's coordinates
 
 
 def affine_mm(image: NiftiImage) -> np.ndarray:
-    """Matrix (4, 4) from indices to RAS+ millimetres, whatever unit the header is written in."""
+    """Matrix (4, 4) from indices to RAS+ millimeters, whatever unit the header is written in."""
     affine = np.array(image.affine, dtype=np.float64)
-    affine[:3] *= MILLIMETRES.get(int(image.header["xyzt_units"]) & SPATIAL_UNITS, 1.0)
+    affine[:3] *= MILLIMETERS.get(int(image.header["xyzt_units"]) & SPATIAL_UNITS, 1.0)
     return affine
 
 
@@ -49,7 +49,7 @@ def image_on(geometry: np.ndarray | None, values: np.ndarray, affine: np.ndarray
     Args:
         geometry: what `geometry_of` told of the scan; None where it is no NIfTI.
         values: voxels on the scan's axes.
-        affine: (4, 4), RAS+ millimetres, for a scan that is no NIfTI.
+        affine: (4, 4), RAS+ millimeters, for a scan that is no NIfTI.
     """
     if geometry is not None:
         block = np.asarray(geometry).astype(np.uint8).tobytes()

@@ -1,7 +1,6 @@
-"""Whose scan is it? Patients by the names that data sets give to their visits, one table of rules.
+"""Patients from the names of data sets' cases, by a table of rules.
 
-What is of one patient may only ever be on one side of a split, and weights that have seen one visit have seen the
-patient.
+All scans of a patient are on one side of a split, and weights trained on one visit were trained on the patient.
 """
 
 from __future__ import annotations
@@ -74,7 +73,7 @@ def patient_of(case: str) -> str:
 
 
 def group_of(source: str, case: str) -> str:
-    """What must stay on one side of a split: "source/patient", or the patient alone where names hold in all sources.
+    """The unit of the split: "source/patient", or the patient where names are the same in all sources.
 
     >>> group_of("brats", "TCGA-DU-7294"), group_of("lgg", "TCGA_DU_7294_19890104"), group_of("lgg", "A_flair")
     ('TCGA-DU-7294', 'TCGA-DU-7294', 'lgg/A_flair')
@@ -84,7 +83,7 @@ def group_of(source: str, case: str) -> str:
 
 
 def canonical_group(group: str) -> str:
-    """A group as `group_of` writes it today, from one that an earlier version wrote beside its weights.
+    """A group as `group_of` writes it, from one that an earlier version wrote.
 
     >>> canonical_group("brats/TCGA-DU-7294"), canonical_group("cluster/81c0"), canonical_group("brats/PHANTOM_001")
     ('TCGA-DU-7294', 'cluster/81c0', 'brats/PHANTOM_001')
@@ -96,7 +95,7 @@ def canonical_group(group: str) -> str:
 
 
 def _by_rule(case: str) -> tuple[str, bool]:
-    """Patient, and whether the name holds in all sources."""
+    """Patient, and whether the name is the same in all sources."""
     for rule, pattern in COMPILED:
         if match := pattern.fullmatch(case):
             return _one_case_of_letters(rule.patient.format(*match.groups()), rule), rule.everywhere
@@ -108,7 +107,7 @@ def _one_case_of_letters(patient: str, rule: PatientRule) -> str:
 
 
 def like_visits(cases: Iterable[str]) -> dict[str, list[str]]:
-    """Names that differ only in what may be the number, date or letter of a visit, and that no rule takes apart.
+    """Names that differ only in what may be the number, date or letter of a visit, and match no rule.
 
     >>> like_visits(["P07_1", "P07_2", "P08_1", "scan_1"])
     {'P07': ['P07_1', 'P07_2']}

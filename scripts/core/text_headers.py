@@ -1,4 +1,4 @@
-"""The text headers of NRRD and MetaImage files: which grid they declare, where it lies, and where their voxels are.
+"""The text headers of NRRD and MetaImage files: their grid and the place of their voxels.
 
 Reference: Teem, Definition of NRRD File Format; ITK, MetaIO/Documentation.
 """
@@ -23,7 +23,7 @@ SIGNS = {
     "left-anterior-superior": (-1, 1, 1),
     "las": (-1, 1, 1),
 }
-LPS = (-1, -1, 1)  # what else a file may say is taken for left-posterior-superior, as ITK takes it
+LPS = (-1, -1, 1)  # any other space is taken for left-posterior-superior, as ITK takes it
 
 
 class TextHeader(NamedTuple):
@@ -32,11 +32,11 @@ class TextHeader(NamedTuple):
     Args:
         shape: length of both or all three axes, the fastest first.
         dtype: of a voxel, with its byte order.
-        affine: (4, 4), from indices to RAS+ millimetres.
-        is_oriented: whether the file tells which way the axes run.
+        affine: (4, 4), from indices to RAS+ millimeters.
+        is_oriented: whether the file has the directions of the axes.
         is_compressed: whether the voxels are, by zlib.
         offset: bytes before the voxels.
-        beside: name of the file that holds the voxels; None where they are behind the header.
+        beside: name of the file that holds the voxels; None if they follow the header.
     """
 
     shape: tuple[int, ...]
@@ -162,7 +162,7 @@ def _floats(text: str, count: int) -> np.ndarray:
 
 
 def _affine(columns: np.ndarray, origin: np.ndarray, signs: Sequence[int]) -> np.ndarray:
-    """Matrix (4, 4) of the directions (3, 2 or 3) of the axes; of two the third is perpendicular, a millimetre long."""
+    """Matrix (4, 4) of the directions (3, 2 or 3) of the axes; of two the third is perpendicular, a millimeter long."""
     if columns.shape[1] == 2:
         normal = np.cross(columns[:, 0], columns[:, 1])
         columns = np.column_stack([columns, normal / max(float(np.linalg.norm(normal)), 1e-12)])

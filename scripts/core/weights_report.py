@@ -25,7 +25,7 @@ def report_beside(model_path: Path) -> tuple[dict[str, Any] | None, str]:
 
 
 def require_version(report: dict[str, Any] | None, model_path: Path) -> None:
-    """Refuse a report of another version of the bundle: its numbers may mean something else.
+    """Refuse a report of another version of the bundle: its numbers may have another meaning.
 
     Raises:
         ValueError: in one line that says what to do.
@@ -33,5 +33,5 @@ def require_version(report: dict[str, Any] | None, model_path: Path) -> None:
     if report is not None and report.get("schema_version") != SCHEMA_VERSION:
         file = model_path.with_name("report.json")
         raise ValueError(
-            f"{file}: of another version of the bundle; fit it anew, or remove it: then no scores are known"
+            f"{file}: of another version of the bundle; fit it again, or remove it: then no scores are known"
         )

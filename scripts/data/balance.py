@@ -68,7 +68,7 @@ def _source(record: Record) -> str:
 
 
 def _sequence_or_source(record: Record) -> str:
-    """Of a volume's slice its sequence: a patient more of a large source counts as much as one of a small source."""
+    """Sequence of a volume's slice: patients of large and small sources have equal weight."""
     return str(record.get("sequence") or record["source"])
 
 

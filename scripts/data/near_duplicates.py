@@ -1,4 +1,4 @@
-"""Which pictures show the same scan in another file: by perceptual hash and by thumbnail."""
+"""Find copies of the same scan by perceptual hash and thumbnail."""
 
 from __future__ import annotations
 
@@ -42,5 +42,5 @@ def near_duplicates(pictures: Sequence[Image.Image]) -> list[str]:
 
 
 def same_picture(one: str, other: str) -> bool:
-    """Whether two 64-bit perceptual hashes, in hexadecimal, are so near that they alone tell the same scan."""
+    """Whether two 64-bit perceptual hashes, in hexadecimal, are so close that the scan is the same."""
     return (int(one, 16) ^ int(other, 16)).bit_count() <= SAME_HASH

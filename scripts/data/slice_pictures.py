@@ -1,11 +1,11 @@
-"""Slices of volumes as pictures: what a person saves from a viewer, with the class that the volume's mask tells.
+"""Slices of volumes as pictures, as saved from a viewer, with the class of the volume's mask.
 
-A picture's sequence is unknown when it is served, so those of every sequence teach the class. They are written as PNG
-files and from there on read, split, trained on and scored as any picture is; a patient's are on the side of its volume.
+A picture's sequence is unknown in inference, so slices of all sequences train the classification. They are written as
+PNG files and then read, split, trained on and scored like other pictures, in the fold of their patient.
 
     STORE/pictures/SOURCE_SEQUENCE/CASE/017.png        slice 17, from the lowest, on the file's own grid
-    STORE/pictures/SOURCE_SEQUENCE/CASE/017_mask.png   1 where there is tumor; only of sequences whose mask teaches
-    STORE/pictures/SOURCE_SEQUENCE/CASE/cases.json     what was written, of which contents
+    STORE/pictures/SOURCE_SEQUENCE/CASE/017_mask.png   1 where there is tumor; only of sequences that train masks
+    STORE/pictures/SOURCE_SEQUENCE/CASE/cases.json     the written slices, and hashes of their sources
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ from ..transforms.head import tissue_level
 
 __all__ = ["with_slice_pictures"]
 
-BLACK = 1.0  # percentile of a volume that is shown black: resampling leaves single voxels far below the background
-WHITE = 99.5  # percentile of its tissue that is shown white
+BLACK = 1.0  # percentile of a volume that becomes black: resampling leaves outliers far below the background
+WHITE = 99.5  # percentile of its tissue that becomes white
 
 
 def with_slice_pictures(
@@ -43,20 +43,20 @@ def with_slice_pictures(
     min_tumor_pixels: int,
     min_brain_pixels: int,
 ) -> Cases:
-    """The cases, and slices of their volumes as images of their own.
+    """The cases, and slices of their volumes as further images.
 
     Args:
         cases: of `gather_cases`; volumes with a mask and a "sequences" entry give pictures.
         folder: where the pictures are written.
         sequences: of which slices become pictures (flair, t1, t1ce, t2).
-        masked: of these, those whose tumor is seen as in the mask, so that it teaches too.
-        per_volume: slices at most of each, evenly chosen from the lowest with enough brain to the highest.
-        min_tumor_pixels: a slice shows a tumor from this area on (mm2), none at 0; those in between are left out.
+        masked: of these, those that show the same tumor as the mask, which is trained too.
+        per_volume: at most this many slices of each, evenly spaced from the lowest with enough brain to the highest.
+        min_tumor_pixels: a slice shows a tumor from this area on (mm2), none at 0; smaller tumors are left out.
         min_brain_pixels: tissue that a slice must show, mm2.
 
     Returns:
         The cases, then images with "cls", "group" (the volume's), "volume" (its id), "sequence", and "label" where the
-        mask teaches. Their source is the volume's name and the sequence's: "lgg_t1ce".
+        mask is trained. Their source is the volume's source and the sequence: "lgg_t1ce".
     """
     found = Cases(cases, cases.skipped)
     limits = {"per_volume": per_volume, "min_tumor_mm2": min_tumor_pixels, "min_brain_mm2": min_brain_pixels}
@@ -67,7 +67,7 @@ def with_slice_pictures(
 
 
 def _pictures_of(case: Case, sequence: str, folder: Path, settings: Mapping[str, Any]) -> list[Case]:
-    """Images of one sequence of a volume; those that were written before are kept."""
+    """Images of one sequence of a volume; already written ones are kept."""
     source, name = f"{case['source']}_{sequence}", case["id"].partition("/")[2]
     folder, image = folder / source / name, case["sequences"][sequence]
     made_of = {**settings, "sha256": [content_sha256(image), content_sha256(case["label"])]}
@@ -113,7 +113,7 @@ def _write_pictures(
 
 
 def _mask_on(shape: tuple[int, ...], affine: np.ndarray, case: Case) -> np.ndarray:
-    """The volume's mask on the grid of another of its sequences, which in raw data need not be the same."""
+    """The volume's mask on the grid of another of its sequences, which may differ in raw data."""
     values, own = _read(case["label"], "seg")
     mask = tumor_of(values, case)
     if shape == mask.shape and same_grid(affine, own, shape):

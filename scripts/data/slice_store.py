@@ -1,8 +1,8 @@
 """The slice store: network-ready slices with their metadata on disk, one folder a case.
 
-    STORE/store.json                     what made it: fingerprint of the preprocessing, modalities, list of cases
+    STORE/store.json                     fingerprint of the preprocessing, modalities, list of cases
     STORE/splits.json                    see `splits`
-    STORE/cases/<id>/image.npy           float16 (S, C, H, W), exactly what the network is served
+    STORE/cases/<id>/image.npy           float16 (S, C, H, W), exactly the network's input
     STORE/cases/<id>/mask.npy            uint8 (S, H, W), whole tumor; absent where the case has no mask
     STORE/cases/<id>/case.json           the case, content hashes, and per slice: index, pixels of brain and of tumor
 
@@ -90,13 +90,13 @@ def slice_records(
 ) -> list[dict[str, Any]]:
     """One record per stored slice, with its class.
 
-    A slice of a volume shows a tumor from `min_tumor_pixels` on, none at 0 pixels; in between, and without a mask, it
-    has no class (NaN) and takes no part in classification.
+    A slice of a volume has class 1 from `min_tumor_pixels` on, class 0 at 0 pixels; in between, and without a mask, it
+    has no class (NaN) and is not used for classification.
 
     Args:
         cases: of the store.
         min_tumor_pixels: pixels of 1 mm2.
-        shuffled_labels: seed by which the images' labels are shuffled: a control that must learn nothing from them.
+        shuffled_labels: seed by which the images' labels are shuffled: a control.
 
     Returns:
         Dicts with case, group, source, kind, position (in the store), index (in the volume), cls (1.0, 0.0 or NaN),
@@ -145,17 +145,17 @@ def build_store(
 ) -> None:
     """Write every case that is not in the store yet, then the index.
 
-    A case is written to a temporary folder and renamed, so an interruption leaves whole cases only, and running again
-    continues; another process may write to the same store meanwhile. A case that cannot be read is named with its
-    reason at the end, after all others are done.
+    A case is written to a temporary folder and renamed, so an interruption leaves complete cases only, and running
+    again continues; another process may write to the same store meanwhile. An unreadable case is named with its reason
+    at the end, after all others are stored.
 
     Args:
         cases: from `datalists`.
         transform: dict transform that turns a case's paths into "image" (C, H, W, D) and, where it has one, "label".
         root: folder of the store.
         min_brain_pixels: slices with less tissue are left out.
-        settings: whatever else decides the content; part of the fingerprint.
-        skip_unreadable: only name the cases that could not be read, and go on without them.
+        settings: other settings of the content; part of the fingerprint.
+        skip_unreadable: warn about unreadable cases instead of failing.
         num_workers: processes.
 
     Raises:
@@ -174,10 +174,10 @@ def build_store(
     write_json(root / "store.json", {**index, "counts": counted, "cases": done, "problems": problems})
     for source, counts in counted.items():
         for code, masks in counts.get("left_out", {}).items():
-            logger.warning(f"{source}: {code}, is drawn in {masks} masks and not taken for tumor (--labels changes it)")
+            logger.warning(f"{source}: {code}, is in {masks} masks and not taken for tumor (--labels changes it)")
     if problems:
         lines = "\n".join(f"  {problem['reason']}" for problem in problems)
-        message = f"{len(problems)} of {len(cases)} cases could not be read, the others are done:\n{lines}"
+        message = f"{len(problems)} of {len(cases)} cases could not be read, the others are stored:\n{lines}"
         if not skip_unreadable or not done:
             raise ValueError(message)
         logger.warning(message)
@@ -230,7 +230,7 @@ def _remove_remains(folder: Path) -> None:
 
 
 def _still_written(temporary: str) -> bool:
-    """Whether the process that a temporary folder's name tells may be alive: outside POSIX nobody is asked."""
+    """Whether the process in a temporary folder's name may be running; always True outside POSIX."""
     number = re.match(r"\.writing-(\d+)-", temporary)
     if number is None or os.name != "posix":
         return number is not None
@@ -244,14 +244,14 @@ def _still_written(temporary: str) -> bool:
 
 
 def content_hash(paths: str | Sequence[str]) -> str:
-    """Hash of what a case's files hold, however they are packed."""
+    """Hash of a case's files, independent of compression."""
     files = [paths] if isinstance(paths, str) else paths
     hashes = (content_sha256(file) if Path(file).is_dir() else inflated_sha256(file) for file in files)
     return hashlib.sha256("".join(hashes).encode()).hexdigest()
 
 
 def _current(folder: Path, hashes: Mapping[str, str], fingerprint: str) -> dict[str, Any] | None:
-    """What was stored of a case before, if all of it is there, made of the same contents in the same way."""
+    """A stored case if it is complete and of the same content and settings, else None."""
     arrays = [folder / {"image": "image.npy", "label": "mask.npy"}[key] for key in hashes]
     if not all(array.is_file() for array in arrays):
         return None
@@ -263,13 +263,13 @@ def _current(folder: Path, hashes: Mapping[str, str], fingerprint: str) -> dict[
 
 
 def _fingerprint(settings: Mapping[str, Any]) -> str:
-    """Hash of everything that decides a store's content besides the data: the settings and the code that serves."""
+    """Hash of settings and code, which determine a store's content besides the data."""
     code = "".join(sha256_of(Path(__file__).parents[1] / name) for name in FINGERPRINTED_SOURCES)
     return hashlib.sha256((json.dumps(settings, sort_keys=True, default=str) + code).encode()).hexdigest()
 
 
 def reason_in_one_line(error: Exception, case: Case) -> str:
-    """The reason in one line that names the file, wherever in MONAI's chain of errors it arose."""
+    """The reason in one line that names the file, from MONAI's chain of errors."""
     while error.__cause__ is not None and isinstance(error.__cause__, Exception):
         error = error.__cause__
     text = " ".join(str(error).split()) or type(error).__name__

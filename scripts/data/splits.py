@@ -1,7 +1,7 @@
-"""Who is in training, validation and test: one file of ids, hashes, clusters and folds.
+"""The split into training, validation and test: one file of ids, hashes, clusters and folds.
 
-Volumes are kept together by patient, images by near-duplicate cluster. The file says in which of `folds` folds each
-case lies; fold k is the test set, fold k + 1 validates, the others train. So one file serves a single split and a whole
+Volumes are grouped by patient, images by near-duplicate cluster. The file has, for each case, which of `folds` folds it
+is in; fold k is the test set, fold k + 1 validates, the others train. So one file serves a single split and a whole
 cross-validation.
 """
 
@@ -46,15 +46,14 @@ def write_split(
 
     Args:
         store_dir: a slice store.
-        split_file: where the split lives. An existing file is kept when it was made for these very data and in this
-            way; otherwise it is an error, for a split that changes silently lets patients wander from
-            training to test, and one that stays silently is not what was asked for.
+        split_file: the split file. An existing file is kept if it was made for the same data and settings;
+            otherwise it is an error: a silent change could move patients from training to test.
         folds: number of folds; more than there are patients means leave one patient out; 1 trains nothing, all is test.
         seed: of the shuffle.
-        image_folds: number of folds of the images, if not the same: the folds beyond test volumes alone.
+        image_folds: number of folds of the images, if not the same: further folds test volumes only.
 
     Raises:
-        ValueError: when an existing file was made for other data, or in another way.
+        ValueError: when an existing file was made for other data or settings.
     """
     store, split_file = SliceStore(store_dir), Path(split_file)
     asked = {"folds": folds, "image_folds": image_folds or folds, "seed": seed}
@@ -63,7 +62,7 @@ def write_split(
         split: dict[str, Any] = json.loads(split_file.read_text())
         if split["data_fingerprint"] != data_fingerprint(cases):
             raise ValueError(f"{split_file}: made for other data; remove it, or choose another folder")
-        if split.get("asked", asked) != asked:  # files of before 0.4.0 do not tell
+        if split.get("asked", asked) != asked:  # files written before 0.4.0 lack it
             made, wanted = (", ".join(f"{k} {v}" for k, v in way.items()) for way in (split["asked"], asked))
             raise ValueError(f"{split_file}: made with {made}, not {wanted}; remove it, or choose another folder")
         return split
@@ -74,7 +73,7 @@ def write_split(
 
 
 def fingerprint_image(store: SliceStore, case: Case) -> Image.Image | None:
-    """Picture to compare an image by, as it is served; None for a volume and its slices, whose patient is known."""
+    """Picture of an image for comparison, from the network's input; None for volumes and their slices."""
     if case["kind"] != "image" or _is_slice(case):
         return None
     plane = store.read(case["id"], 0)[0][0]
@@ -90,13 +89,13 @@ def make_split(
     seed: int,
     image_folds: int | None = None,
 ) -> dict[str, Any]:
-    """Distribute cases over folds, patients and near-duplicates together, classes evenly.
+    """Distribute cases over folds: patients and near-duplicates together, classes evenly.
 
     The result does not depend on the order of the cases.
 
     Args:
         cases: from a store: id, source, kind, sha256, and cls or tumor_pixels; volumes and their slices "group".
-        pictures: for each image what to compare it by, None for volumes and their slices.
+        pictures: picture of each image for comparison, None for volumes and their slices.
         folds: 1, or at least 3.
         seed: of the shuffle.
         image_folds: of the images, if not the same.
@@ -129,7 +128,7 @@ def make_split(
 
 
 def _one_name_a_patient(cases: Sequence[Case]) -> dict[str, str]:
-    """Patient by the name that each volume gives it; names that share a volume's content are one patient."""
+    """Patient of each volume by name; names that share a volume's content are one patient."""
     volumes = [case for case in cases if case["kind"] == "volume"]
     names = sorted({case["group"] for case in volumes})
     contents = sorted({case["sha256"]["image"] for case in volumes})
@@ -151,7 +150,7 @@ def _folds(cases: Sequence[Case], groups: Sequence[str], folds: Mapping[str, int
             fold_of[i] = fold
     fold_of_group = {groups[i]: fold_of[i] for i, case in enumerate(cases) if case["kind"] == "volume"}
     for i in (i for i, case in enumerate(cases) if _is_slice(case)):
-        fold_of[i] = fold_of_group.get(groups[i], 0)  # a volume that could not be read leaves none behind
+        fold_of[i] = fold_of_group.get(groups[i], 0)  # an unreadable volume has none
     return fold_of
 
 
@@ -172,7 +171,7 @@ def _distributed(
     splitting = StratifiedGroupKFold if count <= max(Counter(strata).values()) else GroupKFold
     splitter = splitting(count, shuffle=True, random_state=seed)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # a stratum smaller than the number of folds is no mistake here
+        warnings.simplefilter("ignore", UserWarning)  # a stratum may be smaller than the number of folds
         for fold, (_, chosen) in enumerate(splitter.split(members, strata, [groups[i] for i in members])):
             for position in chosen:
                 folds[position] = fold
@@ -185,12 +184,12 @@ def _is_slice(case: Case) -> bool:
 
 
 def _part(case: Case) -> str:
-    """Whose folds a case is in: slices of volumes are in those of the volumes."""
+    """Kind of the folds of a case: slices of volumes are in those of the volumes."""
     return "volume" if _is_slice(case) else str(case["kind"])
 
 
 def _stratum(case: Case) -> str:
-    """What shall be spread evenly: classes of images; of volumes those with a tumor, without, and slabs of tumor."""
+    """Stratum of a case: the class of an image; of a volume whether it has a tumor and tumor-free slices."""
     if case["kind"] == "image":
         return f"{case['source']}/{case['cls']}"
     pixels = case.get("tumor_pixels")
@@ -202,7 +201,7 @@ def _stratum(case: Case) -> str:
 
 
 def data_fingerprint(cases: Iterable[Case]) -> str:
-    """Hash of which files there are and what is in them, independent of order and place."""
+    """Hash of names and contents of the files, independent of order and folder."""
     lines = sorted(f"{case['id']} {json.dumps(case['sha256'], sort_keys=True)}" for case in cases)
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
@@ -221,9 +220,9 @@ def load_split(
         split_file: from `write_split`.
         store_dir: the slice store that it was made for.
         fold: the test fold; all cases are the test set where the split has one fold only. None: every case trains.
-        modalities: what the store must hold; None asks nothing.
+        modalities: required modalities of the store; None: any.
         validation: False lets the validation fold train as well.
-        sources: names of those to learn from; the others are in the test set alone. None learns from all.
+        sources: names of the training sources; the others are only in the test set. None: all.
 
     Returns:
         {"train": ..., "val": ..., "test": ...}, disjoint in ids, patients, clusters and contents. A case takes its
@@ -244,7 +243,7 @@ def load_split(
     unknown = sorted(set(sources or ()) - {case["source"] for case in cases})
     if unknown:
         raise ValueError(f"{store_dir}: holds no source {', '.join(unknown)}")
-    last = max(entry["fold"] for entry in split["cases"].values())  # fewer than asked for, where patients are few
+    last = max(entry["fold"] for entry in split["cases"].values())  # fewer folds than requested if patients are few
     if fold is not None and fold not in range(last + 1):
         raise ValueError(f"fold is {fold}, {split_file} has folds 0 to {last}")
     subsets: dict[str, list[Case]] = {name: [] for name in SUBSETS}
@@ -261,7 +260,7 @@ def load_split(
 
 
 def _role(own: int, fold: int, count: int, validation: bool) -> str:
-    """Which set a case of a fold is in, where `fold` tests; beyond its kind's `count` nothing of the kind does."""
+    """The set of a case, by its fold and the test fold; beyond its kind's `count` the kind has no test set."""
     if own == fold:
         return "test"
     return "val" if validation and own == (fold + 1) % count else "train"

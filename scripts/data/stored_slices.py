@@ -1,4 +1,4 @@
-"""What is stored of a case: its slices with enough brain as arrays, and what is told of each."""
+"""The stored parts of a case: its slices with enough brain as arrays, and their metadata."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""DICOM: read series, tell what their headers say, write masks as DICOM SEG and reports as DICOM SR."""
+"""DICOM: read series, interpret their headers, write masks as DICOM SEG and reports as DICOM SR."""

@@ -1,4 +1,4 @@
-"""Which sequence is a DICOM series, by its headers; and is it MR at all?
+"""Sequence and modality of a DICOM series, from its headers.
 
 Reference: DICOM PS3.3, C.7.3.1.1.1 (modality), C.8.3.1 (MR image).
 """
@@ -21,7 +21,7 @@ LONG_REPETITION, SHORT_REPETITION = 2000.0, 1200.0
 
 
 def not_mr(dataset: Dataset) -> str | None:
-    """Why a series is no MR by its header's own word, in words; None where it is, or may be."""
+    """Why a series is not MR by its header, in words; None if it is or may be."""
     modality = str(dataset.get("Modality", "") or "").strip().upper()
     return None if modality in READ else f"is no MR: its Modality is {modality[:16]}"
 
@@ -33,7 +33,7 @@ def sequence_of_headers(dataset: Dataset) -> str | None:
         dataset: headers.
 
     Returns:
-        flair, t1, t1ce, t2, other (a map, diffusion, a localizer), or None where nothing tells.
+        flair, t1, t1ce, t2, other (a map, diffusion, a localizer), or None if unknown.
     """
     told = next((kind for text in TEXTS if (kind := sequence_in_text(str(dataset.get(text, "") or "")))), None)
     told = told or _by_times(*(_number(dataset, name) for name in ("RepetitionTime", "EchoTime", "InversionTime")))
@@ -41,7 +41,7 @@ def sequence_of_headers(dataset: Dataset) -> str | None:
 
 
 def _by_times(repetition: float, echo: float, inversion: float) -> str | None:
-    """Sequence by its times in ms, 0 where one is not told.
+    """Sequence by its times in ms; 0 for an unknown time.
 
     >>> _by_times(9000, 120, 2500), _by_times(550, 14, 0), _by_times(4000, 100, 0), _by_times(2000, 40, 0)
     ('flair', 't1', 't2', None)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["DicomError", "Stack", "is_dicom", "read_dicom", "read_series"]
 
 DICOMDIR = "1.2.840.10008.1.3.10"
-# Transfer syntaxes and who decodes them: (pydicom 3, pydicom 2). GDCM, where it is installed, is never asked.
+# Transfer syntaxes and who decodes them: (pydicom 3, pydicom 2). GDCM is never used.
 DECODERS = {
     "1.2.840.10008.1.2": ("", "numpy"),  # implicit little endian
     "1.2.840.10008.1.2.1": ("", "numpy"),  # explicit little endian
@@ -47,7 +47,7 @@ class DicomError(ValueError):
 
 
 class Frame(NamedTuple):
-    """One slice and where it lies, in millimetres of the patient's LPS system."""
+    """One slice and its position, in millimeters of the patient's LPS system."""
 
     pixels: np.ndarray  # (H, W), float32
     position: np.ndarray  # (3,), of the first pixel
@@ -63,13 +63,13 @@ class Stack(NamedTuple):
     """The slices of one series as a volume."""
 
     voxels: np.ndarray  # (H, W, D), float32, rows and columns as stored
-    affine: np.ndarray  # (4, 4), from indices to RAS+ millimetres
+    affine: np.ndarray  # (4, 4), from indices to RAS+ millimeters
     spacing_known: bool  # along rows and columns; 1 mm where it is not
     thickness_known: bool  # from slice to slice, or of the one slice; 1 mm where it is not
 
 
 def is_dicom(path: Path) -> bool:
-    """Whether a file's content says that it is DICOM."""
+    """Whether a file is DICOM, by its content."""
     try:
         return type_of_file(path) == "dicom"
     except OSError:
@@ -79,14 +79,14 @@ def is_dicom(path: Path) -> bool:
 def read_dicom(path: Path) -> Stack:
     """Read a file, or the one series in a folder, sorted along the normal of its slices.
 
-    Rescale slope and intercept are applied, MONOCHROME1 is turned around; what is no picture in a folder is left out.
+    Rescale slope and intercept are applied, MONOCHROME1 is inverted; files without pixels in a folder are skipped.
 
     Args:
         path: file or folder.
 
     Raises:
-        DicomError: when there is no picture, more than one series, or anything that would have to be guessed; but an
-            orientation that is not told is axial.
+        DicomError: without an image, with more than one series, or with ambiguous geometry; an unknown
+            orientation is taken for axial.
     """
     return _stack(read_series(path, decoded=True)[1])
 
@@ -96,7 +96,7 @@ def read_series(source: Path | bytes, decoded: bool = False) -> tuple[list[Datas
 
     Args:
         source: file, folder, or content of a file.
-        decoded: False leaves the pixels as they are, and the frames blank: who refers to a series needs its headers.
+        decoded: False reads the headers only; the frames are empty.
 
     Raises:
         DicomError: see `read_dicom`.
@@ -132,7 +132,7 @@ def _open(source: Path | bytes) -> Dataset:
     except ImportError:
         raise DicomError("DICOM needs the package pydicom", "unsupported") from None
     content = source if isinstance(source, bytes) else source.read_bytes()
-    return dcmread(BytesIO(content))  # from memory: an element that lies about its length allocates nothing
+    return dcmread(BytesIO(content))  # from memory: a wrong length in the file allocates nothing
 
 
 def _frames(dataset: Dataset, decoded: bool) -> list[Frame]:
@@ -154,7 +154,7 @@ def _frames(dataset: Dataset, decoded: bool) -> list[Frame]:
 
 
 def _placed(dataset: Dataset, index: int, pixels: np.ndarray) -> Frame:
-    """A frame with its geometry; what the file does not tell about orientation is axial."""
+    """A frame with its geometry; an unknown orientation is taken for axial."""
     orientation = _numbers(dataset, index, "PlaneOrientationSequence", "ImageOrientationPatient", 6) or AXIAL
     right, down = np.array(orientation[:3]), np.array(orientation[3:])
     if np.abs([right @ right - 1, down @ down - 1, right @ down]).max() > 0.01:
@@ -171,7 +171,7 @@ def _placed(dataset: Dataset, index: int, pixels: np.ndarray) -> Frame:
 
 
 def _spread(frames: Sequence[Frame]) -> list[Frame]:
-    """Frames of a classic multi-frame file, one behind the other: it tells one position and a gap, if anything."""
+    """Frames of a classic multi-frame file in order: the file has at most one position and one gap."""
     gap = frames[0].gap
     if gap is None:
         raise DicomError("its frames have no positions", "geometry")
@@ -202,7 +202,7 @@ def _stack(frames: Sequence[Frame]) -> Stack:
 
 
 def _step(positions: np.ndarray, normal: np.ndarray) -> np.ndarray:
-    """From one slice to the next (3,), where all (D, 3) are equally far from their neighbours."""
+    """From one slice to the next (3,), where all (D, 3) are equally far from their neighbors."""
     gaps = np.diff(positions @ normal)
     if gaps.min() < 0.01:
         raise DicomError("several of its slices lie in one place", "geometry")
@@ -228,13 +228,13 @@ def _stored_values(dataset: Dataset, syntax: str) -> np.ndarray:
 
 
 def _blank(dataset: Dataset) -> np.ndarray:
-    """Frames (frames, H, W) as the header tells them, without a pixel decoded."""
+    """Frames (frames, H, W) from the header, without decoding pixels."""
     shape = (dataset.get("NumberOfFrames") or 1, dataset.Rows, dataset.Columns)
     return np.broadcast_to(np.float32(0.0), shape)
 
 
 def _require_picture(dataset: Dataset, syntax: str) -> None:
-    """Refuse what is no gray picture, or compressed in a way that is not decoded here."""
+    """Refuse color images and unsupported compression."""
     if str(dataset.file_meta.get("MediaStorageSOPClassUID", "")) == DICOMDIR:
         raise DicomError("a DICOMDIR lists files, it is no picture", "unsupported")
     if not syntax:

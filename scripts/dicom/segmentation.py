@@ -1,4 +1,4 @@
-"""A mask as DICOM Segmentation that refers to the series it was drawn on, written by highdicom.
+"""A mask as DICOM Segmentation that refers to its series, written by highdicom.
 
 Reference: DICOM PS3.3, A.51 (Segmentation IOD) and C.8.20 (its modules).
 """
@@ -128,7 +128,7 @@ def _tumor(model: Mapping[str, Any]) -> Any:
 
 
 def identifier(sources: Sequence[Dataset], model: Mapping[str, Any], content: bytes) -> str:
-    """A UID made of what a prediction was made of: the series, the weights, and what they said."""
+    """A UID from the series, the weights and their prediction."""
     from pydicom.uid import generate_uid
 
     said = hashlib.sha256(content).hexdigest()

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["report_of"]
 
-OWN = "99BRAINMRI"  # coding scheme of what no standard names
+OWN = "99BRAINMRI"  # coding scheme of concepts without a standard code
 
 
 def report_of(source: Path, segmentation: bytes, result: Mapping[str, Any]) -> bytes:
@@ -33,7 +33,7 @@ def report_of(source: Path, segmentation: bytes, result: Mapping[str, Any]) -> b
         result: with tumor_probability, state, threshold, volume_ml and model.
 
     Returns:
-        A DICOM file: a Comprehensive 3D SR that says which weights measured.
+        A DICOM file: a Comprehensive 3D SR that names the weights.
 
     Raises:
         DicomError: when highdicom is missing, or the series lacks what a report must refer to.
@@ -122,7 +122,7 @@ def _outline(drawn: Any, result: Mapping[str, Any]) -> Any:
 
 
 def _measured(name: Any, value: float, unit: Any, result: Mapping[str, Any]) -> Any:
-    """One number with the weights that it comes from."""
+    """One measurement, with the weights that made it."""
     import highdicom
 
     model = result["model"]

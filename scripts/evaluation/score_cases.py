@@ -161,11 +161,11 @@ class ScoreCases:
 
 def _volume_scores(case: Case, predicted: np.ndarray, reference: np.ndarray, affine: np.ndarray) -> dict[str, Any]:
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
-    millilitres = voxel_mm3(affine) / 1000.0
+    milliliters = voxel_mm3(affine) / 1000.0
     scores = segmentation_scores(predicted, reference, spacing.tolist())
     volumes = {
-        "reference_ml": float(reference.sum()) * millilitres,
-        "predicted_ml": float(predicted.sum()) * millilitres,
+        "reference_ml": float(reference.sum()) * milliliters,
+        "predicted_ml": float(predicted.sum()) * milliliters,
     }
     identity = {"id": case["id"], "source": case["source"], "patient": case["group"]}
     return {**identity, **nan_to_none({**scores, **volumes})}

@@ -183,10 +183,10 @@ def boundary_f(
 def lesion_wise(prediction: np.ndarray, reference: np.ndarray, spacing_mm: Sequence[float]) -> dict[str, float]:
     """Dice and HD95 of each lesion on its own, by the rules of BraTS 2023.
 
-    The reference is dilated three times by the 18-neighbourhood (in 2-D by all 8 neighbours), and the components of
-    that (26-neighbourhood, in 2-D 8) are the lesions, so that fragments close to each other are one. A lesion's own
+    The reference is dilated three times by the 18-neighborhood (in 2-D by all 8 neighbors), and the components of
+    that (26-neighborhood, in 2-D 8) are the lesions, so that fragments close to each other are one. A lesion's own
     voxels are those of the undilated reference; one of at most 50 is not scored. Every component of the prediction
-    (26-neighbourhood, undilated, however small) that touches a dilated lesion belongs to it as a whole, and to several
+    (26-neighborhood, undilated, however small) that touches a dilated lesion belongs to it as a whole, and to several
     lesions if it touches several. One that touches none is a false positive; one that touches only a lesion too small
     to be scored is neither.
 

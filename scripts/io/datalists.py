@@ -1,15 +1,15 @@
-"""Find the cases in data folders as they really come: volumes in any known layout, images in folders of classes.
+"""Find the cases in data folders: volumes in any known layout, images in folders of classes.
 
 A case is a plain dict, as MONAI's datalists are:
     id      unique, readable: "brats/BraTS20_Training_001", "kaggle/yes/Y1.jpg"
     source  where it comes from: "brats", "kaggle" or a name the user gave
-    group   what may only ever be on one side of a split: the patient (images get theirs by near-duplicates, later)
+    group   the unit of the split: the patient (images get theirs by near-duplicates, later)
     kind    "volume" or "image"
     image   path, or one path per modality
     label   path of the mask; absent (never empty) where there is none
     cls     1 or 0 for an image from yes/ or no/; absent for a volume, whose slices have labels of their own
-    tumor_codes     codes of the mask that are tumor, where the user or the data set's description tells
-    sequences       of a volume, by our word: the path of every sequence that is there, be it a channel or not
+    tumor_codes     codes of the mask that are tumor, if the user or the data set's description names them
+    sequences       of a volume: the path of every sequence by its name, also of those that are not channels
     class_name      of an image from Kaggle's four classes: glioma, meningioma, pituitary, notumor
 """
 
@@ -38,7 +38,7 @@ Folders = str | Path | Sequence[str] | Mapping[str, str] | None
 
 
 class Cases(list[Case]):
-    """Cases; by source how many files were skipped for which reason; and what to say of them before the work."""
+    """Cases, the number of skipped files by source and reason, and notices about the data."""
 
     def __init__(
         self,
@@ -57,7 +57,7 @@ class Cases(list[Case]):
         return cls((case for part in parts for case in part), over, (note for part in parts for note in part.notices))
 
     def counts(self) -> dict[str, dict[str, Any]]:
-        """By source: volumes with and without a mask, images of each class, and what was skipped."""
+        """By source: volumes with and without a mask, images of each class, and skipped files."""
         counted = {}
         for source in dict.fromkeys(case["source"] for case in self):
             of = [case for case in self if case["source"] == source]
@@ -77,7 +77,7 @@ def gather_cases(
     require_masks: bool = False,
     **kwargs: Any,
 ) -> Cases:
-    """All cases of any number of folders of volumes and of yes/no folders; what was found is printed.
+    """All cases of any number of folders of volumes and of yes/no folders; prints the counts.
 
     Args:
         volumes: folders of volumes, as `images`; a single one is called "brats" by default.
@@ -116,10 +116,10 @@ def gather_cases(
 
 
 def counts_in_words(counts: Mapping[str, Any]) -> str:
-    """One line of what a source holds.
+    """The counts of a source in one line.
 
-    >>> counts_in_words({"with_mask": 3, "without_mask": 1, "skipped": {"t1 once more": 2}})
-    '3 with mask, 1 without mask; skipped: t1 once more 2'
+    >>> counts_in_words({"with_mask": 3, "without_mask": 1, "skipped": {"t1 again": 2}})
+    '3 with mask, 1 without mask; skipped: t1 again 2'
     """
     numbers = ", ".join(f"{n} {name.replace('_', ' ')}" for name, n in counts.items() if name != "skipped" and n)
     passed = ", ".join(f"{reason} {n}" for reason, n in sorted(counts.get("skipped", {}).items()))
@@ -127,7 +127,7 @@ def counts_in_words(counts: Mapping[str, Any]) -> str:
 
 
 def regroup(cases: Cases, groups_file: str | Path | None) -> None:
-    """Take patients from the user's table, and say where names look like visits and nothing tells the patient."""
+    """Take patients from the user's table; add notices where names look like visits of an unknown patient."""
     table = read_groups(groups_file) if groups_file else {}
     volumes = [case for case in cases if case["kind"] == "volume"]
     names = {case["id"].partition("/")[2] for case in volumes}
@@ -141,7 +141,7 @@ def regroup(cases: Cases, groups_file: str | Path | None) -> None:
 
 
 def _named_folders(dirs: Folders, alone: str = "") -> Iterator[tuple[str, Path]]:
-    """Names and folders; `alone` is the name of a single one that has none."""
+    """Names and folders; `alone` is the name of a single folder without one."""
     if isinstance(dirs, Mapping):
         dirs = [f"{name}={folder}" for name, folder in dirs.items()]
     entries = [dirs] if isinstance(dirs, (str, Path)) else list(dirs or [])
@@ -153,7 +153,7 @@ def _named_folders(dirs: Folders, alone: str = "") -> Iterator[tuple[str, Path]]
 
 
 def own_name(folder: Path) -> str:
-    """Name of a folder, however the path to it is written; a link has its own."""
+    """Name of a folder for any spelling of its path; a link has its own name."""
     return Path(os.path.normpath(folder.absolute())).name
 
 
@@ -184,7 +184,7 @@ def volume_cases(
     if not cases:
         raise ValueError(
             f"{root}: no case found (files such as CASE_flair.nii.gz, CASE-t2f.nii.gz)"
-            + (f"; {len(found.skipped)} files have no telling name" if found.skipped else "")
+            + (f"; {len(found.skipped)} files have no known name" if found.skipped else "")
         )
     return Cases(cases, {source: found.counts()}, volume_notices(root, found, modalities))
 

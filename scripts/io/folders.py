@@ -1,4 +1,4 @@
-"""Walk through folders of data as they lie on people's disks: links, hidden files, and folders named like files."""
+"""Walk through folders of data: links, hidden files, and folders named like files."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def require_folder(root: Path) -> None:
 def visible_files(root: Path) -> list[Path]:
     """Files below a folder in a fixed order, without hidden ones.
 
-    Links to files and to folders are followed. Each folder is entered once, however many links lead there, so circles
+    Links to files and to folders are followed. Each folder is entered once, whatever links to it, so circular links
     end and a folder below `root` keeps its own place.
     """
     entered: set[tuple[int, int]] = set()
@@ -58,7 +58,7 @@ def _enter(folder: Path, entered: set[tuple[int, int]]) -> bool:
 
 
 def broken_links(root: Path) -> Iterator[Path]:
-    """Links below a folder that lead nowhere."""
+    """Broken links below a folder."""
     for parent, folders, files in os.walk(root):
         yield from (
             path for name in (*folders, *files) if (path := Path(parent, name)).is_symlink() and not path.exists()
@@ -66,7 +66,7 @@ def broken_links(root: Path) -> Iterator[Path]:
 
 
 def name_of(path: Path) -> str:
-    """A file's telling name: that of its folder, where this bears the suffix of a volume.
+    """A file's name, or its folder's if that has the suffix of a volume.
 
     >>> name_of(Path("BraTS-GLI-00002-000-t2f.nii/00000057_brain_flair.nii"))
     'BraTS-GLI-00002-000-t2f.nii'

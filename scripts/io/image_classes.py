@@ -8,7 +8,7 @@ from pathlib import Path
 __all__ = ["class_folders", "is_image_folder"]
 
 CLASSES = {"yes": 1, "no": 0}
-TUMORS = {"glioma": 1, "meningioma": 1, "pituitary": 1, "notumor": 0}  # what the four classes are taken for
+TUMORS = {"glioma": 1, "meningioma": 1, "pituitary": 1, "notumor": 0}  # classes by name
 NAMES = {  # of the folders, small letters, as people write them
     **{name: name for name in TUMORS},
     **{"glioma_tumor": "glioma", "meningioma_tumor": "meningioma", "pituitary_tumor": "pituitary"},

@@ -3,7 +3,7 @@
     kaggle_3m/PATIENT/PATIENT_1.tif        the lowest slice: red T1, green FLAIR, blue T1 after contrast
     kaggle_3m/PATIENT/PATIENT_1_mask.tif   its mask, 255 where there is tumor
 
-The files tell no spacing. One rule stands in, `estimated_affine`, and everything that is measured follows from it: a
+The files have no spacing; it is estimated by `estimated_affine`, on which all measurements depend: a
 NIfTI file with this affine gives the same prediction, and a slice that is saved as a picture has the same scale.
 """
 
@@ -31,11 +31,11 @@ SLICE = re.compile(r"^(?P<patient>.+)_(?P<number>\d+)(?P<mask>_mask)?\.tiff?$", 
 
 HEAD_MM = 192.0  # longer side of a head's box, as of pictures (`FitHeadd`)
 STACK_MM = 160.0  # from the lowest slice to the highest: of two patients whose volumes are public it gives 4.7 and 6.2
-BRIGHT = 0.15  # of the 99th percentile of the mean slice: what is brighter is head
+BRIGHT = 0.15  # of the 99th percentile of the mean slice: brighter is head
 
 
 class SliceFolderError(ValueError):
-    """A folder that is no whole head: the reason in words."""
+    """An incomplete folder of slices; the message is the reason."""
 
 
 def is_slice_folder(path: Path) -> bool:
@@ -65,7 +65,7 @@ def slice_files(folder: Path, masks: bool = False) -> list[Path]:
 
 
 def sequences_in(folder: Path) -> tuple[str, ...]:
-    """Sequences that a patient's slices hold, by the middle one: what is missing is a copy of the FLAIR."""
+    """Sequences that a patient's slices hold, by the middle one: missing ones are copies of the FLAIR."""
     files = slice_files(folder)
     plane = _plane(files[len(files) // 2], 3)
     flair = plane[CHANNELS["flair"]]
@@ -126,7 +126,7 @@ def estimated_affine(volume: np.ndarray) -> np.ndarray:
         volume: gray levels (H, W, D), rows to posterior, columns to the left, slices upwards.
 
     Returns:
-        float64 (4, 4), index to RAS millimetres.
+        float64 (4, 4), index to RAS millimeters.
 
     >>> volume = np.zeros((100, 80, 20)); volume[2:98, 10:70] = 1.0
     >>> estimated_affine(volume)[:3, :3].sum(axis=1).tolist()

@@ -1,6 +1,6 @@
-"""Find the volumes of a data set in the layout that it is shared in: a table of small readers, the first that fits.
+"""Find the volumes of a data set in its published layout: the first matching reader of a table.
 
-Each reader returns a `Found`: for every case its files by kind (see `filenames`), and what was skipped.
+Each reader returns a `Found`: for every case its files by kind (see `filenames`), and skipped files.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ __all__ = [
     "name_by_channel",
 ]
 
-UNNAMED = "unnamed"  # a scan whose name tells no sequence, with a mask of its name in another folder
+UNNAMED = "unnamed"  # a scan of unknown sequence, with a mask of its name in another folder
 
 VOLUMES = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd")
-# Folders that hold parts of a case or of a set and name neither
+# Folders whose names are neither a case nor a data set
 UNTELLING = re.compile(
     r"^(?:\d+_)?(?:anat|nifti|nii|raw|data|images?|imgs?|scans?|volumes?|patients?|subjects?|derivatives|manual|train(?:ing)?|"
     r"test(?:ing)?|val(?:idation)?|hgg|lgg|images_\w+|\w*segm|masks?|labels?|seg|atlas|native|segmentations?|"
@@ -54,7 +54,7 @@ class Volume:
     Args:
         name: of the case.
         files: by kind: a key of `SEQUENCES`, `MASK`, `UNNAMED`, or "channels" for one file of four axes that holds all.
-        tumor_codes: of its mask, where a description beside it tells.
+        tumor_codes: of its mask, if a description beside it names them.
         channels: sequences in the file, or folder, "channels".
     """
 
@@ -130,7 +130,7 @@ def channel_names(folder: Path) -> dict[int, str] | None:
 
 
 def name_by_channel(path: Path) -> FileName | None:
-    """What nnU-Net's digits mean, where `dataset.json` in the folder above says so."""
+    """The sequence of an nnU-Net channel number, by `dataset.json` in the folder above."""
     match = CHANNEL.match(stem(path.name).name)
     names = channel_names(path.parent.parent) if match else None
     if match is None or names is None:
@@ -148,7 +148,7 @@ def _description(folder: Path) -> dict[str, Any]:
 
 
 def _channel(name: str) -> str:
-    """Our word for a channel's name, or the name itself."""
+    """The sequence of a channel's name, or the name itself."""
     kind = KIND_OF.get(re.sub(r"[^a-z0-9]", "", name.lower()))
     return kind if kind in SEQUENCES else name
 
@@ -163,9 +163,9 @@ def _slice_folders(root: Path) -> Found | None:
     return found if found.cases else None
 
 
-# --- Everything whose files bear telling names ---------------------------------------------------------------------
+# --- Files with known names ---------------------------------------------------------------------------------------
 def _by_name(root: Path) -> Found:
-    """Files of any tree, put together by the case in their names, or in their folders' where they have none."""
+    """Files at any depth, grouped by the case in their names, or in their folders' names."""
     found = Found("names", [])
     cases: dict[str, dict[str, list[tuple[FileName, Path]]]] = {}
     for path in visible_files(root):
@@ -188,14 +188,14 @@ def _by_name(root: Path) -> Found:
             files.sort(key=lambda entry: (len(entry[0].variants), str(entry[1])))
             _require_one(name, files)
             volume.files[kind] = files[0][1]
-            found.skipped |= {path: f"{kind} once more" for _, path in files[1:]}
+            found.skipped |= {path: f"{kind} again" for _, path in files[1:]}
         found.cases.append(volume)
     found.cases = _with_masks_of_other_names(sorted(found.cases, key=lambda volume: volume.name))
     return found
 
 
 def _told(path: Path, root: Path) -> FileName:
-    """What a file's name tells, completed by the names of its folders below the root."""
+    """Case and kind from a file's name, completed by the names of its folders below the root."""
     told = parse_name(name_of(path))
     above = [folder.name for folder in path.parents if folder.is_relative_to(root) and folder != root]
     if name_of(path) != path.name:
@@ -222,7 +222,7 @@ def _require_one(name: str, files: Sequence[tuple[FileName, Path]]) -> None:
 
 
 def _with_masks_of_other_names(cases: Iterable[Volume]) -> list[Volume]:
-    """Give masks that stand alone to the one case that is meant: alone in their folder, or the start of their name.
+    """Assign masks without a scan to a case: the only one in their folder, or the start of their name.
 
     `W39_1998.09.19_Segm.nii` of BraTS 2020's case 355 is of the first kind, `P01_glioma_seg.nii.gz` of the second.
     """

@@ -1,4 +1,4 @@
-"""What the names of a data folder's files give reason to say before any work: missing masks, visits, broken links."""
+"""Notices about the files of a data folder, by their names: missing masks, visits, broken links."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .layouts import UNNAMED, UNTOLD, Found
 
 __all__ = ["Level", "Notice", "image_notices", "visit_notices", "volume_notices"]
 
-Level = Literal["error", "warning", "note"]  # would stop or spoil the work; should be looked at; good to know
+Level = Literal["error", "warning", "note"]  # would stop or spoil the run; should be checked; information
 
 MASK_WORDS = ("seg", "mask", "label", "tumor", "tumour", "lesion", "roi", "gt", "annot", "contour", "delin")
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".dcm", "")
@@ -23,11 +23,11 @@ SHOWN = 3  # names in one line
 
 @dataclass(frozen=True)
 class Notice:
-    """One thing that a person should know.
+    """A notice about the data.
 
     Args:
         code: its kind, stable.
-        level: "error" where something would go wrong, "warning" where it may, "note" else.
+        level: "error", "warning" or "note".
         text: one line, with the names of some and the remedy.
         cases: the ids or files that it is about.
     """
@@ -39,7 +39,7 @@ class Notice:
 
 
 def shown(names: Collection[str]) -> str:
-    """Some names, and how many more.
+    """The first names, and the number of others.
 
     >>> shown(["a", "b", "c", "d", "e"])
     'a, b, c and 2 more'
@@ -50,7 +50,7 @@ def shown(names: Collection[str]) -> str:
 
 
 def volume_notices(root: Path, found: Found, modalities: Sequence[str]) -> Iterator[Notice]:
-    """What to say of a folder of volumes.
+    """Notices about a folder of volumes.
 
     Args:
         root: the folder.
@@ -69,7 +69,7 @@ def volume_notices(root: Path, found: Found, modalities: Sequence[str]) -> Itera
             text = f"{root}: no {SEQUENCES.get(modality, modality)} is found of {shown(names)}"
             yield Notice("sequence_missing", "error", text, tuple(names))
     if unnamed := [volume.name for volume in cases if UNNAMED in volume.files and modalities[0] not in volume.files]:
-        text = f"{root}: no name tells the sequence of {shown(unnamed)}; taken for {', '.join(modalities)}"
+        text = f"{root}: no name states the sequence of {shown(unnamed)}; taken for {', '.join(modalities)}"
         yield Notice("sequence_untold", "warning", text, tuple(unnamed))
     yield from _links(root)
 
@@ -91,14 +91,14 @@ def _links(root: Path) -> Iterator[Notice]:
 
 
 def image_notices(root: Path, cases: Sequence[Mapping[str, Any]]) -> Iterator[Notice]:
-    """What to say of a folder of images in classes."""
+    """Notices about a folder of images in classes."""
     if strange := [case["id"] for case in cases if Path(case["image"]).suffix.lower() not in PICTURES]:
         yield Notice("no_picture", "error", f"{root}: no pictures by their names: {shown(strange)}", tuple(strange))
     yield from _links(root)
 
 
 def visit_notices(names: Collection[str]) -> Iterator[Notice]:
-    """Say where names look like visits of one patient and no rule tells the patient."""
+    """Notice names that look like visits of one patient where no rule names the patient."""
     if alike := like_visits(names):
         visits = [name for listed in alike.values() for name in listed]
         yield Notice(

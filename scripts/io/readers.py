@@ -1,7 +1,7 @@
-"""How a file becomes an array: one MONAI reader for every path into the bundle.
+"""MONAI reader that decodes every file of the bundle to an array.
 
-An image is read as a volume of one slice, so every later step has a single case. Limits on what a stranger may send
-(bytes, pixels, time) belong to the application, not here.
+An image is read as a volume of one slice, so every later step has a single case. Limits of untrusted uploads
+(bytes, pixels, time) are in the application.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from .volumes import UnreadableImageError, code_of, decode_grid_file, decode_nif
 
 __all__ = ["BrainMriReader", "UnreadableImageError"]
 
-# Index to RAS+ millimetres of a picture as radiology displays it: rows run to posterior, columns to the patient's left.
+# Index to RAS+ millimeters of a picture as radiology displays it: rows run to posterior, columns to the patient's left.
 DISPLAY_AFFINE = np.array([[0, -1, 0, 0], [-1, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]], dtype=np.float64)
 
 COLORED_LEVELS = 40  # of 255, between a pixel's colors
@@ -36,15 +36,15 @@ class BrainMriReader(ImageReader):
     """Read pictures, NIfTI, NRRD, MetaImage and DICOM by content (never by name) into a float32 array (C, H, W, D).
 
     Rules: pictures are PNG, JPEG, WebP, BMP and TIFF of one page; of several pictures in one JPEG, as phones write
-    them, the first is read. Palette and RGB become gray, transparency lies on black, EXIF rotation is applied, 16-bit
+    them, the first is read. Palette and RGB become gray, transparency becomes black, EXIF rotation is applied, 16-bit
     pictures are scaled to 0..255; CMYK and animations are refused. NIfTI is scaled by its header; non-finite values and
-    empty volumes are refused. A 4-D file is taken only when its channels are the configured modalities, or when the
-    Decathlon's `dataset.json` in the folder above names them. NRRD and MetaImage (.mha; .mhd with its file beside) hold
+    empty volumes are refused. A 4-D file is taken only when its channels are the configured modalities, or named by the
+    Decathlon's `dataset.json` in the folder above. NRRD and MetaImage (.mha; .mhd with its file beside) hold
     their voxels raw or zipped. DICOM is a file, or a folder that holds one series; another folder is a patient of
     kaggle_3m.
 
     Args:
-        modalities: channels that the network expects, in order, in BraTS' words (flair, t1, t1ce, t2).
+        modalities: channels that the network expects, in order (flair, t1, t1ce, t2).
     """
 
     def __init__(self, modalities: Sequence[str] = ("flair",)) -> None:
@@ -52,7 +52,7 @@ class BrainMriReader(ImageReader):
         self.modalities = tuple(modalities)
 
     def verify_suffix(self, filename: Any) -> bool:
-        """Accept every name: the content decides."""
+        """Accept every name: files are recognized by content."""
         return True
 
     def read(self, data: Any, **kwargs: Any) -> tuple[Path, ...]:
@@ -129,7 +129,7 @@ def _gray(image: Image.Image) -> np.ndarray:
 
 
 def _colored_share(image: Image.Image) -> float:
-    """Share of a picture's pixels that are no gray; compression alone colors none by so much."""
+    """Share of a picture's colored pixels; compression alone colors none by so much."""
     if image.mode in ("1", "L", "LA", "La", "F") or image.mode.startswith("I"):
         return 0.0
     levels = np.asarray(image.convert("RGB"))
@@ -151,7 +151,7 @@ def decode_dicom(path: Path) -> tuple[np.ndarray, dict[str, Any]]:
 
 
 def decode_slice_folder(path: Path, modalities: Sequence[str]) -> tuple[np.ndarray, dict[str, Any]]:
-    """Decode a patient's folder of kaggle_3m into float32 (C, H, W, D); its spacing is estimated by one rule."""
+    """Decode a patient's folder of kaggle_3m into float32 (C, H, W, D); its spacing is estimated."""
     try:
         volume, affine = read_slice_folder(path, modalities)
     except SliceFolderError as error:

@@ -1,4 +1,4 @@
-"""Which scans of some files and folders are to be predicted, under which names, and what is skipped by its name."""
+"""List the scans to predict in files and folders, the names of their predictions, and skipped files."""
 
 from __future__ import annotations
 
@@ -55,14 +55,14 @@ def skipped(
 def survey(
     path: Paths, output_dir: str | Path | None = None, modalities: Sequence[str] = ("flair",)
 ) -> tuple[list[dict[str, str]], dict[str, str]]:
-    """Scans to predict, each with a name for its prediction, and what is skipped.
+    """Scans to predict, each with a name for its prediction, and skipped files.
 
     Args:
         path: one file or folder, or a list of them. A folder's scans keep their place in its tree; a folder that holds
-            DICOM files is one scan. Of a folder, masks and volumes whose names tell another sequence are skipped;
-            what is named itself is predicted.
+            DICOM files is one scan. Masks and volumes of another sequence (by name) in a folder are skipped;
+            a file that is named itself is predicted.
         output_dir: left out where it lies in one of the folders, however either path is written.
-        modalities: sequences that the weights know.
+        modalities: sequences that the weights were trained on.
 
     Returns:
         Dicts with "image" (the path) and "name": the place without suffix, or with it where two scans share a stem, or
@@ -91,11 +91,11 @@ def _nothing(files: Sequence[Path], reasons: dict[Path, str], modalities: Sequen
         wanted = ", ".join(SEQUENCES.get(m, m) for m in modalities)
         counts = ", ".join(f"{count} x {why}" for why, count in sorted(Counter(reasons.values()).items()))
         return f"no scan here for these weights, which read {wanted}; skipped by name: {counts}"
-    return "its scans lie in the folder of the predictions, name another" if files else "no scan here"
+    return "its scans are in the output folder, name another" if files else "no scan here"
 
 
 def _named(found: Sequence[tuple[Path, Path]]) -> list[dict[str, str]]:
-    """Scans with the names of their predictions, which are each one's own."""
+    """Scans with unique names of their predictions."""
     places = Counter(str(place).lower() for _, place in found)
     short = [place if file.is_dir() else stem(place) for file, place in found]
     stems = Counter(str(place).lower() for place in short)
@@ -110,7 +110,7 @@ def _named(found: Sequence[tuple[Path, Path]]) -> list[dict[str, str]]:
 
 
 def _real_place(path: Path) -> Path:
-    """Where a path lies, through links above it; a link itself lies where it is, not where it leads."""
+    """A path with links above it resolved, but not the path itself."""
     return path.parent.resolve() / path.name
 
 
@@ -129,7 +129,7 @@ def _scans_below(root: Path) -> Iterator[Path]:
 
 
 def _why_not(path: Path, modalities: Sequence[str]) -> str | None:
-    """Why a file of a folder, or a series in it, is not predicted, by its name or header; None where it is."""
+    """Why a file or series in a folder is not predicted, by its name or header; None if it is."""
     name = name_of(path).lower()
     if path.is_dir():
         kind = "" if is_slice_folder(path) else sequence_told(path)
@@ -140,5 +140,5 @@ def _why_not(path: Path, modalities: Sequence[str]) -> str | None:
     if told.kind == MASK and (name.endswith(VOLUMES) or (name.endswith(PICTURES) and MASK_WORD.search(told.word))):
         return "a mask, by its name"
     if not name.endswith(VOLUMES) or told.kind is None or told.kind in modalities:
-        return None  # a picture's sequence may be any: the weights know pictures of unknown sequences
+        return None  # pictures of any sequence are predicted: training has them too
     return f"{told.word.lower() if told.kind == OTHER else SEQUENCES.get(told.kind, told.kind)}, by its name"

@@ -1,4 +1,4 @@
-"""Which sequence a scan is, as its header or its name tells."""
+"""The sequence of a scan, from its header or its name."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["sequence_told"]
 
 
 def sequence_told(path: Path) -> str:
-    """Sequence of a scan by its header or its name, "" where neither tells.
+    """Sequence of a scan by its header or its name, "" if unknown.
 
     Args:
         path: a file, or a folder with one DICOM series.
@@ -30,5 +30,5 @@ def sequence_told(path: Path) -> str:
         warnings.simplefilter("ignore")  # pydicom's warnings hold values of the file
         try:
             return sequence_of_headers(dcmread(first, stop_before_pixels=True)) or ""
-        except Exception:  # whoever decodes it says what is wrong
+        except Exception:  # decoding reports the error
             return ""

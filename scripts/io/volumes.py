@@ -1,4 +1,4 @@
-"""NIfTI, NRRD and MetaImage volumes as arrays, and what every decoder says of a grid."""
+"""NIfTI, NRRD and MetaImage volumes as arrays, and the metadata of their grid."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from ..core.text_headers import TextHeader, read_text_header
 
 __all__ = ["UnreadableImageError", "code_of", "decathlon_channels", "decode_grid_file", "decode_nifti", "grid_meta"]
 
-ZLIB_OR_GZIP = 47  # window bits, for zlib to tell by itself
+ZLIB_OR_GZIP = 47  # window bits, zlib recognizes both
 
-# The Medical Segmentation Decathlon's words for BraTS modalities (dataset.json of Task01).
+# The Medical Segmentation Decathlon's names of BraTS modalities (dataset.json of Task01).
 DECATHLON_MODALITIES = {"flair": "flair", "t1w": "t1", "t1": "t1", "t1gd": "t1ce", "t2w": "t2", "t2": "t2"}
 
 
@@ -68,7 +68,7 @@ def decode_nifti(path: Path, modalities: Sequence[str]) -> tuple[np.ndarray, dic
         array = array.reshape(1, *array.shape[:2], -1)
     else:
         raise UnreadableImageError(path, f"has {array.ndim} dimensions, 2 to 4 are expected", "rank")
-    flat = len(shape) == 2  # without a third axis the header tells no thickness
+    flat = len(shape) == 2  # without a third axis the thickness is unknown
     affine = affine_mm(image)
     if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
         raise UnreadableImageError(path, "its affine is not invertible", "header")
@@ -156,7 +156,7 @@ def decathlon_channels(path: Path) -> list[str]:
 
 
 def code_of(error: Exception) -> str:
-    """The kind of fault, in one word, that an error of a decoder stands for."""
+    """The kind of fault of a decoder's error, in one word."""
     if isinstance(error, MemoryError):
         return "memory"
     return "header" if isinstance(error, HeaderDataError) else "damaged"
@@ -165,13 +165,13 @@ def code_of(error: Exception) -> str:
 def grid_meta(
     affine: np.ndarray, shape: Sequence[int], spacing_known: bool, thickness_known: bool = False
 ) -> dict[str, Any]:
-    """What every decoder says of its grid.
+    """The metadata of a grid.
 
     Args:
-        affine: (4, 4) from indices to RAS+ millimetres.
+        affine: (4, 4) from indices to RAS+ millimeters.
         shape: of the file: 2 numbers for a picture and a 2-D NIfTI, else 3.
-        spacing_known: whether the file tells the spacing along rows and columns.
-        thickness_known: whether it tells that of the slices.
+        spacing_known: whether the file has the spacing of rows and columns.
+        thickness_known: whether it has that of the slices.
     """
     return {
         "affine": np.asarray(affine, dtype=np.float64),

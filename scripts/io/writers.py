@@ -1,4 +1,4 @@
-"""Write predictions as files that stand beside their inputs: NAME.json and NAME_mask.png or NAME_mask.nii.gz."""
+"""Write predictions as files: NAME.json and NAME_mask.png or NAME_mask.nii.gz."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ __all__ = ["PredictionWriter"]
 
 
 class PredictionWriter:
-    """Write one scan's prediction and mask, never over an existing file unless told to.
+    """Write one scan's prediction and mask; existing files are kept by default.
 
     Args:
         output_dir: folder for the files.
@@ -85,7 +85,7 @@ class PredictionWriter:
 
     @staticmethod
     def encode(volume: MetaTensor, steps: int = 1) -> tuple[str, bytes]:
-        """Encode a mask or a map on the scan's own grid, with the geometry as its file tells it and nothing else.
+        """Encode a mask or a map on the scan's own grid, with the geometry of its file and no other metadata.
 
         Args:
             volume: (1, H, W, D) in [0, 1].
@@ -128,9 +128,9 @@ class PredictionWriter:
         return {"json": str(target), **{kind: there[kind] for kind in sorted(wanted)}} if same else None
 
     def update_index(self, entries: Mapping[str, Any]) -> None:
-        """Add entries to `index.json`, which says for every input where its prediction is, or why there is none.
+        """Add entries to `index.json`, which has the files of every prediction, or why there is none.
 
-        Processes that write into one folder wait for each other here.
+        Only one process at a time writes to a folder's index.
         """
         path = self.output_dir / f"{INDEX}.json"
         self.output_dir.mkdir(parents=True, exist_ok=True)
@@ -151,7 +151,7 @@ def is_series(source: Path) -> bool:
 
 @contextmanager
 def _exclusive_lock(folder: Path) -> Iterator[None]:
-    """Wait until no other process is in here with this folder; on a file system without locks nobody waits."""
+    """Lock the folder against other processes; does nothing on a file system without locks."""
     from fcntl import LOCK_EX, flock
 
     descriptor = os.open(folder, os.O_RDONLY)
@@ -164,7 +164,7 @@ def _exclusive_lock(folder: Path) -> Iterator[None]:
 
 
 def _hash_of(source: str | Path) -> str | None:
-    """What tells one scan from another under the same name; None where it is gone."""
+    """Hash that distinguishes scans of the same name; None if the file is gone."""
     return content_sha256(source) if Path(source).exists() else None
 
 

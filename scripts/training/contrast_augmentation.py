@@ -1,4 +1,4 @@
-"""Contrast that no sequence promises: the same head as another sequence, or another scanner, might show it."""
+"""Random contrast: the same head as another sequence or scanner might show it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from monai.transforms import MapTransform, RandomizableTransform
 
 __all__ = ["RandTissueContrastd"]
 
-QUANTILES = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9, 0.97, 1.0)  # of the tissue: fluid, gray and white matter, fat lie apart
+QUANTILES = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9, 0.97, 1.0)  # of the tissue: fluid, gray and white matter, and fat differ
 STEPS = (0.25, 1.5)  # least and largest step between two of them, before the spread is made one again
 
 
@@ -20,12 +20,12 @@ class RandTissueContrastd(RandomizableTransform, MapTransform):
     """Give each tissue of a slice a random brightness: a tone curve through the quantiles of its tissue.
 
     The curve rises throughout, or falls throughout (T1 against T2), or turns once (fluid is dark in FLAIR and bright in
-    T2, beside which gray and white matter lie otherwise), and is nowhere level, so that what differs from its
-    surroundings mostly still does. The result has mean 0 and standard deviation 1 over the tissue, as what is served.
+    T2), and is nowhere constant, so that lesions mostly still differ from their surroundings. The result has mean 0 and
+    standard deviation 1 over the tissue, as in inference.
 
     Args:
         keys: slices (C, H, W) in standard deviations, background below all tissue.
-        prob: of doing so.
+        prob: probability of the transform.
         foreground_key: where there is tissue, (1, H, W) of 0 and 1.
 
     Reference:

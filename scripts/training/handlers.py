@@ -74,7 +74,7 @@ class ResumableRun:
         content, folder = self.checkpoints.latest() if self.may_resume else None, self.checkpoints.folder
         if content is not None and content.get("layout") != CHECKPOINT_LAYOUT:
             raise ValueError(
-                f"{folder}: checkpoints of another version of the bundle, remove the folder and train anew"
+                f"{folder}: checkpoints of another version of the bundle, remove the folder and train again"
             )
         if content is not None and content["identity"] != self.identity:
             differing = "settings, slices, split or initial weights differ"

@@ -1,7 +1,7 @@
-"""What surrounds a head, where it is not simply the darkest part of the scan: padding, and one value amid the others.
+"""The background of a head if it is not the darkest part of the scan: padding, or a constant among the head's values.
 
 Pure functions on numpy arrays. Every limit is a share of the scan's own range, so intensities a * x + b (a > 0) are
-judged as x is.
+treated as x is.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ __all__ = ["Surroundings", "darker_share", "find_surroundings", "level_surroundi
 SAMPLE = 2**17  # voxels that ranges are estimated from, about
 SAME = 1e-3  # of the range: values that differ by less are one
 ALIKE = 0.05  # of the range: values that differ by less may be one with noise
-DARK = 0.1  # of the range: darker voxels are no tissue, see `head.TISSUE_FRACTION`
+DARK = 0.1  # of the range: darker voxels are not tissue, see `head.TISSUE_FRACTION`
 LAYERS = 4  # of padding, one around the other
 FEWEST = 1e-3  # of the voxels: fewer of the lowest value are no padding
 REACHED = 0.05  # of the border: air that is cut by padding reaches as much
-MOST = 0.5  # of what is at the border, and not of the middle: as much darkness is air
+MOST = 0.5  # of what is at the border, and not of the middle: at least this share of dark voxels is air
 FAR = 1.0  # ranges: what lies further below a head without air is padding
 COVERED = 0.3  # of the border: as much of one value surrounds the head
 EXACT = 0.9  # of the border's values alike: fewer that are the same are noise
@@ -29,12 +29,12 @@ DARKER = 0.005  # of the voxels: as many below the border's value belong to the 
 
 
 class Surroundings(NamedTuple):
-    """What surrounds a head and does not lie where an unedited scan has its darkness.
+    """The background of an edited scan.
 
     Args:
-        padding: values up to this one are padding; None where there is none.
+        padding: values up to this one are padding; None without padding.
         band: lowest and highest of the values around the head, where parts of the head are darker; else None.
-        level: gray level of empty space, which both stand for.
+        level: gray level of empty space, which replaces both.
     """
 
     padding: float | None
@@ -45,15 +45,15 @@ class Surroundings(NamedTuple):
 def level_surroundings(volume: np.ndarray) -> np.ndarray:
     """Bring padding and constant surroundings to the level of empty space.
 
-    Padding lies far below the air: tools that reslice write -1000 or -32768, scanners 0 into the corners. Surroundings
-    of 0 lie amid the head's own values where these were standardised. Either is found as what it is, many voxels of one
+    Padding is far below the air: resampling tools write -1000 or -32768, scanners 0 into the corners. A background
+    of 0 is among the head's values after z-scoring. Both are found as many voxels of one
     value.
 
     Args:
         volume: gray levels (H, W, D), finite, any range.
 
     Returns:
-        The same array where the surroundings are its darkest part, as in a scan that nobody has edited; else a copy.
+        The same array if the background is its darkest part, as in an unedited scan; else a copy.
     """
     found = find_surroundings(volume)
     if found is None:
@@ -67,7 +67,7 @@ def level_surroundings(volume: np.ndarray) -> np.ndarray:
 
 
 def find_surroundings(volume: np.ndarray) -> Surroundings | None:
-    """Find padding and constant surroundings in (H, W, D); None where the surroundings are the darkest part."""
+    """Find padding and constant surroundings in (H, W, D); None if the background is the darkest part."""
     step = max(1, round((volume.size / SAMPLE) ** 0.5))
     sample = volume[tuple(slice(None, None, min(step, side)) for side in volume.shape[:2])].astype(np.float64)
     padding = _padding_of(sample)
@@ -81,7 +81,7 @@ def find_surroundings(volume: np.ndarray) -> Surroundings | None:
 
 
 def darker_share(volume: np.ndarray, head: np.ndarray, background: float) -> float:
-    """Share of a head's voxels that are clearly darker than its background, in [0, 1]: of a scan as it should be, none.
+    """Share of a head's voxels that are clearly darker than its background, in [0, 1]: 0 for a correctly read scan.
 
     Args:
         volume: gray levels (H, W, D).
@@ -96,7 +96,7 @@ def darker_share(volume: np.ndarray, head: np.ndarray, background: float) -> flo
 
 
 def _padding_of(sample: np.ndarray) -> float | None:
-    """The level up to which all is padding in (H, W, D), one layer around the other; None where there is none."""
+    """Highest value of padding in (H, W, D), of all its layers; None without padding."""
     padding, values = None, sample.ravel()
     for _ in range(LAYERS):
         lowest = float(values.min())
@@ -114,7 +114,7 @@ def _padding_of(sample: np.ndarray) -> float | None:
 
 
 def _has_air(sample: np.ndarray, padding: float, dark: float) -> bool:
-    """Whether what lies above the padding (H, W, D) is a head in air: dark to the border, and bright in its middle."""
+    """Whether the voxels above the padding (H, W, D) are a head in air: dark at the border, bright in the middle."""
     inside, air = sample > padding, (sample > padding) & (sample <= dark)
     spans = (np.flatnonzero(inside.any(axis=axes)) for axes in ((1, 2), (0, 2)))
     thirds = ((2 * int(span[0]) + int(span[-1]), int(span[0]) + 2 * int(span[-1])) for span in spans)
@@ -125,7 +125,7 @@ def _has_air(sample: np.ndarray, padding: float, dark: float) -> bool:
 
 
 def _band_around(border: np.ndarray, values: np.ndarray) -> tuple[float, float] | None:
-    """The one value that surrounds a head parts of which are darker, as a narrow band; None where there is none."""
+    """The constant background of a head with darker parts, as a narrow band of values; None without one."""
     span = float(np.ptp(np.percentile(values, [0.1, 99.9])))
     if border.size == 0 or span == 0:
         return None
@@ -146,9 +146,9 @@ def _band_around(border: np.ndarray, values: np.ndarray) -> tuple[float, float] 
 
 
 def _around(volume: np.ndarray, band: tuple[float, float]) -> np.ndarray:
-    """Voxels (H, W, D) of the surroundings: what of their value is tied to the border, and holes of the same making.
+    """Background voxels (H, W, D): those of its value that are connected to the border, and holes of the same value.
 
-    Where one value is far commoner within the head than any value near it, somebody has written it there.
+    A value far more frequent within the head than its neighbors was written by a tool.
     """
     same = (volume >= band[0]) & (volume <= band[1])
     tied = _tied_to_border(same)

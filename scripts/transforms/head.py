@@ -10,7 +10,7 @@ from scipy.spatial import ConvexHull, Delaunay, QhullError
 
 __all__ = ["background_level", "border_share", "fill_planes", "find_frame", "find_head", "tissue_level"]
 
-THUMBNAIL = 256  # the head is looked for on a picture of at most this side
+THUMBNAIL = 256  # the head is searched on a picture of at most this side
 TISSUE_FRACTION = 0.1  # of the 99th percentile: darker is background
 FRAME_BRIGHTNESS = 0.9  # of the range: a frame is at least this bright
 FRAME_INSET = 4  # pixels: a thin dark line may run around a frame
@@ -26,7 +26,7 @@ def find_frame(plane: np.ndarray) -> np.ndarray:
         plane: gray levels (H, W), any range.
 
     Returns:
-        Boolean (H, W): bright pixels that are tied together and cover much of the border, two pixels wider for the
+        Boolean (H, W): bright pixels that are connected and cover much of the border, two pixels wider for the
         blurred edge that JPEG leaves.
     """
     low, high = float(plane.min()), float(plane.max())
@@ -34,7 +34,7 @@ def find_frame(plane: np.ndarray) -> np.ndarray:
         return np.zeros(plane.shape, dtype=bool)
     parts, _ = ndimage.label(plane >= low + FRAME_BRIGHTNESS * (high - low))
     shares = [_border_shares(parts, inset) for inset in range(min(FRAME_INSET, (min(plane.shape) + 1) // 2))]
-    frame = np.isin(parts, 1 + np.flatnonzero(np.max(shares, axis=0)[1:] >= FRAME_PERIMETER))  # 0 is what is not bright
+    frame = np.isin(parts, 1 + np.flatnonzero(np.max(shares, axis=0)[1:] >= FRAME_PERIMETER))  # 0 is not bright
     return ndimage.binary_dilation(frame, iterations=2) if frame.any() else frame
 
 
@@ -46,9 +46,9 @@ def _border_shares(parts: np.ndarray, inset: int) -> np.ndarray:
 
 
 def background_level(plane: np.ndarray, frame: np.ndarray) -> float:
-    """Gray level of the empty space: the 10th percentile just inside the border or the frame, where it is seen at all.
+    """Gray level of the empty space: the 10th percentile just inside the border or the frame, if it is visible.
 
-    A page that ends at the skin hides it; the darkest hundredth of the head stands in.
+    Otherwise (a page that ends at the skin), the first percentile of the head.
     """
     inside = np.pad(~frame, 1)  # padded, for the picture's border erodes as well
     ring = ~ndimage.binary_erosion(inside, iterations=4)[1:-1, 1:-1] & ~frame
@@ -92,7 +92,7 @@ def border_share(head: np.ndarray) -> float:
 
 
 def fill_planes(mask: np.ndarray) -> np.ndarray:
-    """Fill the holes of every plane of a mask (C, H, W, D): what is not tied to the plane's border."""
+    """Fill the holes of every plane of a mask (C, H, W, D): regions not connected to the plane's border."""
     empty = np.pad(~mask, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=True)
     filled = np.empty_like(mask)
     for channel, holes in zip(filled, empty, strict=True):

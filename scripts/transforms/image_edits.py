@@ -1,6 +1,6 @@
 """Change one thing in an image and ask again: what a slice looks like without its brain, its skull or its lesion.
 
-Pure functions on images as the network is served them: float32 (C, H, W), background at -4, tissue from -3.9 to 5. Each
+Pure functions on images as the network gets them: float32 (C, H, W), background at -4, tissue from -3.9 to 5. Each
 returns a new array of that kind. A foreground is (1, H, W), above 0 where there is tissue; a mask is (1, H, W), above 0
 in the lesion. Lengths along a head are shares of its radius, that of a disc of the foreground's area.
 """
@@ -33,12 +33,12 @@ BORDER_SHARE = 0.125  # of the canvas' sides: most heads are fitted within the r
 SKULL_SHARE = 0.18  # of the radius: scalp, bone and fluid of an adult are 12 to 16 mm of some 85
 SCALP = 2.0  # standard deviations above the brain's mean, as fat is in most contrasts
 RIM_SHARE = 0.06  # of the radius: scalp alone (5 mm), where there is one, and hardly any brain
-MARGIN = 2  # pixels around a mask that go as well: a lesion's edge is blurred
-RING = 5  # pixels around what is erased that lend it their texture
+MARGIN = 2  # pixels around a mask that are replaced too: a lesion's edge is blurred
+RING = 5  # pixels around the erased region that give its texture
 
 
 def fill_brain(image: np.ndarray, foreground: np.ndarray) -> np.ndarray:
-    """Fill the foreground with its own mean, channel by channel; all that is left is the outline.
+    """Fill the foreground with its own mean, channel by channel; only its shape remains.
 
     Args:
         image: (C, H, W).
@@ -85,10 +85,10 @@ def rim_only(image: np.ndarray, foreground: np.ndarray, share: float = RIM_SHARE
 
 
 def strip_skull(image: np.ndarray, foreground: np.ndarray, share: float = SKULL_SHARE) -> np.ndarray:
-    """Take the outer ring off a head, whatever it shows.
+    """Remove the outer ring of a head.
 
-    An approximation: nothing is segmented. Where the skull is thin some cortex goes with it, where it is thick some
-    bone stays, and a head without a skull loses cortex. A head thinner than two such rings vanishes.
+    An approximation without segmentation. Where the skull is thin some cortex is removed too, where it is thick some
+    bone is left, and a head without a skull loses cortex. A head thinner than two such rings becomes empty.
 
     Args:
         image: (C, H, W).
@@ -105,7 +105,7 @@ def add_fake_skull(
 ) -> np.ndarray:
     """Draw a dark ring (bone) and a bright one (scalp) around a brain, each half of the skull; no pixel of it changes.
 
-    What falls off the canvas is cut off.
+    Parts beyond the canvas are cut off.
 
     Args:
         image: (C, H, W).
@@ -125,7 +125,7 @@ def add_fake_skull(
 
 
 def jpeg(image: np.ndarray, quality: int = 30) -> np.ndarray:
-    """Store each channel as a JPEG of 256 gray levels and read it again; background and tissue stay what they are.
+    """Store each channel as a JPEG of 256 gray levels and read it again; background stays background.
 
     Args:
         image: (C, H, W).
@@ -144,9 +144,9 @@ def jpeg(image: np.ndarray, quality: int = 30) -> np.ndarray:
 
 
 def standardize(image: np.ndarray) -> np.ndarray:
-    """Give the tissue mean 0 and standard deviation 1 again, channel by channel, nearly as a picture of its own has.
+    """Give the tissue mean 0 and standard deviation 1 again, channel by channel, nearly as a single picture.
 
-    Dark places within the head count here, in preprocessing they do not.
+    Dark places within the head are included here, in preprocessing they are not.
 
     Args:
         image: (C, H, W); a channel without contrast is only shifted.
@@ -161,11 +161,11 @@ def standardize(image: np.ndarray) -> np.ndarray:
 
 
 def erase_lesion(image: np.ndarray, mask: np.ndarray, margin: int = MARGIN) -> np.ndarray:
-    """Replace a lesion by tissue that could be there: a membrane spanned over its edge, textured as its surroundings.
+    """Replace a lesion by plausible tissue: a membrane spanned over its edge, with the texture of its surroundings.
 
-    The membrane solves Laplace's equation with the surrounding tissue as its boundary (air is none). Its texture is
+    The membrane solves Laplace's equation with the surrounding tissue as its boundary (air is excluded). Its texture is
     drawn from what surrounds the lesion, less a smoothed copy of it and without its outliers (edges), by a fixed seed.
-    Displaced tissue and oedema beyond the mask stay, so this takes away most of a lesion's signs, not all.
+    Displaced tissue and edema beyond the mask stay, so this removes most of a lesion's signs, not all.
 
     Args:
         image: (C, H, W).
@@ -179,7 +179,7 @@ def erase_lesion(image: np.ndarray, mask: np.ndarray, margin: int = MARGIN) -> n
     lesion = _plane(mask, image) & tissue
     hole = (ndimage.binary_dilation(lesion, iterations=margin) if margin > 0 else lesion) & tissue
     known = tissue & ~hole
-    if not hole.any() or not known.any():  # nothing to erase, or nothing to go by: a head that is all lesion
+    if not hole.any() or not known.any():  # nothing to erase, or no other tissue in the head
         return fill_brain(image, hole[None])
     ring = ndimage.binary_dilation(hole, iterations=RING) & known
     values = _membrane(image, hole, known)
@@ -194,16 +194,16 @@ def erase_lesion(image: np.ndarray, mask: np.ndarray, margin: int = MARGIN) -> n
 
 
 def _membrane(image: np.ndarray, hole: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """Values (C, pixels of the hole): each is the mean of its neighbours among hole and known tissue."""
+    """Values (C, pixels of the hole): each is the mean of its neighbors among hole and known tissue."""
     count = int(hole.sum())
     number = np.full(np.add(hole.shape, 2), -1)
     number[1:-1, 1:-1][hole] = np.arange(count)
     outside, padded = np.pad(known, 1), np.pad(image.astype(np.float64), ((0, 0), (1, 1), (1, 1)))
     at = np.argwhere(hole) + 1
-    pull = 1e-6  # to the mean, faint: parts without any known neighbour are defined too
+    pull = 1e-6  # weak pull to the mean: parts without a known neighbor are defined too
     degree = np.full(count, pull)
     right_side = np.tile(pull * image[:, known].mean(axis=1, dtype=np.float64), (count, 1))  # (pixels, C)
-    links = []  # pixel, neighbour
+    links = []  # pixel, neighbor
     for step in ((0, 1), (0, -1), (1, 0), (-1, 0)):
         beside = tuple((at + step).T)
         linked = number[beside] >= 0
@@ -216,7 +216,7 @@ def _membrane(image: np.ndarray, hole: np.ndarray, known: np.ndarray) -> np.ndar
 
 
 def _texture(image: np.ndarray, known: np.ndarray, sigma: float = 2.0) -> np.ndarray:
-    """What is left of known tissue (C, H, W) when a smoothed copy is taken away; meaningless elsewhere."""
+    """Known tissue (C, H, W) minus a smoothed copy; undefined elsewhere."""
     weight = ndimage.gaussian_filter(known.astype(np.float64), sigma)
     smooth = ndimage.gaussian_filter(image.astype(np.float64) * known, (0, sigma, sigma))
     return np.asarray(image - smooth / np.maximum(weight, 1e-6))

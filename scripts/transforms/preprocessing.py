@@ -42,25 +42,25 @@ FRAME_FILLED, DARKER_THAN_BACKGROUND = 0.9, 0.02
 
 
 def tissue_of(image: torch.Tensor) -> torch.Tensor:
-    """Where a network's input (..., C, H, W) shows tissue in any channel: boolean (..., H, W)."""
+    """Tissue in any channel of a network's input (..., C, H, W): boolean (..., H, W)."""
     return (image > TISSUE).any(dim=-3)
 
 
 class FitHeadd(MapTransform, InvertibleTransform):
     """Center the head on a square canvas, in one size for every source, its aspect ratio kept.
 
-    Where the file tells its pixel spacing the canvas has one millimetre a pixel (a file of 1 mm pixels is cropped and
-    padded, never interpolated). Where it does not (PNG, JPEG), or where the spacing would make the head impossibly
+    With a known pixel spacing the canvas has one millimeter per pixel (a file of 1 mm pixels is cropped and
+    padded, never interpolated). Without one (PNG, JPEG), or if the spacing would make the head implausibly
     large or small, the longer side of the head's box becomes `head_size` pixels. The background's level is subtracted,
-    after padding and constant surroundings were brought to it (see `level_surroundings`); white frames, margins and
-    burnt-in text become zero. The head is looked for on the brightest value along the slices. The result's metadata say
-    whether the spacing was believed (`spacing_used`) and whether a background was seen (`background_found`).
+    after padding and constant backgrounds are set to it (see `level_surroundings`); white frames, margins and
+    burnt-in text become zero. The head is searched on the brightest value along the slices. The result's metadata have
+    whether the spacing was used (`spacing_used`) and whether a background was found (`background_found`).
 
     Args:
         keys: images (C, H, W, D), MetaTensor float32.
         canvas_size: height and width of the result, pixels.
         head_size: longer side of the head's box where the spacing is unknown, pixels.
-        plausible_mm: smallest and largest longer side of a head for a spacing to be believed, millimetres.
+        plausible_mm: smallest and largest longer side of a head for a plausible spacing, millimeters.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class FitHeadd(MapTransform, InvertibleTransform):
         heads, backgrounds = zip(*(find_head(channel.amax(dim=2).numpy()) for channel in values), strict=True)
         head, background = np.logical_or.reduce(heads), torch.tensor(backgrounds).view(-1, 1, 1, 1)
         rows, columns = (np.flatnonzero(head.any(axis=axis)) for axis in (1, 0))
-        if len(rows) == 0:  # nothing but background: keep the whole frame
+        if len(rows) == 0:  # only background: keep the whole frame
             rows, columns = (np.arange(side) for side in head.shape)
         box = (int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1)
         zoom, spacing_used = self._zoom(image, box)
@@ -105,14 +105,14 @@ class FitHeadd(MapTransform, InvertibleTransform):
         )
 
     def _zoom(self, image: MetaTensor, box: tuple[int, int, int, int]) -> tuple[tuple[float, float], bool]:
-        """Canvas pixels per source pixel along rows and columns, and whether the file's spacing gave them."""
+        """Canvas pixels per source pixel along rows and columns, and whether they are from the file's spacing."""
         known = bool(image.meta.get("spacing_known", True))
-        millimetres = (float(image.pixdim[0]), float(image.pixdim[1])) if known else (1.0, 1.0)
-        longer = max((box[2] - box[0]) * millimetres[0], (box[3] - box[1]) * millimetres[1])
+        millimeters = (float(image.pixdim[0]), float(image.pixdim[1])) if known else (1.0, 1.0)
+        longer = max((box[2] - box[0]) * millimeters[0], (box[3] - box[1]) * millimeters[1])
         if known and self.plausible_mm[0] <= longer <= self.plausible_mm[1]:
-            return millimetres, True
+            return millimeters, True
         scale = self.head_size / longer
-        return (millimetres[0] * scale, millimetres[1] * scale), False
+        return (millimeters[0] * scale, millimeters[1] * scale), False
 
     def inverse(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Put (C, canvas, canvas, D) back on the grid it came from, zero outside the head's box."""
@@ -131,7 +131,7 @@ class FitHeadd(MapTransform, InvertibleTransform):
 
 
 def _windows(placement: Mapping[str, Any]) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
-    """Where the head's box lies in the source, and where on the canvas, as slices of (C, H, W)."""
+    """The head's box in the source and on the canvas, as slices of (C, H, W)."""
     (top, left, bottom, right), (height, width) = placement["box"], placement["sides"]
     y, x = placement["offset"]
     everything = slice(None)
@@ -193,10 +193,10 @@ def normalize(
 
 
 class NormalizeForegroundd(MapTransform):
-    """Z-score of the foreground, the one normalization of this bundle.
+    """Z-score of the foreground.
 
-    A volume is normalized by the statistics of the volume, a picture (a volume of one slice) by its own. Every channel
-    for itself. The result is float32 in [-3.9, 5] where there is tissue and -4 elsewhere.
+    A volume is normalized by the statistics of the volume, a picture (a volume of one slice) by its own.
+    Channels are normalized separately. The result is float32 in [-3.9, 5] where there is tissue and -4 elsewhere.
 
     Args:
         keys: images (C, H, W, D) with background zero, as `FitHeadd` leaves them.
@@ -228,11 +228,11 @@ def _per_channel(values: torch.Tensor) -> torch.Tensor:
 
 
 class RequireSameGridd(MapTransform):
-    """Refuse a mask that was not drawn on its image's voxels; its file may hold them in another order.
+    """Refuse a mask on another grid than its image; the order of the axes may differ.
 
     Args:
         keys: masks as they were read, MetaTensor.
-        image_key: their image, whose metadata tell the grid that it was read on.
+        image_key: their image, whose metadata have its grid.
 
     Raises:
         ValueError: when, with the axes in one order, the shapes differ, or the places of any corner by more than a
@@ -254,14 +254,14 @@ class RequireSameGridd(MapTransform):
                 own_shape = tuple(int(n) for n in own["spatial_shape"])
                 raise ValueError(f"{path}: mask of shape {own_shape} on an image of shape {shape}")
             if not same_grid(place, affine, shape):
-                raise ValueError(f"{path}: the mask lies elsewhere than its image (their affines differ)")
+                raise ValueError(f"{path}: the mask is at another place than its image (their affines differ)")
         return d
 
 
 class WholeTumord(MapTransform):
     """Reduce a mask's codes to the whole tumor, the one region that FLAIR supports: 1 where there is tumor, else 0.
 
-    Which codes are tumor is told by the item's `tumor_codes`, or by its `id`, whose name tells the data set; see
+    The tumor codes are the item's `tumor_codes`, or those of the data set that its `id` names; see
     `label_codes`. The mask's metadata get `label_codes`, the voxels of each code.
 
     Raises:

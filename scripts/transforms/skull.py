@@ -1,4 +1,4 @@
-"""Does a head still have its skull? Told by how brightness changes from the surface of the head inwards."""
+"""Whether a head has its skull, from the brightness profile below the surface of the head."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ DEPTHS = range(2, 24, 2)  # mm below the surface; the outermost two are blurred 
 SWING = 0.8  # standard deviations: of skull-stripped heads none swings so much, see the test by patient
 # Measured by patient on FLAIR: 9 stripped volumes swing 0.1 to 0.6, of 85 raw ones 83 more than 1.3 and two 0.3.
 DOUBTFUL = (0.7, 1.1)  # between these, and in pictures also below, it is not known: thin skulls of T2 swing as little
-WIDTH = 0.1  # standard deviations over which the score goes from doubt to certainty
+WIDTH = 0.1  # standard deviations: width of the score's transition
 MIDDLE = (0.4, 0.75)  # of the slices with brain: above the face, below the vertex
 LOOKED_AT = 6  # slices
 
 
 def has_skull(planes: np.ndarray, tissue: float) -> bool:
-    """Tell a raw head from a skull-stripped one: scalp, bone and brain differ, a brain alone is much the same.
+    """Whether a head has its skull: scalp, bone and brain differ in brightness, a stripped brain is more uniform.
 
     Args:
-        planes: a volume's slices with brain as the network is served them, (D, H, W), in standard deviations, 1 mm a
+        planes: a volume's slices with brain as the network gets them, (D, H, W), in standard deviations, 1 mm a
             pixel; of a picture one.
-        tissue: what is darker is background.
+        tissue: darker is background.
     """
     return skull_swing(planes, tissue) > SWING
 
 
 def skull_state(planes: np.ndarray, tissue: float) -> SkullState:
-    """Whether a head has its skull: "on", "off" or "unknown", and how sure that is; see `has_skull`."""
+    """Whether a head has its skull: "on", "off" or "unknown", and a score; see `has_skull`."""
     if len(planes) == 0:
         return SkullState(state="unknown", score=0.5)
     swing, (low, high) = skull_swing(planes, tissue), DOUBTFUL
@@ -46,7 +46,7 @@ def skull_state(planes: np.ndarray, tissue: float) -> SkullState:
 
 
 def skull_swing(planes: np.ndarray, tissue: float) -> float:
-    """How much brightness changes from the surface of a head inwards, standard deviations; 0 of next to nothing."""
+    """How much brightness changes from the surface of a head inwards, standard deviations; 0 for a tiny head."""
     last = len(planes) - 1
     chosen: Sequence[int] = sorted({round(share * last) for share in np.linspace(*MIDDLE, LOOKED_AT)})
     profiles = [depth_profile(np.asarray(planes[index], dtype=np.float32), tissue) for index in chosen]

@@ -81,7 +81,7 @@ def volume(dtype: str = "int16", slices: int = 4) -> np.ndarray:
 
 
 def nifti(array: np.ndarray | None = None) -> bytes:
-    """A NIfTI-1 file of two millimetres a voxel."""
+    """A NIfTI-1 file of two millimeters a voxel."""
     return bytes(nib.Nifti1Image(volume() if array is None else array, np.diag([-2.0, -2.0, 3.0, 1.0])).to_bytes())
 
 

@@ -13,7 +13,7 @@ from bundle.datasets import phantoms
 from bundle.datasets.phantoms import write_images, write_volumes
 
 IMAGES = 60
-TUMOR = (phantoms.OEDEMA, phantoms.RING, phantoms.CORE)
+TUMOR = (phantoms.EDEMA, phantoms.RING, phantoms.CORE)
 
 
 def digests(root: Path) -> dict[str, str]:

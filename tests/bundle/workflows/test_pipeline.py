@@ -121,7 +121,7 @@ def test_unreadable_cases_stop_the_pipeline_and_are_named(
     ]
     assert main(["pipeline", *arguments]) == 2
     error = capsys.readouterr().err
-    assert "1 of 31 cases could not be read, the others are done" in error and "broken.jpg" in error
+    assert "1 of 31 cases could not be read, the others are stored" in error and "broken.jpg" in error
     assert json.loads((tmp_path / "out" / "data" / "store.json").read_text())["cases"]
     assert main(["pipeline", *arguments, "--skip-unreadable"]) == 0
     assert "broken.jpg" in capsys.readouterr().err

@@ -78,7 +78,7 @@ def test_training_cases_are_refused_unless_allowed(
     assert "of them scored here" in report_of(tmp_path)["provenance"]
 
 
-def test_a_renamed_and_recompressed_training_image_is_recognised(
+def test_a_renamed_and_recompressed_training_image_is_recognized(
     synthetic: Path, unseen: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from PIL import Image

@@ -79,7 +79,7 @@ def test_the_content_hash_ignores_compression(tmp_path: Path) -> None:
     assert sha256_of(fast) != sha256_of(best)
     assert inflated_sha256(fast) == inflated_sha256(best) == inflated_sha256(plain) == sha256_of(plain)
     cut.write_bytes(best.read_bytes()[:-9])
-    assert inflated_sha256(cut) == sha256_of(cut), "whoever decodes it says what is wrong"
+    assert inflated_sha256(cut) == sha256_of(cut), "decoding reports the error"
 
 
 def test_missing_relative_paths_are_resolved_in_the_bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -115,7 +115,7 @@ def test_dice_and_volume_are_taken_over_the_whole_volume_on_the_files_grid(score
     assert (patient["id"], patient["patient"]) == ("brats/A", "brats/A")
 
 
-def test_boundary_tolerance_is_in_millimetres(scorer: Scorer) -> None:
+def test_boundary_tolerance_is_in_millimeters(scorer: Scorer) -> None:
     reference, shifted = np.zeros((2, 20, 20, 3), bool)
     reference[5:10, 5:10, 1], shifted[6:11, 5:10, 1] = True, True  # one pixel of 2 mm
     scorer.volume("A", reference, shifted, [0.0] * 3, spacing=(-2.0, -1.0, 1.0))
@@ -192,7 +192,7 @@ def test_rotated_affine_does_not_change_the_class_of_a_slice(scorer: Scorer) -> 
     assert {prediction["cls"] for prediction in scorer.run().predictions} == {1.0}
 
 
-def test_area_of_tumor_is_in_square_millimetres(scorer: Scorer) -> None:
+def test_area_of_tumor_is_in_square_millimeters(scorer: Scorer) -> None:
     scorer.volume("A", box(24, 25, 0), box(0, 0, 0), [0.0] * 3, spacing=(-1.0, -2.0, 5.0))
     assert slices_of(scorer.report()) == {1: 1.0, 2: 0.0}
 

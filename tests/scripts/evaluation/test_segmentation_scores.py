@@ -375,7 +375,7 @@ def test_fragments_with_up_to_six_voxels_between_them_are_one_lesion(gap: int, l
     ("offset", "touches"),
     [((3, 0, 0), True), ((4, 0, 0), False), ((3, 3, 0), True), ((2, 2, 2), True), ((3, 2, 2), False)],
 )
-def test_a_component_belongs_to_a_lesion_within_three_steps_of_the_18_neighbourhood(
+def test_a_component_belongs_to_a_lesion_within_three_steps_of_the_18_neighborhood(
     offset: Voxel, touches: bool
 ) -> None:
     reference = grids((slice(0, 4), slice(0, 4), slice(0, 4)), shape=(12, 12, 12))

@@ -181,7 +181,7 @@ def test_the_mask_is_on_the_files_grid(tmp_path: Path, prediction: Prediction, a
 
 
 @pytest.mark.parametrize("spacing", [(1.0, 1.0, 1.0), (1.0, 1.0, 5.5), (0.8, 1.1, 3.0)])
-def test_the_volume_is_that_of_the_mask_in_millilitres(
+def test_the_volume_is_that_of_the_mask_in_milliliters(
     tmp_path: Path, prediction: Prediction, spacing: tuple[float, float, float]
 ) -> None:
     data = prediction(save(stored(head_volume(), "LAS", spacing), tmp_path / "a.nii"), sees_the_tumor)
@@ -209,7 +209,7 @@ def test_the_volume_of_an_oblique_scan_is_right() -> None:
     assert result["volume_ml"] == pytest.approx(80 * 0.75 / 1000)
 
 
-def test_a_picture_has_neither_slices_nor_millilitres(tmp_path: Path, prediction: Prediction) -> None:
+def test_a_picture_has_neither_slices_nor_milliliters(tmp_path: Path, prediction: Prediction) -> None:
     data = prediction(save_picture(tmp_path / "a.png"), sees_the_tumor)
     assert data["result"]["state"] == "tumor" and tuple(data["pred"].shape) == (1, 180, 160, 1)
     assert not {"volume_ml", "slice_axis", "slice_probabilities"} & set(data["result"])
@@ -350,11 +350,11 @@ def test_half_precision_logits_become_full_precision_probabilities() -> None:
     assert pred.dtype == torch.float32 and float(pred.max()) == pytest.approx(0.952574, abs=1e-6)
 
 
-@pytest.mark.parametrize("millimetres", [0.001, 1.0, 20.0])
-def test_slices_count_as_a_millimetre_apart_where_the_spacing_was_not_used(millimetres: float) -> None:
+@pytest.mark.parametrize("millimeters", [0.001, 1.0, 20.0])
+def test_slices_count_as_a_millimeter_apart_where_the_spacing_was_not_used(millimeters: float) -> None:
     """A spacing that makes no head says nothing of the gap either."""
     logits, found = torch.tensor([-6.0, -6.0, 6.0, -6.0, -6.0]), []
-    for gap, used in ((1.0, True), (millimetres, False)):
+    for gap, used in ((1.0, True), (millimeters, False)):
         image = MetaTensor(torch.zeros(1, 4, 4, 5), np.diag([1.0, 1.0, gap, 1.0]), {"spacing_used": used})
         data = SplitPackedd(smoothing_mm=3.0)({"image": image, "pred": logits.expand(2, 4, 4, 5)})
         found.append(data["slice_logits"])

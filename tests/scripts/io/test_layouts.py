@@ -112,7 +112,7 @@ def test_every_layout_gives_its_cases_with_their_files(tmp_path: Path, layout: s
 def test_the_original_scan_is_read_and_its_copies_are_skipped(tmp_path: Path) -> None:
     found = find_volumes(touch(tmp_path, *TREES["UCSF-PDGM"][0]))
     assert found.cases[0].files["flair"].name == "UCSF-PDGM-0090_FLAIR.nii.gz"
-    assert found.counts() == {"adc": 1, "brain_segmentation": 1, "flair once more": 1}
+    assert found.counts() == {"adc": 1, "brain_segmentation": 1, "flair again": 1}
 
 
 def test_a_manual_mask_comes_before_an_automatic_one(tmp_path: Path) -> None:

@@ -67,7 +67,7 @@ def test_an_unedited_scan_is_unchanged(volume: np.ndarray) -> None:
 @PROPERTY
 @given(scale=st.floats(1e-3, 1e3), shift=st.floats(-1e3, 1e3), around=st.floats(0.25, 0.85))
 def test_the_brain_is_preprocessed_alike_for_any_background(scale: float, shift: float, around: float) -> None:
-    """Standardised within the brain, on a background anywhere among its values."""
+    """Standardized within the brain, on a background anywhere among its values."""
     values, brain = stripped()
     edited = scale * (np.where(brain, values, around * 800) + shift)
     assert alike(seen(values), seen(edited))

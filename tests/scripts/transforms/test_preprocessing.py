@@ -195,7 +195,7 @@ def test_a_circle_in_a_picture_keeps_its_shape_and_size(side: int) -> None:
 def test_a_circle_in_millimeters_keeps_its_shape(
     tmp_path: Path, preprocess: Preprocess, spacing: tuple[float, float]
 ) -> None:
-    height, width = (int(200 / millimetres) for millimetres in spacing)
+    height, width = (int(200 / millimeters) for millimeters in spacing)
     disc = ellipse(height, width, (height / 2, width / 2), (80 / spacing[0], 80 / spacing[1])) * np.int16(200)
     image = preprocess(save(displayed(disc[..., None], (*spacing, 5.0)), tmp_path / "a.nii"))
     height, width = sides(image[0, :, :, 0] > BACKGROUND)
@@ -390,7 +390,7 @@ def test_a_mask_of_one_millimeter_is_inverted_bit_for_bit(tmp_path: Path, prepro
 def test_a_mask_of_any_spacing_is_inverted_to_its_place(
     tmp_path: Path, preprocessing: Any, spacing: tuple[float, float]
 ) -> None:
-    shape = (180, 160) if spacing[0] < 0.01 else tuple(int(170 / millimetres) for millimetres in spacing)
+    shape = (180, 160) if spacing[0] < 0.01 else tuple(int(170 / millimeters) for millimeters in spacing)
     plane = head_plane(*shape)
     plane = np.where(plane == 250, 1000, 300 * (plane > 0)).astype(np.int16)
     image = reoriented(displayed(np.stack([plane] * 3, axis=2), (*spacing, 5.0)), "LAS")
@@ -415,7 +415,7 @@ def test_the_affine_is_transformed_and_inverted(tmp_path: Path, preprocessing: A
     rows, columns = np.nonzero(data["image"][0, :, :, 3].numpy() > 2)
     seen = data["image"].affine.numpy() @ [rows.mean(), columns.mean(), 3, 1]
     source = np.argwhere(np.asarray(image.dataobj)[..., 3] == 250 * 13).mean(axis=0)
-    assert np.allclose(seen[:3], (image.affine @ [*source, 3, 1])[:3], atol=0.5)  # millimetres
+    assert np.allclose(seen[:3], (image.affine @ [*source, 3, 1])[:3], atol=0.5)  # millimeters
     data["pred"] = data["image"].clone()
     back = Invertd(keys="pred", orig_keys="image", transform=preprocessing, nearest_interp=False)(data)["pred"]
     assert np.allclose(back.affine.numpy(), image.affine, atol=1e-4) and tuple(back.shape[1:]) == image.shape
@@ -471,7 +471,7 @@ def test_a_mask_at_another_place_is_refused(tmp_path: Path, change: str) -> None
 
 
 def grids(own: np.ndarray) -> dict[str, MetaTensor]:
-    """An image of 240 x 240 x 155 voxels of a millimetre, and a mask with another affine."""
+    """An image of 240 x 240 x 155 voxels of a millimeter, and a mask with another affine."""
     grid, data = {"spatial_shape": np.array([240, 240, 155]), "filename_or_obj": "mask.nii"}, torch.zeros(1, 2, 2, 2)
     affines = {"image": np.diag([-1.0, -1.0, 1.0, 1.0]), "label": own}
     return {key: MetaTensor(data, meta={**grid, "original_affine": affine}) for key, affine in affines.items()}
