@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from . import NOTICE, __version__, commands
 from .errors import reason_of
-from .export_formats import FORMATS
+from .packaging.export_formats import FORMATS
 from .workflows.presets import PRESETS
 
 NETWORKS = ["cpu", "base", "large"]

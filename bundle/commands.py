@@ -171,7 +171,7 @@ def export(options: argparse.Namespace) -> int:
     from .manifest import read_json
     from .packaging.export import export as make
     from .packaging.export import write_triton_model
-    from .runtimes import note_beside
+    from .packaging.runtimes import note_beside
 
     exported = make(options.format, options.model, options.network)
     print(f"{exported}: logits differ by {read_json(note_beside(exported))['largest_difference']:.1g} at most")

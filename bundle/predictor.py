@@ -70,7 +70,7 @@ class Predictor:
         self.network, self.report = self.parts["loaded"].eval(), report_beside(self.model_path)
         self.exported = None
         if runtime:
-            from .runtimes import load_exported
+            from .packaging.runtimes import load_exported
 
             self.exported = load_exported(runtime, self.model_path)
 

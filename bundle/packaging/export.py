@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 from ..core import files
 from ..errors import UserError
-from ..export_formats import FORMATS
 from ..loading import BUNDLE_ROOT, parse, suppress_monai_warnings
 from ..manifest import read_json
-from ..runtimes import exported_beside, files_of, note_beside, open_exported
 from ..weights import find_weights, trained_as
+from .export_formats import FORMATS
 from .pack import NAME
+from .runtimes import exported_beside, files_of, note_beside, open_exported
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

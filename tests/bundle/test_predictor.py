@@ -250,7 +250,7 @@ def test_an_exported_network_runs_on_the_processor_also_beside_a_gpu(
         seen.append(image.device.type)
         return torch.zeros(len(image), 2, *image.shape[2:])
 
-    monkeypatch.setattr("bundle.runtimes.load_exported", lambda name, weights: network)
+    monkeypatch.setattr("bundle.packaging.runtimes.load_exported", lambda name, weights: network)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     for device in (None, "cpu"):
         assert Predictor(runtime="onnx", device=device).predict(picture)["result"]["tumor_probability"] is not None

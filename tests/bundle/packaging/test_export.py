@@ -14,10 +14,10 @@ from PIL import Image
 from bundle.cli import main
 from bundle.datasets.phantoms import write_images
 from bundle.errors import UserError
-from bundle.export_formats import FORMATS
 from bundle.packaging.export import export, write_triton_model
+from bundle.packaging.export_formats import FORMATS
+from bundle.packaging.runtimes import exported_beside, files_of, load_exported, note_beside
 from bundle.predictor import Predictor
-from bundle.runtimes import exported_beside, files_of, load_exported, note_beside
 from scripts.core.files import sha256_of
 from scripts.core.messages import flag
 from tests.conftest import CONSTANT_OUTPUTS
@@ -165,7 +165,7 @@ def test_an_exported_network_uses_the_thresholds_of_the_weights_report(
         passes.append(len(image))
         return torch.stack([torch.full_like(image[:, 0], logit) for logit in CONSTANT_OUTPUTS[state][:2]], dim=1)
 
-    monkeypatch.setattr("bundle.runtimes.load_exported", lambda name, weights: says)
+    monkeypatch.setattr("bundle.packaging.runtimes.load_exported", lambda name, weights: says)
     prediction, original = (
         Predictor(constant_weights[state], runtime=name).predict(picture) for name in ("onnx", None)
     )

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .core import files
-from .errors import UserError
+from ..core import files
+from ..errors import UserError
+from ..manifest import read_json
 from .export_formats import FORMATS
-from .manifest import read_json
 
 if TYPE_CHECKING:
     from torch import Tensor
