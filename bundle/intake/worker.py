@@ -15,27 +15,51 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import yaml
+from PIL import Image
 
 from ..core import geometry
-from ..loading import parse
+from ..loading import make_importable, parse
 from .errors import STATUS, IntakeError
 from .headers import examine, require_voxels
 from .limits import Limits
-
-if TYPE_CHECKING:
-    from monai.data import ImageReader
 
 READER = "preprocessing#transforms#0#reader"  # in configs/inference.yaml
 STATM = Path("/proc/self/statm")
 LARGEST_VALUE = 1e18  # its square is still a float32
 
 
-def supervise(control: socket.socket, reader: ImageReader) -> None:
+def load_reader(root: Path, settings: Mapping[str, Any]) -> Any:
+    """Make the reader that the bundle's inference config names.
+
+    Its arguments are values of the config, so MONAI's parser, whose import takes ten times as long as all else here, is
+    needed only for a config that says it in another way.
+
+    Args:
+        root: the bundle's folder.
+        settings: overrides of the config.
+    """
+    make_importable(root)
+    config = {**yaml.safe_load((root / "configs" / "inference.yaml").read_text()), **settings}
+    try:
+        told = dict(config["preprocessing"]["transforms"][0]["reader"])
+        module, _, name = told.pop("_target_").rpartition(".")
+        arguments = {key: config[value.removeprefix("@")] for key, value in told.items()}
+        plain = not any(sign in json.dumps(arguments) for sign in "$@%")
+    except (KeyError, TypeError, AttributeError):
+        plain = False
+    if not plain:
+        return parse("inference.yaml", [READER], root, **settings)[READER]
+    return getattr(import_module(module), name)(**arguments)
+
+
+def supervise(control: socket.socket, reader: Any) -> None:
     """Fork the server, and a new one whenever it ends; this process itself never touches untrusted bytes."""
     while True:
         server = os.fork()
@@ -44,7 +68,7 @@ def supervise(control: socket.socket, reader: ImageReader) -> None:
         os.waitpid(server, 0)
 
 
-def serve(control: socket.socket, reader: ImageReader) -> None:
+def serve(control: socket.socket, reader: Any) -> None:
     """Fork a child for every socket received; end with all children when the application ends."""
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel reaps
     while True:
@@ -60,7 +84,7 @@ def serve(control: socket.socket, reader: ImageReader) -> None:
             os.close(descriptor)
 
 
-def reply(job: socket.socket, reader: ImageReader) -> None:
+def reply(job: socket.socket, reader: Any) -> None:
     """Read one request, confine this process, and send the array or the reason of the refusal."""
     with job, job.makefile("rb") as stream:
         request = json.loads(stream.readline())
@@ -98,7 +122,7 @@ def confine(limits: Limits) -> None:
         resource.setrlimit(name, (bound, bound))
 
 
-def decode(paths: Sequence[Path], reader: ImageReader, limits: Limits) -> tuple[np.ndarray, dict[str, Any]]:
+def decode(paths: Sequence[Path], reader: Any, limits: Limits) -> tuple[np.ndarray, dict[str, Any]]:
     """Check headers, decode by the bundle's reader, check values: (C, H, W, D) float32, contiguous, and metadata."""
     voxels = 0
     for index, path in enumerate(paths):
@@ -145,7 +169,8 @@ def _plain(value: Any) -> Any:
 def main() -> None:
     """Load the reader of the bundle named in the arguments, then serve."""
     descriptor, root, settings = sys.argv[1:]
-    reader = parse("inference.yaml", [READER], Path(root), **json.loads(settings))[READER]
+    reader = load_reader(Path(root), json.loads(settings))
+    Image.init()  # the children inherit Pillow's formats
     supervise(socket.socket(fileno=int(descriptor)), reader)
 
 
