@@ -72,6 +72,7 @@ class Prediction(BaseModel):
     sequence: dict[str, Any] | None = Field(
         default=None, description="what the scan is taken for, by its name or header, or by its look"
     )
+    series: dict[str, Any] | None = Field(default=None, description="which of several DICOM series was read")
     slice_axis: int | None = Field(default=None, description="axis of the file along which a volume's slices run")
     slice_probabilities: list[float | None] | None = None
     volume_ml: float | None = Field(

@@ -14,7 +14,10 @@ MASK_COLOR, CAM_COLOR = (255, 159, 28), (46, 196, 182)  # orange and teal
 
 
 def upright(plane: np.ndarray, affine: Any, axis: int) -> np.ndarray:
-    """Turn a slice, two axes of the file, into rows to posterior and columns to the patient's left.
+    """Turn a slice, two axes of the file, as radiology displays it.
+
+    An axial slice has the front at its top and the patient's left at its right. The others have the top of the head at
+    their top, and a sagittal one the front at its left.
 
     Args:
         plane: (A, B).
@@ -25,7 +28,7 @@ def upright(plane: np.ndarray, affine: Any, axis: int) -> np.ndarray:
 
     codes = list(nib.orientations.aff2axcodes(np.asarray(affine, dtype=np.float64)))
     left = [code for number, code in enumerate(codes) if number != axis]
-    if left[0] not in ("A", "P", "S", "I"):  # rows are the axis that is not left-right
+    if left[0] not in (("S", "I") if {"S", "I"} & set(left) else ("A", "P")):
         plane, left = plane.T, left[::-1]
     rows, columns = left
     plane = plane[::-1] if rows in ("A", "S") else plane

@@ -11,7 +11,17 @@ from typing_extensions import TypedDict
 
 from .messages import Message
 
-__all__ = ["SCHEMA_VERSION", "Kind", "Prediction", "PredictionIndex", "Report", "SkullState", "StoreIndex", "TakenFor"]
+__all__ = [
+    "SCHEMA_VERSION",
+    "ChosenSeries",
+    "Kind",
+    "Prediction",
+    "PredictionIndex",
+    "Report",
+    "SkullState",
+    "StoreIndex",
+    "TakenFor",
+]
 
 SCHEMA_VERSION = 1
 
@@ -49,6 +59,17 @@ class SkullState(TypedDict):
     extracted: NotRequired[bool]  # True: `strip` cut the brain out
 
 
+class ChosenSeries(TypedDict):
+    """Which series of a folder with several was read."""
+
+    number: int | None  # SeriesNumber
+    uid: str | None  # SeriesInstanceUID
+    echo_ms: float | None
+    slices: int
+    of: int  # series, echoes and orientations in the folder
+    rule: Literal["sequence", "original", "slices", "plane", "echo", "number"]  # that decided
+
+
 class Prediction(TypedDict):
     """NAME.json: what is predicted for one scan. Keys that may be absent are of some scans only."""
 
@@ -66,6 +87,7 @@ class Prediction(TypedDict):
     input_sha256: NotRequired[str | None]
     sequence: NotRequired[TakenFor]
     skull: NotRequired[SkullState]
+    series: NotRequired[ChosenSeries]  # where a folder holds several
     slice_axis: NotRequired[int]  # of the file, along which a volume's slices run
     slice_probabilities: NotRequired[list[float | None]]
     slice_deviations: NotRequired[list[float | None]]  # Monte-Carlo dropout

@@ -4,12 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import product
-from typing import Any
+from typing import Any, Literal
 
 import nibabel as nib
 import numpy as np
 
-__all__ = ["as_displayed", "pixel_mm2", "same_grid", "slice_axis", "turned_grid", "voxel_mm3"]
+__all__ = [
+    "Plane",
+    "as_displayed",
+    "pixel_mm2",
+    "plane_of",
+    "same_grid",
+    "shown_affine",
+    "slice_axis",
+    "turned_grid",
+    "voxel_mm3",
+]
+
+Plane = Literal["axial", "coronal", "sagittal"]
+PERPENDICULAR: tuple[Plane, ...] = ("sagittal", "coronal", "axial")  # to right-left, back-front, inferior-superior
+# Which world axis stands in for right-left, back-front and inferior-superior where a slice is shown: a sagittal one has
+# the front at its left, a coronal one the patient's left at its right, and either the top of the head at its top.
+STAND_IN = {"sagittal": (1, 2, 0), "coronal": (0, 2, 1), "axial": (0, 1, 2)}
 
 SAME_PLACE = 0.1  # voxels, at a grid's corners: float32 matrices, and those of four decimals, are rounded by less
 
@@ -19,14 +35,39 @@ def voxel_mm3(affine: Any) -> float:
     return float(np.abs(np.linalg.det(np.asarray(affine, dtype=np.float64)[:3, :3])))
 
 
-def pixel_mm2(affine: Any) -> float:
+def pixel_mm2(affine: Any, shape: Sequence[int] | None = None) -> float:
     """Area of a pixel of the slices of a grid (4, 4), see `slice_axis`."""
-    first, second = np.delete(np.asarray(affine, dtype=np.float64)[:3, :3], slice_axis(affine)[0], axis=1).T
+    first, second = np.delete(np.asarray(affine, dtype=np.float64)[:3, :3], slice_axis(affine, shape)[0], axis=1).T
     return float(np.linalg.norm(np.cross(first, second)))
 
 
-def slice_axis(affine: np.ndarray) -> tuple[int, bool]:
-    """File axis that is nearest to inferior-superior, and whether it runs upwards.
+def plane_of(shape: Sequence[int], affine: np.ndarray) -> Plane:
+    """The plane of a single slice; a volume is read in axial slices.
+
+    Args:
+        shape: of the file, 2 or 3 axes.
+        affine: (4, 4) from indices to RAS+ millimetres.
+    """
+    sides = (*(int(side) for side in shape), 1)[:3]
+    orientation = nib.io_orientation(np.asarray(affine, dtype=np.float64))
+    flat = [axis for axis, side in enumerate(sides) if side == 1]
+    if len(flat) != 1 or np.isnan(orientation[flat[0], 0]):
+        return "axial"
+    return PERPENDICULAR[int(orientation[flat[0], 0])]
+
+
+def shown_affine(shape: Sequence[int], affine: np.ndarray) -> np.ndarray:
+    """The affine (4, 4) that orients a scan for display: a single slice as if its plane were axial."""
+    stand_in = STAND_IN[plane_of(shape, affine)]
+    return np.asarray(affine, dtype=np.float64)[[*stand_in, 3]]
+
+
+def slice_axis(affine: np.ndarray, shape: Sequence[int] | None = None) -> tuple[int, bool]:
+    """File axis that is nearest to inferior-superior, and whether it runs upwards; of a single slice its own.
+
+    Args:
+        affine: (4, 4) from indices to RAS+ millimetres.
+        shape: of the file; None where it is known to be no single slice.
 
     Raises:
         ValueError: when no axis runs along the body.
@@ -34,7 +75,7 @@ def slice_axis(affine: np.ndarray) -> tuple[int, bool]:
     >>> slice_axis(np.diag([-1.0, -1.0, -2.0, 1.0]))
     (2, False)
     """
-    orientation = nib.io_orientation(np.asarray(affine, dtype=np.float64))
+    orientation = nib.io_orientation(np.asarray(affine if shape is None else shown_affine(shape, affine)))
     axes = np.flatnonzero(orientation[:, 0] == 2)
     if not len(axes):
         raise ValueError("none of its axes runs along the body")
@@ -42,8 +83,11 @@ def slice_axis(affine: np.ndarray) -> tuple[int, bool]:
 
 
 def as_displayed(volume: np.ndarray, affine: np.ndarray) -> np.ndarray:
-    """Reorient a volume from its file's axes to (rows to posterior, columns to the left, slices to superior)."""
-    orientation = nib.io_orientation(np.asarray(affine, dtype=np.float64))
+    """Reorient a volume from its file's axes to (rows to posterior, columns to the left, slices to superior).
+
+    A single slice that is sagittal or coronal: see `shown_affine`.
+    """
+    orientation = nib.io_orientation(shown_affine(volume.shape, affine))
     wanted = nib.orientations.axcodes2ornt(("P", "L", "S"))
     return np.asarray(nib.apply_orientation(volume, nib.orientations.ornt_transform(orientation, wanted)))
 

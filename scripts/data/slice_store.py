@@ -40,7 +40,9 @@ __all__ = ["SliceStore", "build_store", "content_hash", "reason_in_one_line", "s
 
 FINGERPRINTED_SOURCES = (  # their change makes a store stale
     *("core/file_types.py", "core/geometry.py", "core/label_codes.py", "core/nifti_geometry.py"),
-    *("io/readers.py", "io/volumes.py", "dicom/reading.py", "io/kaggle_3m.py"),
+    *("io/readers.py", "io/volumes.py", "io/kaggle_3m.py"),
+    *("dicom/choice.py", "dicom/frames.py", "dicom/headers.py", "dicom/jpeg_lossless.py", "dicom/pixels.py"),
+    "dicom/reading.py",
     *("transforms/background.py", "transforms/brain_extraction.py", "transforms/head.py"),
     *("transforms/preprocessing.py", "transforms/skull.py"),
     *("data/stored_slices.py", "data/slice_store.py"),

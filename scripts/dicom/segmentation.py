@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .reading import DicomError, Frame, read_series
+from .headers import DicomError
+from .reading import Series, read_series
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -29,7 +30,9 @@ COPIED = (  # of the patient and study modules, which a series without names may
 )
 
 
-def segmentation_of(source: Path | bytes, mask: np.ndarray, model: Mapping[str, Any]) -> bytes:
+def segmentation_of(
+    source: Path | bytes, mask: np.ndarray, model: Mapping[str, Any], wanted: Sequence[str] = ("flair",)
+) -> bytes:
     """Encode a mask of the whole tumor.
 
     The same mask on the same series by the same weights has the same identifiers.
@@ -38,6 +41,7 @@ def segmentation_of(source: Path | bytes, mask: np.ndarray, model: Mapping[str, 
         source: file, folder of one series, or content of a file.
         mask: (H, W, D) of 0 and 1 on the grid that `read_dicom` gives.
         model: "version" and "sha256" of the weights.
+        wanted: names of the sequences to read, as in `read_dicom`.
 
     Returns:
         A DICOM file with one binary segment, "Tumor" (SCT 108369006, neoplasm, of the brain).
@@ -49,8 +53,7 @@ def segmentation_of(source: Path | bytes, mask: np.ndarray, model: Mapping[str, 
         import highdicom
     except ImportError:
         raise DicomError("a DICOM SEG needs the package highdicom", "unsupported") from None
-    datasets, frames = read_series(source)
-    sources, planes = _in_order_of_the_files(datasets, frames, mask)
+    sources, planes = _in_order_of_the_files(read_series(source, wanted), mask)
     for dataset in sources:
         make_referable(dataset)
     with warnings.catch_warnings():
@@ -78,17 +81,20 @@ def segmentation_of(source: Path | bytes, mask: np.ndarray, model: Mapping[str, 
     return buffer.getvalue()
 
 
-def _in_order_of_the_files(
-    datasets: list[Dataset], frames: list[Frame], mask: np.ndarray
-) -> tuple[list[Dataset], np.ndarray]:
+def _in_order_of_the_files(series: Series, mask: np.ndarray) -> tuple[list[Dataset], np.ndarray]:
     """Files to refer to, and planes (D, H, W) in their order: by position, or by frame where there is but one file."""
+    datasets, frames = series.datasets, series.frames
     if mask.shape != (*frames[0].pixels.shape, len(frames)):
         raise DicomError(f"a mask of shape {mask.shape} does not fit its {len(frames)} slices", "geometry")
     planes = np.ascontiguousarray(np.moveaxis(mask, -1, 0)).astype(np.uint8)
-    if len(datasets) == len(frames):
+    if "position_missing" in series.flags or not all(frame.is_located for frame in frames):
+        raise DicomError("its slices have no positions that a DICOM SEG could refer to", "unsupported")
+    if len(datasets) == len(frames) and not any("PerFrameFunctionalGroupsSequence" in one for one in datasets):
         return [datasets[frame.instance] for frame in frames], planes
     if len(datasets) > 1 or "PerFrameFunctionalGroupsSequence" not in datasets[0]:
         raise DicomError("its frames have no positions of their own that a DICOM SEG could refer to", "unsupported")
+    if len(frames) != int(datasets[0].NumberOfFrames):
+        raise DicomError("only some of its frames were read, and a DICOM SEG refers to all", "unsupported")
     return datasets, planes[np.argsort([frame.number for frame in frames])]
 
 

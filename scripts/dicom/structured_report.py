@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..core.messages import STATES
-from .reading import DicomError, read_series
+from .headers import DicomError
+from .reading import read_series
 from .segmentation import MAKER, PRODUCT, identifier, make_referable
 
 if TYPE_CHECKING:
@@ -24,13 +25,16 @@ __all__ = ["report_of"]
 OWN = "99BRAINMRI"  # coding scheme of concepts without a standard code
 
 
-def report_of(source: Path, segmentation: bytes, result: Mapping[str, Any]) -> bytes:
+def report_of(
+    source: Path, segmentation: bytes, result: Mapping[str, Any], wanted: Sequence[str] = ("flair",)
+) -> bytes:
     """Encode a prediction; where a tumor is segmented, its volume refers to the segmentation.
 
     Args:
         source: file, or folder of the series.
         segmentation: of the same prediction, see `segmentation_of`.
         result: with tumor_probability, state, threshold, volume_ml and model.
+        wanted: names of the sequences to read, as in `read_dicom`.
 
     Returns:
         A DICOM file: a Comprehensive 3D SR that names the weights.
@@ -43,7 +47,7 @@ def report_of(source: Path, segmentation: bytes, result: Mapping[str, Any]) -> b
         from pydicom.sr.codedict import codes
     except ImportError:
         raise DicomError("a DICOM SR needs the package highdicom", "unsupported") from None
-    sources = read_series(source)[0]
+    sources = read_series(source, wanted).datasets
     for dataset in sources:
         make_referable(dataset)
     model, said = result["model"], json.dumps(result, sort_keys=True).encode()

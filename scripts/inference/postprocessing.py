@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Hashable, Mapping
 from typing import Any, cast
 
@@ -201,6 +202,8 @@ class SummarizePredictiond(MapTransform):
                 )
             if "sequence" in d:
                 prediction["sequence"] = d["sequence"]
+            if series := mask.meta.get("series"):
+                prediction["series"] = json.loads(series)
             if "skull" in d:
                 prediction["skull"] = d["skull"]
             prediction["flags"] += flags_of_mask(mask, d.get("mask_share"), d.get("mask_depth"))
@@ -236,7 +239,7 @@ class SummarizePredictiond(MapTransform):
             ],
         }
         if len(mask.meta["spatial_shape"]) == 3:
-            axis, ascending = slice_axis(mask.meta["original_affine"])
+            axis, ascending = slice_axis(mask.meta["original_affine"], mask.meta["spatial_shape"])
             ordered = slices if ascending else slices[::-1]
             prediction |= {"slice_axis": axis, "slice_probabilities": [_rounded(p) for p in ordered]}
             if slice_deviations is not None:
@@ -249,7 +252,7 @@ class SummarizePredictiond(MapTransform):
             if mask.meta.get("thickness_known", True):
                 prediction["volume_ml"] = round(voxels * voxel_mm3(affine) / 1000.0, 4)
             if kind == "image":
-                prediction["area_mm2"] = round(voxels * pixel_mm2(affine), 4)
+                prediction["area_mm2"] = round(voxels * pixel_mm2(affine, mask.meta["spatial_shape"]), 4)
         return cast(Prediction, {**prediction, "model": model, "notice": NOTICE})
 
 

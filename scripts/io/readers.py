@@ -16,8 +16,9 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from ..core.file_types import FORMATS, type_of_file
-from ..core.geometry import same_grid
-from ..dicom.reading import DicomError, read_dicom
+from ..core.geometry import plane_of, same_grid, shown_affine
+from ..dicom.headers import DicomError
+from ..dicom.reading import read_dicom
 from .kaggle_3m import SliceFolderError, is_slice_folder, read_slice_folder
 from .told_sequences import sequence_told
 from .volumes import UnreadableImageError, code_of, decode_grid_file, decode_nifti, grid_meta
@@ -40,8 +41,8 @@ class BrainMriReader:
     pictures are scaled to 0..255; CMYK and animations are refused. NIfTI is scaled by its header; non-finite values and
     empty volumes are refused. A 4-D file is taken only when its channels are the configured modalities, or named by the
     Decathlon's `dataset.json` in the folder above. NRRD and MetaImage (.mha; .mhd with its file beside) hold
-    their voxels raw or zipped. DICOM is a file, or a folder that holds one series; another folder is a patient of
-    kaggle_3m.
+    their voxels raw or zipped. DICOM is a file, or a folder, one series of which is read; another folder is a patient
+    of kaggle_3m. A single sagittal or coronal slice is oriented as it is displayed, and gets a flag.
 
     Args:
         modalities: channels that the network expects, in order (flair, t1, t1ce, t2).
@@ -65,7 +66,9 @@ class BrainMriReader:
             UnreadableImageError: when a file cannot be decoded by the rules above, the files lie on different grids, or
                 their channels are not as many as the modalities.
         """
-        arrays, metas = zip(*(self._decode(path) for path in img), strict=True)
+        each = len(img) == len(self.modalities)
+        wanted = [(modality,) for modality in self.modalities] if each else [self.modalities] * len(img)
+        arrays, metas = zip(*map(self._decode, img, wanted), strict=True)
         shape, affine = arrays[0].shape[1:], metas[0]["affine"]
         for path, array, meta in list(zip(img, arrays, metas, strict=True))[1:]:
             if array.shape[1:] != shape:
@@ -74,14 +77,16 @@ class BrainMriReader:
             if not same_grid(affine, meta["affine"], shape):
                 reason = "lies elsewhere than the first file (their affines differ)"
                 raise UnreadableImageError(path, reason, "geometry")
-        metas[0].setdefault("sequence_told", sequence_told(img[0]) if len(img) == 1 else "")
+        if len(img) > 1:
+            metas[0]["sequence_told"] = ""
+        metas[0].setdefault("sequence_told", sequence_told(img[0], self.modalities))
         channels, expected = sum(len(array) for array in arrays), len(self.modalities)
         if channels != expected:
             reason = f"number of channels is {channels}, expected are {expected}: {', '.join(self.modalities)}"
             raise UnreadableImageError(img[0], reason, "rank")
-        return np.concatenate(arrays), metas[0]
+        return np.concatenate(arrays), _shown(metas[0], arrays[0].shape[1:])
 
-    def _decode(self, path: Path) -> tuple[np.ndarray, dict[str, Any]]:
+    def _decode(self, path: Path, wanted: Sequence[str]) -> tuple[np.ndarray, dict[str, Any]]:
         if is_slice_folder(path):
             return decode_slice_folder(path, self.modalities)
         try:
@@ -89,7 +94,7 @@ class BrainMriReader:
         except OSError as error:
             raise UnreadableImageError(path, error.strerror or "cannot be opened") from None
         if kind == "dicom":
-            return decode_dicom(path)
+            return decode_dicom(path, wanted)
         if kind in ("nrrd", "metaimage"):
             return decode_grid_file(path, kind)
         return decode_raster(path) if kind in RASTERS else decode_nifti(path, self.modalities)
@@ -99,6 +104,15 @@ if "monai" in sys.modules:  # as in every config
     from monai.data import ImageReader
 
     ImageReader.register(BrainMriReader)
+
+
+def _shown(meta: dict[str, Any], shape: Sequence[int]) -> dict[str, Any]:
+    """Metadata that orient a single sagittal or coronal slice as it is displayed, with a flag."""
+    plane = plane_of(shape, meta["original_affine"]) if meta["spacing_known"] else "axial"
+    if plane == "axial":
+        return meta
+    flags = f"{meta.get('flags', '')} {plane}_slice".strip()
+    return {**meta, "affine": shown_affine(shape, meta["original_affine"]), "flags": flags}
 
 
 def decode_raster(path: Path) -> tuple[np.ndarray, dict[str, Any]]:
@@ -141,18 +155,20 @@ def _colored_share(image: Image.Image) -> float:
     return float((levels.max(axis=2) - levels.min(axis=2) > COLORED_LEVELS).mean())
 
 
-def decode_dicom(path: Path) -> tuple[np.ndarray, dict[str, Any]]:
-    """Decode a DICOM file, or a folder with one series, into float32 (1, H, W, D), rows and columns as stored."""
+def decode_dicom(path: Path, wanted: Sequence[str]) -> tuple[np.ndarray, dict[str, Any]]:
+    """Decode a DICOM file, or one series of a folder, into float32 (1, H, W, D), rows and columns as stored."""
     try:
-        volume, affine, spacing_known, thickness_known = read_dicom(path)
+        found = read_dicom(path, wanted)
     except DicomError as error:
         raise UnreadableImageError(path, str(error), error.code) from None
     except Exception as error:  # pydicom and Pillow raise a dozen types for a damaged file
         raise UnreadableImageError(path, f"damaged DICOM ({type(error).__name__})", code_of(error)) from None
-    if not np.isfinite(volume).all():
+    if not np.isfinite(found.voxels).all():
         raise UnreadableImageError(path, "contains NaN or infinite voxels", "nonfinite")
-    shape = volume.shape if spacing_known else volume.shape[:2]
-    return volume[None], grid_meta(affine, shape, spacing_known, spacing_known and thickness_known)
+    shape = found.voxels.shape if found.spacing_known else found.voxels.shape[:2]
+    meta = grid_meta(found.affine, shape, found.spacing_known, found.spacing_known and found.thickness_known)
+    told = {"sequence_told": found.sequence, "series": found.chosen, "flags": " ".join(found.flags)}
+    return found.voxels[None], {**meta, **told}
 
 
 def decode_slice_folder(path: Path, modalities: Sequence[str]) -> tuple[np.ndarray, dict[str, Any]]:

@@ -132,7 +132,7 @@ def _why_not(path: Path, modalities: Sequence[str]) -> str | None:
     """Why a file or series in a folder is not predicted, by its name or header; None if it is."""
     name = name_of(path).lower()
     if path.is_dir():
-        kind = "" if is_slice_folder(path) else sequence_told(path)
+        kind = "" if is_slice_folder(path) else sequence_told(path, modalities)
         return f"{SEQUENCES.get(kind, 'no anatomy')}, by its header" if kind and kind not in modalities else None
     if name.endswith(BESIDE):
         return "no scan, by its name"

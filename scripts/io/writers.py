@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from io import BytesIO
@@ -20,7 +20,8 @@ from ..core.documents import SCHEMA_VERSION, PredictionIndex
 from ..core.filenames import stem
 from ..core.files import content_sha256, write_atomic, write_json
 from ..core.nifti_geometry import image_on
-from ..dicom.reading import DicomError, is_dicom
+from ..dicom.headers import DicomError
+from ..dicom.reading import is_dicom
 from ..dicom.segmentation import segmentation_of
 from .readers import UnreadableImageError
 from .scan_lists import INDEX
@@ -35,10 +36,18 @@ class PredictionWriter:
         output_dir: folder for the files.
         overwrite: replace what is there.
         dicom_seg: write the mask of a DICOM series as NAME_seg.dcm as well.
+        modalities: sequences that were read: of a folder with several series, that one is referred to.
     """
 
-    def __init__(self, output_dir: str | Path, overwrite: bool = False, dicom_seg: bool = False) -> None:
+    def __init__(
+        self,
+        output_dir: str | Path,
+        overwrite: bool = False,
+        dicom_seg: bool = False,
+        modalities: Sequence[str] = ("flair",),
+    ) -> None:
         self.output_dir, self.overwrite, self.dicom_seg = Path(output_dir), overwrite, dicom_seg
+        self.modalities = tuple(modalities)
 
     def __call__(self, data: Mapping[str, Any], name: str | None = None) -> dict[str, str]:
         """Write.
@@ -70,15 +79,14 @@ class PredictionWriter:
         write_json(files["json"], {"input": source.name, "input_sha256": _hash_of(source), **data["result"]})
         return {kind: str(path) for kind, path in files.items()}
 
-    @staticmethod
-    def encode_dicom(mask: MetaTensor, source: Path | bytes, model: Mapping[str, Any]) -> bytes:
+    def encode_dicom(self, mask: MetaTensor, source: Path | bytes, model: Mapping[str, Any]) -> bytes:
         """Encode a mask as a DICOM Segmentation that refers to its series; see `segmentation_of`.
 
         Raises:
             UnreadableImageError: when the series lacks what a segmentation must refer to.
         """
         try:
-            return segmentation_of(source, mask.as_tensor()[0].cpu().numpy(), model)
+            return segmentation_of(source, mask.as_tensor()[0].cpu().numpy(), model, self.modalities)
         except DicomError as error:
             name = "the file" if isinstance(source, bytes) else source
             raise UnreadableImageError(name, str(error), error.code) from None

@@ -26,6 +26,7 @@ from pydicom.uid import (
 )
 
 from .cases import OK, Case, constant, encoded, head
+from .lossless import encode_lossless
 
 MR_IMAGE = "1.2.840.10008.5.1.4.1.1.4"
 ENHANCED_MR = "1.2.840.10008.5.1.4.1.1.4.1"
@@ -143,6 +144,10 @@ def plain() -> dict[str, bytes]:
         "frames": dicom(np.stack([gray] * 3).astype(np.uint16), SpacingBetweenSlices=4.0),
         "enhanced": enhanced(np.stack([gray] * 3).astype(np.uint16)),
         "no spacing": dicom(PixelSpacing=None),
+        "padding value": dicom(PixelPaddingValue=0),
+        "padding range": dicom(signed, PixelPaddingValue=-60, PixelPaddingRangeLimit=-50),
+        "all padding": dicom(PixelPaddingValue=0, PixelPaddingRangeLimit=65535),
+        "overlay": dicom() + raw_element(0x6000, 0x3000, bytes(448), b"OW"),
         "no orientation": dicom(ImageOrientationPatient=None, ImagePositionPatient=None),
         "padded": dicom(PixelData=gray.astype(np.uint16).tobytes() + bytes(2)),
         "private element": dicom() + raw_element(0x7FE1, 0x0010, b"private "),
@@ -169,14 +174,22 @@ def packed() -> dict[str, bytes]:
     return {
         "RLE": compressed(runs, RLELossless),
         "JPEG": compressed(encoded(gray, "JPEG"), JPEGBaseline8Bit),
+        "JPEG lossless": compressed(encode_lossless(gray, precision=8), JPEGLosslessSV1),
+        "JPEG-LS": compressed(_jpeg_ls(gray), JPEGLSLossless),
         "JPEG 2000": compressed(encoded(gray, "JPEG2000", no_jp2=True), JPEG2000Lossless),
     }
+
+
+def _jpeg_ls(gray: np.ndarray) -> bytes:
+    import jpeg_ls
+
+    return bytes(jpeg_ls.encode_array(gray))
 
 
 def refused() -> dict[str, dict[str, bytes]]:
     """Files that are not predicted, by the codes that are right."""
     gray, good = head(64, 56).astype(np.uint16), dicom()
-    jpeg = encoded(head(64, 56), "JPEG")
+    jpeg, lossless = encoded(head(64, 56), "JPEG"), encode_lossless(head(64, 56), precision=8)
     nested = b"".join(
         raw_element(8, 0x1140, b"", b"SQ", 0xFFFFFFFF) + b"\xfe\xff\x00\xe0\xff\xff\xff\xff" for _ in range(1000)
     )
@@ -185,16 +198,15 @@ def refused() -> dict[str, dict[str, bytes]]:
     text = {f"spacing {value}": good.replace(b"1.5\\1.25", value.ljust(8).encode()) for value in NOT_NUMBERS}
     return {
         "unsupported": {
-            **{
-                f"syntax {uid.name}": compressed(jpeg, uid)
-                for uid in (JPEGLosslessSV1, JPEGLSLossless, HTJ2KLossless, MPEG2MPML)
-            },
+            **{f"syntax {uid.name}": compressed(jpeg, uid) for uid in (HTJ2KLossless, MPEG2MPML)},
             "private syntax": compressed(jpeg, "1.2.3.4"),
             "deflated": written(mr_dataset(gray), DEFLATED),
             "RGB": dicom(np.zeros((64, 56), np.uint8), SamplesPerPixel=3, PhotometricInterpretation="RGB"),
             "palette": dicom(PhotometricInterpretation="PALETTE COLOR"),
             "DICOMDIR": written(mr_dataset(gray, SOPClassUID="1.2.840.10008.1.3.10")),
             "no preamble": good[132:],
+            "mosaic": dicom(ImageType=["ORIGINAL", "PRIMARY", "M", "ND", "MOSAIC"]),
+            "localizer": dicom(SeriesDescription="3-plane localizer"),
         },
         "header": {
             "no pixel data": dicom(PixelData=None),
@@ -219,6 +231,12 @@ def refused() -> dict[str, dict[str, bytes]]:
             "JPEG of noise": compressed(bytes(range(256)), JPEGBaseline8Bit),
             "cut JPEG": compressed(jpeg[: len(jpeg) // 2], JPEGBaseline8Bit),
             "RLE of noise": compressed(bytes(range(256)), RLELossless),
+            "JPEG lossless of noise": compressed(bytes(range(256)), JPEGLosslessSV1),
+            "cut JPEG lossless": compressed(lossless[: len(lossless) // 2], JPEGLosslessSV1),
+            "JPEG lossless of another size": compressed(encode_lossless(head(64, 60), precision=8), JPEGLosslessSV1),
+            "JPEG lossless that is lossy": compressed(jpeg, JPEGLosslessSV1),
+            "JPEG-LS of noise": compressed(bytes(range(256)), JPEGLSLossless),
+            "cut JPEG-LS": compressed(_jpeg_ls(head(64, 56))[:200], JPEGLSLossless),
             "JPEG 2000 of noise": compressed(bytes(range(256)), JPEG2000Lossless),
         },
         "damaged|header|ok": {

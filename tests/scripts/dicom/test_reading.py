@@ -11,7 +11,8 @@ from hostile.dicoms import dicom, enhanced, head, mr_dataset, packed, plain, wri
 from pydicom.uid import ExplicitVRBigEndian, ImplicitVRLittleEndian
 
 from scripts.core.geometry import as_displayed
-from scripts.dicom.reading import DicomError, read_dicom
+from scripts.dicom.headers import DicomError
+from scripts.dicom.reading import read_dicom
 from scripts.io.readers import BrainMriReader, UnreadableImageError
 from scripts.io.scan_lists import scans
 
@@ -46,9 +47,9 @@ def reason(path: Path) -> str:
 
 
 def test_one_file_is_a_volume_of_one_slice(tmp_path: Path) -> None:
-    volume, affine, spacing_known, thickness_known = read_dicom(save(tmp_path / "a", dicom(GRAY)))
-    assert volume.dtype == np.float32 and np.array_equal(volume[..., 0], GRAY)
-    assert np.allclose(affine, AXIAL) and spacing_known and thickness_known
+    found = read_dicom(save(tmp_path / "a", dicom(GRAY)))
+    assert found.voxels.dtype == np.float32 and np.array_equal(found.voxels[..., 0], GRAY)
+    assert np.allclose(found.affine, AXIAL) and found.spacing_known and found.thickness_known and not found.flags
 
 
 def test_a_series_is_sorted_along_its_slice_normal(tmp_path: Path) -> None:
@@ -112,9 +113,10 @@ def test_every_uncompressed_syntax_gives_the_same(tmp_path: Path, syntax: str) -
     assert np.array_equal(read_dicom(save(tmp_path / "a", dicom(GRAY, syntax)))[0][..., 0], GRAY)
 
 
-@pytest.mark.parametrize(("name", "tolerance"), [("RLE", 0), ("JPEG 2000", 0), ("JPEG", 3)])
-def test_syntaxes_that_pydicom_or_pillow_decompress_are_read(tmp_path: Path, name: str, tolerance: int) -> None:
-    assert np.abs(read_dicom(save(tmp_path / "a", packed()[name]))[0][..., 0] - GRAY).mean() <= tolerance
+@pytest.mark.parametrize("name", packed())
+def test_what_is_compressed_is_read(tmp_path: Path, name: str) -> None:
+    read = read_dicom(save(tmp_path / "a", packed()[name])).voxels[..., 0]
+    assert np.abs(read - GRAY).mean() <= (3 if name == "JPEG" else 0)
 
 
 @pytest.mark.parametrize(("thickness", "known"), [(3.0, True), (None, False), (0.0, False)])
@@ -131,13 +133,7 @@ def test_a_picture_without_spacing_is_flagged(tmp_path: Path) -> None:
     assert array.shape == (1, 64, 56, 1) and not meta["spacing_known"] and len(meta["spatial_shape"]) == 2
 
 
-def test_several_series_in_a_folder_are_counted_and_refused(tmp_path: Path) -> None:
-    for number in range(3):
-        save(tmp_path / str(number), dicom(GRAY, series=f"1.2.{number}"))
-    assert reason(tmp_path) == "holds 3 series, one is expected"
-
-
-def test_files_without_pixels_in_the_folder_are_skipped(tmp_path: Path) -> None:
+def test_what_is_no_picture_in_the_folder_is_left_out(tmp_path: Path) -> None:
     folder = series(tmp_path / "mr", stack(3))
     save(folder / "readme.txt", b"about this series")
     save(folder / "report", dicom(GRAY, series="1.2.9", PixelData=None))
@@ -147,18 +143,8 @@ def test_files_without_pixels_in_the_folder_are_skipped(tmp_path: Path) -> None:
 def test_missing_and_repeated_slices_are_refused(tmp_path: Path) -> None:
     gap, twice = series(tmp_path / "gap", stack(6)), series(tmp_path / "twice", stack(3))
     (gap / "03").unlink()  # the second from one end
-    save(twice / "again", dicom(GRAY))
+    save(twice / "again", dicom(GRAY + 1, SOPInstanceUID="1.2.99"))
     assert "some are missing" in reason(gap) and "in one place" in reason(twice)
-
-
-def test_slices_of_another_size_or_orientation_are_refused(tmp_path: Path) -> None:
-    for name, odd in {
-        "size": dicom(GRAY[:40]),
-        "turn": dicom(GRAY, ImageOrientationPatient=[0, 1, 0, 0, 0, -1]),
-    }.items():
-        folder = series(tmp_path / name, stack(3))
-        save(folder / "odd", odd)
-        assert "differ in" in reason(folder)
 
 
 def test_the_reader_names_the_file_and_the_reason(tmp_path: Path) -> None:

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 from hostile.dicoms import enhanced, head, mr_dataset, written
 
-from scripts.dicom.reading import DicomError, read_dicom
+from scripts.dicom.headers import DicomError
+from scripts.dicom.reading import read_dicom
 from scripts.dicom.segmentation import segmentation_of
 
 MODEL = {"version": "1.2.3", "sha256": "ab" * 32}

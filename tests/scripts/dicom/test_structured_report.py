@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from hostile.dicoms import head, mr_dataset, written
 
-from scripts.dicom.reading import DicomError
+from scripts.dicom.headers import DicomError
 from scripts.dicom.segmentation import segmentation_of
 from scripts.dicom.structured_report import report_of
 
