@@ -46,7 +46,7 @@ def plane_of(shape: Sequence[int], affine: np.ndarray) -> Plane:
 
     Args:
         shape: of the file, 2 or 3 axes.
-        affine: (4, 4) from indices to RAS+ millimetres.
+        affine: (4, 4) from indices to RAS+ millimeters.
     """
     sides = (*(int(side) for side in shape), 1)[:3]
     orientation = nib.io_orientation(np.asarray(affine, dtype=np.float64))
@@ -66,7 +66,7 @@ def slice_axis(affine: np.ndarray, shape: Sequence[int] | None = None) -> tuple[
     """File axis that is nearest to inferior-superior, and whether it runs upwards; of a single slice its own.
 
     Args:
-        affine: (4, 4) from indices to RAS+ millimetres.
+        affine: (4, 4) from indices to RAS+ millimeters.
         shape: of the file; None where it is known to be no single slice.
 
     Raises:

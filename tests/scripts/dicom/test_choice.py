@@ -87,7 +87,7 @@ def test_one_series_is_chosen_by_the_first_rule_that_decides(
     }
 
 
-def test_what_is_asked_for_decides(tmp_path: Path) -> None:
+def test_the_wanted_sequence_decides(tmp_path: Path) -> None:
     folder = add(tmp_path / "study", "1.2.5", SeriesDescription="AX FLAIR")
     add(folder, "1.2.6", bright=100, SeriesDescription="AX T1")
     assert brightness(read_dicom(folder)) == GRAY.min()
@@ -120,9 +120,9 @@ def test_of_echoes_in_one_series_the_longer_is_chosen(tmp_path: Path) -> None:
     assert said(found)["rule"] == "echo"
 
 
-def test_series_that_nothing_tells_apart_are_counted_and_refused(tmp_path: Path) -> None:
+def test_series_without_a_deciding_rule_are_counted_and_refused(tmp_path: Path) -> None:
     folder = add(add(add(tmp_path / "study", "1.2.1"), "1.2.2"), "1.2.3")
-    assert reason(folder) == "holds 3 series that nothing tells apart, one is expected"
+    assert reason(folder) == "holds 3 series and no rule decides between them, one is expected"
 
 
 def test_the_same_instance_twice_is_read_once(tmp_path: Path) -> None:
@@ -148,7 +148,7 @@ def test_one_identifier_for_all_slices_loses_none(tmp_path: Path) -> None:
     assert read_dicom(folder).voxels.shape[2] == 4
 
 
-def test_localizers_and_other_things_in_the_folder_are_left_out(tmp_path: Path) -> None:
+def test_localizers_and_other_modalities_in_the_folder_are_skipped(tmp_path: Path) -> None:
     folder = add(tmp_path / "study", "1.2.5", bright=100)
     add(folder, "1.2.1", 9, SeriesDescription="localizer")
     add(folder, "1.2.2", 9, Modality="CT")
@@ -177,7 +177,9 @@ def test_localizers_and_other_things_in_the_folder_are_left_out(tmp_path: Path) 
         ({"ImageType": ["ORIGINAL", "PRIMARY", "M", "ND", "MOSAIC"]}, "is a mosaic"),
     ],
 )
-def test_a_folder_of_nothing_else_is_refused_by_name(tmp_path: Path, changes: dict[str, Any], told: str) -> None:
+def test_a_folder_without_another_series_is_refused_with_the_reason(
+    tmp_path: Path, changes: dict[str, Any], told: str
+) -> None:
     assert told in reason(add(tmp_path / "study", "1.2.5", **changes))
 
 

@@ -21,7 +21,7 @@ def test_another_modality_is_named(modality: str) -> None:
 
 
 @pytest.mark.parametrize("values", [{"Modality": "MR"}, {"Modality": "OT"}, {"Modality": "SC"}, {}, {"Modality": None}])
-def test_what_may_be_mr_passes(values: dict[str, object]) -> None:
+def test_possible_mr_is_accepted(values: dict[str, object]) -> None:
     assert why_no_scan(headers(**values)) is None
 
 

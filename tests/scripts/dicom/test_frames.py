@@ -44,7 +44,7 @@ def ordered(count: int = 6) -> np.ndarray:
         lambda k: {"SliceThickness": 3.0 + 0.01 * k},
     ],
 )
-def test_other_rounding_in_other_files_makes_no_other_series(tmp_path: Path, change: Any) -> None:
+def test_rounding_may_differ_between_files(tmp_path: Path, change: Any) -> None:
     found = read_dicom(series(tmp_path / "mr", change))
     assert np.array_equal(found.voxels, ordered()) and not found.flags
 
@@ -58,14 +58,14 @@ def test_without_positions_slices_are_sorted_by_location_and_flagged(tmp_path: P
         segmentation_of(folder, np.zeros(found.voxels.shape), {"version": "1", "sha256": "ab" * 32})
 
 
-def test_one_position_for_all_slices_is_none(tmp_path: Path) -> None:
+def test_one_position_for_all_slices_is_ignored(tmp_path: Path) -> None:
     """As careless de-identification leaves it."""
     more = {"ImagePositionPatient": [0.0, 0.0, 0.0]}
     found = read_dicom(series(tmp_path / "mr", lambda k: {**more, "SliceLocation": 3.0 * k}))
     assert np.array_equal(found.voxels, ordered()) and found.flags == ("position_missing",)
 
 
-def test_without_positions_and_locations_the_order_is_not_guessed(tmp_path: Path) -> None:
+def test_without_positions_and_locations_slices_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DicomError, match="neither ImagePositionPatient nor SliceLocation"):
         read_dicom(series(tmp_path / "mr", lambda k: {"ImagePositionPatient": None, "InstanceNumber": k}))
     data = dcmread(series(tmp_path / "x", lambda k: {}) / "00")
@@ -94,7 +94,7 @@ PLANES = {"sagittal": [0, 1, 0, 0, 0, -1], "coronal": [1, 0, 0, 0, 0, -1], "axia
 
 
 @pytest.mark.parametrize("plane", PLANES)
-def test_a_single_slice_is_shown_in_its_own_plane_and_named(tmp_path: Path, plane: str) -> None:
+def test_a_single_slice_is_displayed_in_its_own_plane_and_flagged(tmp_path: Path, plane: str) -> None:
     path = tmp_path / "a"
     path.write_bytes(dicom(GRAY, ImageOrientationPatient=PLANES[plane], ImagePositionPatient=[-80.0, -100.0, 50.0]))
     reader = BrainMriReader()

@@ -114,7 +114,7 @@ def test_every_uncompressed_syntax_gives_the_same(tmp_path: Path, syntax: str) -
 
 
 @pytest.mark.parametrize("name", packed())
-def test_what_is_compressed_is_read(tmp_path: Path, name: str) -> None:
+def test_every_compressed_syntax_is_read(tmp_path: Path, name: str) -> None:
     read = read_dicom(save(tmp_path / "a", packed()[name])).voxels[..., 0]
     assert np.abs(read - GRAY).mean() <= (3 if name == "JPEG" else 0)
 
@@ -133,7 +133,7 @@ def test_a_picture_without_spacing_is_flagged(tmp_path: Path) -> None:
     assert array.shape == (1, 64, 56, 1) and not meta["spacing_known"] and len(meta["spatial_shape"]) == 2
 
 
-def test_what_is_no_picture_in_the_folder_is_left_out(tmp_path: Path) -> None:
+def test_files_without_pixels_in_the_folder_are_skipped(tmp_path: Path) -> None:
     folder = series(tmp_path / "mr", stack(3))
     save(folder / "readme.txt", b"about this series")
     save(folder / "report", dicom(GRAY, series="1.2.9", PixelData=None))
