@@ -7,11 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from monai.data import ImageReader
 from PIL import Image
 
 from bundle.intake.worker import load_reader
-from scripts.io.readers import BrainMriReader
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -50,4 +48,10 @@ def test_a_reader_that_is_told_by_an_expression_is_made_by_monai(tmp_path: Path,
 
 
 def test_monai_takes_the_reader_for_one_of_its_own() -> None:
-    assert isinstance(BrainMriReader(), ImageReader)
+    """In a new process, as other tests may have imported the reader before MONAI."""
+    code = """
+from monai.data import ImageReader
+from scripts.io.readers import BrainMriReader
+assert isinstance(BrainMriReader(), ImageReader)
+"""
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
