@@ -157,6 +157,6 @@ def passes() -> Iterator[list[int]]:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Run what leaves threads behind last: a process that is forked beside them, as a data loader's, may hang."""
-    names = ("scripts/data/test_label_studies.py", "bundle/service", "bundle/ui")
+    names = ("scripts/dataset/test_label_studies.py", "bundle/service", "bundle/ui")
     threaded = [ROOT / "tests" / name for name in names]
     items.sort(key=lambda item: any(item.path.is_relative_to(folder) for folder in threaded))

@@ -14,8 +14,8 @@ import torch
 from bundle import Predictor
 from bundle.loading import parse
 from scripts.core.files import sha256_of
-from scripts.data.sampling import SliceDataset
-from scripts.data.slice_store import SliceStore, slice_records
+from scripts.dataset.sampling import SliceDataset
+from scripts.dataset.slice_store import SliceStore, slice_records
 
 
 def digest(planes: torch.Tensor) -> str:

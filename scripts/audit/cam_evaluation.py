@@ -17,7 +17,7 @@ from ..core.documents import Kind
 from ..core.files import nan_to_none, write_json
 from ..core.messages import NOTICE
 from ..core.statistics import mean_defined
-from ..data.sampling import SliceDataset
+from ..dataset.sampling import SliceDataset
 from ..inference.decision import Decision
 from ..networks.cam import encode_with_cam
 from ..networks.multitask_unet import MultiTaskUNet, evaluating

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..data.sampling import SliceDataset
+from ..dataset.sampling import SliceDataset
 from ..io.datalists import Case
 from .baselines import file_properties, forest, gray_levels, out_of_fold
 from .questions import NOT_APPLICABLE, Part, Predictions, alarm_verdict, verdict_of

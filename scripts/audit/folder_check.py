@@ -16,8 +16,8 @@ import imagehash
 import numpy as np
 from PIL import Image
 
-from ..data.known_cases import known_cases
-from ..data.near_duplicates import same_picture
+from ..dataset.known_cases import known_cases
+from ..dataset.near_duplicates import same_picture
 from ..inference.sequence_by_look import SequenceClassifier
 from ..io.datalists import Cases, counts_in_words, image_cases, own_name, regroup, volume_cases
 from ..io.image_classes import is_image_folder

@@ -11,7 +11,7 @@ import nibabel as nib
 import numpy as np
 
 from ..core.label_codes import LabelError
-from ..data.slice_store import content_hash, reason_in_one_line
+from ..dataset.slice_store import content_hash, reason_in_one_line
 from ..inference.check_sequence import assess_sequence
 from ..inference.sequence_by_look import LOOKS, SequenceClassifier
 from ..io.datalists import Case

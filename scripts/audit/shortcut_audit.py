@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from ..core.files import write_json
 from ..core.messages import NOTICE
-from ..data.sampling import SliceDataset
+from ..dataset.sampling import SliceDataset
 from ..evaluation.intervals import RESAMPLES
 from ..evaluation.text_tables import table
 from ..io.datalists import Case

@@ -10,7 +10,7 @@ import torch
 from tqdm import tqdm
 
 from ..core.files import sha256_of, write_json
-from ..data.sampling import SliceDataset
+from ..dataset.sampling import SliceDataset
 from ..inference.out_of_distribution import FILE, fit, save_ood_detector
 from ..networks.multitask_unet import MultiTaskUNet, evaluating
 

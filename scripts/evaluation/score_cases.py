@@ -14,7 +14,7 @@ from monai.data import MetaTensor
 from ..core.files import nan_to_none, write_json
 from ..core.geometry import as_displayed, voxel_mm3
 from ..core.label_codes import tumor_of
-from ..data.known_cases import known_cases
+from ..dataset.known_cases import known_cases
 from ..inference.decision import Decision, kind_of
 from ..io.datalists import Case
 from ..io.readers import BrainMriReader

@@ -17,7 +17,7 @@ from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
 
 from ..core.files import nan_to_none, write_json
-from ..data.sampling import SliceDataset, SourceLoader
+from ..dataset.sampling import SliceDataset, SourceLoader
 from ..networks.weights import CheckpointFolder, save_weights, trained_on, unknown_lineage
 
 __all__ = ["AverageWeights", "BestWeights", "ClipGradients", "Progress", "ResumableRun", "WritePredictions"]

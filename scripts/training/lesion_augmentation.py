@@ -11,7 +11,7 @@ from monai.config import KeysCollection
 from monai.transforms import MapTransform, RandomizableTransform
 from scipy import ndimage
 
-from ..data.sampling import SliceDataset
+from ..dataset.sampling import SliceDataset
 
 __all__ = ["RandLesionCored", "RandPasteLesiond"]
 

@@ -24,8 +24,8 @@ from scripts.audit.cam_metrics import Look, energy_ratio, rank_correlation, wors
 from scripts.core.documents import SCHEMA_VERSION
 from scripts.core.files import write_json
 from scripts.core.messages import NOTICE
-from scripts.data.sampling import SliceDataset
-from scripts.data.slice_store import SliceStore, slice_records
+from scripts.dataset.sampling import SliceDataset
+from scripts.dataset.slice_store import SliceStore, slice_records
 from scripts.inference.decision import Calibration, Decision
 from scripts.networks.cam import predict_with_cam
 from scripts.networks.multitask_unet import MultiTaskUNet, multi_task_unet

@@ -21,9 +21,9 @@ from scripts.audit.file_metadata import Pictures, metadata
 from scripts.audit.questions import Predictions, lesion_erased
 from scripts.audit.shortcut_audit import PARTS, AuditCases, audit
 from scripts.core.configs import components_of
-from scripts.data.sampling import SliceDataset
-from scripts.data.slice_store import build_store, slice_records
-from scripts.data.splits import load_split, write_split
+from scripts.dataset.sampling import SliceDataset
+from scripts.dataset.slice_store import build_store, slice_records
+from scripts.dataset.splits import load_split, write_split
 from scripts.io.datalists import gather_cases
 from scripts.networks.multitask_unet import multi_task_unet
 from scripts.transforms.preprocessing import BACKGROUND, BRIGHTEST

@@ -14,7 +14,7 @@ from monai.data import MetaTensor
 
 from scripts.core.files import sha256_of
 from scripts.core.geometry import pixel_mm2, voxel_mm3
-from scripts.data.slice_store import slice_records
+from scripts.dataset.slice_store import slice_records
 from scripts.evaluation.score_cases import ScoreCases, provenance, scoring_list
 from scripts.evaluation.segmentation_scores import segmentation_scores
 from scripts.inference.decision import Calibration, Decision

@@ -10,8 +10,8 @@ from monai.transforms import Compose
 
 from bundle.datasets.phantoms import write_images, write_volumes
 from scripts.core.configs import components_of
-from scripts.data.sampling import Sample, SliceDataset
-from scripts.data.slice_store import SliceStore, build_store, slice_records
+from scripts.dataset.sampling import Sample, SliceDataset
+from scripts.dataset.slice_store import SliceStore, build_store, slice_records
 from scripts.io.datalists import gather_cases
 from scripts.training.augmentation import KeepBackgroundd, RandFakeSkulld, RandInvertContrastd, RandOwnStatisticsd
 from scripts.transforms.preprocessing import BACKGROUND, BRIGHTEST, DARKEST

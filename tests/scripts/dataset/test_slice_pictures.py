@@ -10,8 +10,8 @@ from PIL import Image
 
 from bundle.datasets.phantoms import write_volumes
 from scripts.core.configs import components_of
-from scripts.data.slice_pictures import with_slice_pictures
-from scripts.data.slice_store import SliceStore, build_store, slice_records
+from scripts.dataset.slice_pictures import with_slice_pictures
+from scripts.dataset.slice_store import SliceStore, build_store, slice_records
 from scripts.io.datalists import Case, Cases, gather_cases
 
 ROOT = Path(__file__).resolve().parents[3]

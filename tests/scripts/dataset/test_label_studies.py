@@ -14,8 +14,8 @@ from PIL import Image
 from bundle.datasets.phantoms import write_volumes
 from bundle.loading import load_workflow, suppress_monai_warnings
 from scripts.core.files import sha256_of
-from scripts.data.label_studies import Studies
-from scripts.data.sampling import SliceDataset
+from scripts.dataset.label_studies import Studies
+from scripts.dataset.sampling import SliceDataset
 from scripts.networks.weights import trained_on
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -18,7 +18,7 @@ from PIL import Image
 
 from bundle.datasets.phantoms import write_images, write_volumes
 from scripts.core.configs import components_of
-from scripts.data.slice_store import SliceStore, build_store, slice_records
+from scripts.dataset.slice_store import SliceStore, build_store, slice_records
 from scripts.io.datalists import Case, gather_cases, volume_cases
 from scripts.transforms.preprocessing import BACKGROUND
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from scripts.data.known_cases import known_cases
+from scripts.dataset.known_cases import known_cases
 
 SEEN = {
     "brats/TCGA-DU-7294": {"sha256": "a", "group": "brats/TCGA-DU-7294", "subset": "train", "phash": None},

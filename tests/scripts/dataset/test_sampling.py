@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from bundle.datasets.phantoms import write_images, write_volumes
 from scripts.core.configs import components_of
-from scripts.data.balance import balanced_weights
-from scripts.data.sampling import BalancedSampler, BatchesInOrder, Sample, SliceDataset, SourceLoader
-from scripts.data.slice_store import SliceStore, build_store, slice_records
+from scripts.dataset.balance import balanced_weights
+from scripts.dataset.sampling import BalancedSampler, BatchesInOrder, Sample, SliceDataset, SourceLoader
+from scripts.dataset.slice_store import SliceStore, build_store, slice_records
 from scripts.io.datalists import gather_cases
 from scripts.transforms.preprocessing import BACKGROUND
 

@@ -16,9 +16,9 @@ from PIL import Image, ImageFilter
 
 from bundle.datasets.phantoms import write_images, write_volumes
 from scripts.core.configs import components_of
-from scripts.data.near_duplicates import near_duplicates, same_picture
-from scripts.data.slice_store import SliceStore, build_store
-from scripts.data.splits import (
+from scripts.dataset.near_duplicates import near_duplicates, same_picture
+from scripts.dataset.slice_store import SliceStore, build_store
+from scripts.dataset.splits import (
     assert_disjoint,
     data_fingerprint,
     load_split,

@@ -45,7 +45,7 @@ FINGERPRINTED_SOURCES = (  # their change makes a store stale
     "dicom/reading.py",
     *("transforms/background.py", "transforms/brain_extraction.py", "transforms/head.py"),
     *("transforms/preprocessing.py", "transforms/skull.py"),
-    *("data/stored_slices.py", "data/slice_store.py"),
+    *("dataset/stored_slices.py", "dataset/slice_store.py"),
 )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from scripts.data.case_counts import count_cases, left_out_codes
+from scripts.dataset.case_counts import count_cases, left_out_codes
 from scripts.io.datalists import Cases, counts_in_words
 
 
