@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import hmac
+import gc
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -12,6 +12,7 @@ from typing import Annotated, Any
 from fastapi import Depends, FastAPI, Header, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 
 from .. import NOTICE, __version__
@@ -19,6 +20,7 @@ from ..core import file_types
 from ..errors import reason_of
 from ..predictor import Predictor
 from . import schemas
+from .access import TokenCheck
 from .job_queue import Job, JobQueue, PredictionRequest
 from .metrics import Metrics
 from .problems import PROBLEM, Problem, problem_response
@@ -57,7 +59,10 @@ class Service:
 
     def _load(self) -> None:
         self.predictor = self.settings.predictor()
-        self.ready = warm_up(self.predictor)
+        ready = warm_up(self.predictor)
+        gc.collect()
+        gc.freeze()  # the collector would hold up all requests while it walks through the modules again
+        self.ready = ready
 
     def close(self) -> None:
         """Finish running scans, end the decoding process."""
@@ -99,7 +104,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         await asyncio.get_running_loop().run_in_executor(None, service.close)
 
     documented = service.settings.token is None
-    app = FastAPI(
+    make = FastAPIOffline if documented else FastAPI  # its scripts do not come from elsewhere
+    app = make(
         title="Brain MRI tumor segmentation and classification",
         version=__version__,
         description=NOTICE,
@@ -107,6 +113,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         openapi_url="/openapi.json" if documented else None,
         docs_url="/docs" if documented else None,
         redoc_url=None,
+        redirect_slashes=False,  # a redirect would repeat the request's host name
         responses={"default": {"model": schemas.ProblemResponse, "description": "the reason of the error"}},
     )
     app.state.service = service
@@ -151,11 +158,10 @@ async def _http(request: Request, error: Exception) -> Response:
 
 def _add_routes(app: FastAPI, service: Service) -> None:
     """Add all routes; those without `guard` need no token."""
+    tokens = TokenCheck(service.settings.token, service.settings.wrong_tokens)
 
-    async def authorized(authorization: Annotated[str, Header(include_in_schema=False)] = "") -> None:
-        token = service.settings.token
-        if token is not None and not hmac.compare_digest(authorization.encode(), f"Bearer {token}".encode()):
-            raise Problem(401, "token", "a valid token is needed", {"WWW-Authenticate": "Bearer"})
+    async def authorized(request: Request, authorization: Annotated[str, Header(include_in_schema=False)] = "") -> None:
+        tokens.require(authorization, request.client.host if request.client else "")
 
     guard = [Depends(authorized)]
 

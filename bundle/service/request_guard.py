@@ -19,6 +19,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .. import NOTICE
+from .access import host_name
 from .metrics import Metrics
 from .problems import Problem, problem_response
 from .settings import Settings
@@ -26,7 +27,7 @@ from .settings import Settings
 __all__ = ["RequestGuardMiddleware"]
 
 LOG = logging.getLogger("bundle.service")
-MOST_HEADERS, HEADER_BYTES = 100, 32 * 1024  # h11 limits only incomplete headers
+MOST_HEADERS, HEADER_BYTES = 100, 32 * 1024
 FORM_OVERHEAD = 64 * 1024  # bytes that a form may add to its files
 SAFE = {
     "X-Content-Type-Options": "nosniff",
@@ -90,11 +91,12 @@ class RequestContext:
         headers = self.headers
         if len(headers) > MOST_HEADERS or sum(len(n) + len(v) for n, v in headers.raw) > HEADER_BYTES:
             raise Problem(431, "headers", "too many headers, or too long ones", {"Connection": "close"})
-        if self.guard.settings.token is None:  # prevents DNS rebinding by a page in a local browser
-            host = headers.get("host", "").lower()
-            name = host[: host.index("]") + 1] if host.startswith("[") and "]" in host else host.partition(":")[0]
-            if name not in self.guard.settings.known_hosts:
-                raise Problem(400, "host", "unknown host name for this service")
+        name = host_name(headers)
+        if name is None:
+            raise Problem(400, "host", "the host name is missing or malformed")
+        if self.guard.settings.token is None and name not in self.guard.settings.known_hosts:
+            # prevents DNS rebinding by a page in a local browser
+            raise Problem(400, "host", "unknown host name for this service")
         length = headers.get("content-length", "0")
         if not length.isdecimal():
             raise Problem(400, "length", "Content-Length is not a number")

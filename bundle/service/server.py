@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,12 +10,15 @@ import uvicorn
 
 from ..errors import UserError
 from ..weights import find_weights
-from .request_guard import HEADER_BYTES
+from .connections import ServiceProtocol, most_connections
+from .logs import configure_log
 from .settings import Settings, require_safe
 
 __all__ = ["serve"]
 
 GRACE_S = 20  # for running requests when the service is stopped
+ACCEPTED_AT_ONCE = 16  # new connections before the loop looks at anything else; asyncio names it backlog
+WAITING_IN_KERNEL = 1024
 
 
 class Server(uvicorn.Server):
@@ -30,6 +32,11 @@ class Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, failed: Callable[[], bool]) -> None:
         super().__init__(config)
         self.failed = failed
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        for listener in sockets or ():
+            listener.listen(WAITING_IN_KERNEL)
 
     async def on_tick(self, counter: int) -> bool:
         return await super().on_tick(counter) or self.failed()
@@ -53,16 +60,19 @@ def serve(settings: Settings) -> None:
     require_safe(settings)
     find_weights(settings.model)
     listener = listening(settings)
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
-    logging.getLogger("bundle").setLevel(logging.INFO)  # other loggers may print content of files
+    configure_log()
     described = "" if settings.token else ", GET /docs"
     print(f"http://{settings.host}:{settings.port}  (POST /predict_multitask{described})", flush=True)
     app = create_app(settings)
+    ServiceProtocol.most = most_connections(settings.connections, ACCEPTED_AT_ONCE)
     config = uvicorn.Config(
         app,
-        http="h11",
-        h11_max_incomplete_event_size=HEADER_BYTES,
+        http=ServiceProtocol,
+        ws="none",
+        loop="asyncio",
+        backlog=ACCEPTED_AT_ONCE,
         access_log=False,
+        log_config=None,
         log_level="warning",
         server_header=False,
         proxy_headers=False,

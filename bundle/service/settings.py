@@ -13,6 +13,9 @@ from ..weights import find_weights, trained_as
 
 __all__ = ["Settings", "require_safe"]
 
+TOKEN_CHARACTERS = 16  # at least
+REMEDY = "make one with: python -c 'import secrets; print(secrets.token_urlsafe())'"
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -26,6 +29,8 @@ class Settings:
         port: to listen on.
         token: required in every request but the health checks.
         limits: of one request.
+        connections: most open ones; idle ones are closed for new ones.
+        wrong_tokens: of one address in a minute that are answered with 401, further ones with 429.
         queue: most requests that wait or are processed; further ones are refused.
         decoders: scans that are decoded at the same time.
         patience_s: how long a request waits for its prediction before it gets the address of its job.
@@ -41,6 +46,8 @@ class Settings:
     port: int = 8000
     token: str | None = field(default=None, repr=False)
     limits: Limits = field(default_factory=Limits)
+    connections: int = 512
+    wrong_tokens: int = 30
     queue: int = 64
     decoders: int = 2
     patience_s: float = 15.0
@@ -65,11 +72,13 @@ class Settings:
 
 
 def require_safe(settings: Settings) -> None:
-    """Require a token if other machines can reach the service.
+    """Require a token if other machines can reach the service, and a token that cannot be guessed.
 
     Raises:
-        UserError: when the token is missing.
+        UserError: when the token is missing or weak.
     """
+    if settings.token is not None:
+        require_strong(settings.token)
     try:
         local = ipaddress.ip_address(settings.host).is_loopback
     except ValueError:
@@ -78,3 +87,17 @@ def require_safe(settings: Settings) -> None:
         raise UserError(
             f"{settings.host}: other machines can reach this address; set BUNDLE_TOKEN, or listen on 127.0.0.1"
         )
+
+
+def require_strong(token: str) -> None:
+    """Require a token of some length, of characters that a header can carry.
+
+    Raises:
+        UserError: without the token itself.
+    """
+    if not token.strip():
+        raise UserError(f"BUNDLE_TOKEN: is empty; remove it, or {REMEDY}")
+    if not token.isascii() or not token.isprintable() or " " in token:
+        raise UserError(f"BUNDLE_TOKEN: has spaces, or characters that are not ASCII; {REMEDY}")
+    if len(token) < TOKEN_CHARACTERS:
+        raise UserError(f"BUNDLE_TOKEN: has fewer than {TOKEN_CHARACTERS} characters; {REMEDY}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from pathlib import Path
 
 from ..errors import UserError
@@ -25,26 +26,34 @@ def launch(chosen: Settings) -> None:
     require_safe(chosen)
     find_weights(chosen.model)
     try:
-        from streamlit.web import bootstrap
+        import streamlit
     except ImportError:
         raise UserError("the page needs Streamlit: pip install '.[app]'") from None
+    from starlette.middleware import Middleware
+
+    from .page_guard import PageGuardMiddleware
+
     named = {"model": chosen.model and str(chosen.model.resolve()), "network": chosen.network, "device": chosen.device}
     os.environ[OPTIONS] = json.dumps(named)
-    flags = {
-        "server_address": chosen.host,
-        "server_port": chosen.port,
-        "server_headless": True,
-        "server_fileWatcherType": "none",
-        "server_maxUploadSize": chosen.limits.request_bytes // 1024**2,
-        "server_enableXsrfProtection": True,
-        "browser_gatherUsageStats": False,
-        "client_showErrorDetails": "none",
-        "client_toolbarMode": "minimal",
-        "theme_base": "light",
-    }
-    bootstrap.load_config_options(flags)
+    known = chosen.known_hosts if chosen.token is None else None
+    app = streamlit.App(PAGE, middleware=[Middleware(PageGuardMiddleware, known_hosts=known)])
     print(f"http://{chosen.host}:{chosen.port}", flush=True)
-    bootstrap.run(str(PAGE), False, [], flags)
+    sys.argv = [str(PAGE)]  # Streamlit puts the folder of the started script on the path
+    app.run(
+        config={
+            "server.address": chosen.host,
+            "server.port": chosen.port,
+            "server.headless": True,
+            "server.fileWatcherType": "none",
+            "server.maxUploadSize": chosen.limits.request_bytes // 1024**2,
+            "server.enableXsrfProtection": True,
+            "browser.gatherUsageStats": False,
+            "browser.serverAddress": chosen.host,  # otherwise it asks an outside address for this machine's own one
+            "client.showErrorDetails": "none",
+            "client.toolbarMode": "minimal",
+            "theme.base": "light",
+        }
+    )
 
 
 def settings() -> Settings:

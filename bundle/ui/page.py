@@ -7,6 +7,7 @@ import hmac
 import io
 import json
 import tempfile
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from bundle import NOTICE, Predictor
 from bundle.core import geometry, messages
 from bundle.errors import UserError
 from bundle.intake.limits import MIB
+from bundle.service.access import Allowance
 from bundle.ui.drawing import outside_head, overlay, upright
 from bundle.ui.launch import settings
 from bundle.ui.report_sheet import sheet
@@ -25,6 +27,7 @@ from bundle.ui.texts import evidence, limitations, size_of
 from bundle.views import most_suspicious, slice_of
 
 SHOWN = {"no_tumor": st.info, "uncertain": st.warning, "tumor": st.error, "no_prediction": st.warning}
+WRONG_S = 2.0  # until a wrong token is answered when there were too many
 KEPT, KEPT_S = 4, 600  # number of cached predictions, and their lifetime in seconds
 
 
@@ -106,9 +109,17 @@ def authorized() -> bool:
     if given and hmac.compare_digest(given.encode(), token.encode()):
         st.session_state["authorized"] = True
         st.rerun()
+    if given and not wrong_tokens().take(""):
+        time.sleep(WRONG_S)
     if given:
         st.error("Wrong token.")
     return False
+
+
+@st.cache_resource(show_spinner=False)
+def wrong_tokens() -> Allowance:
+    """Wrong tokens of all sessions that are answered at once; further ones have to wait."""
+    return Allowance(settings().wrong_tokens)
 
 
 def inputs() -> tuple[bytes | None, bool]:

@@ -339,11 +339,11 @@ sys.exit(main(["ui"]))
 def test_streamlit_limits_uploads_and_hides_error_details(pipeline_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     flags: dict[str, Any] = {}
     monkeypatch.setenv(OPTIONS, "{}")
-    monkeypatch.setattr("streamlit.web.bootstrap.load_config_options", lambda _: None)
-    monkeypatch.setattr("streamlit.web.bootstrap.run", lambda *arguments: flags.update(arguments[3]))
+    monkeypatch.setattr("sys.argv", [])
+    monkeypatch.setattr("streamlit.App.run", lambda app, config: flags.update(config))
     launch(Settings(pipeline_run / "models" / "model.pt"))
-    assert flags["server_maxUploadSize"] == 32 and flags["client_showErrorDetails"] == "none"
-    assert flags["server_enableXsrfProtection"] and flags["server_address"] == "127.0.0.1"
+    assert flags["server.maxUploadSize"] == 32 and flags["client.showErrorDetails"] == "none"
+    assert flags["server.enableXsrfProtection"] and flags["server.address"] == "127.0.0.1"
 
 
 @pytest.fixture
