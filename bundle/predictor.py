@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .errors import UserError, reason_of
-from .intake import Intake, IntakeError, local_intake
+from .intake import Intake, IntakeError, MemoryFile, local_intake
 from .loading import BUNDLE_ROOT, parse, torch_device
 from .weights import find_weights, headline, report_beside, trained_as
 
@@ -76,7 +76,7 @@ class Predictor:
 
     def predict(
         self,
-        scan: str | Path | bytes | np.ndarray | Sequence[str | Path | bytes],
+        scan: str | Path | bytes | MemoryFile | np.ndarray | Sequence[str | Path | bytes | MemoryFile],
         spacing_mm: Sequence[float] | None = None,
         include_cam: bool = False,
         include_uncertainty: bool = False,
@@ -84,8 +84,8 @@ class Predictor:
         """Predict one scan.
 
         Args:
-            scan: path or content of a NIfTI, NRRD, MetaImage, DICOM or picture file, path of a folder with one DICOM
-                series, one of these per modality, or an array (H, W) or (H, W, D), see `as_file`.
+            scan: path or content (bytes or `MemoryFile`) of a NIfTI, NRRD, MetaImage, DICOM or picture file, path of a
+                folder with one DICOM series, one of these per modality, or an array (H, W) or (H, W, D), see `as_file`.
             spacing_mm: of an array's axes.
             include_cam: add the class activation map (CAM).
             include_uncertainty: add Monte-Carlo dropout deviations, over `mc_samples` passes (see the config).
@@ -162,7 +162,7 @@ class Predictor:
                 found[f"{'mask' if name == 'pred' else name}.{suffix}"] = content
         return found
 
-    def dicom_seg(self, prediction: Mapping[str, Any], source: str | Path | bytes) -> bytes:
+    def dicom_seg(self, prediction: Mapping[str, Any], source: str | Path | bytes | MemoryFile) -> bytes:
         """Encode the predicted mask as DICOM SEG.
 
         Args:
@@ -172,6 +172,7 @@ class Predictor:
         Raises:
             UserError: when the series lacks attributes that a segmentation needs; `code` names the kind of fault.
         """
+        source = source.content() if isinstance(source, MemoryFile) else source
         source = source if isinstance(source, bytes) else Path(source)
         try:
             return bytes(self.parts["writer"].encode_dicom(prediction["pred"], source, prediction["result"]["model"]))

@@ -9,5 +9,6 @@ this package imports neither torch nor MONAI.
 from .errors import STATUS, IntakeError
 from .intake import Intake, local_intake
 from .limits import LOCAL, Limits
+from .memory_file import MemoryFile
 
-__all__ = ["LOCAL", "STATUS", "Intake", "IntakeError", "Limits", "local_intake"]
+__all__ = ["LOCAL", "STATUS", "Intake", "IntakeError", "Limits", "MemoryFile", "local_intake"]

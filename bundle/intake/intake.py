@@ -14,14 +14,16 @@ from ..core import file_types
 from ..loading import BUNDLE_ROOT, silence_loggers, suppress_monai_warnings
 from .errors import IntakeError
 from .limits import LOCAL, MIB, Limits
+from .memory_file import MemoryFile
 from .sandbox import Sandbox
-from .scratch import Scratch, write_private
 
 if TYPE_CHECKING:
     from monai.data import MetaTensor
     from monai.transforms import LoadImage
 
 __all__ = ["Intake", "local_intake"]
+
+Source = str | Path | bytes | MemoryFile
 
 
 class Intake:
@@ -41,8 +43,8 @@ class Intake:
         self, limits: Limits | None = None, workers: int = 1, root: Path = BUNDLE_ROOT, **settings: Any
     ) -> None:
         self.limits = limits or Limits()
-        self._sandbox, self._scratch = Sandbox(root, settings, workers), Scratch()
-        self._close = weakref.finalize(self, _close, self._sandbox, self._scratch)
+        self._sandbox = Sandbox(root, settings, workers)
+        self._close = weakref.finalize(self, self._sandbox.close)
 
     def __enter__(self) -> Intake:
         self.start()
@@ -58,10 +60,10 @@ class Intake:
         self._sandbox.start()
 
     def close(self) -> None:
-        """End the decoding process and remove its files."""
+        """End the decoding process."""
         self._close()
 
-    def read(self, source: str | Path | bytes | Sequence[str | Path | bytes]) -> MetaTensor:
+    def read(self, source: Source | Sequence[Source]) -> MetaTensor:
         """Decode a scan as the first transform of the bundle's preprocessing does.
 
         Args:
@@ -75,13 +77,12 @@ class Intake:
         Raises:
             IntakeError: when it is refused; the message gives the file's name and the reason.
         """
-        sources = [source] if isinstance(source, (str, Path, bytes)) else list(source)
+        sources = [source] if isinstance(source, (str, Path, bytes, MemoryFile)) else list(source)
         if not sources:
             raise IntakeError("missing", "no file was given")
-        names = [None if isinstance(item, bytes) else str(item) for item in sources]
+        names = [None if isinstance(item, (bytes, MemoryFile)) else str(item) for item in sources]
         try:
-            with self._scratch.request() as folder:
-                decoded = self._sandbox.decode(self._admit(sources, folder), self.limits)
+            decoded = self._sandbox.decode(self._admit(sources), self.limits)
         except IntakeError as error:
             raise error.named(names[error.file]) from None
         image = self._load(names[0] or "", reader=decoded)
@@ -96,23 +97,23 @@ class Intake:
         with suppress_monai_warnings():
             return LoadImage()
 
-    def _admit(self, sources: Sequence[str | Path | bytes], folder: Path) -> list[Path]:
-        """Check size and type; write bytes to files that the decoding process can read."""
-        paths, allowed = [], self.limits.request_bytes
+    def _admit(self, sources: Sequence[Source]) -> list[Path | MemoryFile]:
+        """Check size and type; put bytes into files that the decoding process can read."""
+        admitted: list[Path | MemoryFile] = []
+        allowed = self.limits.request_bytes
         for index, source in enumerate(sources):
             try:
                 allowed -= self._measure(source, allowed)
             except IntakeError as error:
                 error.file = index
                 raise
-            if isinstance(source, bytes):
-                paths.append(folder / str(index))
-                write_private(paths[-1], source)
+            if isinstance(source, MemoryFile):
+                admitted.append(source)
             else:
-                paths.append(_absolute(source))
-        return paths
+                admitted.append(MemoryFile(source) if isinstance(source, bytes) else _absolute(source))
+        return admitted
 
-    def _measure(self, source: str | Path | bytes, allowed: int) -> int:
+    def _measure(self, source: Source, allowed: int) -> int:
         """Number of bytes of one source, after checks of its size and type."""
         try:
             size, head = self._look(source)
@@ -124,10 +125,12 @@ class Intake:
             raise IntakeError("unsupported", file_types.NOT_A_SCAN)
         return size
 
-    def _look(self, source: str | Path | bytes) -> tuple[int, bytes | None]:
+    def _look(self, source: Source) -> tuple[int, bytes | None]:
         """Size and first bytes of a file; size of all files in a folder, and None."""
         if isinstance(source, bytes):
             return len(source), source[: file_types.HEAD_BYTES]
+        if isinstance(source, MemoryFile):
+            return source.size, source.head(file_types.HEAD_BYTES)
         path = _absolute(source)
         if path.is_dir():
             sizes = [entry.stat().st_size for entry in os.scandir(path) if entry.is_file()]
@@ -143,11 +146,6 @@ class Intake:
 
 def _absolute(path: str | Path) -> Path:
     return Path(path).expanduser().absolute()
-
-
-def _close(sandbox: Sandbox, scratch: Scratch) -> None:
-    sandbox.close()
-    scratch.close()
 
 
 @cache

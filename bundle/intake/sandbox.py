@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .errors import STATUS, IntakeError
 from .limits import Limits
+from .memory_file import MemoryFile
 
 if TYPE_CHECKING:
     import numpy as np
@@ -75,7 +76,7 @@ class Sandbox:
         with self._guard:
             self._end()
 
-    def decode(self, paths: Sequence[Path], limits: Limits) -> Decoded:
+    def decode(self, files: Sequence[Path | MemoryFile], limits: Limits) -> Decoded:
         """Decode a scan: one file or folder, or one file per modality.
 
         Raises:
@@ -85,12 +86,15 @@ class Sandbox:
             for _ in range(2):  # try twice: the process may have ended before this scan
                 job = self._hand_over()
                 with job, job.makefile("rb") as stream:
-                    request = {"paths": [str(path) for path in paths], "limits": dataclasses.asdict(limits)}
+                    held = [file.descriptor for file in files if isinstance(file, MemoryFile)]
+                    paths = [None if isinstance(file, MemoryFile) else str(file) for file in files]
+                    request = {"paths": paths, "limits": dataclasses.asdict(limits)}
                     try:
+                        socket.send_fds(job, [b"+"], held)
                         job.sendall(json.dumps(request).encode() + b"\n")
                         if begun := stream.readline(LONGEST_HEAD_BYTES):
                             job.settimeout(limits.seconds + LONGEST_END_S)
-                            return self._receive(stream, limits, begun, len(paths))
+                            return self._receive(stream, limits, begun, len(files))
                     except OSError:
                         continue
             raise IntakeError("worker_died", "the decoding process does not start")

@@ -29,9 +29,11 @@ from ..loading import make_importable, parse
 from .errors import STATUS, IntakeError
 from .headers import examine, require_voxels
 from .limits import Limits
+from .memory_file import path_of_descriptor
 
 READER = "preprocessing#transforms#0#reader"  # in configs/inference.yaml
 STATM = Path("/proc/self/statm")
+MOST_FILES = 16  # without a name, of one request
 LARGEST_VALUE = 1e18  # its square is still a float32
 
 
@@ -86,12 +88,14 @@ def serve(control: socket.socket, reader: Any) -> None:
 
 def reply(job: socket.socket, reader: Any) -> None:
     """Read one request, confine this process, and send the array or the reason of the refusal."""
+    _, descriptors, _, _ = socket.recv_fds(job, 1, MOST_FILES)
     with job, job.makefile("rb") as stream:
         request = json.loads(stream.readline())
         limits = Limits(**request["limits"])
         job.sendall(f"{time.monotonic()}\n".encode())  # the time limit starts here; all processes share this clock
         confine(limits)
-        paths = [Path(path) for path in request["paths"]]
+        unnamed = iter(descriptors)
+        paths = [path_of_descriptor(next(unnamed)) if path is None else Path(path) for path in request["paths"]]
         try:
             array, meta = decode(paths, reader, limits)
         except Exception as error:  # any error is due to the untrusted bytes

@@ -210,9 +210,9 @@ def _add_routes(app: FastAPI, service: Service) -> None:
             flag(fields, name, default)
             for name, default in (("include_cam", include_cam), ("include_uncertainty", include_uncertainty))
         )
-        if wanted == DICOM and file_types.file_type_of(files[0][: file_types.HEAD_BYTES]) != "dicom":
+        if wanted == DICOM and file_types.file_type_of(files[0].head(file_types.HEAD_BYTES)) != "dicom":
             raise Problem(406, "accept", f"{DICOM} needs a DICOM file")
-        scan = PredictionRequest(files[0], cam, uncertainty, dicom=wanted == DICOM)
+        scan = PredictionRequest(files[0], cam, uncertainty, wanted == DICOM, request.scope["upload"])
         found = await cancel_on_disconnect(request, service.predict(scan))
         return _working(request, found) if isinstance(found, Job) else _encoded(found, wanted)
 
@@ -229,7 +229,8 @@ def _add_routes(app: FastAPI, service: Service) -> None:
         if not files:
             raise Problem(400, "no_file", "the form's field 'files' is expected, once or more")
         service.loaded()
-        pending = asyncio.gather(*(service.predict(PredictionRequest(file)) for file in files), return_exceptions=True)
+        scans = [PredictionRequest(file, upload=request.scope["upload"]) for file in files]
+        pending = asyncio.gather(*(service.predict(scan) for scan in scans), return_exceptions=True)
         found = await cancel_on_disconnect(request, pending)
         return JSONResponse({"predictions": [_entry(request, one) for one in found], "notice": NOTICE})
 

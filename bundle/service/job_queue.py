@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from functools import partial
 
 from ..errors import UserError
-from ..intake import IntakeError
+from ..intake import IntakeError, MemoryFile
 from ..predictor import Predictor
 from .metrics import Metrics
 from .problems import Problem
 from .responses import PredictionResponse, response_of
 from .settings import Settings
+from .upload_room import Upload
 
 __all__ = ["Job", "JobQueue", "PredictionRequest"]
 
@@ -25,16 +26,18 @@ class PredictionRequest:
     """A request to predict one scan.
 
     Args:
-        content: bytes of its file.
+        content: its file.
         include_cam: add the class activation map (CAM).
         include_uncertainty: add Monte-Carlo dropout deviations.
         dicom: encode the mask as DICOM SEG.
+        upload: the room of its bytes, kept until the scan is processed.
     """
 
-    content: bytes
+    content: bytes | MemoryFile
     include_cam: bool = False
     include_uncertainty: bool = False
     dicom: bool = False
+    upload: Upload | None = None
 
 
 @dataclass
@@ -100,13 +103,17 @@ class JobQueue:
             raise Problem(503, "overload", "too many scans are waiting, try again soon", {"Retry-After": "2"})
         self.waiting += 1
         self.metrics.waiting.set(self.waiting)
+        if wanted.upload is not None:
+            wanted.upload.keep()
         future = asyncio.ensure_future(self.process(predictor, wanted))
         job = Job(secrets.token_urlsafe(16), future)
-        future.add_done_callback(partial(self._ended, job))
+        future.add_done_callback(partial(self._ended, job, wanted))
         return job
 
-    def _ended(self, job: Job, future: asyncio.Future[PredictionResponse]) -> None:
+    def _ended(self, job: Job, wanted: PredictionRequest, future: asyncio.Future[PredictionResponse]) -> None:
         job.ended = time.monotonic()
+        if wanted.upload is not None:
+            wanted.upload.release()
         self.waiting -= 1
         self.metrics.waiting.set(self.waiting)
         if not future.cancelled():

@@ -23,11 +23,13 @@ from .access import host_name
 from .metrics import Metrics
 from .problems import Problem, problem_response
 from .settings import Settings
+from .upload_room import Upload, UploadRoom
 
 __all__ = ["RequestGuardMiddleware"]
 
 LOG = logging.getLogger("bundle.service")
 MOST_HEADERS, HEADER_BYTES = 100, 32 * 1024
+LENGTH_DIGITS = 18
 FORM_OVERHEAD = 64 * 1024  # bytes that a form may add to its files
 SAFE = {
     "X-Content-Type-Options": "nosniff",
@@ -48,6 +50,7 @@ class RequestGuardMiddleware:
 
     def __init__(self, app: ASGIApp, settings: Settings, metrics: Metrics) -> None:
         self.app, self.settings, self.metrics = app, settings, metrics
+        self.room = UploadRoom(settings.upload_bytes)
         self.secret = secrets.token_bytes(32)  # keys the hashes of bodies in the log
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -68,7 +71,8 @@ class RequestContext:
         self.limit = guard.settings.limits.request_bytes + (FORM_OVERHEAD if a_form else 0)
         self.received, self.status, self.done = 0, 0, False
         self.digest = hmac.new(guard.secret, digestmod=hashlib.sha256)
-        scope["request_id"] = self.id
+        self.upload = Upload(guard.room)
+        scope["request_id"], scope["upload"] = self.id, self.upload
 
     async def run(self) -> None:
         """Pass the request on; turn any error into a response."""
@@ -84,6 +88,7 @@ class RequestContext:
                 response = problem_response(Request(self.scope), error)
                 await response(self.scope, self.receive_from_client, self.send)
         finally:
+            self.upload.release()
             self.log()
 
     def check(self) -> None:
@@ -100,8 +105,9 @@ class RequestContext:
         length = headers.get("content-length", "0")
         if not length.isdecimal():
             raise Problem(400, "length", "Content-Length is not a number")
-        if int(length) > self.limit:
+        if len(length) > LENGTH_DIGITS or int(length) > self.limit:
             raise self.too_large()
+        self.guard.room.require(int(length))
 
     def too_large(self) -> Problem:
         """The problem of a request with too many bytes; closes the connection, since the rest is not read."""
@@ -125,6 +131,7 @@ class RequestContext:
             self.done = not message.get("more_body", False)
             if self.received > self.limit:
                 raise self.too_large()
+            self.upload.take(len(body))
         return message
 
     async def send(self, message: Message) -> None:

@@ -10,6 +10,7 @@ from python_multipart.multipart import parse_options_header
 from starlette.datastructures import UploadFile
 from starlette.requests import ClientDisconnect, Request
 
+from ..intake import MemoryFile
 from .problems import Problem
 
 __all__ = ["DICOM", "JSON", "ZIP", "cancel_on_disconnect", "flag", "received", "wanted_kind"]
@@ -17,19 +18,24 @@ __all__ = ["DICOM", "JSON", "ZIP", "cancel_on_disconnect", "flag", "received", "
 T = TypeVar("T")
 JSON, ZIP, DICOM = "application/json", "application/zip", "application/dicom"
 TRUE, FALSE = {"1", "true", "yes", "on"}, {"0", "false", "no", "off", ""}
+PIECE_BYTES = 256 * 1024
 FIELD_BYTES = 1024  # of a form's field other than a file
 
 
-async def received(request: Request, most: int) -> tuple[list[bytes], dict[str, str]]:
+async def received(request: Request, most: int) -> tuple[list[MemoryFile], dict[str, str]]:
     """Files and fields of a request: the body itself, or a form's."""
     if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
-        body = await request.body()
-        return ([body] if body else []), {}
-    files, fields = [], {}
+        body = MemoryFile()
+        async for piece in request.stream():
+            body.write(piece)
+        return ([body] if body.size else []), {}
+    files, fields = [], dict[str, str]()
     async with request.form(max_files=most, max_fields=4, max_part_size=FIELD_BYTES) as form:
         for name, value in form.multi_items():
             if isinstance(value, UploadFile):
-                files.append(await value.read())
+                files.append(MemoryFile())
+                while piece := await value.read(PIECE_BYTES):
+                    files[-1].write(piece)
             else:
                 fields[name] = value
     return files, fields

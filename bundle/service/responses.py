@@ -9,6 +9,7 @@ import zipfile
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..intake import MemoryFile
 from ..predictor import Predictor
 from ..views import most_suspicious, png, slice_of
 
@@ -52,7 +53,11 @@ class PredictionResponse:
 
 
 def response_of(
-    predictor: Predictor, image: Any, include_cam: bool, include_uncertainty: bool, dicom_source: bytes | None = None
+    predictor: Predictor,
+    image: Any,
+    include_cam: bool,
+    include_uncertainty: bool,
+    dicom_source: bytes | MemoryFile | None = None,
 ) -> PredictionResponse:
     """Predict an image and encode the prediction; see `Predictor.infer`.
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ..errors import UserError
 from ..intake import Intake, Limits
+from ..intake.limits import MIB
 from ..predictor import Predictor
 from ..weights import find_weights, trained_as
 
@@ -37,6 +38,7 @@ class Settings:
         upload_s: how long a request may take to arrive.
         keep_s: how long the prediction of a job is kept.
         batch: most scans in one batch.
+        upload_bytes: of all requests together that arrive, wait or are processed; further ones are refused.
     """
 
     model: Path | None = None
@@ -54,6 +56,7 @@ class Settings:
     upload_s: float = 10.0
     keep_s: float = 600.0
     batch: int = 16
+    upload_bytes: int = 256 * MIB
 
     @property
     def known_hosts(self) -> frozenset[str]:
