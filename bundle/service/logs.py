@@ -7,7 +7,7 @@ import time
 
 __all__ = ["OwnWordsFilter", "RateFilter", "configure_log"]
 
-OURS = ("bundle", "uvicorn")
+OURS = ("bundle", "uvicorn", "scripts.inference")
 BURST = {logging.INFO: 200, logging.WARNING: 20}  # lines in `WINDOW_S`, by the level up to which they count
 WINDOW_S = 5.0
 
@@ -16,7 +16,7 @@ class OwnWordsFilter(logging.Filter):
     """Replace what libraries say by their name: their messages may contain values of a scan."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        if record.name.partition(".")[0] not in OURS:
+        if not any(f"{record.name}.".startswith(f"{ours}.") for ours in OURS):
             kind = record.exc_info[0] if record.exc_info else None
             record.msg = f"message of {record.name}" + (f" ({kind.__name__})" if kind else "")
             record.args = ()

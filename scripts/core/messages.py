@@ -43,6 +43,7 @@ FLAGS = {
     "series_chosen": "the folder holds several series, echoes or orientations: one was chosen, see `series`",
     "sagittal_slice": "a single sagittal slice: masks were learned on axial slices",
     "coronal_slice": "a single coronal slice: masks were learned on axial slices",
+    "thickness_implausible": "the file's distance between slices is implausible for a head: no volume is given",
     "background_missing": "there is no dark background around the head: the intensities may be misread",
     "image_colored": "the image has colors: it may be a photograph, a drawing or a screenshot, not a scan",
     "too_little_brain": "the image shows too little brain for a prediction",
@@ -56,6 +57,7 @@ FLAGS = {
     "other_sequence_by_look": "the scan looks like another sequence than these weights read, or like no head",
     "sequence_contradicted": "the scan looks like another sequence than its name or header says",
     "sequence_doubtful": "no name or header tells the sequence, and the scan may be of another than these weights read",
+    "sequence_unchecked": "what the scan looks like was not checked: it may be of another sequence, or show no head",
     "report_of_other_weights": "the report beside the weights belongs to other weights: no scores are known for these",
 }
 

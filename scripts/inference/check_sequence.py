@@ -25,8 +25,8 @@ def assess_sequence(
 
     A volume whose name or header says another sequence gets no prediction: what the network says of it is no better
     than chance. Where the look alone says so, which errs at times, the prediction is kept and flagged, and "no tumor"
-    is not said (`SummarizePredictiond`). A picture keeps its prediction, for pictures of unknown sequences
-    are what the weights learned to classify.
+    is not said (`SummarizePredictiond`). Where the look cannot be checked, that is
+    flagged. A picture keeps its prediction, for pictures of unknown sequences are what the weights learned to classify.
 
     Args:
         told: sequence by name or header, "" where nothing tells.
@@ -43,10 +43,12 @@ def assess_sequence(
         return found, [flag("other_sequence")] if told and told not in read and told not in LOOKS else [], False
     if told and told not in read:
         return found, [flag("other_sequence")], True
-    another = classifier is not None and looks is not None and classifier.is_another(looks, read)
+    if classifier is None or not set(read) <= classifier.least.keys() or (looks is None and not told):
+        return found, [flag("sequence_unchecked")], False
+    another = looks is not None and classifier.is_another(looks, read)
     if another:
         return found, [flag("sequence_contradicted" if told else "other_sequence_by_look")], False
-    doubtful = not told and classifier is not None and looks is not None and classifier.is_doubtful(looks, read)
+    doubtful = not told and looks is not None and classifier.is_doubtful(looks, read)
     return found, [flag("sequence_doubtful")] if doubtful else [], False
 
 
@@ -81,6 +83,8 @@ class CheckSequenced(MapTransform):
         d["sequence"], d["sequence_flags"], d["withheld"] = assess_sequence(
             told, looks, kind, self.read, self.classifier
         )
+        if not np.isfinite(d["slice_logits"]).any():  # there is no prediction that it could make doubtful
+            d["sequence_flags"] = [found for found in d["sequence_flags"] if found["code"] != "sequence_unchecked"]
         if d["withheld"]:
             d["slice_logits"] = np.full_like(d["slice_logits"], np.nan)
             for key in self.key_iterator(d):

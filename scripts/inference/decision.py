@@ -34,6 +34,10 @@ def kind_of(slice_logits: Sized) -> Kind:
     return "image" if len(slice_logits) == 1 else "volume"
 
 
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and bool(np.isfinite(value))
+
+
 @dataclass(frozen=True)
 class Calibration:
     """Calibration of one kind of scan.
@@ -49,6 +53,14 @@ class Calibration:
     operating_point: float = 0.5
     fitted_on: str = "nothing: defaults"
     evidence: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not (_is_number(self.temperature) and self.temperature > 0):
+            raise ValueError("a temperature is no number above 0")
+        if not (_is_number(self.operating_point) and 0 <= self.operating_point <= 1):
+            raise ValueError("an operating_point is no number from 0 to 1")
+        if not isinstance(self.fitted_on, str) or not isinstance(self.evidence, Mapping):
+            raise ValueError("fitted_on is no text, or evidence no mapping")
 
 
 @dataclass(frozen=True)
@@ -72,6 +84,12 @@ class Decision:
     display_threshold: float = 0.3
     top_slices: int = 3
     patient: Calibration | None = None
+
+    def __post_init__(self) -> None:
+        if not (_is_number(self.display_threshold) and 0 <= self.display_threshold <= 1):
+            raise ValueError("display_threshold is no number from 0 to 1")
+        if not isinstance(self.top_slices, int) or self.top_slices < 1:
+            raise ValueError("top_slices is no whole number above 0")
 
     def unfitted(self) -> Decision:
         """The same rules with default calibrations, for weights that these were not fitted on."""
@@ -124,11 +142,25 @@ def decision_of(model_path: str | Path, **settings: Any) -> Decision:
             weights; otherwise a warning is logged.
 
     Raises:
-        ValueError: when the report is of another version of the bundle.
+        ValueError: when the report is of another version of the bundle, or its decision is damaged.
     """
     report = report_of(model_path)
     require_version(report, resolve_in_bundle(model_path))
     fitted = (report or {}).get("decision") or {}
+    try:
+        return _decision(fitted, settings)
+    except (TypeError, ValueError, AttributeError) as error:
+        if not fitted:
+            raise
+        _decision({}, settings)  # an error of the config is not the report's
+        file, reason = resolve_in_bundle(model_path).with_name("report.json"), str(error).splitlines()[0]
+        raise ValueError(
+            f"{file}: its decision is damaged ({reason}); fit it anew, or remove it: then no scores are known"
+        ) from None
+
+
+def _decision(fitted: Mapping[str, Any], settings: Mapping[str, Any]) -> Decision:
+    """The decision of a report's and a config's fields, see `decision_of`."""
     for kind in {"image", "volume"} & settings.keys() & fitted.keys():
         if Calibration(**settings[kind]) != Calibration():
             logger.warning("decision#%s of the config is not used: the report beside the weights has its own", kind)

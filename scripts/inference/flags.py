@@ -9,24 +9,26 @@ import numpy as np
 from monai.data import MetaTensor
 
 from ..core.documents import Kind
+from ..core.geometry import pixel_mm2, slice_axis, voxel_mm3
 from ..core.messages import Message, flag
 from .decision import Decision, kind_of
 from .out_of_distribution import OODDetector
 
-__all__ = ["flags_of_distance", "flags_of_mask", "flags_of_report", "flags_of_scan"]
+__all__ = ["flags_of_distance", "flags_of_mask", "flags_of_report", "flags_of_scan", "thickness_is_plausible"]
 
 PLAUSIBLE_SHARE = 0.5  # of the tissue; a larger mask is flagged, and never inverted
 DEEP = 0.2  # of the head's depth; depths of held-out masks are in docs/results/mask_depths.json
+GAP_MM, LARGEST_EXTENT_MM = (0.05, 50.0), 1000.0  # of slices, and of all of them
 COLORED_SHARE = 0.05  # of an image's pixels; at most 0.04 in 1,416 scans from the web
 
 
-def flags_of_scan(
-    decision: Decision, probability: float, kind: Kind, has_mask: bool, meta: Mapping[str, Any]
-) -> list[Message]:
-    """Flags of the scan, and of disagreement between mask and class."""
-    state = decision.state(probability, kind)
+def flags_of_scan(decision: Decision, probability: float, kind: Kind, mask: MetaTensor) -> list[Message]:
+    """Flags of the scan, and of disagreement between mask (1, H, W, D) and class."""
+    state, meta, has_mask = decision.state(probability, kind), mask.meta, bool((mask > 0).any())
+    thickness_known = meta.get("spacing_used", False) and meta.get("thickness_known", True)
     conditions = {
         "spacing_implausible": meta.get("spacing_known") and not meta.get("spacing_used", True),
+        "thickness_implausible": thickness_known and not thickness_is_plausible(mask),
         "background_missing": not meta.get("background_found", True),
         "image_colored": meta.get("colored_share", 0.0) > COLORED_SHARE,
         "too_little_brain": not np.isfinite(probability),
@@ -35,6 +37,14 @@ def flags_of_scan(
     }
     of_file = str(meta.get("flags", "")).split()  # flags that the reader raised
     return [flag(code) for code in (*of_file, *(code for code, holds in conditions.items() if holds))]
+
+
+def thickness_is_plausible(mask: MetaTensor) -> bool:
+    """Whether the distance between the slices of a mask (1, H, W, D) and their extent fit a head."""
+    affine = mask.meta["original_affine"]
+    gap_mm = voxel_mm3(affine) / pixel_mm2(affine)
+    slices = mask.shape[1 + slice_axis(affine)[0]]
+    return GAP_MM[0] <= gap_mm <= GAP_MM[1] and gap_mm * slices <= LARGEST_EXTENT_MM
 
 
 def flags_of_report(model: Mapping[str, Any]) -> list[Message]:
@@ -52,11 +62,14 @@ def flags_of_mask(mask: MetaTensor, share: float | None, depth: float | None) ->
 def flags_of_distance(
     ood_detector: OODDetector | None, distances: np.ndarray | None, slice_logits: np.ndarray
 ) -> list[Message]:
-    """Flags of the OOD score: out of distribution, or not computed."""
+    """Flags of the OOD score: out of distribution, or not computed or without a limit for this kind of scan."""
     predicted = np.isfinite(slice_logits)
     if not predicted.any():
         return []
-    if ood_detector is None or distances is None or np.isnan(distances[predicted]).any():
+    kind = kind_of(slice_logits)
+    if ood_detector is None or kind not in ood_detector.limits:
         return [flag("ood_score_missing")]
-    far = ood_detector.is_out_of_distribution(distances, kind_of(slice_logits))
+    if distances is None or not np.isfinite(distances[predicted]).all():
+        return [flag("ood_score_missing")]
+    far = ood_detector.is_out_of_distribution(distances, kind)
     return [flag("out_of_distribution")] if far else []

@@ -18,6 +18,8 @@ __all__ = ["FILE", "OODDetector", "fit", "load_ood_detector", "save_ood_detector
 FILE = "ood_detector.npz"  # beside the weights
 COMPONENTS = 32  # directions in which the training slices vary most
 DIGITS, TINY = 6, 1e-6
+LARGEST = 1e3  # width or limit; with a larger one no scan would be far
+ORTHONORMAL = 1e-3
 
 logger = logging.getLogger(__name__)
 
@@ -55,6 +57,10 @@ class OODDetector:
             raise ValueError("contains numbers that are not finite")
         if min(sizes) <= 0:
             raise ValueError("contains a width or a limit that is not above 0")
+        if max(sizes) > LARGEST:
+            raise ValueError(f"contains a width or a limit above {LARGEST:g}")
+        if np.abs(self.axes @ self.axes.T - np.eye(axes)).max(initial=0.0) > ORTHONORMAL:
+            raise ValueError("its axes are not perpendicular unit vectors")
 
     def distance(self, features: np.ndarray) -> np.ndarray:
         """OOD score: root mean square of the standardized deviations, (N, F) -> (N,), about 1 for training slices.

@@ -19,7 +19,7 @@ from ..core.messages import NOTICE
 from ..transforms.preprocessing import TISSUE, tissue_of
 from ..transforms.skull import skull_state
 from .decision import Decision, kind_of
-from .flags import flags_of_distance, flags_of_mask, flags_of_report, flags_of_scan
+from .flags import flags_of_distance, flags_of_mask, flags_of_report, flags_of_scan, thickness_is_plausible
 from .out_of_distribution import OODDetector
 
 __all__ = ["DropDepthd", "RemoveSmallComponentsd", "SplitPackedd", "SummarizePredictiond", "mask_depth", "smoothed"]
@@ -218,7 +218,7 @@ class SummarizePredictiond(MapTransform):
         self, mask: MetaTensor, slice_logits: np.ndarray, slice_deviations: np.ndarray | None = None
     ) -> Prediction:
         """Predict one scan: probability, state, and for a volume its slices and the tumor's size."""
-        model, has_mask = dict(self.model), bool((mask > 0).any())
+        model = dict(self.model)
         decision = self.decision if model.get("sha256") == self.fitted_on else self.decision.unfitted()
         model["decision"] = decision.digest()
         kind = kind_of(slice_logits)
@@ -234,7 +234,7 @@ class SummarizePredictiond(MapTransform):
             "display_threshold": decision.display_threshold,
             "state": decision.state(probability, kind) if known else "no_prediction",
             "flags": [
-                *flags_of_scan(decision, probability, kind, has_mask, mask.meta),
+                *flags_of_scan(decision, probability, kind, mask),
                 *flags_of_report(model),
             ],
         }
@@ -249,7 +249,7 @@ class SummarizePredictiond(MapTransform):
             prediction["tumor_deviation"] = _rounded(slice_deviations[0])
         if known and mask.meta.get("spacing_used"):
             affine, voxels = mask.meta["original_affine"], float((mask > 0).sum())
-            if mask.meta.get("thickness_known", True):
+            if mask.meta.get("thickness_known", True) and thickness_is_plausible(mask):
                 prediction["volume_ml"] = round(voxels * voxel_mm3(affine) / 1000.0, 4)
             if kind == "image":
                 prediction["area_mm2"] = round(voxels * pixel_mm2(affine, mask.meta["spatial_shape"]), 4)

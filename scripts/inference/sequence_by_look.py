@@ -7,6 +7,7 @@ the weights, whose blind spots they must not share.
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +31,8 @@ LOOKS = {
     "ct": "CT",
     "none": "no head",
 }
+logger = logging.getLogger(__name__)
+
 LARGEST = 5.0  # standard deviations that a feature may be away from the training slices' mean
 
 
@@ -92,9 +95,39 @@ class SequenceClassifier:
 
 
 def sequence_classifier_of(path: str | Path) -> SequenceClassifier | None:
-    """The classifier in a JSON file, a path of the bundle; None where there is none."""
-    try:
-        found = SequenceClassifier(**json.loads(resolve_in_bundle(path).read_text()))
-    except (OSError, ValueError, TypeError):
+    """The classifier in a JSON file, a path of the bundle; None where there is none or it is damaged."""
+    file = resolve_in_bundle(path)
+    if not file.is_file():
         return None
-    return found if len(found.mean) == FEATURES else None
+    try:
+        found = SequenceClassifier(**json.loads(file.read_text()))
+        _require_sound(found)
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        logger.warning("%s: not used, the look of scans is not checked: %s", file, str(error).splitlines()[0])
+        return None
+    return found
+
+
+def _require_sound(found: SequenceClassifier) -> None:
+    """Refuse shapes that do not fit and numbers that are none.
+
+    Raises:
+        ValueError: with the reason.
+    """
+    classes = len(found.classes)
+    if not set(found.classes) <= LOOKS.keys() or not found.layers:
+        raise ValueError("its classes are unknown, or it has no networks")
+    arrays = {"mean": (found.mean, (FEATURES,)), "scale": (found.scale, (FEATURES,))}
+    for number, layer in enumerate(found.layers):
+        hidden = len(layer[1])
+        shapes = ((FEATURES, hidden), (hidden,), (hidden, classes), (classes,))
+        arrays |= {f"layer {number}.{i}": pair for i, pair in enumerate(zip(layer, shapes, strict=True))}
+    for name, (values, shape) in arrays.items():
+        array = np.asarray(values, dtype=np.float64)
+        if array.shape != shape or not np.isfinite(array).all():
+            raise ValueError(f"{name} has the shape {array.shape} instead of {shape}, or numbers that are not finite")
+    if min(found.scale) <= 0:
+        raise ValueError("scale is not above 0")
+    for name, limits in {"least": found.least, "doubt": found.doubt}.items():
+        if not all(key in found.classes and 0 < value < 1 for key, value in limits.items()):
+            raise ValueError(f"{name} has a limit outside 0 to 1")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,8 @@ def classifier() -> SequenceClassifier:
         ("", SURE, "volume", None, False),
         ("", NOT_SURE, "volume", "sequence_doubtful", False),
         ("", ANOTHER, "volume", "other_sequence_by_look", False),
-        ("", None, "volume", None, False),
+        ("", None, "volume", "sequence_unchecked", False),
+        ("flair", None, "volume", None, False),
         ("", ANOTHER, "image", None, False),  # pictures of any sequence are classified
         ("t2", SURE, "image", None, False),
         ("other", SURE, "image", "other_sequence", False),
@@ -102,6 +104,46 @@ def test_the_released_classifier_is_there_with_its_evidence(root: Path) -> None:
     assert np.diag(volumes)[0] >= 0.9 * volumes[0].sum()
     below, count = found.evidence["below"]["doubt"]["flair"]["t1ce"]
     assert below >= 0.9 * count  # of the volumes after contrast that were left out, nearly all are flagged
+
+
+@pytest.mark.parametrize(("told", "flags"), [("", ["sequence_unchecked"]), ("flair", ["sequence_unchecked"])])
+def test_a_volume_whose_look_cannot_be_checked_says_so(told: str, flags: list[str], tmp_path: Path) -> None:
+    found = CheckSequenced("pred", ["flair"], tmp_path / "none.json")(scan(told))
+    assert [flag["code"] for flag in found["sequence_flags"]] == flags
+
+
+def test_a_classifier_without_a_limit_for_the_sequence_checks_nothing(classifier: SequenceClassifier) -> None:
+    unlimited = replace(classifier, least={})
+    assert [flag["code"] for flag in assess_sequence("", ANOTHER, "volume", ["flair"], unlimited)[1]] == [
+        "sequence_unchecked"
+    ]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"layers": []},
+        {"mean": [0.0]},
+        {"scale": [0.0] * FEATURES},
+        {"scale": [float("nan")] * FEATURES},
+        {"classes": ["flair", "t1", "cat"]},
+        {"least": {"flair": 0.0}},
+        {"least": {"flair": "low"}},
+        {"layers": [[[[0.0]], [0.0], [[0.0]], [0.0]]]},
+        {"layers": None},
+    ],
+    ids=["none", "short", "zero", "nan", "class", "no limit", "text", "shape", "null"],
+)
+def test_an_odd_file_is_named_and_not_used(
+    changes: dict[str, Any], classifier: SequenceClassifier, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    layers = [[np.asarray(values).tolist() for values in layer] for layer in classifier.layers]
+    content = {"classes": classifier.classes, "mean": classifier.mean, "scale": classifier.scale, "layers": layers}
+    content |= {"least": classifier.least, "doubt": classifier.doubt}
+    (tmp_path / "s.json").write_text(json.dumps(content))
+    assert sequence_classifier_of(tmp_path / "s.json") is not None and not caplog.text
+    (tmp_path / "s.json").write_text(json.dumps({**content, **changes}))
+    assert sequence_classifier_of(tmp_path / "s.json") is None and "s.json: not used" in caplog.text
 
 
 def test_a_damaged_classifier_file_is_ignored(tmp_path: Path) -> None:

@@ -206,3 +206,31 @@ def test_a_report_of_another_version_is_refused_with_a_remedy(tmp_path: Path, ve
     model = release(tmp_path, {name: value for name, value in other.items() if value is not None})
     with pytest.raises(ValueError, match=r"report\.json: of another version of the bundle; fit it anew, or remove it"):
         decision_of(model)
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"image": {"temperature": 0.0}},
+        {"image": {"temperature": "warm"}},
+        {"volume": {"operating_point": float("nan")}},
+        {"volume": {"operating_point": 7}},
+        {"patient": {"evidence": 3}},
+        {"image": {"threshold": 0.5}},
+        {"image": [1.0, 0.5]},
+        {"display_threshold": "low"},
+        {"top_slices": 0},
+        {"seven": 7},
+        ["image", "volume"],
+        "tumor",
+        7,
+    ],
+    ids=str,
+)
+def test_an_odd_decision_in_a_report_is_one_line_with_a_remedy(tmp_path: Path, odd: Any) -> None:
+    model = release(tmp_path, report() | {"decision": odd})
+    with pytest.raises(
+        ValueError, match=r"report\.json: its decision is damaged \(.+\); fit it anew, or remove it"
+    ) as found:
+        decision_of(model)
+    assert "\n" not in str(found.value)

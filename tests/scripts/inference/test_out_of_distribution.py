@@ -89,8 +89,11 @@ def with_changes(file: Path, **changes: object) -> None:
         {"mean": np.full(24, np.nan)},
         {"rest": np.array(["one"])},
         {"limit_image": np.float64("inf")},
+        {"limit_image": np.float64(1e9)},
+        {"widths": np.full(3, 1e9)},
+        {"axes": np.full((3, 24), 1e-9)},
     ],
-    ids=["absent", "shape", "zero", "nan", "text", "infinite"],
+    ids=["absent", "shape", "zero", "nan", "text", "infinite", "far limit", "wide", "short axes"],
 )
 def test_an_invalid_file_is_named_and_not_used(
     changes: dict[str, object], model: Path, caplog: pytest.LogCaptureFixture

@@ -95,7 +95,7 @@ def save_picture(path: Path) -> Path:
     return path
 
 
-NO_LIMITS = OODDetector(np.zeros(1), np.ones((1, 1)), np.ones(1), 1.0)
+NEVER_FAR = OODDetector(np.zeros(1), np.ones((1, 1)), np.ones(1), 1.0, limits={"image": 9.0, "volume": 9.0})
 
 
 def summary(
@@ -111,7 +111,7 @@ def summary(
     told |= {"spacing_known": True, "spacing_used": True, **(meta or {})}
     pred = MetaTensor(torch.full((1, 4, 4, len(logits)), float(mask)), meta=told)
     data = {"pred": pred, "slice_logits": np.array(logits), "slice_distances": np.array(logits) * 0.0}
-    return dict(SummarizePredictiond("pred", decision or Decision(), {"version": "1"}, NO_LIMITS)(data)["result"])
+    return dict(SummarizePredictiond("pred", decision or Decision(), {"version": "1"}, NEVER_FAR)(data)["result"])
 
 
 # small components -----------------------------------------------------------------------------------------------------
@@ -470,15 +470,33 @@ def test_a_decision_fitted_on_other_weights_is_not_used() -> None:
     assert found["threshold"] == 0.5 and found["model"] == {"sha256": "b", "decision": Decision().digest()}
 
 
+def test_a_detector_without_a_limit_for_this_kind_of_scan_checks_nothing() -> None:
+    ood_detector = OODDetector(np.zeros(1), np.ones((1, 1)), np.ones(1), 1.0, limits={"volume": 2.0})
+    mask = MetaTensor(torch.ones(1, 4, 4, 1), meta={"spatial_shape": np.array([4, 4])})
+    data = {"pred": mask, "slice_logits": np.array([4.0]), "slice_distances": np.ones(1)}
+    flags = SummarizePredictiond("pred", Decision(), {"sha256": "a"}, ood_detector)(data)["result"]["flags"]
+    assert flags == [flag("ood_score_missing")]
+
+
+@pytest.mark.parametrize(
+    ("gap_mm", "plausible"), [(5.0, True), (50.0, True), (1e-3, False), (9e99, False), (51.0, False)]
+)
+def test_an_implausible_distance_between_slices_gives_no_volume(gap_mm: float, plausible: bool) -> None:
+    found = summary([3.0, 3.0], mask=True, affine=np.diag([1.0, 1.0, gap_mm, 1.0]))
+    assert ("volume_ml" in found) is plausible
+    assert (flag("thickness_implausible") in found["flags"]) is not plausible
+
+
 @pytest.mark.parametrize(
     ("found", "code"),
     [
         ({}, "ood_score_missing"),
+        ({"slice_distances": np.full(1, np.inf)}, "ood_score_missing"),
         ({"slice_distances": np.full(1, np.nan)}, "ood_score_missing"),
         ({"slice_distances": np.full(1, 9.0)}, "out_of_distribution"),
         ({"slice_distances": np.ones(1)}, None),
     ],
-    ids=["no score", "of another network", "far", "near"],
+    ids=["no score", "infinite", "of another network", "far", "near"],
 )
 def test_a_scan_without_an_out_of_distribution_score_is_flagged(found: dict[str, Any], code: str | None) -> None:
     """MONAI's own workflow, Label and Deploy run the plain network, which computes no OOD score."""
