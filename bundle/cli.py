@@ -149,8 +149,14 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--output", metavar="DIR", default="dist", help="default: dist")
     sub.add_argument("--weights-url", metavar="URL", help="leave the weights out; they are downloaded from here")
 
-    sub = command("verify", commands.verify, "Check a packed bundle as the model zoo does, offline.")
+    sub = command("verify", commands.verify, "Check a packed bundle's files, offline; run its code on request only.")
     sub.add_argument("folder", metavar="DIR", help="the packed bundle")
+    sub.add_argument(
+        "--run-code",
+        action="store_true",
+        help="then also run its Python files and configs, which can do whatever you can: only if you trust its author",
+    )
+    sub.add_argument("--signers", metavar="FILE", help="accepted keys, as ssh-keygen's allowed signers")
     sub.add_argument("--schema", metavar="FILE", help="the metadata's JSON schema, if you have it")
 
     sub = command(

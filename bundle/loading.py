@@ -40,10 +40,15 @@ def silence_loggers() -> None:
 
 
 @contextmanager
-def suppress_monai_warnings() -> Iterator[None]:
-    """Run this bundle's configs without MONAI's warnings about config parsing and deprecations."""
+def suppress_monai_warnings(root: Path = BUNDLE_ROOT) -> Iterator[None]:
+    """Run a bundle's configs without MONAI's warnings about deprecations and, of our own, about running configs.
+
+    Args:
+        root: the bundle's folder; of a foreign one MONAI warns that its config can run any code.
+    """
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="parsing config_file")
+        if root.resolve() == BUNDLE_ROOT.resolve():
+            warnings.filterwarnings("ignore", message="parsing config_file")
         warnings.filterwarnings("ignore", message="NvImgCodecPydicomReader")
         warnings.filterwarnings("ignore", message=".*always_return_as_numpy")  # MONAI's own call of its own function
         yield
@@ -65,7 +70,7 @@ def load_workflow(configs: Sequence[str], root: Path = BUNDLE_ROOT, **overrides:
     silence_loggers()
     make_importable(root)
     files = [str(root / "configs" / name) for name in configs]
-    with suppress_monai_warnings():
+    with suppress_monai_warnings(root):
         return ConfigWorkflow(
             config_file=files if len(files) > 1 else files[0],
             meta_file=str(root / "configs" / "metadata.json"),
@@ -81,7 +86,7 @@ def run_workflow(run_id: str, configs: Sequence[str], root: Path = BUNDLE_ROOT, 
 
     workflow = load_workflow(configs, root, **overrides)
     workflow.run_id = run_id
-    with suppress_monai_warnings(), logging_redirect_tqdm():
+    with suppress_monai_warnings(root), logging_redirect_tqdm():
         workflow.initialize()
         workflow.run()
         workflow.finalize()
@@ -105,6 +110,6 @@ def torch_device(name: str) -> str:
 def parse(config: str, ids: Sequence[str], root: Path = BUNDLE_ROOT, **overrides: Any) -> dict[str, Any]:
     """Instantiate components of one config, by their ids."""
     workflow = load_workflow([config], root, **overrides)
-    with suppress_monai_warnings():
+    with suppress_monai_warnings(root):
         workflow.initialize()
         return {id: workflow.parser.get_parsed_content(id) for id in ids}

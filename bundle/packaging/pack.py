@@ -29,7 +29,7 @@ KEPT = (
     *("models/report.json", "models/ood_detector.npz", "models/sequences.json", "models/README.md"),
     *("docs/README.md", "docs/data_license.txt", "docs/MULTITASK_EVALUATION_REPORT.md", "docs/images/*.png"),
 )
-WEIGHTS = "models/model.pt"
+WEIGHTS, SUMS = "models/model.pt", "sha256sums.txt"
 NEEDED = ("LICENSE", "configs/metadata.json", "configs/inference.yaml", "docs/README.md", "docs/data_license.txt")
 FIXED_TIME = (1980, 1, 1, 0, 0, 0)  # two packs of the same files are the same bytes
 MODE = 0o100644 << 16
@@ -74,6 +74,7 @@ def pack(output: Path, weights_url: str | None = None, root: Path = BUNDLE_ROOT)
             entry = {"path": WEIGHTS, "url": weights_url, "hash_type": "sha256", "hash_val": hash_value}
             (made / "large_files.yml").write_text(yaml.safe_dump({"large_files": [entry]}, sort_keys=False))
         (made / "sbom.cdx.json").write_text(bill_of_materials(metadata))
+        (made / SUMS).write_text(sums_of(made))
         zip_folder(made, archive)
         shutil.rmtree(folder, ignore_errors=True)
         made.replace(folder)
@@ -83,6 +84,12 @@ def pack(output: Path, weights_url: str | None = None, root: Path = BUNDLE_ROOT)
 def files_of(root: Path) -> Iterator[Path]:
     """Files that are copied unchanged, sorted."""
     yield from sorted({path for pattern in KEPT for path in root.glob(pattern) if path.is_file()})
+
+
+def sums_of(folder: Path) -> str:
+    """Hashes of all files of a folder, as `sha256sum` writes them; sign this text to sign the folder."""
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    return "".join(f"{files.sha256_of(path)}  {path.relative_to(folder).as_posix()}\n" for path in paths)
 
 
 def zip_folder(folder: Path, archive: Path) -> None:

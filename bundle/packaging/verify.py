@@ -1,9 +1,11 @@
-"""The checks of a model zoo on a packed bundle, offline, and our own: outputs are as the metadata describes them."""
+"""The checks of a model zoo on a packed bundle, offline, and our own: outputs are as the metadata describes them.
+
+Those of `static_checks.py` come first and run nothing; those here run the folder's code, on request only.
+"""
 
 from __future__ import annotations
 
 import logging
-import re
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import redirect_stderr, redirect_stdout
@@ -15,14 +17,11 @@ from typing import Any
 from ..errors import reason_of
 from ..loading import load_workflow, make_importable, run_workflow, silence_loggers, suppress_monai_warnings
 from ..manifest import read_json
-from ..weights import pins_of
-from .pack import NEEDED
+from .static_checks import STATIC_CHECKS, CheckError, CheckSkipped, Given
 
-__all__ = ["CHECKS", "CheckResult", "verify"]
+__all__ = ["CHECKS", "CODE_CHECKS", "CheckResult", "verify"]
 
-SECTIONS = ("overview", "data", "training", "input", "output", "performance", "commands", "references", "license")
-EXACT_PIN = re.compile(r"\d+(\.\d+)+([a-z]+\d+)?")
-PERSONAL_PATH = re.compile(r"(/home/|/Users/|/root/|[A-Z]:\\{1,2}Users)")
+NOT_ASKED = "runs the folder's code: only with --run-code"
 TOLERANCE = 1e-4
 
 
@@ -41,95 +40,56 @@ class CheckResult:
     reason: str = ""
 
 
-class CheckError(Exception):
-    """A check fails; the message is one line."""
-
-
-class CheckSkipped(Exception):
-    """A check cannot run here; the message is one line."""
-
-
-def verify(folder: Path, schema: Path | None = None) -> Iterator[CheckResult]:
-    """Run every check, one after the other.
+def verify(
+    folder: Path, schema: Path | None = None, signers: Path | None = None, run_code: bool = False
+) -> Iterator[CheckResult]:
+    """Run every check, one after the other; those that run the folder's code last, on request only.
 
     Args:
         folder: a packed bundle.
         schema: file of the metadata's JSON schema, which is not part of the bundle.
+        signers: file of accepted keys, see `static_checks.signature`.
+        run_code: also run its Python files and configs, in this process and with its rights, if all else is right.
     """
-    silence_loggers()
-    logging.getLogger("monai.bundle.scripts").setLevel(logging.WARNING)
-    make_importable(folder)
-    for name, check in CHECKS.items():
-        try:
-            check(folder, schema)
-            yield CheckResult(name, True)
-        except CheckSkipped as reason:
-            yield CheckResult(name, None, str(reason))
-        except CheckError as error:
-            yield CheckResult(name, False, str(error))
-        except Exception as error:
-            reason_text = reason_of(error) or " ".join(f"{type(error).__name__}: {error}".split())[:300]
-            yield CheckResult(name, False, reason_text)
+    given, sound = Given(schema, signers), True
+    for name, check in STATIC_CHECKS.items():
+        result = _result(name, check, folder, given)
+        sound = sound and result.passed is not False
+        yield result
+    if run_code and sound:
+        silence_loggers()
+        logging.getLogger("monai.bundle.scripts").setLevel(logging.WARNING)
+        make_importable(folder)
+    for name, check in CODE_CHECKS.items():
+        if run_code and sound:
+            yield _result(name, check, folder, given)
+        else:
+            yield CheckResult(name, None, NOT_ASKED if not run_code else "a check before failed, its code is not run")
 
 
-def structure(folder: Path, _: Path | None) -> None:
-    """All files are there, the model card has all sections, no file holds a path of a personal machine."""
-    missing = [name for name in NEEDED if not (folder / name).is_file()]
-    weights = [name for name in ("models/model.pt", "models/model.ts", "large_files.yml") if (folder / name).is_file()]
-    if missing or not weights:
-        raise CheckError(f"missing: {', '.join(missing) or 'weights, or large_files.yml'}")
-    card = (folder / "docs" / "README.md").read_text().lower()
-    absent = [section for section in SECTIONS if not re.search(rf"^#+ .*{section}", card, re.MULTILINE)]
-    if absent:
-        raise CheckError(f"docs/README.md has no section about {', '.join(absent)}")
-    for path in sorted(
-        [*folder.rglob("*.py"), *folder.rglob("*.yaml"), *folder.rglob("*.json"), *folder.rglob("*.md")]
-    ):
-        if found := PERSONAL_PATH.search(path.read_text(errors="replace")):
-            raise CheckError(f"{path.relative_to(folder)}: holds a path of a personal machine ({found.group()})")
+def _result(name: str, check: Callable[[Path, Given], None], folder: Path, given: Given) -> CheckResult:
+    """Result of one check; any error is a failure."""
+    try:
+        check(folder, given)
+    except CheckSkipped as reason:
+        return CheckResult(name, None, str(reason))
+    except CheckError as error:
+        return CheckResult(name, False, str(error))
+    except Exception as error:
+        reason_text = reason_of(error) or " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        return CheckResult(name, False, reason_text)
+    return CheckResult(name, True)
 
 
-def changelog(folder: Path, _: Path | None) -> None:
-    """The version is in the changelog."""
-    metadata = read_json(folder / "configs" / "metadata.json")
-    if metadata["version"] not in metadata["changelog"]:
-        raise CheckError(f"version {metadata['version']} is not in the changelog")
-
-
-def pins(folder: Path, _: Path | None) -> None:
-    """Every package has one exact version, and this version is installed here."""
-    from importlib.metadata import PackageNotFoundError, version
-
-    metadata = read_json(folder / "configs" / "metadata.json")
-    for name, pin in pins_of(metadata).items():
-        if not EXACT_PIN.fullmatch(pin):
-            raise CheckError(f"{name}: '{pin}' is not an exact version")
-        try:
-            installed = version(name).partition("+")[0]
-        except PackageNotFoundError:
-            raise CheckError(f"{name}: not installed here") from None
-        if installed != pin:
-            raise CheckError(f"{name}: {installed} is installed here, the metadata names {pin}")
-
-
-def schema_of_metadata(folder: Path, schema: Path | None) -> None:
-    """MONAI's check of the metadata against a local schema."""
-    from monai.bundle import verify_metadata
-
-    if schema is None:
-        raise CheckSkipped("needs the JSON schema named in metadata.json: --schema FILE")
-    verify_metadata(meta_file=str(folder / "configs" / "metadata.json"), filepath=str(schema))
-
-
-def network_shapes(folder: Path, _: Path | None) -> None:
+def network_shapes(folder: Path, _: Given) -> None:
     """MONAI's check that the network's input and output are as the metadata describes them."""
     from monai.bundle import verify_net_in_out
 
-    with suppress_monai_warnings():
+    with suppress_monai_warnings(folder):
         verify_net_in_out("network_def", **_files(folder), device="cpu", bundle_root=str(folder))
 
 
-def torchscript(folder: Path, _: Path | None) -> None:
+def torchscript(folder: Path, _: Given) -> None:
     """MONAI's export to TorchScript works, and the export gives the network's logits."""
     import torch
     from monai.bundle import ckpt_export
@@ -138,7 +98,7 @@ def torchscript(folder: Path, _: Path | None) -> None:
     if not weights.is_file():
         raise CheckSkipped("the weights are missing, download them first")
     network = _parsed(folder, "loaded").eval()
-    with tempfile.TemporaryDirectory() as place, suppress_monai_warnings():
+    with tempfile.TemporaryDirectory() as place, suppress_monai_warnings(folder):
         exported = Path(place) / "model.ts"
         ckpt_export("network_def", str(exported), str(weights), **_files(folder), bundle_root=str(folder))
         scripted = torch.jit.load(str(exported)).eval()
@@ -149,7 +109,7 @@ def torchscript(folder: Path, _: Path | None) -> None:
         raise CheckError(f"the exported network differs by {difference:g}")
 
 
-def properties(folder: Path, _: Path | None) -> None:
+def properties(folder: Path, _: Given) -> None:
     """MONAI finds all properties of a bundle for inference."""
     import numpy as np
     from PIL import Image
@@ -163,7 +123,7 @@ def properties(folder: Path, _: Path | None) -> None:
         raise CheckError(f"inference.yaml lacks {', '.join(absent)}")
 
 
-def training(folder: Path, _: Path | None) -> None:
+def training(folder: Path, _: Given) -> None:
     """The bundle's workflows run on random heads: preprocess, train, evaluate, predict."""
     from ..datasets.phantoms import write_images, write_volumes
 
@@ -187,7 +147,7 @@ def training(folder: Path, _: Path | None) -> None:
             raise CheckError("inference.yaml wrote no prediction")
 
 
-def inference(folder: Path, _: Path | None) -> None:
+def inference(folder: Path, _: Given) -> None:
     """Random scans are predicted, and every output is as the metadata describes it."""
     import numpy as np
 
@@ -242,14 +202,11 @@ def _parsed(folder: Path, name: str) -> Any:
     return parse("inference.yaml", [name], folder)[name]
 
 
-CHECKS: dict[str, Callable[[Path, Path | None], None]] = {
-    "structure": structure,
-    "version in changelog": changelog,
-    "exact pins": pins,
-    "metadata schema": schema_of_metadata,
+CODE_CHECKS: dict[str, Callable[[Path, Given], None]] = {
     "network in and out": network_shapes,
     "TorchScript": torchscript,
     "properties": properties,
     "inference on random files": inference,
     "training on random files": training,
 }
+CHECKS = STATIC_CHECKS | CODE_CHECKS
