@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from .errors import UserError, reason_of
-from .intake import Intake, IntakeError, MemoryFile, local_intake
+from .intake import Intake, Interrupt, MemoryFile, local_intake
 from .loading import BUNDLE_ROOT, parse, torch_device
 from .weights import find_weights, headline, report_beside, trained_as
 
@@ -16,6 +17,16 @@ if TYPE_CHECKING:
     from monai.data import MetaTensor
 
 __all__ = ["Predictor"]
+
+
+class Turn(Protocol):
+    """Turns of one scan at a network that several scans share, see `bundle/service/turns.py`."""
+
+    def __enter__(self) -> Any: ...
+
+    def __exit__(self, *error: Any) -> None: ...
+
+    def between(self) -> None: ...
 
 
 class Predictor:
@@ -100,18 +111,39 @@ class Predictor:
         """
         return self.infer(self.read(scan, spacing_mm), include_cam, include_uncertainty)
 
-    def read(self, scan: Any, spacing_mm: Sequence[float] | None = None) -> MetaTensor:
-        """Read a scan as the first transform of the preprocessing does, (C, H, W, D); see `predict`."""
+    def read(
+        self, scan: Any, spacing_mm: Sequence[float] | None = None, interrupt: Interrupt | None = None
+    ) -> MetaTensor:
+        """Read a scan as the first transform of the preprocessing does, (C, H, W, D); see `predict`.
+
+        Args:
+            scan: see `predict`.
+            spacing_mm: of an array's axes.
+            interrupt: ends the decoding from another thread.
+        """
         if hasattr(scan, "__array__"):
             from .arrays import as_file
 
             return self.intake.read(as_file(scan, spacing_mm))
         if spacing_mm is not None:
             raise UserError("spacing_mm is only for arrays, a file has its own spacing")
-        return self.intake.read(scan)
+        return self.intake.read(scan, interrupt)
 
-    def infer(self, image: MetaTensor, include_cam: bool = False, include_uncertainty: bool = False) -> dict[str, Any]:
-        """Predict an image from `read`; see `predict`."""
+    def infer(
+        self,
+        image: MetaTensor,
+        include_cam: bool = False,
+        include_uncertainty: bool = False,
+        turn: Turn | None = None,
+    ) -> dict[str, Any]:
+        """Predict an image from `read`; see `predict`.
+
+        Args:
+            image: from `read`.
+            include_cam: see `predict`.
+            include_uncertainty: see `predict`.
+            turn: a context manager around the passes through the network, whose `between` is called between them.
+        """
         import torch
 
         try:
@@ -119,15 +151,16 @@ class Predictor:
         except Exception as error:
             reason = reason_of(error)
             raise (UserError(reason) if reason else error) from None
+        between = {"between": turn.between} if turn else {}
         network = self.exported
         if network is None:
             network = self.parts["extended_network"](
-                self.network, include_cam=include_cam, include_uncertainty=include_uncertainty
+                self.network, include_cam=include_cam, include_uncertainty=include_uncertainty, **between
             )
             data["planes"] = network.planes
         elif include_cam or include_uncertainty:
             raise UserError("an exported network has no CAM and no uncertainty")
-        with torch.inference_mode():
+        with torch.inference_mode(), turn or nullcontext():
             batch = data["image"].as_tensor()[None].to(self.parts["device"])  # (1, C, H, W, D)
             data["pred"] = self.parts["inferer"](batch, network)[0]
         return dict(self.parts["postprocessing"](data))
@@ -137,7 +170,8 @@ class Predictor:
         from dataclasses import asdict
 
         report = self.report
-        scores = {name: report[name] for name in ("segmentation", "classification") if name in report}
+        names = ("segmentation", "classification")
+        scores = {name: report[name] for name in names if isinstance(report.get(name), Mapping)}
         return {
             "model": dict(self.parts["model_card"]),
             "modalities": list(self.parts["modalities"]),
@@ -172,9 +206,5 @@ class Predictor:
         Raises:
             UserError: when the series lacks attributes that a segmentation needs; `code` names the kind of fault.
         """
-        source = source.content() if isinstance(source, MemoryFile) else source
-        source = source if isinstance(source, bytes) else Path(source)
-        try:
-            return bytes(self.parts["writer"].encode_dicom(prediction["pred"], source, prediction["result"]["model"]))
-        except ValueError as error:
-            raise IntakeError(getattr(error, "code", "header"), getattr(error, "reason", str(error))) from None
+        mask = prediction["pred"].as_tensor()[0].cpu().numpy().astype("uint8")
+        return self.intake.segment(source, mask, prediction["result"]["model"])

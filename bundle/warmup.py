@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..predictor import Predictor
+from .predictor import Predictor
 
 __all__ = ["warm_up"]
 
@@ -17,7 +17,7 @@ def warm_up(predictor: Predictor) -> bool:
     """
     import numpy as np
 
-    from ..arrays import as_file
+    from .arrays import as_file
 
     rows, columns = np.mgrid[:SIDE, :SIDE] - SIDE / 2
     distance = np.hypot(rows, columns)

@@ -7,8 +7,22 @@ this package imports neither torch nor MONAI.
 """
 
 from .errors import STATUS, IntakeError
+from .estimate import Estimate, estimate
 from .intake import Intake, local_intake
+from .interrupt import Interrupt, Interrupted
 from .limits import LOCAL, Limits
 from .memory_file import MemoryFile
 
-__all__ = ["LOCAL", "STATUS", "Intake", "IntakeError", "Limits", "MemoryFile", "local_intake"]
+__all__ = [
+    "LOCAL",
+    "STATUS",
+    "Estimate",
+    "Intake",
+    "IntakeError",
+    "Interrupt",
+    "Interrupted",
+    "Limits",
+    "MemoryFile",
+    "estimate",
+    "local_intake",
+]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import weakref
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache, cached_property
 from pathlib import Path
 from types import TracebackType
@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Any
 from ..core import file_types
 from ..loading import BUNDLE_ROOT, silence_loggers, suppress_monai_warnings
 from .errors import IntakeError
+from .interrupt import Interrupt
 from .limits import LOCAL, MIB, Limits
 from .memory_file import MemoryFile
 from .sandbox import Sandbox
 
 if TYPE_CHECKING:
+    import numpy as np
     from monai.data import MetaTensor
     from monai.transforms import LoadImage
 
@@ -63,12 +65,13 @@ class Intake:
         """End the decoding process."""
         self._close()
 
-    def read(self, source: Source | Sequence[Source]) -> MetaTensor:
+    def read(self, source: Source | Sequence[Source], interrupt: Interrupt | None = None) -> MetaTensor:
         """Decode a scan as the first transform of the bundle's preprocessing does.
 
         Args:
             source: path or content of a NIfTI, NRRD, MetaImage, DICOM or picture file, path of a folder with one DICOM
                 series, or one of these per modality.
+            interrupt: ends the decoding from another thread.
 
         Returns:
             (C, H, W, D), float32, with affine, `spatial_shape`, `spacing_known` and the first file's name, which is
@@ -76,18 +79,35 @@ class Intake:
 
         Raises:
             IntakeError: when it is refused; the message gives the file's name and the reason.
+            Interrupted: when the interrupt is set.
         """
         sources = [source] if isinstance(source, (str, Path, bytes, MemoryFile)) else list(source)
         if not sources:
             raise IntakeError("missing", "no file was given")
         names = [None if isinstance(item, (bytes, MemoryFile)) else str(item) for item in sources]
         try:
-            decoded = self._sandbox.decode(self._admit(sources), self.limits)
+            decoded = self._sandbox.decode(self._admit(sources), self.limits, interrupt)
         except IntakeError as error:
             raise error.named(names[error.file]) from None
         image = self._load(names[0] or "", reader=decoded)
         image.meta["filename_or_obj"] = names[0] or ""
         return image
+
+    def segment(self, source: str | Path | bytes | MemoryFile, mask: np.ndarray, model: Mapping[str, Any]) -> bytes:
+        """Encode a mask as DICOM SEG, in a process of its own, which reads the scan's files once more.
+
+        Args:
+            source: path or content of a DICOM file, or path of a folder with one series.
+            mask: (H, W, D), uint8, of 0 and 1, on the grid of the scan.
+            model: "version" and "sha256" of the weights.
+
+        Raises:
+            IntakeError: when the series lacks what a segmentation needs.
+        """
+        if isinstance(source, bytes):
+            source = MemoryFile(source)
+        file = source if isinstance(source, MemoryFile) else _absolute(source)
+        return self._sandbox.segment(file, mask, model, self.limits)
 
     @cached_property
     def _load(self) -> LoadImage:

@@ -15,10 +15,12 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import yaml
@@ -28,13 +30,34 @@ from ..core import geometry
 from ..loading import make_importable, parse
 from .errors import STATUS, IntakeError
 from .headers import examine, require_voxels
+from .isolation import Isolation
 from .limits import Limits
 from .memory_file import path_of_descriptor
+from .sandbox import SEGMENT
 
 READER = "preprocessing#transforms#0#reader"  # in configs/inference.yaml
+SEGMENTATION = "dicom_segmentation"
+HERE = Path(__file__).resolve().parents[1]
 STATM = Path("/proc/self/statm")
 MOST_FILES = 16  # without a name, of one request
 LARGEST_VALUE = 1e18  # its square is still a float32
+
+
+Segment = Callable[[Path, np.ndarray, Mapping[str, Any]], bytes]
+
+
+class Tools(NamedTuple):
+    """What a child inherits.
+
+    Args:
+        reader: of scans.
+        segment: (file or folder, mask, model) -> DICOM SEG, see `scripts/dicom/segmentation.py`.
+        isolation: from network and files.
+    """
+
+    reader: Any
+    segment: Segment
+    isolation: Isolation
 
 
 def load_reader(root: Path, settings: Mapping[str, Any]) -> Any:
@@ -47,57 +70,78 @@ def load_reader(root: Path, settings: Mapping[str, Any]) -> Any:
         root: the bundle's folder.
         settings: overrides of the config.
     """
+    found = _named(root, settings, lambda config: config["preprocessing"]["transforms"][0]["reader"])
+    return parse("inference.yaml", [READER], root, **settings)[READER] if found is None else found()
+
+
+def load_segmentation(root: Path, settings: Mapping[str, Any]) -> Segment:
+    """The function that encodes a mask as DICOM SEG; see `load_reader`."""
+    found = _named(root, settings, lambda config: config[SEGMENTATION])
+    segment: Segment = parse("inference.yaml", [SEGMENTATION], root, **settings)[SEGMENTATION] if found is None else found
+    return segment
+
+
+def _named(root: Path, settings: Mapping[str, Any], part: Callable[[Any], Any]) -> Callable[..., Any] | None:
+    """What a part of the config names, with its arguments; None if these are more than values of the config."""
     make_importable(root)
     config = {**yaml.safe_load((root / "configs" / "inference.yaml").read_text()), **settings}
     try:
-        told = dict(config["preprocessing"]["transforms"][0]["reader"])
+        told = {key: value for key, value in part(config).items() if key != "_mode_"}
         module, _, name = told.pop("_target_").rpartition(".")
         arguments = {key: config[value.removeprefix("@")] for key, value in told.items()}
         plain = not any(sign in json.dumps(arguments) for sign in "$@%")
     except (KeyError, TypeError, AttributeError):
-        plain = False
-    if not plain:
-        return parse("inference.yaml", [READER], root, **settings)[READER]
-    return getattr(import_module(module), name)(**arguments)
+        return None
+    return partial(getattr(import_module(module), name), **arguments) if plain else None
 
 
-def supervise(control: socket.socket, reader: Any) -> None:
+def supervise(control: socket.socket, tools: Tools) -> None:
     """Fork the server, and a new one whenever it ends; this process itself never touches untrusted bytes."""
     while True:
         server = os.fork()
         if server == 0:
-            serve(control, reader)
+            serve(control, tools)
         os.waitpid(server, 0)
 
 
-def serve(control: socket.socket, reader: Any) -> None:
+def serve(control: socket.socket, tools: Tools) -> None:
     """Fork a child for every socket received; end with all children when the application ends."""
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel reaps
     while True:
         message, sockets, _, _ = socket.recv_fds(control, 1, 1)
         if not message:
             os.killpg(0, signal.SIGKILL)
+        if message == SEGMENT:
+            _load_highdicom()
         for descriptor in sockets:
             if os.fork() == 0:
                 try:
-                    reply(socket.socket(fileno=descriptor), reader)
+                    reply(socket.socket(fileno=descriptor), tools)
                 finally:
                     os._exit(0)
             os.close(descriptor)
 
 
-def reply(job: socket.socket, reader: Any) -> None:
-    """Read one request, confine this process, and send the array or the reason of the refusal."""
+def reply(job: socket.socket, tools: Tools) -> None:
+    """Read one request, confine this process, and send the array or the DICOM SEG, or the reason of the refusal."""
     _, descriptors, _, _ = socket.recv_fds(job, 1, MOST_FILES)
     with job, job.makefile("rb") as stream:
         request = json.loads(stream.readline())
         limits = Limits(**request["limits"])
-        job.sendall(f"{time.monotonic()}\n".encode())  # the time limit starts here; all processes share this clock
-        confine(limits)
+        began_s = time.monotonic()  # the time limit starts here; all processes share this clock
+        job.sendall(f"{began_s} {os.getpid()}\n".encode())
         unnamed = iter(descriptors)
         paths = [path_of_descriptor(next(unnamed)) if path is None else Path(path) for path in request["paths"]]
+        confine(limits)
+        named = [path for path, name in zip(paths, request["paths"], strict=True) if name is not None]
+        tools.isolation.enter(near for path in named for near in (path, *path.parents[:2]) if near != Path("/"))
         try:
-            array, meta = decode(paths, reader, limits)
+            if "mask" in request:
+                mask = np.frombuffer(path_of_descriptor(next(unnamed)).read_bytes(), np.uint8)
+                content = tools.segment(paths[0], mask.reshape(request["mask"]), request["model"])
+                job.sendall(json.dumps({"bytes": len(content)}).encode() + b"\n" + content)
+                return
+            array, meta = decode(paths, tools.reader, limits)
         except Exception as error:  # any error is due to the untrusted bytes
             code, reason, file = explain(error, paths)
             job.sendall(json.dumps({"code": code, "reason": reason, "file": file}).encode() + b"\n")
@@ -159,11 +203,18 @@ def explain(error: Exception, paths: Sequence[Path]) -> tuple[str, str, int]:
         return error.code, error.reason, error.file
     if isinstance(error, MemoryError):
         return "memory", "needs more memory than is allowed", 0
-    code, reason = getattr(error, "code", None), getattr(error, "reason", None)  # the reader's own error
+    ours = type(error).__module__.startswith("scripts.")  # a message of a library may contain values of the file
+    code, reason = (getattr(error, "code", None), getattr(error, "reason", str(error))) if ours else (None, None)
     if code not in STATUS or not isinstance(reason, str):
         return "damaged", f"cannot be decoded ({type(error).__name__})", 0
     places = [index for index, path in enumerate(paths) if str(error).startswith(f"{path}: ")]
     return code, reason, places[0] if places else 0
+
+
+def _load_highdicom() -> None:
+    """Load it once, for all children that need it; its absence is reported by the child."""
+    with suppress(ImportError):
+        import highdicom  # noqa: F401
 
 
 def _plain(value: Any) -> Any:
@@ -173,9 +224,11 @@ def _plain(value: Any) -> Any:
 def main() -> None:
     """Load the reader of the bundle named in the arguments, then serve."""
     descriptor, root, settings = sys.argv[1:]
-    reader = load_reader(Path(root), json.loads(settings))
+    folder, overrides = Path(root), json.loads(settings)
+    own = [HERE, *(folder / name for name in ("scripts", "configs", "models"))]
+    tools = Tools(load_reader(folder, overrides), load_segmentation(folder, overrides), Isolation(own))
     Image.init()  # the children inherit Pillow's formats
-    supervise(socket.socket(fileno=int(descriptor)), reader)
+    supervise(socket.socket(fileno=int(descriptor)), tools)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from .. import NOTICE, __version__
 from ..core import file_types
 from ..errors import reason_of
 from ..predictor import Predictor
+from ..warmup import warm_up
 from . import schemas
 from .access import TokenCheck
 from .job_queue import Job, JobQueue, PredictionRequest
@@ -28,7 +29,6 @@ from .request_guard import RequestGuardMiddleware
 from .requests import DICOM, JSON, ZIP, cancel_on_disconnect, flag, received, wanted_kind
 from .responses import PredictionResponse
 from .settings import Settings
-from .warmup import warm_up
 
 __all__ = ["create_app"]
 

@@ -1,4 +1,8 @@
-"""The queue: a few scans are decoded at the same time, one passes through the network, the others wait."""
+"""The queue: a few scans are decoded at the same time, one passes through the network, the others wait.
+
+Scans wait in lanes by their length, which is estimated from their header. A short one waits for short ones and for one
+pass of a longer one through the network, not for the whole of it.
+"""
 
 from __future__ import annotations
 
@@ -10,15 +14,19 @@ from dataclasses import dataclass
 from functools import partial
 
 from ..errors import UserError
-from ..intake import IntakeError, MemoryFile
+from ..intake import IntakeError, Interrupt, MemoryFile, estimate
 from ..predictor import Predictor
 from .metrics import Metrics
 from .problems import Problem
 from .responses import PredictionResponse, response_of
-from .settings import Settings
+from .settings import LONGER_LANES, Settings
+from .turns import Turn, Turns
 from .upload_room import Upload
 
-__all__ = ["Job", "JobQueue", "PredictionRequest"]
+__all__ = ["Job", "JobQueue", "PredictionRequest", "lane_of"]
+
+LANE_PASSES = (32, 1024)  # most passes of a slice through the network in the lanes before the last
+UNCERTAINTY_PASSES = 9
 
 
 @dataclass(frozen=True)
@@ -55,6 +63,31 @@ class Job:
     ended: float | None = None
 
 
+class Lane:
+    """Threads of scans of similar length.
+
+    Args:
+        decoders: scans that are decoded at the same time.
+    """
+
+    def __init__(self, decoders: int) -> None:
+        self.decoders = ThreadPoolExecutor(decoders, thread_name_prefix="decode")
+        self.network = ThreadPoolExecutor(1, thread_name_prefix="network")
+        self.room = asyncio.Semaphore(decoders + 1)  # limits how many decoded scans wait in memory
+
+    def close(self) -> None:
+        """Finish running scans; start no others."""
+        self.decoders.shutdown(wait=True, cancel_futures=True)
+        self.network.shutdown(wait=True, cancel_futures=True)
+
+
+def lane_of(wanted: PredictionRequest) -> int:
+    """The lane of a request: 0 for the shortest."""
+    slices, is_large = estimate(wanted.content)
+    passes = slices * (UNCERTAINTY_PASSES if wanted.include_uncertainty else 1)
+    return max(int(is_large), sum(passes > most for most in LANE_PASSES))
+
+
 class JobQueue:
     """The queue of scans, and the threads that process it.
 
@@ -65,16 +98,15 @@ class JobQueue:
 
     def __init__(self, settings: Settings, metrics: Metrics) -> None:
         self.settings, self.metrics = settings, metrics
-        self.decoders = ThreadPoolExecutor(settings.decoders, thread_name_prefix="decode")
-        self.network = ThreadPoolExecutor(1, thread_name_prefix="network")
-        self.room = asyncio.Semaphore(settings.decoders + 1)  # limits how many decoded scans wait in memory
+        self.turns = Turns()
+        self.lanes = [Lane(settings.decoders), *(Lane(1) for _ in range(LONGER_LANES))]
         self.jobs: dict[str, Job] = {}
         self.waiting = 0
 
     def close(self) -> None:
         """Finish running scans; start no others."""
-        self.decoders.shutdown(wait=True, cancel_futures=True)
-        self.network.shutdown(wait=True, cancel_futures=True)
+        for lane in self.lanes:
+            lane.close()
 
     async def predict(self, predictor: Predictor, wanted: PredictionRequest) -> PredictionResponse | Job:
         """Predict a scan; return its job if it takes longer than `patience_s`.
@@ -120,14 +152,19 @@ class JobQueue:
             future.exception()  # marks it as retrieved: asyncio would log it
 
     async def process(self, predictor: Predictor, wanted: PredictionRequest) -> PredictionResponse:
-        """Decode in one thread, infer in another."""
-        loop = asyncio.get_running_loop()
+        """Decode in one thread, infer in another; end both when the job is cancelled."""
+        loop, interrupt, number = asyncio.get_running_loop(), Interrupt(), lane_of(wanted)
+        lane, turn = self.lanes[number], Turn(self.turns, number, interrupt, self.settings.inference_s)
         try:
-            async with self.room:
-                image = await loop.run_in_executor(self.decoders, predictor.read, wanted.content)
+            async with lane.room:
+                read = partial(predictor.read, wanted.content, interrupt=interrupt)
+                image = await loop.run_in_executor(lane.decoders, read)
                 source = wanted.content if wanted.dicom else None
-                arguments = (predictor, image, wanted.include_cam, wanted.include_uncertainty, source)
-                prediction = await loop.run_in_executor(self.network, response_of, *arguments)
+                arguments = (predictor, image, wanted.include_cam, wanted.include_uncertainty, source, turn)
+                prediction = await loop.run_in_executor(lane.network, response_of, *arguments)
+        except asyncio.CancelledError:
+            interrupt.set()
+            raise
         except IntakeError as error:
             self.metrics.refused.labels(error.code).inc()
             raise Problem.of(error) from None

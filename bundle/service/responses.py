@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..intake import MemoryFile
-from ..predictor import Predictor
+from ..predictor import Predictor, Turn
 from ..views import most_suspicious, png, slice_of
 
 __all__ = ["PredictionResponse", "response_of"]
@@ -58,6 +58,7 @@ def response_of(
     include_cam: bool,
     include_uncertainty: bool,
     dicom_source: bytes | MemoryFile | None = None,
+    turn: Turn | None = None,
 ) -> PredictionResponse:
     """Predict an image and encode the prediction; see `Predictor.infer`.
 
@@ -67,8 +68,9 @@ def response_of(
         include_cam: add the class activation map (CAM).
         include_uncertainty: add Monte-Carlo dropout deviations.
         dicom_source: the scan's DICOM file, for the mask as DICOM SEG.
+        turn: at the network, see `Predictor.infer`.
     """
-    prediction = predictor.infer(image, include_cam, include_uncertainty)
+    prediction = predictor.infer(image, include_cam, include_uncertainty, turn)
     result = dict(prediction["result"])
     index = most_suspicious(result)
     planes = {PICTURES[name]: prediction[name] for name in PICTURES if name in prediction}

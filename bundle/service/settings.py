@@ -14,6 +14,7 @@ from ..weights import find_weights, trained_as
 
 __all__ = ["Settings", "require_safe"]
 
+LONGER_LANES = 2
 TOKEN_CHARACTERS = 16  # at least
 REMEDY = "make one with: python -c 'import secrets; print(secrets.token_urlsafe())'"
 
@@ -33,9 +34,10 @@ class Settings:
         connections: most open ones; idle ones are closed for new ones.
         wrong_tokens: of one address in a minute that are answered with 401, further ones with 429.
         queue: most requests that wait or are processed; further ones are refused.
-        decoders: scans that are decoded at the same time.
+        decoders: short scans that are decoded at the same time; of longer ones, see `job_queue.py`, one of each lane.
         patience_s: how long a request waits for its prediction before it gets the address of its job.
         upload_s: how long a request may take to arrive.
+        inference_s: how long the inference of one scan may take, with the time of others in between.
         keep_s: how long the prediction of a job is kept.
         batch: most scans in one batch.
         upload_bytes: of all requests together that arrive, wait or are processed; further ones are refused.
@@ -54,6 +56,7 @@ class Settings:
     decoders: int = 2
     patience_s: float = 15.0
     upload_s: float = 10.0
+    inference_s: float = 300.0
     keep_s: float = 600.0
     batch: int = 16
     upload_bytes: int = 256 * MIB
@@ -69,7 +72,7 @@ class Settings:
         Raises:
             UserError: when the weights are missing or do not fit.
         """
-        intake = Intake(self.limits, self.decoders, **trained_as(find_weights(self.model)))
+        intake = Intake(self.limits, self.decoders + LONGER_LANES, **trained_as(find_weights(self.model)))
         intake.start()
         return Predictor(self.model, self.network, self.device, intake=intake)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -34,6 +36,7 @@ class ExtendedNetwork:
         dropout: share of dropped channels.
         seed: of the dropped channels.
         ood_detector: distribution of the training slices' features; None: no distance.
+        between: called before each pass through the encoder or the decoder, so that other work gets its turn.
 
     Reference:
         Gal and Ghahramani, Dropout as a Bayesian Approximation, ICML 2016; Ledda et al., Dropout Injection at Test Time
@@ -49,7 +52,9 @@ class ExtendedNetwork:
         dropout: float = 0.2,
         seed: int = 0,
         ood_detector: OODDetector | None = None,
+        between: Callable[[], None] = lambda: None,
     ) -> None:
+        self.between = between
         self.ood_detector = ood_detector
         self.network, self.include_cam, self.include_uncertainty = network, include_cam, include_uncertainty
         self.mc_samples, self.dropout, self.seed = mc_samples, dropout, seed
@@ -61,6 +66,7 @@ class ExtendedNetwork:
     def __call__(self, image: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, len(planes), H, W)."""
         network = self.network
+        self.between()
         features, cls, cam = encode_with_cam(network, image)
         with torch.inference_mode(False), torch.no_grad():
             planes = [network.decoder(features), _plane(cls, image)]
@@ -75,6 +81,7 @@ class ExtendedNetwork:
         generator = torch.Generator().manual_seed(self.seed)
         masks, classes = [], []
         for _ in range(self.mc_samples):
+            self.between()
             dropped = [level * self._kept(level.shape[1], generator).to(level) for level in features]
             masks.append(self.network.decoder(dropped).sigmoid())
             classes.append(self.network.head(dropped[-1], foreground).sigmoid())

@@ -55,7 +55,7 @@ def test_invalid_output_of_the_process_is_an_error(
     said: bytes, intake: Intake, picture: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ours, theirs = socket.socketpair()
-    monkeypatch.setattr(intake._sandbox, "_hand_over", lambda: ours)
+    monkeypatch.setattr(intake._sandbox, "_hand_over", lambda kind: ours)
     with theirs:
         theirs.sendall(said)
         theirs.shutdown(socket.SHUT_WR)

@@ -86,7 +86,7 @@ def test_room_is_kept_until_the_last_use_ends() -> None:
 class Slow:
     """A stand-in for the predictor."""
 
-    def read(self, _: object) -> str:
+    def read(self, _: object, **__: object) -> str:
         return "image"
 
 

@@ -1,0 +1,70 @@
+"""How much work a scan is, from the first bytes of its file, before it is decoded.
+
+Only numbers are read, from a few kilobytes and in Python: nothing here trusts them but the order of the queue.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+import zlib
+from typing import NamedTuple
+
+from ..core import file_types, text_headers
+from .memory_file import MemoryFile
+
+__all__ = ["Estimate", "estimate"]
+
+READ_BYTES = 64 * 1024
+FRAMES = re.compile(rb"\x28\x00\x08\x00IS..(\d{1,6})", re.DOTALL)  # DICOM's NumberOfFrames, little endian
+MANY_VOXELS = 4 * 1024 * 1024  # take a second to decode
+MANY_BYTES = 4 * 1024 * 1024
+
+
+class Estimate(NamedTuple):
+    """Work on a scan.
+
+    Args:
+        slices: that pass through the network, at most.
+        is_large: whether decoding takes long.
+    """
+
+    slices: int
+    is_large: bool
+
+
+def estimate(content: bytes | MemoryFile) -> Estimate:
+    """Estimate the work on a file; of an unreadable one the least, as it is refused soon."""
+    size = content.size if isinstance(content, MemoryFile) else len(content)
+    head = content.head(READ_BYTES) if isinstance(content, MemoryFile) else content[:READ_BYTES]
+    try:
+        shape = _shape(head)
+    except (ValueError, IndexError, struct.error, zlib.error):
+        shape = []
+    sides = [max(1, side) for side in shape if side > 1] or [1]
+    voxels = 1
+    for side in sides:
+        voxels *= side
+    slices = max(sides) if len(sides) > 2 else 1
+    return Estimate(slices, voxels > MANY_VOXELS or size > MANY_BYTES)
+
+
+def _shape(head: bytes) -> list[int]:
+    """Sides of the declared array, as far as they are known."""
+    kind = file_types.file_type_of(head)
+    if kind == "gzip":
+        head = zlib.decompressobj(31).decompress(head, READ_BYTES)
+        kind = file_types.file_type_of(head)
+    if kind == "nifti":
+        order = "<" if head[:4] in (struct.pack("<i", 348), struct.pack("<i", 540)) else ">"
+        second = struct.unpack(f"{order}i", head[:4])[0] == 540
+        rank, *sides = struct.unpack_from(f"{order}8q" if second else f"{order}8h", head, 16 if second else 40)
+        return list(sides[: min(max(rank, 0), 3)])
+    if kind in ("nrrd", "metaimage"):
+        return list(text_headers.read_text_header(head, kind).shape)
+    if kind == "png":
+        return list(struct.unpack(">II", head[16:24]))
+    if kind == "dicom":
+        frames = FRAMES.search(head)
+        return [2, 2, int(frames[1])] if frames else [1]
+    return [1]
