@@ -42,7 +42,7 @@ def _seccomp() -> ModuleType | None:
 
 def missing() -> list[str]:
     """What a decoding process is not cut off from on this system, in words."""
-    found = [] if _landlock() else ["files of this user (no Landlock, or no package landlockpy)"]
+    found = [] if _landlock() else ["this user's files (no Landlock, or no package landlockpy)"]
     return found if _seccomp() else [*found, "the network (no libseccomp, or no package pyseccomp)"]
 
 

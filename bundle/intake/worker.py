@@ -77,7 +77,9 @@ def load_reader(root: Path, settings: Mapping[str, Any]) -> Any:
 def load_segmentation(root: Path, settings: Mapping[str, Any]) -> Segment:
     """The function that encodes a mask as DICOM SEG; see `load_reader`."""
     found = _named(root, settings, lambda config: config[SEGMENTATION])
-    segment: Segment = parse("inference.yaml", [SEGMENTATION], root, **settings)[SEGMENTATION] if found is None else found
+    segment: Segment = (
+        parse("inference.yaml", [SEGMENTATION], root, **settings)[SEGMENTATION] if found is None else found
+    )
     return segment
 
 

@@ -18,6 +18,7 @@ from starlette.exceptions import HTTPException
 from .. import NOTICE, __version__
 from ..core import file_types
 from ..errors import reason_of
+from ..intake.isolation import missing as missing_isolation
 from ..predictor import Predictor
 from ..warmup import warm_up
 from . import schemas
@@ -58,6 +59,8 @@ class Service:
             self.failed = True
 
     def _load(self) -> None:
+        for access in missing_isolation():
+            LOG.warning("scans are decoded with limits, but without isolation from %s", access)
         self.predictor = self.settings.predictor()
         ready = warm_up(self.predictor)
         gc.collect()

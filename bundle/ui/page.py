@@ -81,8 +81,8 @@ def main() -> None:
     content, include_uncertainty = inputs()
     if content is None:
         st.write(
-            "Upload a head scan on the left, or choose an example. The scan is processed on this server only. During "
-            "decoding it is in a temporary file, which is then removed; it stays in memory until the page is closed. "
+            "Upload a head scan on the left, or choose an example. The scan is processed on this server only "
+            "and stays in memory until the page is closed; nothing of it is written to a file. "
             f"The last {KEPT} predictions stay in memory for {KEPT_S // 60} minutes."
         )
         about_the_model()

@@ -544,6 +544,33 @@ def test_personal_data_is_not_logged_returned_or_kept(
     assert not list(tmp_path.iterdir())
 
 
+# attributes whose values highdicom or pydicom would repeat in a message
+REPEATED = (
+    *("StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID", "PatientSex", "PatientBirthDate", "StudyDate"),
+    *("StudyTime", "PatientName", "PatientID", "AccessionNumber", "StudyID", "ReferringPhysicianName"),
+)
+
+
+@pytest.mark.parametrize("accept", ["application/dicom", "application/json", "application/zip"])
+def test_no_attribute_of_a_dicom_file_is_in_a_refusal_or_the_log(
+    client: TestClient, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str], accept: str
+) -> None:
+    """Neither in a message of ours nor in one of a library; a DICOM SEG has them, as the standard demands."""
+    references = {"StudyInstanceUID": "1.2.3.4", "FrameOfReferenceUID": "1.2.3.5"}
+    shown, statuses = "", set()
+    with caplog.at_level(logging.INFO):
+        for name in REPEATED:
+            content = dicom(head(160, 160).astype(np.uint16), **{**references, name: f"{CANARY}.19770707.{CANARY}"})
+            for damaged in (content, content[: len(content) // 2]):
+                answer = client.post("/predict_multitask", content=damaged, headers={"Accept": accept})
+                statuses.add(answer.status_code)
+                if answer.headers["content-type"] != "application/dicom":
+                    shown += answer.text + str(answer.headers)
+    shown += "".join(record.getMessage() for record in caplog.records) + "".join(capfd.readouterr())
+    assert CANARY not in shown and "19770707" not in shown
+    assert 422 in statuses and statuses <= {200, 422}
+
+
 @pytest.mark.parametrize("disconnects", [True, False])
 def test_a_disconnect_cancels_the_prediction(disconnects: bool) -> None:
     class Client:

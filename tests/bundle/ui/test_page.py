@@ -307,7 +307,7 @@ def test_the_page_follows_its_settings(weights_with_cam: Path, picture: bytes, m
         uncertainty = found.page.sidebar.checkbox[0]
         assert found.page.file_uploader[0].help == "At most 5 MiB."
         assert uncertainty.help == "Monte-Carlo dropout, 8 passes."
-        assert any("in a temporary file" in text.value for text in found.page.markdown)
+        assert any("nothing of it is written to a file" in text.value for text in found.page.markdown)
         uncertainty.check()
         upload(found.page, picture)
     assert wanted == [True]
