@@ -10,7 +10,7 @@ from ..intake import IntakeError, Interrupt
 
 __all__ = ["Turn", "Turns"]
 
-PASSED_OVER = 4  # times that a longer scan lets shorter ones pass before it gets a turn
+MOST_BEFORE = 4  # times that a longer scan lets shorter ones pass before it gets a turn
 
 
 class Turns:
@@ -18,7 +18,7 @@ class Turns:
 
     def __init__(self) -> None:
         self.changed = threading.Condition()
-        self.waiting: dict[int, int] = {}  # by lane: how often it was passed over
+        self.waiting: dict[int, int] = {}  # by lane: how often others came first
         self.taken = False
 
     def acquire(self, lane: int) -> None:
@@ -38,8 +38,8 @@ class Turns:
             self.changed.notify_all()
 
     def next(self) -> int:
-        """The lane that is next: the shortest, unless a longer one was passed over too often."""
-        starved = [lane for lane, times in self.waiting.items() if times >= PASSED_OVER]
+        """The lane that is next: the shortest, unless a longer one has waited for too many others."""
+        starved = [lane for lane, times in self.waiting.items() if times >= MOST_BEFORE]
         return min(starved or self.waiting)
 
 

@@ -117,7 +117,7 @@ def _require_sound(found: SequenceClassifier) -> None:
     classes = len(found.classes)
     if not set(found.classes) <= LOOKS.keys() or not found.layers:
         raise ValueError("its classes are unknown, or it has no networks")
-    arrays = {"mean": (found.mean, (FEATURES,)), "scale": (found.scale, (FEATURES,))}
+    arrays: dict[str, Any] = {"mean": (found.mean, (FEATURES,)), "scale": (found.scale, (FEATURES,))}
     for number, layer in enumerate(found.layers):
         hidden = len(layer[1])
         shapes = ((FEATURES, hidden), (hidden,), (hidden, classes), (classes,))

@@ -117,7 +117,7 @@ def test_all_checks_run_and_skipped_ones_give_a_reason(copy: Path, monkeypatch: 
 MARK = "import pathlib\npathlib.Path({mark!r}).touch()\n"
 
 
-def test_without_being_asked_no_code_of_the_folder_is_run(
+def test_without_being_asked_nothing_of_the_folder_is_run(
     copy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Neither its Python, nor an expression in a config; and asked, not before the folder is as it was packed."""

@@ -16,7 +16,7 @@ from bundle.service.job_queue import Job, JobQueue, PredictionRequest, lane_of
 from bundle.service.metrics import Metrics
 from bundle.service.problems import Problem
 from bundle.service.responses import PredictionResponse
-from bundle.service.turns import PASSED_OVER, Turn, Turns
+from bundle.service.turns import MOST_BEFORE, Turn, Turns
 from tests.bundle.intake.test_estimate import nifti
 
 PASS_S = 0.01
@@ -48,14 +48,14 @@ def test_short_scans_pass_between_the_passes_of_a_long_one() -> None:
     assert order.count(2) == 60
 
 
-def test_a_long_scan_is_not_passed_over_for_ever() -> None:
+def test_a_long_scan_does_not_wait_for_ever() -> None:
     turns = Turns()
     with turn_of(turns, 0) as turn:
         other = threading.Thread(target=run_in, args=(2, 3, turns, []))
         other.start()
         while 2 not in turns.waiting:
             time.sleep(0.001)
-        for _ in range(3 * PASSED_OVER + 6):
+        for _ in range(3 * MOST_BEFORE + 6):
             turn.between()
     other.join(5)
     assert not other.is_alive() and not turns.waiting and not turns.taken
