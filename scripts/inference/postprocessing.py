@@ -43,8 +43,10 @@ class SplitPackedd(MapTransform):
         keys: the packed logits.
         image_key: the network's input.
         planes_key: names of the channels, if there are more than two.
-        smoothing_mm: standard deviation of the Gaussian along z; 0: no smoothing. If the file's spacing was not used
-            (see `FitHeadd`), slices are taken as 1 mm apart.
+        smoothing_mm: standard deviation of the Gaussian along z over the tumor logits; 0: no smoothing. If the file's
+            spacing was not used (see `FitHeadd`), slices are taken as 1 mm apart.
+        mask_smoothing_mm: the same over the mask's logits: a tumor that the slices above and below do not show is
+            unlikely.
     """
 
     def __init__(
@@ -53,9 +55,11 @@ class SplitPackedd(MapTransform):
         image_key: str = "image",
         planes_key: str = "planes",
         smoothing_mm: float = 0.0,
+        mask_smoothing_mm: float = 0.0,
     ) -> None:
         super().__init__(keys)
-        self.image_key, self.planes_key, self.smoothing_mm = image_key, planes_key, smoothing_mm
+        self.image_key, self.planes_key = image_key, planes_key
+        self.smoothing_mm, self.mask_smoothing_mm = smoothing_mm, mask_smoothing_mm
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         d = dict(data)
@@ -66,8 +70,11 @@ class SplitPackedd(MapTransform):
             gap_mm = float(np.linalg.norm(affine[:3, 2])) if spacing_used else 1.0
             logits = packed[1, 0, 0].double().numpy().reshape(-1)
             d["slice_logits"] = smoothed(logits, self.smoothing_mm / max(gap_mm, 1e-3))
+            mask_logits = smoothed_planes(
+                packed[0].float(), np.isfinite(logits), self.mask_smoothing_mm / max(gap_mm, 1e-3)
+            )
             tissue = tissue_of(torch.as_tensor(d[self.image_key]).movedim(-1, 0).cpu()).movedim(0, -1)  # (H, W, D)
-            mask = (packed[0] > 0) & tissue
+            mask = (mask_logits > 0) & tissue
             d["mask_share"] = float(mask.sum() / tissue.sum().clamp_min(1))
             if kind_of(logits) == "image":
                 d["mask_depth"] = mask_depth(mask[..., 0].numpy(), tissue[..., 0].numpy())
@@ -75,7 +82,7 @@ class SplitPackedd(MapTransform):
             d["skull"] = skull_state(seen, TISSUE)
             if d[self.image_key].meta.get("brain_extracted"):
                 d["skull"]["extracted"] = True
-            d[key] = self._plane(packed[:1].float().sigmoid(), d)
+            d[key] = self._plane(mask_logits[None].float().sigmoid(), d)
             planes = list(d.get(self.planes_key, ()))
             if set(planes) - {"mask", "tumor", "distance"}:
                 d["probability"] = d[key].clone()
@@ -120,6 +127,27 @@ def smoothed(logits: np.ndarray, sigma: float) -> np.ndarray:
     total = ndimage.gaussian_filter1d(np.where(known, logits, 0.0), sigma, mode="constant")
     weight = ndimage.gaussian_filter1d(known.astype(np.float64), sigma, mode="constant")
     return np.where(known, total / np.maximum(weight, 1e-12), np.nan)
+
+
+def smoothed_planes(logits: torch.Tensor, known: np.ndarray, sigma: float) -> torch.Tensor:
+    """Smooth the mask's logits (H, W, D) along z with a Gaussian over the slices that have some.
+
+    Columns without any logit above 0 stay as they are, for smoothing cannot bring one above it.
+
+    Args:
+        logits: of the mask.
+        known: boolean (D,), slices that the network saw.
+        sigma: standard deviation, slices.
+    """
+    positive = (logits > 0).any(dim=-1)
+    if sigma <= 0 or known.sum() < 2 or not positive.any():
+        return logits
+    weights = ndimage.gaussian_filter1d(np.diag(known.astype(np.float64)), sigma, axis=0, mode="constant")
+    weights /= np.maximum(weights.sum(axis=1, keepdims=True), 1e-12)
+    weights[~known] = np.eye(len(known))[~known]
+    smooth = logits.clone()
+    smooth[positive] = logits[positive] @ torch.as_tensor(weights.T, dtype=logits.dtype)
+    return smooth
 
 
 class RemoveSmallComponentsd(MapTransform):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -359,6 +360,33 @@ def test_slices_count_as_a_millimeter_apart_where_the_spacing_was_not_used(milli
         data = SplitPackedd(smoothing_mm=3.0)({"image": image, "pred": logits.expand(2, 4, 4, 5)})
         found.append(data["slice_logits"])
     assert np.array_equal(*found)
+
+
+def smoothed_mask(by_slice: list[float], gap: float, skipped: Sequence[int] = (), mm: float = 5.0) -> list[bool]:
+    """Which slices of a mask stay, whose logits are the same in a whole slice."""
+    tumor = torch.tensor([math.nan if index in skipped else 0.0 for index in range(len(by_slice))])
+    packed = torch.stack([torch.tensor(by_slice).expand(4, 4, -1), tumor.expand(4, 4, -1)])
+    image = MetaTensor(torch.zeros(1, 4, 4, len(by_slice)), np.diag([1.0, 1.0, gap, 1.0]))
+    pred = SplitPackedd(mask_smoothing_mm=mm)({"image": image, "pred": packed})["pred"]
+    return [bool(value > 0.5) for value in pred[0, 0, 0]]
+
+
+def test_a_mask_in_one_slice_that_its_neighbors_clearly_deny_is_smoothed_away() -> None:
+    assert smoothed_mask([-6, -6, 2, -6, -6], gap=5.0) == [False] * 5
+    assert smoothed_mask([-6, -6, 2, -6, -6], gap=50.0)[2]  # neighbors far away say nothing
+    assert smoothed_mask([-6, -6, 2, -6, -6], gap=5.0, mm=0.0)[2]
+
+
+def test_a_mask_of_several_slices_is_kept_at_its_place() -> None:
+    assert smoothed_mask([-4, -4, 4, 4, 4, -4, -4], gap=5.0) == [False, False, True, True, True, False, False]
+
+
+def test_slices_that_the_network_did_not_see_do_not_smooth_a_mask_away() -> None:
+    assert smoothed_mask([-20, 3, 3, -20], gap=5.0, skipped=(0, 3)) == [False, True, True, False]
+
+
+def test_a_single_slice_is_not_smoothed() -> None:
+    assert smoothed_mask([2], gap=5.0) == [True]
 
 
 # masks ----------------------------------------------------------------------------------------------------------------
