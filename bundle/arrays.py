@@ -35,7 +35,7 @@ def as_file(array: np.ndarray, spacing_mm: Sequence[float] | None = None) -> byt
     array = np.asarray(array)
     if array.ndim not in (2, 3) or not array.size or array.dtype.kind not in "uifb":
         raise UserError(f"array of {array.dtype} {array.shape}: (H, W) or (H, W, D) of numbers is expected")
-    if not np.isfinite(array).all():
+    if not np.isfinite(array).all() and (spacing_mm is None or np.isinf(array).any()):  # NaN may be padding
         raise UserError(f"array of {array.dtype} {array.shape}: contains values that are not finite")
     if spacing_mm is None:
         if array.ndim == 3:

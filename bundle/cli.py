@@ -56,7 +56,7 @@ def parser() -> argparse.ArgumentParser:
         return sub
 
     sub = command("predict", commands.predict, "Predict scans: probability, state, mask on the scan's own grid.")
-    sub.add_argument("paths", nargs="+", metavar="PATH", help="a scan, or a folder of them")
+    sub.add_argument("paths", nargs="+", metavar="[NAME=]PATH", help="a scan, or a folder of them; NAME: their folder")
     sub.add_argument("--output", required=True, help="folder for NAME.json, NAME_mask.png / .nii.gz and index.json")
     sub.add_argument("--model", help="weights, a state dict (default: the bundle's)")
     sub.add_argument("--network", choices=NETWORKS, help="its size, if no report beside the weights names it")
@@ -68,9 +68,9 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--runtime", choices=list(FORMATS), help="run the network as `export` wrote it")
 
     sub = command("check", commands.check, "What would be done with folders of data, and what would go wrong.")
-    sub.add_argument("folders", nargs="+", metavar="[NAME=]DIR", help="volumes, images in classes, or scans")
+    sub.add_argument("folders", nargs="*", metavar="[NAME=]DIR", help="volumes, images in classes, or scans")
     sub.add_argument("--model", metavar="FILE", help="weights that may have seen the cases (default: the bundle's)")
-    add_reading(sub)
+    add_sources(sub, required=False)
     sub.add_argument("--json", action="store_true", help="print JSON")
 
     sub = command("pipeline", commands.pipeline, "Preprocess, train in three stages, evaluate.")

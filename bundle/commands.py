@@ -19,10 +19,10 @@ BAD_INPUT = 2  # exit code
 
 def predict(options: argparse.Namespace) -> int:
     """Predict every scan that can be read; for the others print the reason."""
-    from .predict_files import predict_files
+    from .predict_files import own_path, predict_files
     from .predictor import Predictor
 
-    if not any(Path(path).exists() for path in options.paths):  # before the network is loaded
+    if not any(own_path(path).exists() for path in options.paths):  # before the network is loaded
         raise UserError("\nerror: ".join(f"{path}: no such file or folder" for path in options.paths))
     own = {"runtime": options.runtime, "strip": options.strip}
     predictor = Predictor(options.model, options.network, options.device, options.batch_size, **own)
@@ -86,7 +86,10 @@ def check(options: argparse.Namespace) -> int:
     from .weights import trained_as
 
     model = Path(options.model).absolute() if options.model else None
-    told: dict[str, Any] = {"folders": options.folders, **reading(options)}
+    folders = [*options.folders, *options.volumes, *options.images]
+    if not folders:
+        raise UserError("check: name a folder")
+    told: dict[str, Any] = {"folders": folders, **reading(options)}
     told |= {"model_path": str(model), **trained_as(model)} if model else {}
     told.pop("network_name", None)
     found = parse("check.yaml", ["findings", "text"], **told)

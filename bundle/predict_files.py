@@ -14,11 +14,17 @@ from .loading import parse
 from .manifest import read_json
 from .predictor import Predictor
 
-__all__ = ["predict_files"]
+__all__ = ["own_path", "predict_files"]
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
 logger = logging.getLogger(__name__)
+
+
+def own_path(entry: str | Path) -> Path:
+    """The path of "PATH" or "NAME=PATH"."""
+    name, _, path = str(entry).partition("=")
+    return Path(path if name and path and not Path(entry).exists() else entry)
 
 
 def escape_config_reference(path: str | Path) -> str:
@@ -28,10 +34,10 @@ def escape_config_reference(path: str | Path) -> str:
 
 def _scans(
     root: Path, paths: Sequence[str | Path], settings: Mapping[str, Any]
-) -> tuple[list[dict[str, str]], dict[str, Any]]:
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """List the scans at all paths, the skipped files and the errors of paths without a scan; see `predict_files`."""
 
-    def list_scans(folders: Sequence[str | Path]) -> tuple[list[dict[str, str]], dict[str, Any]]:
+    def list_scans(folders: Sequence[str | Path]) -> tuple[list[dict[str, Any]], dict[str, Any]]:
         overrides = {**settings, "dataset_dir": [escape_config_reference(path) for path in folders]}
         parts = parse("inference.yaml", ["dataset#data", "skipped"], root, **overrides)
         return list(parts["dataset#data"]), {path: {"skipped": why} for path, why in parts["skipped"].items()}
@@ -40,7 +46,7 @@ def _scans(
         return list_scans(paths)
     except Exception:
         errors: dict[str, Any] = {}
-        for path in (path for path in paths if Path(path).is_dir()):
+        for path in (path for path in paths if own_path(path).is_dir()):
             try:
                 list_scans([path])
             except Exception as error:
@@ -76,7 +82,7 @@ def predict_files(
 
     Args:
         predictor: the network.
-        paths: files, and folders; the tree of a folder is kept.
+        paths: files, and folders, each "PATH" or "NAME=PATH"; the tree of a folder is kept, below NAME.
         output_dir: folder of the predictions.
         overwrite: replace existing predictions.
         dicom_seg: also write the masks of DICOM series as DICOM SEG.
@@ -99,7 +105,9 @@ def predict_files(
     settings["modalities"] = list(predictor.parts["modalities"])
     try:
         write = parse("inference.yaml", ["writer"], predictor.root, **settings)["writer"]
-        index = {str(path): {"error": f"{path}: no such file or folder"} for path in paths if not Path(path).exists()}
+        index = {
+            str(path): {"error": f"{path}: no such file or folder"} for path in paths if not own_path(path).exists()
+        }
         scans, errors = _scans(predictor.root, [path for path in paths if str(path) not in index], settings)
         index |= errors
     except Exception as error:
@@ -110,7 +118,7 @@ def predict_files(
     try:
         try:
             for scan in tqdm(scans, desc="predicting", unit="scan", disable=len(scans) < 2):
-                index[scan["image"]] = _predicted(predictor, write, scan, model)
+                index[_first_file(scan)] = _predicted(predictor, write, scan, model)
         finally:
             write.update_index(index)
     except OSError as error:
@@ -119,14 +127,19 @@ def predict_files(
     return index
 
 
-def _predicted(predictor: Predictor, write: Any, scan: Mapping[str, str], model: Mapping[str, Any]) -> dict[str, str]:
+def _first_file(scan: Mapping[str, Any]) -> str:
+    """The file of a scan, or that of its first modality."""
+    return str(scan["image"] if isinstance(scan["image"], str) else scan["image"][0])
+
+
+def _predicted(predictor: Predictor, write: Any, scan: Mapping[str, Any], model: Mapping[str, Any]) -> dict[str, str]:
     """Predict one scan; return its entry of the index, which has the error if there is one.
 
     Raises:
         OSError: when the disk is full.
     """
     try:
-        done = write.done_before(scan["name"], scan["image"], model)
+        done = write.done_before(scan["name"], _first_file(scan), model)
         files = done or write(predictor.predict(scan["image"]), scan["name"])
         beside = {kind: str(Path(file).relative_to(write.output_dir)) for kind, file in files.items()}
         return {"state": read_json(Path(files["json"]))["state"], **beside}
@@ -134,6 +147,6 @@ def _predicted(predictor: Predictor, write: Any, scan: Mapping[str, str], model:
         if isinstance(error, OSError) and error.errno in FULL:
             raise
         if (reason := reason_of(error)) is None:
-            logger.exception("%s: not predicted", scan["image"])
-            reason = f"{scan['image']}: internal error ({type(root_cause(error)).__name__})"
+            logger.exception("%s: not predicted", _first_file(scan))
+            reason = f"{_first_file(scan)}: internal error ({type(root_cause(error)).__name__})"
         return {"error": reason}

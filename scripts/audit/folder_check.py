@@ -22,7 +22,7 @@ from ..inference.sequence_by_look import SequenceClassifier
 from ..io.datalists import Cases, counts_in_words, image_cases, own_name, regroup, volume_cases
 from ..io.image_classes import is_image_folder
 from ..io.notices import Notice, shown
-from ..io.scan_lists import survey
+from ..io.scan_lists import named_path, survey
 from ..networks.weights import trained_on
 from ..transforms.preprocessing import BACKGROUND, BRIGHTEST
 from .baselines import file_properties, forest, out_of_fold
@@ -70,7 +70,12 @@ def check_folders(
     """
     parts, notices, sources = [], [], {}
     for entry in folders:
-        name, folder = _named(entry)
+        name, folder = named_path(entry)
+        name = name or own_name(folder)
+        if name in sources:
+            text = f"two sources are called '{name}', name one of them NAME=DIR"
+            notices.append(Notice("source_name", "error", text))
+            continue
         part, said = _listed(name, folder, modalities, four_classes, how_to_read)
         parts.append(part)
         notices += said
@@ -99,11 +104,6 @@ def check_folders(
 
 def _as_json(notice: Notice) -> dict[str, Any]:
     return {"code": notice.code, "level": notice.level, "text": notice.text, "cases": list(notice.cases)}
-
-
-def _named(entry: str) -> tuple[str, Path]:
-    name, separator, folder = entry.partition("=")
-    return (name, Path(folder)) if separator and not Path(entry).is_dir() else (own_name(Path(entry)), Path(entry))
 
 
 def _listed(
@@ -238,6 +238,7 @@ def _facts(looked: Sequence[LookedAt]) -> dict[str, Any]:
     codes = sorted({code for f in known for code in f.get("codes", {})}, key=int)
     return {
         "looked_at": len(looked),
+        "skull": dict(Counter(f["skull"] for f in known).most_common()),
         "looks_like": dict(likes.most_common()),
         "orientations": dict(Counter(f["orientation"] for f in known if "spacing_mm" in f).most_common()),
         "spacing_mm": [[min(axis), max(axis)] for axis in zip(*spacings, strict=True)] if spacings else None,

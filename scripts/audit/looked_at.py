@@ -16,7 +16,8 @@ from ..inference.check_sequence import assess_sequence
 from ..inference.sequence_by_look import LOOKS, SequenceClassifier
 from ..io.datalists import Case
 from ..io.notices import Notice
-from ..transforms.preprocessing import tissue_of
+from ..transforms.preprocessing import TISSUE, tissue_of
+from ..transforms.skull import skull_state
 
 __all__ = ["LookedAt", "look_into", "notices_of_case"]
 
@@ -33,7 +34,7 @@ class LookedAt:
     Args:
         case: as it was listed, with "sha256" where it could be read.
         notices: what is wrong with it.
-        facts: shape, spacing_mm, orientation, codes, looks, tumor_share, negative.
+        facts: shape, spacing_mm, orientation, skull, codes, looks, tumor_share, negative.
         picture: the network's input of an image (H, W), to compare it with others.
     """
 
@@ -96,7 +97,7 @@ def _look(
             code = "mask_unusable"
         looked.notices.append(Notice(code, "error", reason, (case["id"],)))
         return looked
-    looked.facts = _facts(data, looks)
+    looked.facts = _facts(data, min_brain_pixels, looks)
     if case["kind"] == "image":
         looked.picture = data["image"].as_tensor()[0, :, :, 0].numpy()
     looked.notices += notices_of_case(case, data, looked.facts, min_brain_pixels, modalities, looks)
@@ -120,7 +121,7 @@ def _readable(case: Case, transform: Callable[[Mapping[str, Any]], Mapping[str, 
     return True
 
 
-def _facts(data: Mapping[str, Any], looks: SequenceClassifier | None) -> dict[str, Any]:
+def _facts(data: Mapping[str, Any], min_brain_pixels: int, looks: SequenceClassifier | None) -> dict[str, Any]:
     image = data["image"]
     affine = np.asarray(image.meta["original_affine"], dtype=np.float64)
     facts: dict[str, Any] = {
@@ -130,9 +131,11 @@ def _facts(data: Mapping[str, Any], looks: SequenceClassifier | None) -> dict[st
     }
     if image.meta.get("spacing_known", True):
         facts["spacing_mm"] = [round(float(s), 3) for s in np.linalg.norm(affine[:3, :3], axis=0)]
+    tissue = tissue_of(image.as_tensor().movedim(-1, 0))  # (D, H, W)
+    seen = tissue.sum(dim=(1, 2)) >= min_brain_pixels
+    facts["skull"] = skull_state(image.as_tensor()[0].movedim(-1, 0)[seen].numpy(), TISSUE)["state"]
     if "label" in data:
-        tissue = tissue_of(image.as_tensor().movedim(-1, 0)).movedim(0, -1)  # (H, W, D)
-        tumor = data["label"].as_tensor()[0] > 0
+        tissue, tumor = tissue.movedim(0, -1), data["label"].as_tensor()[0] > 0  # (H, W, D)
         facts["codes"] = data["label"].meta.get("label_codes", {})
         facts["negative"] = not bool(tumor.any())
         facts["tumor_share"] = float((tumor & tissue).sum() / tissue.sum().clamp_min(1))

@@ -38,11 +38,12 @@ class BrainMriReader:
 
     Rules: pictures are PNG, JPEG, WebP, BMP and TIFF of one page; of several pictures in one JPEG, as phones write
     them, the first is read. Palette and RGB become gray, transparency becomes black, EXIF rotation is applied, 16-bit
-    pictures are scaled to 0..255; CMYK and animations are refused. NIfTI is scaled by its header; non-finite values and
-    empty volumes are refused. A 4-D file is taken only when its channels are the configured modalities, or named by the
-    Decathlon's `dataset.json` in the folder above. NRRD and MetaImage (.mha; .mhd with its file beside) hold
-    their voxels raw or zipped. DICOM is a file, or a folder, one series of which is read; another folder is a patient
-    of kaggle_3m. A single sagittal or coronal slice is oriented as it is displayed, and gets a flag.
+    pictures are scaled to 0..255; CMYK and animations are refused. NIfTI is scaled by its header. Of volumes, NaN
+    around the head is read as padding; other values that are not finite and empty volumes are refused. A 4-D file is
+    taken only when its channels are the configured modalities, or named by the Decathlon's `dataset.json` in the folder
+    above. NRRD and MetaImage (.mha; .mhd with its file beside) hold their voxels raw or zipped. DICOM is a file, or a
+    folder, one series of which is read; another folder is a patient of kaggle_3m. A single sagittal or coronal slice is
+    oriented as it is displayed, and gets a flag.
 
     Args:
         modalities: channels that the network expects, in order (flair, t1, t1ce, t2).

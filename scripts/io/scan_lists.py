@@ -5,9 +5,13 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
-from ..core.filenames import MASK, OTHER, SEQUENCES, parse_name, stem
+from ..core.file_types import FileType
+from ..core.filenames import MASK, OTHER, SEQUENCES, FileName, parse_name, stem
+from ..core.text_headers import read_text_header
 from ..dicom.reading import is_dicom
 from .datalists import own_name
 from .folders import name_of, visible_files
@@ -15,7 +19,7 @@ from .kaggle_3m import is_slice_folder
 from .layouts import VOLUMES, name_by_channel
 from .told_sequences import sequence_told
 
-__all__ = ["INDEX", "scans", "skipped", "survey"]
+__all__ = ["INDEX", "named_path", "scans", "skipped", "survey"]
 
 INDEX = "index"  # no scan's prediction is called so: it lists all predictions of a folder
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
@@ -35,12 +39,12 @@ BESIDE = (
 )  # no scans
 MASK_WORD = re.compile("mask|seg", re.IGNORECASE)
 
+Files = tuple[Path, ...]
 Paths = str | Path | Sequence[str | Path]
+Scan = dict[str, Any]  # "image": path, or one path for each modality; "name" of its prediction
 
 
-def scans(
-    path: Paths, output_dir: str | Path | None = None, modalities: Sequence[str] = ("flair",)
-) -> list[dict[str, str]]:
+def scans(path: Paths, output_dir: str | Path | None = None, modalities: Sequence[str] = ("flair",)) -> list[Scan]:
     """Scans to predict, each with a name for its prediction; see `survey`."""
     return survey(path, output_dir, modalities)[0]
 
@@ -54,36 +58,97 @@ def skipped(
 
 def survey(
     path: Paths, output_dir: str | Path | None = None, modalities: Sequence[str] = ("flair",)
-) -> tuple[list[dict[str, str]], dict[str, str]]:
+) -> tuple[list[Scan], dict[str, str]]:
     """Scans to predict, each with a name for its prediction, and skipped files.
 
     Args:
-        path: one file or folder, or a list of them. A folder's scans keep their place in its tree; a folder that holds
-            DICOM files is one scan. Masks and volumes of another sequence (by name) in a folder are skipped;
-            a file that is named itself is predicted.
+        path: one file or folder, or a list of them, each "PATH" or "NAME=PATH". A folder's scans keep their place in
+            its tree, below NAME if there is one; a folder that holds DICOM files is one scan. Masks and volumes of
+            another sequence (by name) in a folder are skipped; a file that is named itself is predicted.
         output_dir: left out where it lies in one of the folders, however either path is written.
-        modalities: sequences that the weights were trained on.
+        modalities: sequences that the weights were trained on; of several, the files of a case are one scan.
 
     Returns:
-        Dicts with "image" (the path) and "name": the place without suffix, or with it where two scans share a stem, or
-        theirs is that of `index.json`. And reasons by path.
+        Dicts with "image" (the path, or a list with one for each modality) and "name": the place without suffix, or
+        with it where two scans share a stem, or theirs is that of `index.json`. And reasons by path.
 
     Raises:
         ValueError: when there is nothing to predict, or two files would have one prediction.
     """
-    found: list[tuple[Path, Path]] = []  # a scan, and its place below the output folder
+    found: list[tuple[Files, Path]] = []  # a scan, and its place below the output folder
     over: dict[str, str] = {}
     output = None if output_dir is None else Path(output_dir).resolve()
-    for root in [Path(path)] if isinstance(path, (str, Path)) else [Path(p) for p in path]:
+    for name, root in map(named_path, [path] if isinstance(path, (str, Path)) else path):
         files = [root] if root.is_file() else list(_scans_below(root)) if root.is_dir() else []
         inside = [f for f in files if f == root or output is None or not _real_place(f).is_relative_to(output)]
-        reasons = {file: why for file in inside if file != root and (why := _why_not(file, modalities))}
+        voxels = _voxels_beside(inside)
+        reasons = {file: f"the voxels of {voxels[file]}" for file in inside if file in voxels and file != root}
+        reasons |= {
+            file: why for file in inside if file not in {root, *reasons} and (why := _why_not(file, modalities))
+        }
+        groups, apart = _by_case([f for f in inside if f not in {root, *reasons}], modalities)
+        reasons |= apart
         if len(inside) == len(reasons):
             raise ValueError(f"{root}: {_nothing(files, reasons, modalities)}")
         over |= {str(file): why for file, why in reasons.items()}
-        chosen = [file for file in inside if file not in reasons]
-        found += [(file, file.relative_to(root) if file != root else Path(own_name(root))) for file in chosen]
+        grouped = {file for group in groups for file in group[0]}
+        chosen = [file for file in inside if file not in reasons and file not in grouped]
+        suffix = root.name[len(stem(root.name).name) :] if root.is_file() else ""
+        own = Path(name + suffix if name else own_name(root))
+        places: list[tuple[Files, Path]] = [
+            ((file,), own if file == root else Path(name) / file.relative_to(root)) for file in chosen
+        ]
+        places += [(group, Path(name, place.relative_to(root)) if place != root else own) for group, place in groups]
+        found += sorted(places, key=lambda scan: scan[0])
     return _named(found), over
+
+
+def named_path(entry: str | Path) -> tuple[str, Path]:
+    """Name and path of "NAME=PATH"; "" and the path if there is no name, or a file is called so.
+
+    >>> named_path("first=data/a")
+    ('first', PosixPath('data/a'))
+    """
+    name, separator, path = str(entry).partition("=")
+    return (name, Path(path)) if separator and name and path and not Path(entry).exists() else ("", Path(entry))
+
+
+def _voxels_beside(files: Sequence[Path]) -> dict[Path, str]:
+    """Files that hold the voxels of a header in a file beside, with the header's name."""
+    found = {}
+    for path in files:
+        if path.name.lower().endswith((".mhd", ".nhdr")):
+            with suppress(ValueError, OSError):
+                kind: FileType = "metaimage" if path.name.lower().endswith(".mhd") else "nrrd"
+                beside = read_text_header(path.read_bytes(), kind).beside
+                if beside is not None:
+                    found[path.parent / beside] = path.name
+    return found
+
+
+def _by_case(files: Sequence[Path], modalities: Sequence[str]) -> tuple[list[tuple[Files, Path]], dict[Path, str]]:
+    """Group the files of each case, if the weights read several sequences.
+
+    Returns:
+        Files in the order of the modalities, with the case's place; and reasons of files that are in no group.
+    """
+    cases: dict[Path, dict[str, list[tuple[FileName, Path]]]] = {}
+    for path in files if len(modalities) > 1 else ():
+        told = name_by_channel(path) or parse_name(name_of(path))
+        if told.kind in modalities and name_of(path).lower().endswith(VOLUMES):
+            folder = path.parent.parent if name_of(path) != path.name else path.parent
+            cases.setdefault(folder / told.case, {}).setdefault(str(told.kind), []).append((told, path))
+    groups: list[tuple[Files, Path]] = []
+    apart: dict[Path, str] = {}
+    for place, kinds in cases.items():
+        ranked = {kind: sorted(found, key=lambda one: (len(one[0].variants), one[1])) for kind, found in kinds.items()}
+        absent = [SEQUENCES.get(m, m) for m in modalities if m not in kinds]
+        if absent:
+            apart |= {path: f"a case without {', '.join(absent)}" for found in ranked.values() for _, path in found}
+        else:
+            groups.append((tuple(ranked[modality][0][1] for modality in modalities), place))
+            apart |= {path: f"{kind} again" for kind, found in ranked.items() for _, path in found[1:]}
+    return groups, apart
 
 
 def _nothing(files: Sequence[Path], reasons: dict[Path, str], modalities: Sequence[str]) -> str:
@@ -94,19 +159,20 @@ def _nothing(files: Sequence[Path], reasons: dict[Path, str], modalities: Sequen
     return "its scans are in the output folder, name another" if files else "no scan here"
 
 
-def _named(found: Sequence[tuple[Path, Path]]) -> list[dict[str, str]]:
+def _named(found: Sequence[tuple[Files, Path]]) -> list[Scan]:
     """Scans with unique names of their predictions."""
     places = Counter(str(place).lower() for _, place in found)
-    short = [place if file.is_dir() else stem(place) for file, place in found]
+    short = [place if len(files) > 1 or files[0].is_dir() else stem(place) for files, place in found]
     stems = Counter(str(place).lower() for place in short)
     stems[INDEX] += 1  # a file of the predictions' folder
-    for file, place in found:
+    for (file, *_), place in found:
         if places[str(place).lower()] > 1:
             raise ValueError(f"{file}: two scans are called {place}; predict them into different folders")
         if str(place).lower() == INDEX:
             raise ValueError(f"{file}: its prediction would take the place of {INDEX}.json; rename it")
     names = [place if stems[str(name).lower()] > 1 else name for (_, place), name in zip(found, short, strict=True)]
-    return [{"image": str(file), "name": name.as_posix()} for (file, _), name in zip(found, names, strict=True)]
+    images = [str(files[0]) if len(files) == 1 else [str(file) for file in files] for files, _ in found]
+    return [{"image": image, "name": name.as_posix()} for image, name in zip(images, names, strict=True)]
 
 
 def _real_place(path: Path) -> Path:

@@ -21,6 +21,7 @@ from ..core.text_headers import TextHeader, read_text_header
 
 __all__ = ["UnreadableImageError", "code_of", "decathlon_channels", "decode_grid_file", "decode_nifti", "grid_meta"]
 
+DARKEST_PERCENT = 0.1  # percentile: the level of empty space, also of `transforms.background`
 ZLIB_OR_GZIP = 47  # window bits, zlib recognizes both
 
 # The Medical Segmentation Decathlon's names of BraTS modalities (dataset.json of Task01).
@@ -54,8 +55,6 @@ def decode_nifti(path: Path, modalities: Sequence[str]) -> tuple[np.ndarray, dic
     if array.dtype.kind not in "iuf" or array.size == 0:
         raise UnreadableImageError(path, f"voxels of type {array.dtype} and shape {array.shape} are not an MRI", "rank")
     array = array.astype(np.float32)
-    if not np.isfinite(array).all():
-        raise UnreadableImageError(path, "contains NaN or infinite voxels", "nonfinite")
     shape = array.shape
     if array.ndim == 5 and shape[3] == 1:  # NIfTI keeps vectors on the fifth axis
         array = array[:, :, :, 0]
@@ -68,6 +67,7 @@ def decode_nifti(path: Path, modalities: Sequence[str]) -> tuple[np.ndarray, dic
         array = array.reshape(1, *array.shape[:2], -1)
     else:
         raise UnreadableImageError(path, f"has {array.ndim} dimensions, 2 to 4 are expected", "rank")
+    array = _without_nan(array, path)
     flat = len(shape) == 2  # without a third axis the thickness is unknown
     affine = affine_mm(image)
     if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
@@ -94,14 +94,47 @@ def decode_grid_file(path: Path, kind: FileType) -> tuple[np.ndarray, dict[str, 
     if len(voxels) < count * header.dtype.itemsize:
         raise UnreadableImageError(path, "its voxels are cut short", "truncated")
     array = np.frombuffer(voxels, header.dtype, count).astype(np.float32).reshape(header.shape, order="F")
-    if not np.isfinite(array).all():
-        raise UnreadableImageError(path, "contains NaN or infinite voxels", "nonfinite")
     if abs(np.linalg.det(header.affine[:3, :3])) < 1e-9:
         raise UnreadableImageError(path, "its affine is not invertible", "header")
     flat = len(header.shape) == 2
     meta = grid_meta(header.affine, header.shape, spacing_known=True, thickness_known=not flat)
     flags = "" if header.is_oriented else "orientation_unknown"
-    return array.reshape(1, *array.shape[:2], -1), {**meta, "flags": flags}
+    return _without_nan(array.reshape(1, *array.shape[:2], -1), path), {**meta, "flags": flags}
+
+
+def _without_nan(array: np.ndarray, path: Path) -> np.ndarray:
+    """Fill NaN around the head, as tools that resample or mask write it, with the darkest level of each channel.
+
+    Args:
+        array: (C, H, W, D), float32.
+        path: of the file.
+
+    Raises:
+        UnreadableImageError: for infinite voxels, and for NaN within the head.
+    """
+    if np.isfinite(array).all():
+        return array
+    if np.isinf(array).any() or not all(_is_around(np.isnan(channel)) for channel in array):
+        raise UnreadableImageError(path, "contains NaN or infinite voxels", "nonfinite")
+    filled = array.copy()
+    for channel in filled:
+        channel[np.isnan(channel)] = np.percentile(channel[~np.isnan(channel)], DARKEST_PERCENT)
+    return filled
+
+
+def _is_around(mask: np.ndarray) -> bool:
+    """Whether each part of a mask (H, W, D) reaches the ends of two axes, as surroundings do; one voxel does not."""
+    from scipy import ndimage
+
+    if mask.all():
+        return False
+    parts, count = ndimage.label(mask, np.ones((3, 3, 3)))
+    reached = np.zeros(count + 1, dtype=int)
+    for axis, side in enumerate(mask.shape):
+        if side > 1:
+            ends = np.unique(np.take(parts, (0, side - 1), axis=axis))
+            reached[ends] += 1
+    return bool((reached[1:] >= 2).all())
 
 
 def _voxels_of(path: Path, kind: FileType, header: TextHeader, data: bytes) -> bytes:

@@ -24,6 +24,14 @@ def test_clean_folders_are_described_and_the_exit_code_is_0(data: Path, capsys: 
     assert "error:" not in said and "warning:" not in said
 
 
+def test_the_options_of_evaluate_name_folders_too(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folders = ["--volumes", f"first={data / 'brats'}", "--images", f"second={data / 'kaggle'}"]
+    assert main(["check", *folders, "--json"]) == 0
+    assert set(json.loads(capsys.readouterr().out)["sources"]) == {"first", "second"}
+    assert main(["check"]) == 2
+    assert "name a folder" in capsys.readouterr().err
+
+
 def test_check_gives_the_messages_of_preprocessing(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for mask in (data / "brats").rglob("*_seg.nii.gz"):
         mask.rename(mask.with_name(mask.name.replace("_seg", "_contours")))

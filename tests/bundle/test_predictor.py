@@ -225,6 +225,7 @@ def test_malformed_files_get_an_error_code_and_valid_ones_a_prediction(
         (np.zeros((4, 4), dtype=complex), None, r"of numbers is expected"),
         (np.zeros((4, 0)), None, r"of numbers is expected"),
         (np.full((4, 4), np.nan), None, "not finite"),
+        (np.full((4, 4), np.inf), (1.0, 1.0), "not finite"),
         (np.zeros((4, 4, 4)), None, "a volume needs spacing_mm"),
         (np.zeros((4, 4)), (1.0,), "one positive number for each of 2 axes"),
         (np.zeros((4, 4)), (1.0, -1.0), "one positive number for each of 2 axes"),

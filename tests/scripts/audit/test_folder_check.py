@@ -83,6 +83,20 @@ def in_the_air(codes: np.ndarray) -> np.ndarray:
     return moved
 
 
+def with_skull(gray: np.ndarray) -> np.ndarray:
+    """A bright scalp and a dark bone around the head."""
+    from scipy import ndimage
+
+    brain = ndimage.binary_fill_holes(gray.max(axis=2) > 0)
+    depth = ndimage.distance_transform_edt(brain)[..., None]
+    bone, scalp = (depth > 5) & (depth < 14), (depth > 0) & (depth <= 5)
+    return np.where(scalp, gray.max(), np.where(bone, gray.max() / 8, gray)).astype(gray.dtype)
+
+
+def spaced(pixel: float, slices: float) -> np.ndarray:
+    return np.diag([-pixel, -pixel, slices, 1.0])
+
+
 def shift(path: Path) -> np.ndarray:
     affine = np.array(nib.load(path).affine)
     affine[:3, 3] += 20
@@ -108,7 +122,11 @@ FAULTS: dict[str, Callable[[Path], Any]] = {
     "no_picture": lambda d: (d / "k/yes/notes.txt").write_text("seen on Monday"),
     "unreadable: truncated": lambda d: flair(d).write_bytes(flair(d).read_bytes()[:5000]),
     "unreadable: empty": lambda d: flair(d).write_bytes(b""),
-    "unreadable: not finite": lambda d: edit(flair(d), lambda v: np.where(v > 0, v, np.nan).astype(np.float32)),
+    "unreadable: not finite": lambda d: edit(flair(d), lambda v: np.where(v > v.mean(), np.inf, v).astype(np.float32)),
+    "name": lambda d: rename(d, 2, "CASE\x07_2"),
+    "mixed_spacing": lambda d: [edit(file, lambda v: v, spaced(0.4, 3.0)) for file in (flair(d), seg(d))],
+    "thick_slices": lambda d: [edit(file, lambda v: v, spaced(1.0, 8.0)) for file in (flair(d), seg(d))],
+    "empty_masks": lambda d: edit(seg(d), np.zeros_like),
     "unreadable: no picture": lambda d: first(d, "yes").write_bytes(b"<html>not found</html>"),
     "mask_unusable: shape": lambda d: edit(seg(d), lambda v: v[:-2]),
     "mask_unusable: place": lambda d: edit(seg(d), lambda v: v, shift(seg(d))),
@@ -141,7 +159,25 @@ def test_clean_folders_have_no_findings(clean: Path, check: Callable[..., dict[s
     assert (found["cases"], found["looked_at"]) == (28, 28)
     assert found["sources"]["v"]["with_mask"] == 4 and found["sources"]["k"]["yes"] == 12
     assert found["sources"]["v"]["facts"]["orientations"] == {"LPS": 4}
+    assert sum(found["sources"]["v"]["facts"]["skull"].values()) == 4
     assert json.loads(json.dumps(found)) == found
+
+
+def test_skulls_are_counted_by_source(data: Path, check: Callable[..., dict[str, Any]]) -> None:
+    for number in range(1, 5):
+        edit(flair(data, number), with_skull)
+    found = check(data / "v", data / "k")
+    assert found["sources"]["v"]["facts"]["skull"] == {"on": 4}
+    assert "skull: on 4" in in_words(found)
+
+
+def test_two_sources_of_one_name_are_refused(data: Path, check: Callable[..., dict[str, Any]]) -> None:
+    (data / "other").mkdir()
+    shutil.copytree(data / "v", data / "other" / "v")
+    assert "source_name" in worst(check(data / "v", data / "other" / "v"))
+    found = check(data / "v", Path(f"again={data / 'other' / 'v'}"))
+    assert "source_name" not in worst(found) and set(found["sources"]) == {"v", "again"}
+    assert "copies" in worst(found)
 
 
 @pytest.mark.parametrize("fault", FAULTS)

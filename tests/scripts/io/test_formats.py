@@ -88,6 +88,24 @@ def test_voxels_that_are_not_finite_are_refused(tmp_path: Path, suffix: str) -> 
     assert refusal(tmp_path / f"a.{suffix}").code == "nonfinite"
 
 
+@pytest.mark.parametrize("suffix", ["nrrd", "mha", "nii.gz"])
+@pytest.mark.parametrize("where", ["corners", "slices", "around a brain"])
+def test_nan_around_the_head_is_read_as_padding(tmp_path: Path, suffix: str, where: str) -> None:
+    voxels = np.random.default_rng(0).uniform(100, 200, (12, 20, 18)).astype(np.float32)
+    nan = np.zeros(voxels.shape, dtype=bool)
+    if where == "corners":  # of a rotated field of view
+        nan[:, :4, :4] = nan[3:, -3:, -5:] = True
+    elif where == "slices":
+        nan[:2] = nan[-1] = True
+    else:
+        nan[:] = True
+        nan[2:-2, 4:-4, 4:-4] = False
+    itk.imwrite(itk.image_from_array(np.where(nan, np.nan, voxels).astype(np.float32)), str(tmp_path / f"a.{suffix}"))
+    array = read(tmp_path / f"a.{suffix}")[0][0].transpose(2, 1, 0)
+    assert np.array_equal(array[~nan], voxels[~nan])
+    assert array[nan].max() == array[nan].min() < np.percentile(voxels[~nan], 1)
+
+
 @pytest.mark.parametrize("suffix", ["nrrd", "mha"])
 @pytest.mark.parametrize("length", [20, 150, 700])
 def test_a_truncated_file_is_refused(tmp_path: Path, suffix: str, length: int) -> None:

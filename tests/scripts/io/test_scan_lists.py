@@ -3,8 +3,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import nibabel as nib
+import numpy as np
 import pytest
 
+from scripts.io.readers import BrainMriReader
 from scripts.io.scan_lists import scans, survey
 
 
@@ -58,6 +61,50 @@ def test_nnunets_channel_numbers_are_read_from_its_description(tmp_path: Path) -
 def test_a_file_that_is_named_itself_is_predicted_whatever_its_name(tmp_path: Path) -> None:
     touch(tmp_path, "A_t1.nii.gz")
     assert [scan["name"] for scan in scans(tmp_path / "A_t1.nii.gz")] == ["A_t1"]
+
+
+def test_voxels_beside_a_header_are_no_scan(tmp_path: Path) -> None:
+    touch(tmp_path, "A.raw", "b/B.zraw", "C.raw", "scan.png")
+    for header, voxels in (("A.mhd", "A.raw"), ("b/B.mhd", "B.zraw")):
+        fields = ("ObjectType = Image", "NDims = 3", "DimSize = 2 2 2", "ElementType = MET_UCHAR")
+        (tmp_path / header).write_text("\n".join((*fields, f"ElementDataFile = {voxels}\n")))
+    names, over = told(tmp_path)
+    assert names == {"A.mhd", "b/B.mhd", "C.raw", "scan.png"}  # nothing refers to C
+    assert over == {"A.raw": "the voxels of A.mhd", "b/B.zraw": "the voxels of B.mhd"}
+
+
+def test_for_weights_of_several_sequences_the_files_of_a_case_are_one_scan(tmp_path: Path) -> None:
+    touch(tmp_path, *(f"B-1/B-1-{word}.nii.gz" for word in ("t1n", "t1c", "t2w", "t2f", "seg")))
+    touch(tmp_path, "P 2/FLAIR.nii.gz", "P 2/T1_Gd.nii.gz", "P 2/T1_Gd_bias.nii.gz", "C_flair.nii.gz", "D.nii.gz")
+    found, over = survey(tmp_path, modalities=["flair", "t1ce"])
+    assert {scan["name"]: scan["image"] for scan in found} == {
+        "B-1/B-1": [str(tmp_path / f"B-1/B-1-{word}.nii.gz") for word in ("t2f", "t1c")],
+        "P 2": [str(tmp_path / "P 2" / name) for name in ("FLAIR.nii.gz", "T1_Gd.nii.gz")],
+        "D": str(tmp_path / "D.nii.gz"),
+    }
+    reasons = {Path(path).name: why for path, why in over.items()}
+    assert reasons["C_flair.nii.gz"] == "a case without T1 after contrast"
+    assert reasons["T1_Gd_bias.nii.gz"] == "t1ce again" and reasons["B-1-t1n.nii.gz"] == "T1, by its name"
+    found, _ = survey(tmp_path / "P 2", modalities=["flair", "t1ce"])
+    assert [scan["name"] for scan in found] == ["P 2"]
+
+
+def test_the_files_of_a_case_are_read_as_channels(tmp_path: Path) -> None:
+    flair = nib.Nifti1Image(np.random.default_rng(0).uniform(size=(6, 5, 4)).astype(np.float32), np.eye(4))
+    for word in ("t2f", "t1c"):
+        nib.save(flair, tmp_path / f"B-1-{word}.nii.gz")
+    (scan,), _ = survey(tmp_path, modalities=["flair", "t1ce"])
+    reader = BrainMriReader(["flair", "t1ce"])
+    assert reader.get_data(reader.read(scan["image"]))[0].shape == (2, 6, 5, 4)
+
+
+def test_a_name_before_a_path_is_the_folder_of_its_predictions(tmp_path: Path) -> None:
+    touch(tmp_path, "a/scan.nii.gz", "b/scan.nii.gz", "x=y/scan.nii.gz")
+    folders = [f"first={tmp_path / 'a'}", f"second={tmp_path / 'b'}", f"one={tmp_path / 'a/scan.nii.gz'}"]
+    assert [scan["name"] for scan in scans(folders)] == ["first/scan", "second/scan", "one"]
+    assert [scan["name"] for scan in scans(tmp_path / "x=y")] == ["scan"]
+    with pytest.raises(ValueError, match="two scans are called scan"):
+        scans([tmp_path / "a", tmp_path / "b"])
 
 
 def test_a_folder_without_the_sequence_names_its_sequences(tmp_path: Path) -> None:
