@@ -25,7 +25,7 @@ DATA = ("docs/results/", "models/report.json", "docs/MULTITASK_EVALUATION_REPORT
 
 # private word or phrase: plain word
 NAMES = {
-    r"familiarit(?:y|ies)|unfamiliar|familiar to": "out-of-distribution score",
+    r"familiar": "out-of-distribution score",
     r"InspectedNetwork|no_code|\btrusting\b|\bquieten\b|alone_in\b": "terms of the field",
     r"\bWish\b|work_off|\bPassage\b|unless_left": "PredictionRequest, process, RequestContext, cancel_on_disconnect",
     r"forerunner|began_unknown": "parent_weights, unknown_lineage",

@@ -108,10 +108,12 @@ def test_commands_within_the_text_are_valid(command: str) -> None:
         assert parser().parse_args(words[3:]).command == words[3]
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize(
+    "page", [path.name for path in ROOT.glob("*.md")] + [f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")]
+)
 def test_links_and_images_exist(page: str) -> None:
-    links = re.findall(r"\]\(([^)#:]+)\)", (ROOT / page).read_text())
-    assert all((ROOT / page).parent.joinpath(link).exists() for link in links)
+    links = re.findall(r"\]\(([^)#:]+)[#)]|^\[[^\]]+\]: ([^#:\s]+)(?=#|$)", (ROOT / page).read_text(), re.MULTILINE)
+    assert all((ROOT / page).parent.joinpath("".join(link)).exists() for link in links)
 
 
 def test_the_readme_is_short_and_shows_an_image() -> None:

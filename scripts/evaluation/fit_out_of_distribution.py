@@ -43,7 +43,7 @@ class FitOODDetector:
 
     def run(self) -> dict[str, Any]:
         """Write the files; return the content of `distances.json`."""
-        learned = fit(self._features(self.training, "learning what is familiar"))
+        learned = fit(self._features(self.training, "fitting the OOD detector"))
         rows: dict[str, dict[str, Any]] = {}
         if len(self.tested):
             distances = learned.distance(self._features(self.tested, "measuring"))

@@ -299,7 +299,7 @@ def test_a_colored_picture_is_predicted_with_a_warning(predictor: Predictor, pic
 
 @pytest.mark.parametrize("asked", [{}, {"include_cam": True, "include_uncertainty": True}], ids=str)
 def test_the_released_weights_give_no_prediction_where_there_is_no_brain(asked: dict[str, Any]) -> None:
-    """They know what is familiar: one plane more of the network, which nothing is asked for here."""
+    """The released network has one output plane more, for the OOD score."""
     found = Predictor().predict(np.zeros((64, 64), dtype=np.uint8), **asked)
     assert found["result"]["state"] == "no_prediction" and found["result"]["tumor_probability"] is None
     assert flag("too_little_brain") in found["result"]["flags"]
