@@ -31,14 +31,14 @@ def test_the_pipeline_writes_weights_reports_and_pictures(pipeline_run: Path) ->
         assert (scores["sensitivity"] is None) == (scores["positives"] == 0)
         assert "specificity" in scores and scores["n"] > 0
     for patient in report["segmentation"]["patients"]:
-        assert patient["dice"] >= patient["iou"]
+        assert patient["dice"] == pytest.approx(2 * patient["iou"] / (1 + patient["iou"]), abs=1e-3)
 
 
 def test_manifest_has_versions_settings_and_hashes(pipeline_run: Path) -> None:
     content = manifest(pipeline_run)
     assert content["settings"]["seed"] == 0
     for name in ("data", "stage1", "stage2", "stage3", "calibration", "evaluation", "models"):
-        assert content["steps"][name]["seconds"] >= 0 and content["steps"][name]["finished"]
+        assert content["steps"][name]["finished"] and (content["steps"][name]["seconds"] > 0 or name == "models")
         assert f"{os.cpu_count()} cores" in content["steps"][name]["machine"]
         assert {"monai", "torch", "python", "bundle", "code"} <= set(content["steps"][name]["versions"])
 
