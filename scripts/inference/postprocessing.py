@@ -21,8 +21,9 @@ from ..transforms.skull import skull_state
 from .decision import Decision, kind_of
 from .flags import flags_of_distance, flags_of_mask, flags_of_report, flags_of_scan, thickness_is_plausible
 from .out_of_distribution import OODDetector
+from .smoothing import smoothed, smoothed_planes
 
-__all__ = ["DropDepthd", "RemoveSmallComponentsd", "SplitPackedd", "SummarizePredictiond", "mask_depth", "smoothed"]
+__all__ = ["DropDepthd", "RemoveSmallComponentsd", "SplitPackedd", "SummarizePredictiond", "mask_depth"]
 
 PER_SLICE = {"tumor_deviation": "slice_deviations", "distance": "slice_distances"}
 
@@ -113,41 +114,6 @@ def mask_depth(mask: np.ndarray, tissue: np.ndarray) -> float | None:
         return None
     depth = ndimage.distance_transform_edt(np.pad(ndimage.binary_fill_holes(tissue), 1))[1:-1, 1:-1]
     return float(np.percentile(depth[mask], 75) / depth.max())
-
-
-def smoothed(logits: np.ndarray, sigma: float) -> np.ndarray:
-    """Smooth slice logits (D,) with a Gaussian over the slices that have one; NaN stays NaN.
-
-    >>> smoothed(np.array([np.nan, 1.0, 1.0]), 2.0)
-    array([nan,  1.,  1.])
-    """
-    known = np.isfinite(logits)
-    if sigma <= 0 or not known.any():
-        return logits
-    total = ndimage.gaussian_filter1d(np.where(known, logits, 0.0), sigma, mode="constant")
-    weight = ndimage.gaussian_filter1d(known.astype(np.float64), sigma, mode="constant")
-    return np.where(known, total / np.maximum(weight, 1e-12), np.nan)
-
-
-def smoothed_planes(logits: torch.Tensor, known: np.ndarray, sigma: float) -> torch.Tensor:
-    """Smooth the mask's logits (H, W, D) along z with a Gaussian over the slices that have some.
-
-    Columns without any logit above 0 stay as they are, for smoothing cannot bring one above it.
-
-    Args:
-        logits: of the mask.
-        known: boolean (D,), slices that the network saw.
-        sigma: standard deviation, slices.
-    """
-    positive = (logits > 0).any(dim=-1)
-    if sigma <= 0 or known.sum() < 2 or not positive.any():
-        return logits
-    weights = ndimage.gaussian_filter1d(np.diag(known.astype(np.float64)), sigma, axis=0, mode="constant")
-    weights /= np.maximum(weights.sum(axis=1, keepdims=True), 1e-12)
-    weights[~known] = np.eye(len(known))[~known]
-    smooth = logits.clone()
-    smooth[positive] = logits[positive] @ torch.as_tensor(weights.T, dtype=logits.dtype)
-    return smooth
 
 
 class RemoveSmallComponentsd(MapTransform):

@@ -28,8 +28,8 @@ from scripts.inference.postprocessing import (
     SplitPackedd,
     SummarizePredictiond,
     mask_depth,
-    smoothed,
 )
+from scripts.inference.smoothing import smoothed
 from scripts.transforms.preprocessing import BACKGROUND
 
 ROOT = Path(__file__).resolve().parents[3]

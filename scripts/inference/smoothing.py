@@ -1,0 +1,44 @@
+"""Smooth slice logits and mask logits along z."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from scipy import ndimage
+
+__all__ = ["smoothed", "smoothed_planes"]
+
+
+def smoothed(logits: np.ndarray, sigma: float) -> np.ndarray:
+    """Smooth slice logits (D,) with a Gaussian over the slices that have one; NaN stays NaN.
+
+    >>> smoothed(np.array([np.nan, 1.0, 1.0]), 2.0)
+    array([nan,  1.,  1.])
+    """
+    known = np.isfinite(logits)
+    if sigma <= 0 or not known.any():
+        return logits
+    total = ndimage.gaussian_filter1d(np.where(known, logits, 0.0), sigma, mode="constant")
+    weight = ndimage.gaussian_filter1d(known.astype(np.float64), sigma, mode="constant")
+    return np.where(known, total / np.maximum(weight, 1e-12), np.nan)
+
+
+def smoothed_planes(logits: torch.Tensor, known: np.ndarray, sigma: float) -> torch.Tensor:
+    """Smooth the mask's logits (H, W, D) along z with a Gaussian over the slices that have some.
+
+    Columns without any logit above 0 stay as they are, for smoothing cannot bring one above it.
+
+    Args:
+        logits: of the mask.
+        known: boolean (D,), slices that the network saw.
+        sigma: standard deviation, slices.
+    """
+    positive = (logits > 0).any(dim=-1)
+    if sigma <= 0 or known.sum() < 2 or not positive.any():
+        return logits
+    weights = ndimage.gaussian_filter1d(np.diag(known.astype(np.float64)), sigma, axis=0, mode="constant")
+    weights /= np.maximum(weights.sum(axis=1, keepdims=True), 1e-12)
+    weights[~known] = np.eye(len(known))[~known]
+    smooth = logits.clone()
+    smooth[positive] = logits[positive] @ torch.as_tensor(weights.T, dtype=logits.dtype)
+    return smooth
