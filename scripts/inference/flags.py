@@ -41,9 +41,9 @@ def flags_of_scan(decision: Decision, probability: float, kind: Kind, mask: Meta
 
 def thickness_is_plausible(mask: MetaTensor) -> bool:
     """Whether the distance between the slices of a mask (1, H, W, D) and their extent fit a head."""
-    affine = mask.meta["original_affine"]
-    gap_mm = voxel_mm3(affine) / pixel_mm2(affine)
-    slices = mask.shape[1 + slice_axis(affine)[0]]
+    affine, shape = mask.meta["original_affine"], mask.shape[1:]
+    gap_mm = voxel_mm3(affine) / pixel_mm2(affine, shape)
+    slices = shape[slice_axis(affine, shape)[0]]
     return GAP_MM[0] <= gap_mm <= GAP_MM[1] and gap_mm * slices <= LARGEST_EXTENT_MM
 
 
