@@ -67,7 +67,7 @@ def parser() -> argparse.ArgumentParser:
     add_strip(sub)
     sub.add_argument("--runtime", choices=list(FORMATS), help="run the network as `export` wrote it")
 
-    sub = command("check", commands.check, "What would be done with folders of data, and what would go wrong.")
+    sub = command("check", commands.check, "Check folders of data before training: how they are read, and problems.")
     sub.add_argument("folders", nargs="*", metavar="[NAME=]DIR", help="volumes, images in classes, or scans")
     sub.add_argument("--model", metavar="FILE", help="weights that may have seen the cases (default: the bundle's)")
     add_sources(sub, required=False)
@@ -221,7 +221,7 @@ def add_reading(sub: argparse.ArgumentParser) -> None:
     """Options that say how folders of data are to be read."""
     sub.add_argument("--groups", metavar="FILE", help="CSV table with the columns case,patient: whose the volumes are")
     sub.add_argument("--labels", metavar="1,2,3", type=codes, help="codes of masks that are tumor (default: the set's)")
-    sub.add_argument("--masks", metavar="NAME", help="file name of masks, if none that is known: '{case}_roi.nii.gz'")
+    sub.add_argument("--masks", metavar="NAME", help="file name of masks, if not a known one: '{case}_roi.nii.gz'")
     sub.add_argument(
         "--four-classes", action="store_true", help="glioma, meningioma and pituitary count as yes, notumor as no"
     )

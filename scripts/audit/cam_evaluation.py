@@ -112,7 +112,7 @@ def _maps(network: MultiTaskUNet, images: Tensor, batch_size: int = 8) -> np.nda
 
 
 def _probability(decision: Decision, logits: np.ndarray, kind: Kind) -> np.ndarray:
-    """Calibrated probabilities of logits (B,) of slices of a volume or of images: the one place that asks for them."""
+    """Calibrated probabilities of logits (B,) of slices of a volume or of images."""
     return decision.probability(logits, kind)
 
 

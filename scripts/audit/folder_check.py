@@ -1,7 +1,7 @@
-"""What would be done with folders of data, and what would go wrong, without training anything.
+"""Check folders of data before training: how they are read, and problems.
 
-Names are read by what preprocessing lists (`datalists`), contents by preprocessing's own transforms, leakage by what
-evaluation refuses: the check says what the work would say.
+Uses preprocessing's own lists (`datalists`) and transforms, and evaluation's own leakage
+checks, so that messages are the same.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ __all__ = ["check_folders", "in_words"]
 
 FEWEST_PATIENTS, SCARCE, MANY = 3, 10, 100
 FEWEST_PICTURES = 20  # of which a baseline can be cross-validated
-FILES_TELL = 0.75  # AUC of the files' properties alone
+FILES_TELL = 0.75  # AUC of the file properties
 THICK, UNEVEN = 6.0, 2.0  # mm between slices; ratio of spacings within one source
 
 
@@ -54,13 +54,13 @@ def check_folders(
     Args:
         folders: each "DIR" or "NAME=DIR".
         transform: of preprocessing.
-        model_path: weights, which may have seen some of the cases.
+        model_path: weights, which checked for training cases.
         min_brain_pixels: a slice with less tissue shows no brain.
         modalities: that the weights read.
         looks: classifier of sequences, if there is one.
         groups_file: patients by the user's table.
         four_classes: read Kaggle's four classes as yes and no.
-        seconds: to spend on looking into cases; what the names tell is always asked of all.
+        seconds: time limit for reading cases; names are always checked.
         seed: of the baseline's folds.
         how_to_read: for `volume_cases`: masks, tumor_codes.
 
@@ -118,7 +118,7 @@ def _listed(
     except ValueError as error:
         return Cases(), [Notice("layout", "error", str(error))]
     strange = [ascii(case["id"]) for case in cases if not case["id"].isprintable()]
-    said = f"{folder}: names that are no printable text: {shown(strange)}; rename them"
+    said = f"{folder}: names that are not printable: {shown(strange)}; rename them"
     return cases, [Notice("name", "error", said, tuple(strange))] if strange else []
 
 
@@ -208,7 +208,7 @@ def _of_known(looked: Sequence[LookedAt], model_path: str | Path) -> Iterator[No
 
 
 def _of_files(looked: Sequence[LookedAt], seed: int) -> Iterator[Notice]:
-    """Do the files' properties alone tell the classes? The baseline of the shortcut audit, per source."""
+    """Whether file properties predict the classes: the baseline of the shortcut audit, by source."""
     for source in dict.fromkeys(one.case["source"] for one in looked if "cls" in one.case):
         of = [one for one in looked if one.case["source"] == source and "cls" in one.case and one.facts]
         labels = np.array([one.case["cls"] for one in of], dtype=bool)
@@ -225,7 +225,7 @@ def _of_files(looked: Sequence[LookedAt], seed: int) -> Iterator[Notice]:
         auc = float((above > 0).mean() + 0.5 * (above == 0).mean())
         if auc >= FILES_TELL:
             text = (
-                f"{source}: size, format and border of the files alone tell yes from no (AUC {auc:.2f}, n = {len(of)})"
+                f"{source}: size, format and border of the files predict the class (AUC {auc:.2f}, n = {len(of)})"
             )
             yield Notice("files_tell_class", "warning", f"{text}: a classifier may learn them in place of the tumor")
 

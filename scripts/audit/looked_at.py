@@ -1,4 +1,4 @@
-"""Look into some cases of a folder, as preprocessing reads them: what they hold, and what is wrong with each."""
+"""Read cases of a folder with preprocessing: their properties and problems."""
 
 from __future__ import annotations
 
@@ -151,7 +151,7 @@ def notices_of_case(
     modalities: Sequence[str],
     looks: SequenceClassifier | None,
 ) -> Iterator[Notice]:
-    """What is to be said of one case that could be read."""
+    """Notices about a case that was read."""
     image, about = data["image"], (case["id"],)
     name = str(case["image"] if isinstance(case["image"], str) else case["image"][0])
     brain = tissue_of(image.as_tensor().movedim(-1, 0)).sum(dim=(1, 2))
@@ -170,7 +170,7 @@ def notices_of_case(
         text = f"{case['label']}: marks {facts['tumor_share']:.0%} of the head: is it a mask of the brain?"
         yield Notice("mask_of_brain", "error", text, about)
     elif facts.get("outside_share", 0.0) > OUTSIDE:
-        text = f"{case['label']}: {facts['outside_share']:.0%} of what it marks lies outside the head"
+        text = f"{case['label']}: {facts['outside_share']:.0%} of the mask is outside the head"
         yield Notice("mask_outside", "error", text, about)
     said = assess_sequence(str(image.meta.get("sequence_told", "")), facts["looks"], case["kind"], modalities, looks)
     if len(modalities) == 1 and said[1]:

@@ -106,7 +106,7 @@ def audit(
         trained_sources: names of the sources of the training data; None if unknown.
         explanation: report of `ExplainCases` about the same classifier.
         training: training slices of the classifier, without random transforms; the baselines are trained on its images,
-            whose files must be in `cases`.
+            whose files are in `cases`.
         seed: of bootstraps and cross-validations.
         batch_size: largest number of images per call.
         resamples: of the bootstraps over patients and clusters.

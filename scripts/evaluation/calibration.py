@@ -160,7 +160,7 @@ def _patient_calibration(
     fitted_on: str,
     sources: Sequence[str] | None,
 ) -> Calibration | None:
-    """Operating point of whole volumes; None where not both kinds of patients are there, for nothing bounds it then."""
+    """Operating point of volumes; None without patients of both classes."""
     scans = list(volume_probabilities(predictions, lambda case: decision, sources).values())
     tumor, probabilities = (np.array([scan[column] for scan in scans]) for column in (0, 1))
     if not 0 < tumor.sum() < len(tumor):

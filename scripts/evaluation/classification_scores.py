@@ -1,7 +1,7 @@
 """Scores of one source's tumor probabilities against its classes; None for undefined scores.
 
 A class is 1 (tumor) or 0; a probability that reaches a threshold is called tumor. Sensitivity is always reported with
-specificity and n. Do not pool several sources: a detector of the source alone would score well.
+specificity and n. Do not pool several sources: a detector of the source would score well.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Fit the classifier that tells a scan's sequence by its look, and score it by left-out patient."""
+"""Fit the classifier of a scan's sequence by its look, and score it by left-out patient."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 CLASSES = ("flair", "t1", "t1ce", "t2", "seg", "ct", "none")
 SLICES, HIDDEN, NETWORKS, EPOCHS, DIGITS = 10, 24, 3, 300, 4
-# Of the volumes of a sequence that were left out, so many may be taken for others; so many may be doubted
+# Shares of left-out volumes of a sequence below the limits for rejection and for doubt
 QUANTILES = {"least": 0.02, "doubt": 0.1}
 
 
@@ -38,7 +38,7 @@ class FitSequences:
         preprocessing: by sequence, from {"image": path} to the network's input (1, H, W, D).
         output: the JSON file to write, `models/sequences.json` of the bundle.
         folds: of the scores, by patient.
-        seed: of everything that is drawn.
+        seed: of the random samples.
     """
 
     def __init__(

@@ -117,7 +117,7 @@ class ScoreCases:
             canvas: affine (4, 4) of the network's input; areas are counted in its pixels, as in training, which are
                 1 mm2 if the file's spacing was used.
         """
-        if "cls" in case:  # a picture, also one whose mask teaches: its volume is scored by itself
+        if "cls" in case:  # a picture, also one with a training mask: its volume is scored separately
             self._note(case, 0, float(case["cls"]), slice_logits[0], predicted_share=float((mask > 0).float().mean()))
         elif "label" in case:
             values = self.reader.get_data(self.reader.read(case["label"]))[0][0]

@@ -266,6 +266,6 @@ def _surface_mm(mask: np.ndarray, spacing_mm: Sequence[float]) -> np.ndarray:
 
 
 def _share_within(tolerance_mm: float, own: np.ndarray, other: np.ndarray) -> float:
-    """Share of points with one of the others within the tolerance; the slack is for what rounding adds."""
+    """Share of points with one of the others within the tolerance; with slack for rounding."""
     distances, _ = KDTree(other).query(own, distance_upper_bound=tolerance_mm + 1e-6)  # infinite beyond
     return float((distances <= tolerance_mm + 1e-9).mean())
