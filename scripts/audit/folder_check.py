@@ -224,9 +224,7 @@ def _of_files(looked: Sequence[LookedAt], seed: int) -> Iterator[Notice]:
         above = found[labels, 1][:, None] - found[~labels, 1][None]
         auc = float((above > 0).mean() + 0.5 * (above == 0).mean())
         if auc >= FILES_TELL:
-            text = (
-                f"{source}: size, format and border of the files predict the class (AUC {auc:.2f}, n = {len(of)})"
-            )
+            text = f"{source}: size, format and border of the files predict the class (AUC {auc:.2f}, n = {len(of)})"
             yield Notice("files_tell_class", "warning", f"{text}: a classifier may learn them in place of the tumor")
 
 

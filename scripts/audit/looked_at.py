@@ -172,7 +172,9 @@ def notices_of_case(
     elif facts.get("outside_share", 0.0) > OUTSIDE:
         text = f"{case['label']}: {facts['outside_share']:.0%} of the mask is outside the head"
         yield Notice("mask_outside", "error", text, about)
-    said = assess_sequence(str(image.meta.get("sequence_told", "")), facts["looks"], case["kind"], modalities, looks)
-    if len(modalities) == 1 and said[1]:
-        seen = LOOKS.get(str(said[0].get("looks_like")), said[0]["sequence"])
-        yield Notice("looks_otherwise", "warning", f"{name}: {said[1][0]['text']} (looks like {seen})", about)
+    told = str(image.meta.get("sequence_told", ""))
+    taken, flags, _ = assess_sequence(told, facts["looks"], case["kind"], modalities, looks)
+    flags = [found for found in flags if looks is not None or found["code"] != "sequence_unchecked"]
+    if len(modalities) == 1 and flags:
+        seen = LOOKS.get(str(taken.get("looks_like")), taken["sequence"])
+        yield Notice("looks_otherwise", "warning", f"{name}: {flags[0]['text']} (looks like {seen})", about)
