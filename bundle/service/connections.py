@@ -20,6 +20,7 @@ __all__ = ["ServiceProtocol", "most_connections"]
 
 HEADERS_S = 10.0  # until the headers of a request are complete
 LINGER_S = 2.0  # for the rest of a request that was answered before it arrived
+DRAIN_S = 30.0  # for the rest of an answer that its client does not read
 CRUMBS, CRUMB_BYTES = 1000, 64  # pieces of a body beyond this number must have this size on average
 PIPELINED = 128  # requests that wait behind the one that is answered
 RESERVED_FILES = 48  # for models, pipes and sockets of the decoding process
@@ -75,12 +76,7 @@ class ServiceProtocol(HttpToolsProtocol):
     def make_room(self) -> None:
         """Close one connection: an idle one, or else one that still sends, of the address that has most."""
         others = [
-            one
-            for one in self.connections
-            if one is not self
-            and isinstance(one, ServiceProtocol)
-            and not one.transport.is_closing()
-            and one.rank() < 2
+            one for one in self.connections if one is not self and isinstance(one, ServiceProtocol) and one.rank() < 2
         ]
         held = Counter(one.client[0] if one.client else "" for one in others)
         chosen = min(
@@ -90,7 +86,9 @@ class ServiceProtocol(HttpToolsProtocol):
         chosen.transport.abort()
 
     def rank(self) -> int:
-        """0 if nothing was asked, 1 while a request arrives, 2 while it is answered."""
+        """0 if nothing was asked or all is answered, 1 while a request arrives, 2 while it is answered."""
+        if self.transport.is_closing():
+            return 0
         if self.in_body:
             return 1
         return 0 if self.cycle is None or self.cycle.response_complete else 2
@@ -152,5 +150,11 @@ class ServiceProtocol(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
-        if self.in_body and self.cycle.response_complete and not self.transport.is_closing():
+        if self.transport.is_closing():
+            self.end_in(DRAIN_S)
+        elif self.in_body and self.cycle.response_complete:
             self.end_in(LINGER_S)
+
+    def timeout_keep_alive_handler(self) -> None:
+        super().timeout_keep_alive_handler()
+        self.end_in(DRAIN_S)

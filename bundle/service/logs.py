@@ -8,7 +8,7 @@ import time
 __all__ = ["OwnWordsFilter", "RateFilter", "configure_log"]
 
 OURS = ("bundle", "uvicorn", "scripts.inference")
-BURST = {logging.INFO: 200, logging.WARNING: 20}  # lines in `WINDOW_S`, by the level up to which they count
+BURST = {logging.INFO: 1000, logging.WARNING: 20}  # lines in `WINDOW_S`, by the level up to which they count
 WINDOW_S = 5.0
 
 

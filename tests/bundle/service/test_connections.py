@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from starlette.responses import PlainTextResponse
 
 from bundle.service import connections
 from bundle.service.connections import FEWEST, ServiceProtocol, most_connections
@@ -118,6 +119,20 @@ def test_idle_connections_leave_room_for_others(service: Running, monkeypatch: p
     assert len(service.server.server_state.connections) <= 9
     for one in held:
         one.close()
+
+
+def test_an_answer_that_is_not_read_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "DRAIN_S", 0.2)
+    with running(monkeypatch) as service:
+        service.app.add_api_route("/large", lambda: PlainTextResponse("x" * 2**25))
+        with service.connect() as client:
+            client.sendall(b"GET /large HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")
+            until = time.monotonic() + 10
+            while not service.server.server_state.connections and time.monotonic() < until:
+                time.sleep(0.01)
+            while service.server.server_state.connections and time.monotonic() < until:
+                time.sleep(0.01)
+            assert not service.server.server_state.connections
 
 
 def test_the_number_of_connections_leaves_files_for_the_service(
