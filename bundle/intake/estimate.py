@@ -5,6 +5,7 @@ Only numbers are read, from a few kilobytes and in Python: nothing here trusts t
 
 from __future__ import annotations
 
+import math
 import re
 import struct
 import zlib
@@ -17,6 +18,8 @@ __all__ = ["Estimate", "estimate"]
 
 READ_BYTES = 64 * 1024
 FRAMES = re.compile(rb"\x28\x00\x08\x00IS..(\d{1,6})", re.DOTALL)  # DICOM's NumberOfFrames, little endian
+JPEG, SCAN = b"\xff\xd8\xff", b"\xff\xda"
+FRAME_HEADERS = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 MANY_VOXELS = 4 * 1024 * 1024  # take a second to decode
 MANY_BYTES = 4 * 1024 * 1024
 
@@ -41,12 +44,12 @@ def estimate(content: bytes | MemoryFile) -> Estimate:
         shape = _shape(head)
     except (ValueError, IndexError, struct.error, zlib.error):
         shape = []
-    sides = [max(1, side) for side in shape if side > 1] or [1]
-    voxels = 1
-    for side in sides:
-        voxels *= side
-    slices = max(sides) if len(sides) > 2 else 1
-    return Estimate(slices, voxels > MANY_VOXELS or size > MANY_BYTES)
+    sides = [side for side in shape if side > 1] or [1]
+    passes = 1
+    if size <= MANY_BYTES and head.startswith(JPEG):  # a progressive one is decoded in several passes over the image
+        passes = (content.content() if isinstance(content, MemoryFile) else content).count(SCAN)
+    work = math.prod(sides) * max(1, passes)
+    return Estimate(max(sides) if len(sides) > 2 else 1, work > MANY_VOXELS or size > MANY_BYTES)
 
 
 def _shape(head: bytes) -> list[int]:
@@ -62,9 +65,24 @@ def _shape(head: bytes) -> list[int]:
         return list(sides[: min(max(rank, 0), 3)])
     if kind in ("nrrd", "metaimage"):
         return list(text_headers.read_text_header(head, kind).shape)
+    if kind == "jpeg":
+        return _jpeg_shape(head)
     if kind == "png":
         return list(struct.unpack(">II", head[16:24]))
     if kind == "dicom":
         frames = FRAMES.search(head)
         return [2, 2, int(frames[1])] if frames else [1]
     return [1]
+
+
+def _jpeg_shape(head: bytes) -> list[int]:
+    """Height and width of a JPEG; of one without them among the first bytes, those of a large one."""
+    position = 2
+    while position + 9 <= len(head):
+        mark, marker, length = struct.unpack_from(">BBH", head, position)
+        if marker in FRAME_HEADERS:
+            return list(struct.unpack_from(">HH", head, position + 5))
+        if mark != 0xFF or marker == 0xDA:
+            return [1]
+        position += 2 + length
+    return [MANY_VOXELS + 1]

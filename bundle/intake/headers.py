@@ -23,6 +23,7 @@ PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by color type
 JPEG_FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # markers of a frame header
 JPEG_BARE = {0x01, *range(0xD0, 0xD8)}  # markers without a length
 SCAN, MOST_SCANS = b"\xff\xda", 64
+SCANNED_VOXELS = 4  # times the limit of voxels: pixels of all passes over a progressive JPEG
 DICOM_SIZE = ("Rows", "Columns", "NumberOfFrames", "BitsAllocated")
 PLAIN_DICOM = {"1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2"}
 JPEG_DICOM = {f"1.2.840.10008.1.2.4.{number}" for number in (50, 51, 57, 70)}
@@ -175,7 +176,7 @@ def examine_jpeg(data: bytes, limits: Limits) -> int:
                 raise IntakeError("unsupported", f"JPEG of {precision} bits is not supported")
             voxels = require_size((height, width), height * width * channels, DEFLATE_RATIO * len(data), limits)
         if marker == 0xDA:  # in the scans that follow, this marker can only be the end
-            require_scans(data.count(SCAN, position))
+            require_scans(data.count(SCAN, position), voxels, limits)
             if voxels and data.find(b"\xff\xd9", position) > 0:
                 return voxels
             break
@@ -183,15 +184,18 @@ def examine_jpeg(data: bytes, limits: Limits) -> int:
     raise IntakeError("truncated", CUT)
 
 
-def require_scans(count: int, images: int = 1) -> None:
+def require_scans(count: int, pixels: int, limits: Limits, images: int = 1) -> None:
     """Refuse progressive JPEGs of more passes over the image than any program writes: each takes time.
 
     Args:
-        count: of scans.
-        images: that they belong to.
+        count: of passes.
+        pixels: of an image.
+        limits: for voxels.
+        images: that the passes belong to.
     """
-    if count > MOST_SCANS * images:
-        raise IntakeError("too_large", f"{count} passes of a progressive JPEG, {MOST_SCANS * images} are allowed")
+    allowed = min(MOST_SCANS, max(1, SCANNED_VOXELS * limits.voxels // max(1, pixels * images))) * images
+    if count > allowed:
+        raise IntakeError("too_large", f"{count} passes of a progressive JPEG, {allowed} are allowed")
 
 
 def examine_gzip(path: Path, limits: Limits) -> int:
@@ -271,7 +275,7 @@ def examine_dicom(path: Path, limits: Limits) -> int:
     except Exception as error:  # pydicom raises a dozen types for a damaged file
         raise IntakeError("damaged", f"damaged DICOM ({type(error).__name__})") from None
     if syntax in JPEG_DICOM:
-        require_scans(data.count(SCAN), frames)
+        require_scans(data.count(SCAN), rows * columns, limits, frames)
     most = len(data) * (1 if syntax in PLAIN_DICOM else DEFLATE_RATIO)
     absent = rows * columns * frames * bits // 8 > most
     _require_limits((rows, columns, frames), limits, "declared_size" if absent else "too_large")

@@ -27,6 +27,12 @@ def nifti(shape: Sequence[int], order: str = "<", declared: bool = False) -> byt
     return bytes(header) + bytes(0 if declared else int(np.prod(shape)))
 
 
+def jpeg(side: int, passes: int = 1) -> bytes:
+    """The headers of a JPEG, and marks of its passes."""
+    start = b"\xff\xd8\xff\xe0\0\x10JFIF\0" + bytes(9)
+    return start + b"\xff\xc2\0\x0b\x08" + struct.pack(">HH", side, side) + b"\1\1\x11\0" + passes * b"\xff\xda\0\0"
+
+
 @pytest.mark.parametrize(
     ("content", "found"),
     [
@@ -43,6 +49,9 @@ def nifti(shape: Sequence[int], order: str = "<", declared: bool = False) -> byt
         (b"NRRD0004\nwhatever", (1, False)),
         (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + struct.pack(">II", 4096, 4096), (1, True)),
         (b"\xff\xd8\xff" + bytes(5 * 2**20), (1, True)),
+        (jpeg(1024), (1, False)),
+        (jpeg(4096), (1, True)),
+        (jpeg(1024, passes=9), (1, True)),
         (b"", (1, False)),
     ],
 )
