@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from ..errors import UserError
-from ..intake import IntakeError, Interrupt, MemoryFile, estimate
+from ..intake import IntakeError, Interrupt, Interrupted, MemoryFile, estimate
 from ..predictor import Predictor
 from .metrics import Metrics
 from .problems import Problem
@@ -98,13 +98,15 @@ class JobQueue:
 
     def __init__(self, settings: Settings, metrics: Metrics) -> None:
         self.settings, self.metrics = settings, metrics
-        self.turns = Turns()
+        self.turns, self.running = Turns(), set[Interrupt]()
         self.lanes = [Lane(settings.decoders), *(Lane(1) for _ in range(LONGER_LANES))]
         self.jobs: dict[str, Job] = {}
         self.waiting = 0
 
     def close(self) -> None:
-        """Finish running scans; start no others."""
+        """End running scans at their next pass through the network; start no others."""
+        for interrupt in list(self.running):
+            interrupt.set()
         for lane in self.lanes:
             lane.close()
 
@@ -155,6 +157,7 @@ class JobQueue:
         """Decode in one thread, infer in another; end both when the job is cancelled."""
         loop, interrupt, number = asyncio.get_running_loop(), Interrupt(), lane_of(wanted)
         lane, turn = self.lanes[number], Turn(self.turns, number, interrupt, self.settings.inference_s)
+        self.running.add(interrupt)
         try:
             async with lane.room:
                 read = partial(predictor.read, wanted.content, interrupt=interrupt)
@@ -171,6 +174,10 @@ class JobQueue:
         except UserError:
             self.metrics.refused.labels("unusable").inc()
             raise Problem(422, "unusable", "cannot be prepared for the network") from None
+        except Interrupted:
+            raise Problem(503, "ended", "the service is being stopped", {"Retry-After": "5"}) from None
+        finally:
+            self.running.discard(interrupt)
         self.metrics.states.labels(prediction.result["state"]).inc()
         return prediction
 

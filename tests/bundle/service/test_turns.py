@@ -138,6 +138,21 @@ def test_a_client_that_leaves_ends_its_inference(passes: Passes) -> None:
     asyncio.run(run())
 
 
+def test_a_service_that_is_stopped_does_not_wait_for_a_long_inference(passes: Passes) -> None:
+    async def run() -> None:
+        queue = JobQueue(Settings(), Metrics())
+        job = begin(queue, passes, LONG)
+        await asyncio.sleep(10 * PASS_S)
+        began = time.monotonic()
+        await asyncio.get_running_loop().run_in_executor(None, queue.close)
+        assert time.monotonic() - began < 100 * PASS_S
+        with pytest.raises(Problem) as ended:
+            await job.future
+        assert (ended.value.status, ended.value.code) == (503, "ended")
+
+    asyncio.run(run())
+
+
 def test_an_inference_has_a_time_limit(passes: Passes) -> None:
     async def run() -> None:
         queue = JobQueue(Settings(inference_s=5 * PASS_S), Metrics())
