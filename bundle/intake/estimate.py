@@ -11,7 +11,7 @@ import struct
 import zlib
 from typing import NamedTuple
 
-from ..core import file_types, text_headers
+from ..core import file_types
 from .memory_file import MemoryFile
 
 __all__ = ["Estimate", "estimate"]
@@ -64,6 +64,8 @@ def _shape(head: bytes) -> list[int]:
         rank, *sides = struct.unpack_from(f"{order}8q" if second else f"{order}8h", head, 16 if second else 40)
         return list(sides[: min(max(rank, 0), 3)])
     if kind in ("nrrd", "metaimage"):
+        from ..core import text_headers  # needs numpy
+
         return list(text_headers.read_text_header(head, kind).shape)
     if kind == "jpeg":
         return _jpeg_shape(head)
