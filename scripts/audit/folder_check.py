@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -78,9 +79,11 @@ def check_folders(
             continue
         part, said = _listed(name, folder, modalities, four_classes, how_to_read)
         parts.append(part)
-        notices += said
+        asked = _to_predict(folder, modalities)
+        scans_only = bool(asked["scans"]) and not part and not is_image_folder(folder)
+        notices += [replace(notice, level="warning") for notice in said] if scans_only else said
         sources[name] = {"folder": str(folder), **({} if not part else part.counts().get(name, {}))}
-        sources[name]["predict"] = _to_predict(folder, modalities)
+        sources[name]["predict"] = asked
     cases = Cases.of(parts)
     try:
         regroup(cases, groups_file)

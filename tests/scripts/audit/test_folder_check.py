@@ -11,6 +11,7 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import pytest
+from hostile.dicoms import mr_dataset, written
 from PIL import Image
 
 from scripts.audit.folder_check import check_folders, in_words
@@ -161,6 +162,17 @@ def test_clean_folders_have_no_findings(clean: Path, check: Callable[..., dict[s
     assert found["sources"]["v"]["facts"]["orientations"] == {"LPS": 4}
     assert sum(found["sources"]["v"]["facts"]["skull"].values()) == 4
     assert json.loads(json.dumps(found)) == found
+
+
+def test_a_folder_of_scans_alone_is_no_error(tmp_path: Path, check: Callable[..., dict[str, Any]]) -> None:
+    """Nothing to learn from, but to predict."""
+    (tmp_path / "study").mkdir()
+    for index in range(3):
+        data = written(mr_dataset(np.full((32, 32), index, np.uint16), position=3.0 * index))
+        (tmp_path / "study" / str(index)).write_bytes(data)
+    found = check(tmp_path)
+    assert [(finding["code"], finding["level"]) for finding in found["findings"]] == [("layout", "warning")]
+    assert found["sources"][tmp_path.name]["predict"] == {"scans": 1, "skipped": {}}
 
 
 def test_skulls_are_counted_by_source(data: Path, check: Callable[..., dict[str, Any]]) -> None:
