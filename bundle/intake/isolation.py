@@ -27,7 +27,7 @@ def _landlock() -> ModuleType | None:
         import landlockpy
 
         return landlockpy if landlockpy.supported() else None
-    except ImportError:
+    except (ImportError, OSError):
         return None
 
 

@@ -153,9 +153,12 @@ def decision_of(model_path: str | Path, **settings: Any) -> Decision:
         if not fitted:
             raise
         _decision({}, settings)  # an error of the config is not the report's
-        file, reason = resolve_in_bundle(model_path).with_name("report.json"), str(error).splitlines()[0]
+        file, reason = (
+            resolve_in_bundle(model_path).with_name("report.json"),
+            str(error) if isinstance(error, ValueError) else "of unknown fields or types",
+        )
         raise ValueError(
-            f"{file}: its decision is damaged ({reason}); fit it anew, or remove it: then no scores are known"
+            f"{file}: its decision is damaged ({reason}); fit it again, or remove it: then no scores are known"
         ) from None
 
 

@@ -204,7 +204,7 @@ def test_weights_info_follows_its_file_unless_the_network_is_loaded(tmp_path: Pa
 def test_a_report_of_another_version_is_refused_with_a_remedy(tmp_path: Path, version: int | None) -> None:
     other = report(display_threshold=0.3) | {"schema_version": version}
     model = release(tmp_path, {name: value for name, value in other.items() if value is not None})
-    with pytest.raises(ValueError, match=r"report\.json: of another version of the bundle; fit it anew, or remove it"):
+    with pytest.raises(ValueError, match=r"report\.json: of another version of the bundle; fit it again, or remove it"):
         decision_of(model)
 
 
@@ -230,7 +230,7 @@ def test_a_report_of_another_version_is_refused_with_a_remedy(tmp_path: Path, ve
 def test_an_odd_decision_in_a_report_is_one_line_with_a_remedy(tmp_path: Path, odd: Any) -> None:
     model = release(tmp_path, report() | {"decision": odd})
     with pytest.raises(
-        ValueError, match=r"report\.json: its decision is damaged \(.+\); fit it anew, or remove it"
+        ValueError, match=r"report\.json: its decision is damaged \(.+\); fit it again, or remove it"
     ) as found:
         decision_of(model)
     assert "\n" not in str(found.value)
