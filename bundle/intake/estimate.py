@@ -19,6 +19,7 @@ __all__ = ["Estimate", "estimate"]
 READ_BYTES = 64 * 1024
 FRAMES = re.compile(rb"\x28\x00\x08\x00IS..(\d{1,6})", re.DOTALL)  # DICOM's NumberOfFrames, little endian
 JPEG, SCAN = b"\xff\xd8\xff", b"\xff\xda"
+COMPRESSED = b"1.2.840.10008.1.2.4."  # DICOM's transfer syntaxes of JPEG and its relatives
 FRAME_HEADERS = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 MANY_VOXELS = 4 * 1024 * 1024  # take a second to decode
 MANY_BYTES = 4 * 1024 * 1024
@@ -71,6 +72,10 @@ def _shape(head: bytes) -> list[int]:
         return _jpeg_shape(head)
     if kind == "png":
         return list(struct.unpack(">II", head[16:24]))
+    if kind == "webp":
+        return _webp_shape(head)
+    if kind == "dicom" and COMPRESSED in head[:1024]:
+        return [MANY_VOXELS + 1]  # some decoders are slow, and it is not told how much there is to decode
     if kind == "dicom":
         frames = FRAMES.search(head)
         return [2, 2, int(frames[1])] if frames else [1]
@@ -88,3 +93,15 @@ def _jpeg_shape(head: bytes) -> list[int]:
             return [1]
         position += 2 + length
     return [MANY_VOXELS + 1]
+
+
+def _webp_shape(head: bytes) -> list[int]:
+    """Height and width of a WebP, of any of its three kinds."""
+    kind = head[12:16]
+    if kind == b"VP8X":
+        return [1 + int.from_bytes(head[27:30], "little"), 1 + int.from_bytes(head[24:27], "little")]
+    if kind == b"VP8L":
+        packed = int.from_bytes(head[21:25], "little")
+        return [1 + (packed >> 14 & 0x3FFF), 1 + (packed & 0x3FFF)]
+    width, height = struct.unpack_from("<HH", head, 26)
+    return [height & 0x3FFF, width & 0x3FFF]

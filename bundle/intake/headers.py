@@ -22,7 +22,7 @@ PILLOW = {known.name: known.pillow for known in file_types.FORMATS if known.pill
 PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by color type
 JPEG_FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # markers of a frame header
 JPEG_BARE = {0x01, *range(0xD0, 0xD8)}  # markers without a length
-SCAN, MOST_SCANS = b"\xff\xda", 64
+SCAN, MOST_SCANS, JPEG_START = b"\xff\xda", 64, b"\xff\xd8"
 SCANNED_VOXELS = 4  # times the limit of voxels: pixels of all passes over a progressive JPEG
 DICOM_SIZE = ("Rows", "Columns", "NumberOfFrames", "BitsAllocated")
 PLAIN_DICOM = {"1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2"}
@@ -119,8 +119,11 @@ def examine_picture(data: bytes, format_name: str, limits: Limits) -> int:
     try:
         with Image.open(BytesIO(data), formats=(format_name,)) as image:
             height, width, channels = image.height, image.width, len(image.getbands())
+            in_jpeg = format_name == "TIFF" and image.info.get("compression") == "jpeg"
     except Exception as error:  # Pillow raises a dozen types for a damaged header
         raise IntakeError("header", f"its {format_name} header is damaged ({type(error).__name__})") from None
+    if in_jpeg:  # each strip or tile is a JPEG of its own, of one pass
+        require_scans(data.count(SCAN) // max(1, data.count(JPEG_START)), height * width, limits)
     return require_size((height, width), height * width * channels, PICTURE_RATIO * len(data), limits)
 
 

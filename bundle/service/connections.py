@@ -32,20 +32,21 @@ class CrumbsError(Exception):
     """A request that costs more to parse than it is worth; the parser turns it into a refusal."""
 
 
-def most_connections(wanted: int, accepted_at_once: int) -> int:
+def most_connections(wanted: int, accepted_at_once: int, scans: int) -> int:
     """How many connections this process can hold beside its own files; raises its limit of open files if it may.
 
     Args:
         wanted: the most that are useful.
         accepted_at_once: connections that the event loop accepts before it looks at their number.
+        scans: that wait or are processed, each of which is an open file, as is each that arrives.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         soft = hard
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     used = sum(1 for _ in OPEN_FILES.iterdir()) if OPEN_FILES.is_dir() else 32
-    room = wanted if soft == resource.RLIM_INFINITY else soft - used - RESERVED_FILES - accepted_at_once
-    return max(FEWEST, min(wanted, room))
+    left = 2 * wanted if soft == resource.RLIM_INFINITY else soft - used - RESERVED_FILES - accepted_at_once - scans
+    return max(FEWEST, min(wanted, left // 2))
 
 
 class ServiceProtocol(HttpToolsProtocol):

@@ -23,7 +23,18 @@ FIELD_BYTES = 1024  # of a form's field other than a file
 
 
 async def received(request: Request, most: int) -> tuple[list[MemoryFile], dict[str, str]]:
-    """Files and fields of a request: the body itself, or a form's."""
+    """Files and fields of a request: the body itself, or a form's.
+
+    Raises:
+        Problem: when the system has no room for them.
+    """
+    try:
+        return await _received(request, most)
+    except OSError:  # no open file, no memory or no disk is left
+        raise Problem(503, "overload", "no room for the scan, try again soon", {"Retry-After": "2"}) from None
+
+
+async def _received(request: Request, most: int) -> tuple[list[MemoryFile], dict[str, str]]:
     if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
         body = MemoryFile()
         async for piece in request.stream():

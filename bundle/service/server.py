@@ -64,7 +64,7 @@ def serve(settings: Settings) -> None:
     described = "" if settings.token else ", GET /docs"
     print(f"http://{settings.host}:{settings.port}  (POST /predict_multitask{described})", flush=True)
     app = create_app(settings)
-    ServiceProtocol.most = most_connections(settings.connections, ACCEPTED_AT_ONCE)
+    ServiceProtocol.most = most_connections(settings.connections, ACCEPTED_AT_ONCE, settings.queue)
     config = uvicorn.Config(
         app,
         http=ServiceProtocol,

@@ -27,6 +27,13 @@ def nifti(shape: Sequence[int], order: str = "<", declared: bool = False) -> byt
     return bytes(header) + bytes(0 if declared else int(np.prod(shape)))
 
 
+def webp(side: int, lossless: bool) -> bytes:
+    """An even WebP."""
+    buffer = io.BytesIO()
+    Image.fromarray(np.zeros((side, side, 3), dtype=np.uint8)).save(buffer, "WEBP", lossless=lossless)
+    return buffer.getvalue()
+
+
 def jpeg(side: int, passes: int = 1) -> bytes:
     """The headers of a JPEG, and marks of its passes."""
     start = b"\xff\xd8\xff\xe0\0\x10JFIF\0" + bytes(9)
@@ -49,6 +56,11 @@ def jpeg(side: int, passes: int = 1) -> bytes:
         (b"NRRD0004\nwhatever", (1, False)),
         (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + struct.pack(">II", 4096, 4096), (1, True)),
         (b"\xff\xd8\xff" + bytes(5 * 2**20), (1, True)),
+        (webp(4096, lossless=True), (1, True)),
+        (webp(4096, lossless=False), (1, True)),
+        (webp(512, lossless=True), (1, False)),
+        (webp(512, lossless=False), (1, False)),
+        (dicom(np.ones((4, 4), dtype=np.uint16))[:132] + b"UI\x18\x001.2.840.10008.1.2.4.90", (1, True)),
         (jpeg(1024), (1, False)),
         (jpeg(4096), (1, True)),
         (jpeg(1024, passes=9), (1, True)),

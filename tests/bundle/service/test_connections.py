@@ -144,9 +144,9 @@ def test_the_number_of_connections_leaves_files_for_the_service(
     monkeypatch.setattr(connections, "OPEN_FILES", tmp_path)
     for number in range(20):
         (tmp_path / str(number)).touch()
-    assert most_connections(512, 16) == 300 - 20 - connections.RESERVED_FILES - 16
+    assert most_connections(512, 16, 64) == (300 - 20 - connections.RESERVED_FILES - 16 - 64) // 2
     assert limits[resource.RLIMIT_NOFILE] == (300, 300)
     limits[resource.RLIMIT_NOFILE] = (64, 64)
-    assert most_connections(512, 16) == FEWEST
+    assert most_connections(512, 16, 64) == FEWEST
     limits[resource.RLIMIT_NOFILE] = (resource.RLIM_INFINITY,) * 2
-    assert most_connections(512, 16) == 512
+    assert most_connections(512, 16, 64) == 512

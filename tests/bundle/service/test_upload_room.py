@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import threading
 from collections import Counter
 from contextlib import suppress
@@ -68,6 +69,18 @@ def test_a_declared_length_without_room_is_refused_before_the_body(monkeypatch: 
             )
             answer = received(client)
         assert b" 503 " in answer and b'"overload"' in answer and b"retry-after: 2" in answer.lower()
+
+
+def test_without_an_open_file_for_a_scan_the_service_is_overloaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> int:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    with running(monkeypatch) as service:
+        monkeypatch.setattr("bundle.intake.memory_file._opened", fail)
+        answer = service.ask(
+            b"POST /predict_multitask HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1\r\nConnection: close\r\n\r\nx"
+        )
+        assert b" 503 " in answer and b'"overload"' in answer and b"Too many" not in answer
 
 
 def test_room_is_kept_until_the_last_use_ends() -> None:
