@@ -74,6 +74,7 @@ class Lane:
         self.decoders = ThreadPoolExecutor(decoders, thread_name_prefix="decode")
         self.network = ThreadPoolExecutor(1, thread_name_prefix="network")
         self.room = asyncio.Semaphore(decoders + 1)  # limits how many decoded scans wait in memory
+        self.waiting = 0
 
     def close(self) -> None:
         """Finish running scans; start no others."""
@@ -131,31 +132,37 @@ class JobQueue:
         """Put a request into the queue.
 
         Raises:
-            Problem: when it is full.
+            Problem: when it is full, or the part of it that longer scans may fill.
         """
-        if self.waiting >= self.settings.queue:
+        number = lane_of(wanted)
+        lane = self.lanes[number]
+        if self.waiting >= self.settings.queue or lane.waiting >= max(1, self.settings.queue >> number):
             raise Problem(503, "overload", "too many scans are waiting, try again soon", {"Retry-After": "2"})
         self.waiting += 1
+        lane.waiting += 1
         self.metrics.waiting.set(self.waiting)
         if wanted.upload is not None:
             wanted.upload.keep()
-        future = asyncio.ensure_future(self.process(predictor, wanted))
+        future = asyncio.ensure_future(self.process(predictor, wanted, number))
         job = Job(secrets.token_urlsafe(16), future)
-        future.add_done_callback(partial(self._ended, job, wanted))
+        future.add_done_callback(partial(self._ended, job, wanted, lane))
         return job
 
-    def _ended(self, job: Job, wanted: PredictionRequest, future: asyncio.Future[PredictionResponse]) -> None:
+    def _ended(
+        self, job: Job, wanted: PredictionRequest, lane: Lane, future: asyncio.Future[PredictionResponse]
+    ) -> None:
         job.ended = time.monotonic()
         if wanted.upload is not None:
             wanted.upload.release()
         self.waiting -= 1
+        lane.waiting -= 1
         self.metrics.waiting.set(self.waiting)
         if not future.cancelled():
             future.exception()  # marks it as retrieved: asyncio would log it
 
-    async def process(self, predictor: Predictor, wanted: PredictionRequest) -> PredictionResponse:
-        """Decode in one thread, infer in another; end both when the job is cancelled."""
-        loop, interrupt, number = asyncio.get_running_loop(), Interrupt(), lane_of(wanted)
+    async def process(self, predictor: Predictor, wanted: PredictionRequest, number: int) -> PredictionResponse:
+        """Decode in one thread of a lane, infer in another; end both when the job is cancelled."""
+        loop, interrupt = asyncio.get_running_loop(), Interrupt()
         lane, turn = self.lanes[number], Turn(self.turns, number, interrupt, self.settings.inference_s)
         self.running.add(interrupt)
         try:

@@ -121,6 +121,24 @@ def test_a_picture_beside_long_scans_is_soon_predicted(passes: Passes) -> None:
     asyncio.run(run())
 
 
+def test_long_scans_do_not_fill_the_queue(passes: Passes) -> None:
+    async def run() -> None:
+        queue = JobQueue(Settings(queue=8), Metrics())
+        longs = [begin(queue, passes, LONG, uncertainty=True) for _ in range(2)]
+        with pytest.raises(Problem) as full:
+            begin(queue, passes, LONG, uncertainty=True)
+        assert full.value.code == "overload"
+        await begin(queue, passes, b"\x89PNG\r\n\x1a\n").future
+        for job in longs:
+            job.future.cancel()
+        await asyncio.gather(*(job.future for job in longs), return_exceptions=True)
+        await asyncio.sleep(0)
+        assert queue.waiting == 0 and not any(lane.waiting for lane in queue.lanes)
+        queue.close()
+
+    asyncio.run(run())
+
+
 def test_a_client_that_leaves_ends_its_inference(passes: Passes) -> None:
     async def run() -> None:
         queue = JobQueue(Settings(), Metrics())
