@@ -31,8 +31,8 @@ class Running:
         self.address, self.process, self.log, self.scratch = address, psutil.Process(pid), log, scratch
 
     def left_behind(self) -> list[Path]:
-        """Files in the scratch folder, but for the one that says whose it is."""
-        return [path for path in self.scratch.rglob("*") if path.is_file() and path.name != ".lock"]
+        """Files in the scratch folder."""
+        return [path for path in self.scratch.rglob("*") if path.is_file()]
 
 
 @pytest.fixture(scope="module")
