@@ -18,7 +18,7 @@ __all__ = ["Estimate", "estimate"]
 
 READ_BYTES = 64 * 1024
 FRAMES = re.compile(rb"\x28\x00\x08\x00IS..(\d{1,6})", re.DOTALL)  # DICOM's NumberOfFrames, little endian
-JPEG, SCAN = b"\xff\xd8\xff", b"\xff\xda"
+SCAN = b"\xff\xda"  # a JPEG marker
 COMPRESSED = b"1.2.840.10008.1.2.4."  # DICOM's transfer syntaxes of JPEG and its relatives
 FRAME_HEADERS = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 MANY_VOXELS = 4 * 1024 * 1024  # take a second to decode
@@ -47,7 +47,7 @@ def estimate(content: bytes | MemoryFile) -> Estimate:
         shape = []
     sides = [side for side in shape if side > 1] or [1]
     passes = 1
-    if size <= MANY_BYTES and head.startswith(JPEG):  # a progressive one is decoded in several passes over the image
+    if size <= MANY_BYTES and file_types.file_type_of(head) == "jpeg":  # a progressive one has several passes
         passes = (content.content() if isinstance(content, MemoryFile) else content).count(SCAN)
     work = math.prod(sides) * max(1, passes)
     return Estimate(max(sides) if len(sides) > 2 else 1, work > MANY_VOXELS or size > MANY_BYTES)
