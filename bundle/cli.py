@@ -112,7 +112,12 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument(
         "--learn-from", metavar="NAME", action="append", help="train on these sources, test all; repeatable"
     )
-    sub.add_argument("--release", metavar="DIR", help="then train on all cases, and write weights and report there")
+    sub.add_argument("--fold", type=int, metavar="K", help="train and test this fold only (default: all)")
+    sub.add_argument(
+        "--release",
+        metavar="DIR",
+        help="then train on all cases (with --fold: take the fold's weights), and write weights and report there",
+    )
     add_training(sub)
     add_processes(sub)
 

@@ -112,9 +112,9 @@ def crossvalidate(options: argparse.Namespace) -> int:
     """Train and evaluate in every fold."""
     from .weights import require_served
     from .workflows.plans import cross_validation_plan
-    from .workflows.run_plan import release_trained_on_all, run_plan
+    from .workflows.run_plan import release_reference, run_plan
 
-    named = ("preset", "folds", "seeds", "network", "precision", "image_folds")
+    named = ("preset", "folds", "seeds", "network", "precision", "image_folds", "fold")
     chosen = {name: getattr(options, name) for name in named}
     plan = cross_validation_plan(**chosen, sources=options.learn_from or ())
     if options.release:  # before the hours of work
@@ -123,7 +123,7 @@ def crossvalidate(options: argparse.Namespace) -> int:
     summary = run_plan(plan, *sources)
     print(f"\nsummary: {summary}\nreport:  {summary.with_name('report.json')}")
     if options.release:
-        release_trained_on_all(plan, summary.parent, Path(options.release))
+        release_reference(plan, summary.parent, Path(options.release))
         print(f"weights: {Path(options.release) / 'model.pt'}")
     return 0
 

@@ -59,6 +59,7 @@ class Plan:
     Args:
         folds: of the split; the number of patients or more gives leave-one-patient-out.
         image_folds: of the images; None: as many.
+        only: the one fold that is trained and tested; None: all.
         common: settings of every training.
         steps: by name: "overlays" of train.yaml and "settings".
         variants: by name.
@@ -80,12 +81,25 @@ class Plan:
     name: str = "ablations"
     command: str = ""
     image_folds: int | None = None
+    only: int | None = None
 
     def __post_init__(self) -> None:
         for name, variant in self.variants.items():
             unknown = [step for step in variant.steps if step not in self.steps]
             if unknown or not variant.steps:
                 raise UserError(f"variant '{name}' names an unknown step: {', '.join(unknown) or 'it has none'}")
+
+    def chosen(self, folds: int) -> Sequence[int]:
+        """The folds that are trained and tested, of as many as the split has.
+
+        Raises:
+            UserError: when the split has no such fold.
+        """
+        if self.only is None:
+            return range(folds)
+        if self.only >= folds:
+            raise UserError(f"fold {self.only}: the split has folds 0 to {folds - 1}")
+        return [self.only]
 
     def rounds(self, folds: int) -> Iterator[list[Task]]:
         """All chains in rounds; no two chains of a round train the same prefix. The first seed comes first."""
@@ -100,7 +114,7 @@ class Plan:
                     if not new & claimed:
                         chosen.append(chain)
                         claimed |= new
-                yield [Task(fold, seed, chain) for chain in chosen for fold in range(folds)]
+                yield [Task(fold, seed, chain) for chain in chosen for fold in self.chosen(folds)]
                 trained |= claimed
                 waiting = [chain for chain in waiting if chain not in chosen]
 
@@ -144,6 +158,7 @@ def cross_validation_plan(
     precision: str = "float32",
     image_folds: int | None = None,
     sources: Sequence[str] = (),
+    fold: int | None = None,
 ) -> Plan:
     """The three stages of a preset, and its first stage alone, in every fold, without a validation fold.
 
@@ -155,6 +170,7 @@ def cross_validation_plan(
         precision: of the trainings' convolutions, float32 or bfloat16.
         image_folds: of the images; None: as many.
         sources: training data; all if empty. The others are only tested.
+        fold: the one fold to train and test; None: all.
     """
     steps = {name: {"overlays": stages.OVERLAYS[name], "settings": PRESETS[preset][name]} for name in stages.OVERLAYS}
     variants = {
@@ -162,8 +178,9 @@ def cross_validation_plan(
         "stage_1": Variant(tuple(steps)[:1], seeds, "segmentation alone"),
     }
     chosen = {"preset": preset, "folds": folds, "image-folds": image_folds, "seeds": seeds}
+    chosen |= {"fold": None if fold is None else str(fold)}
     chosen |= {"network": None if network == "cpu" else network, "precision": precision}
     words = [f"--{name} {value}" for name, value in chosen.items() if value]
     command = " ".join(["crossvalidate", *words, *(f"--learn-from {source}" for source in sources)])
     common = {"validation": False, "num_workers": 0, "precision": precision, "sources": list(sources) or None}
-    return Plan(folds, common, steps, variants, "recipe", network, "crossvalidation", command, image_folds)
+    return Plan(folds, common, steps, variants, "recipe", network, "crossvalidation", command, image_folds, fold)

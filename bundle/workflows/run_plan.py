@@ -27,7 +27,7 @@ from ..weights import release, release_ood_detector
 from . import stages
 from .plans import Plan, Task
 
-__all__ = ["release_trained_on_all", "run_plan"]
+__all__ = ["release_reference", "run_plan"]
 
 STORE, SPLIT = "data/store.json", "data/splits.json"  # in the folder of all results
 
@@ -154,7 +154,7 @@ def summarize(plan: Plan, output: Path, folds: int) -> Path:
             "seeds": [
                 [
                     str(output / Task(fold, seed, variant.steps).folder / "evaluation" / "predictions.json")
-                    for fold in range(folds)
+                    for fold in plan.chosen(folds)
                 ]
                 for seed in range(variant.seeds)
             ],
@@ -174,25 +174,35 @@ def trained_tasks(output: Path, task: Task) -> list[str]:
     return [name for name, flag in flags.items() if any(config[flag] for config in configs)]
 
 
-def release_trained_on_all(plan: Plan, output: Path, models: Path) -> None:
-    """Train the reference on all cases; release its weights with the cross-validation's scores and decision.
+def release_reference(plan: Plan, output: Path, models: Path) -> None:
+    """Release the reference's weights with the scores and the decision of the cases that were left out.
+
+    After all folds they are trained on all cases. After a single fold they are the fold's own.
 
     Raises:
         UserError: when the plan has not been run to its end, or another run is active in the folder.
     """
     if not (output / "report.json").is_file():
         raise UserError(f"{output / 'report.json'}: missing, finish the run first")
-    task = Task(None, 0, plan.variants[plan.reference].steps)
-    with exclusive_lock(output):
-        trained = train_chain(plan, output, task)
-        stages.fit_ood_detector(trained / "model.pt", trained / "ood_detector", **_settings(plan, output, task))
+    task = Task(plan.only, 0, plan.variants[plan.reference].steps)
+    folds = [Task(fold, 0, task.chain) for fold in plan.chosen(number_of_folds(output / SPLIT))]
+    evaluations = [output / fold.folder / "evaluation" for fold in folds]
+    if plan.only is None:
+        with exclusive_lock(output):
+            trained = train_chain(plan, output, task)
+            detector = trained / "ood_detector"
+            stages.fit_ood_detector(trained / "model.pt", detector, **_settings(plan, output, task))
+        scored = (
+            "cross-validation: each case by weights not trained on it; the released weights are trained on all cases"
+        )
+    else:
+        trained, detector = output / task.folder, evaluations[0]
+        scored = f"fold {plan.only} of {plan.folds}, which these weights were not trained on"
     report = read_json(output / "report.json")
     decision = report.pop("decision_out_of_fold")
-    scored = "cross-validation: each case by weights not trained on it; the released weights are trained on all cases"
     release(trained, {**report, "decision": decision, "scored": scored}, models)
-    folders = [output / Task(fold, 0, task.chain).folder for fold in range(number_of_folds(output / SPLIT))]
-    held_out = [row for folder in folders for row in _held_out_rows(folder / "evaluation" / "distances.json")]
-    release_ood_detector(trained / "ood_detector" / "ood_detector.npz", held_out, models)
+    held_out = [row for folder in evaluations for row in _held_out_rows(folder / "distances.json")]
+    release_ood_detector(detector / "ood_detector.npz", held_out, models)
 
 
 def _held_out_rows(distances: Path) -> list[dict[str, Any]]:

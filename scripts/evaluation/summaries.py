@@ -23,6 +23,8 @@ __all__ = ["cross_fitted", "summarize"]
 Content = Mapping[str, Any]
 SEGMENTATION = ("dice", "hd95_mm")
 OTHER_FOLDS, OUT_OF_FOLD = "predictions of the other folds", "out-of-fold predictions"
+OTHER_PATIENTS = "predictions of other patients of the fold"
+PARTS = 5  # of a single fold
 CLASSIFICATION = ("roc_auc", "pr_auc", "sensitivity", "specificity", "specificity_at_95_sensitivity")
 
 
@@ -35,6 +37,8 @@ def cross_fitted(
 ) -> dict[str, Decision]:
     """The decision for every case, fitted on the predictions of the other folds.
 
+    Of a single fold it is fitted on other patients and clusters of the fold, in five parts.
+
     Args:
         parts: the predictions of each fold.
         decision: its display threshold and volume rule are kept.
@@ -46,11 +50,21 @@ def cross_fitted(
         By case: a decision fitted without the case's own prediction, on predictions of weights trained on the case.
     """
     decisions: dict[str, Decision] = {}
+    words = OTHER_FOLDS if len(parts) > 1 else OTHER_PATIENTS
+    parts = parts if len(parts) > 1 else _by_group(parts[0])
     for fold, part in enumerate(parts):
         others = [row for number, other in enumerate(parts) if number != fold for row in other["predictions"]]
-        fitted = fit_decision(others, decision, target_sensitivity, OTHER_FOLDS, resamples, sources)
+        fitted = fit_decision(others, decision, target_sensitivity, words, resamples, sources)
         decisions |= {row["case"]: fitted for row in part["predictions"]}
     return decisions
+
+
+def _by_group(part: Content) -> list[Content]:
+    """The predictions of a fold in parts; a patient or cluster is in one of them."""
+    rows = part["predictions"]
+    kinds = sorted({(row["source"], row["group"]) for row in rows})
+    number = {group: index % PARTS for index, (_, group) in enumerate(kinds)}
+    return [{"predictions": [row for row in rows if number[row["group"]] == index]} for index in range(PARTS)]
 
 
 def summarize(

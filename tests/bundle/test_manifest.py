@@ -17,7 +17,7 @@ from bundle.errors import UserError
 from bundle.manifest import Manifest, exclusive_lock, read_json
 from bundle.workflows.pipeline import run_pipeline
 from bundle.workflows.plans import Plan, Variant
-from bundle.workflows.run_plan import release_trained_on_all, run_plan
+from bundle.workflows.run_plan import release_reference, run_plan
 from scripts.core.files import write_json
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -69,7 +69,7 @@ def test_a_second_run_in_one_folder_is_refused_while_the_first_is_active(tmp_pat
     (output / "report.json").write_text("{}")
     runs: list[Callable[[], object]] = [
         lambda: run_plan(plan, output, None, [str(images)]),
-        lambda: release_trained_on_all(plan, output, tmp_path / "models"),
+        lambda: release_reference(plan, output, tmp_path / "models"),
         lambda: run_pipeline(output, images, [str(images)]),
     ]
     with another_run(output) as other:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from bundle.weights import release
 from bundle.workflows import presets
 from bundle.workflows.plans import Plan, Task, Variant, ablation_plan, cross_validation_plan
 from bundle.workflows.presets import PRESETS
-from bundle.workflows.run_plan import _settings, release_trained_on_all, run_plan
+from bundle.workflows.run_plan import _settings, release_reference, run_plan
 from scripts.core.files import sha256_of
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -144,7 +145,7 @@ def test_running_again_trains_nothing(finished: Path, synthetic: Path) -> None:
 def test_released_weights_are_trained_on_all_cases_and_have_cross_validated_scores(
     finished: Path, tmp_path: Path
 ) -> None:
-    release_trained_on_all(plan(recipe=(("a", "b"), 1), stage_1=(("a",), 1)), finished, tmp_path / "models")
+    release_reference(plan(recipe=(("a", "b"), 1), stage_1=(("a",), 1)), finished, tmp_path / "models")
     report = json.loads((tmp_path / "models" / "report.json").read_text())
     scored = json.loads((finished / "report.json").read_text())
     split = json.loads((finished / "data" / "splits.json").read_text())["cases"]
@@ -154,6 +155,29 @@ def test_released_weights_are_trained_on_all_cases_and_have_cross_validated_scor
     assert report["scored"].startswith("cross-validation") and "decision_out_of_fold" not in report
     config = json.loads((finished / "runs" / "all_seed0" / "a+b" / "config.json").read_text())
     assert "subset" not in config, "the settings of the training, not those of what came after"
+
+
+def test_a_single_fold_is_scored_and_its_weights_are_released(finished: Path, synthetic: Path, tmp_path: Path) -> None:
+    whole = plan(recipe=(("a", "b"), 1), stage_1=(("a",), 1))
+    one = replace(whole, only=1)
+    assert {task.fold for part in one.rounds(3) for task in part} == {1}
+    run = tmp_path / "run"
+    shutil.copytree(finished, run, ignore=shutil.ignore_patterns("tensorboard"))
+    for folder in ("fold0_seed0", "fold2_seed0", "all_seed0"):
+        shutil.rmtree(run / "runs" / folder, ignore_errors=True)
+    run_plan(one, run, synthetic / "brats", [str(synthetic / "kaggle")])
+    assert not (run / "runs" / "fold0_seed0").exists(), "only the fold that was asked for"
+    release_reference(one, run, tmp_path / "models")
+    report = json.loads((tmp_path / "models" / "report.json").read_text())
+    split = json.loads((run / "data" / "splits.json").read_text())["cases"]
+    tested = {id for id, entry in split.items() if entry["fold"] == 1}
+    assert set(report["model"]["trained_on"]) == set(split) - tested
+    assert report["model"]["sha256"] == sha256_of(run / "runs/fold1_seed0/a+b/model.pt")
+    assert report["scored"] == "fold 1 of 3, which these weights were not trained on"
+    assert {row["id"] for row in report["segmentation"]["patients"]} == {id for id in tested if id.startswith("brats")}
+    assert (tmp_path / "models" / "ood_detector.npz").is_file()
+    with pytest.raises(UserError, match="fold 7: the split has folds 0 to 2"):
+        list(replace(whole, only=7).rounds(3))
 
 
 def test_every_repetition_is_collected(finished: Path, tmp_path: Path) -> None:
@@ -201,7 +225,7 @@ def test_weights_that_the_configs_cannot_serve_are_not_released(finished: Path, 
 
 def test_weights_of_an_unfinished_run_are_not_released(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"report\.json: missing, finish the run first"):
-        release_trained_on_all(plan(recipe=(("a",), 1)), tmp_path, tmp_path / "models")
+        release_reference(plan(recipe=(("a",), 1)), tmp_path, tmp_path / "models")
 
 
 def test_another_plan_in_the_same_folder_is_refused(finished: Path, synthetic: Path) -> None:

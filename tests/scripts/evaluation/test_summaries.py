@@ -62,6 +62,18 @@ def test_the_threshold_of_a_fold_comes_from_the_other_folds() -> None:
     assert cross_fitted(changed, Decision(), 0.9, 0)["kaggle/0-3"] == decisions["kaggle/0-3"], "its own predictions"
 
 
+def test_the_threshold_of_a_single_fold_comes_from_its_other_patients() -> None:
+    part = fold(0)
+    decisions = cross_fitted([part], Decision(), 0.9, 0)
+    assert decisions.keys() == {row["case"] for row in part["predictions"]}
+    group = part["predictions"][0]["group"]
+    changed = [{**row, "logit": -row["logit"]} if row["group"] == group else row for row in part["predictions"]]
+    again = cross_fitted([{**part, "predictions": changed}], Decision(), 0.9, 0)
+    own = [row["case"] for row in part["predictions"] if row["group"] == group]
+    assert all(again[case] == decisions[case] for case in own)
+    assert any(again[case] != decision for case, decision in decisions.items())
+
+
 def test_manual_masks_are_compared_separately(variants: Path, tmp_path: Path) -> None:
     summary = summarize(variants, "recipe", output_dir=tmp_path, automatic_masks=["*b"], **SETTINGS)
     against = summary["variants"]["better"]["against_reference"]
