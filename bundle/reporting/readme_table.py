@@ -41,7 +41,7 @@ def readme_table(facts: Mapping[str, Any]) -> str:
     Args:
         facts: see `results.load`.
     """
-    segmentation, volumes, learned = facts["report"]["segmentation"], facts["brats"], facts["learned"]
+    segmentation, volumes, learned = facts["report"]["segmentation"], facts["volumes"], facts["learned"]
     manual = segmentation["manual"] or {}
     dice = [row["dice"] for row in segmentation["patients"] if row["dice"] is not None]
     rows = [
@@ -55,13 +55,11 @@ def readme_table(facts: Mapping[str, Any]) -> str:
         ),
         _row("Dice of the worst patient", min(dice, default=None), None, "1 patient"),
     ]
-    if volumes:
-        auc = volumes["mean_patient_roc_auc"]
-        rows.append(
-            _row("ROC-AUC of a volume's slices, tumor or none", auc["value"], auc["ci95"], f"{auc['n']} patients")
-        )
-        smallest = min(volumes["by_tumor_area"], key=lambda scores: scores["low_mm2"])
-        name = f"sensitivity for slices with {area_range(smallest)} of tumor"
+    for source, scores in volumes.items():
+        auc = scores["mean_patient_roc_auc"]
+        rows.append(_row(f"ROC-AUC of a volume's slices, {source}", auc["value"], auc["ci95"], f"{auc['n']} patients"))
+        smallest = min(scores["by_tumor_area"], key=lambda found: found["low_mm2"])
+        name = f"sensitivity for slices with {area_range(smallest)} of tumor, {source}"
         rows.append(_row(name, smallest["sensitivity"], None, f"{smallest['positives']} slices"))
     sources = sorted(facts["images"], key=lambda name: bool(learned) and name not in learned)  # training sources first
     for name in sources:

@@ -141,7 +141,11 @@ def load(results: Path) -> dict[str, Any]:
         "run": run,
         "runs": {name: read_json(folder / "run.json") for name, folder in found.items()},
         "recipe": recipe_of(summary),
-        "brats": next((found for found in sources.values() if found["kind"] == "volume" and found["n"]), {}),
+        "volumes": {
+            name: found
+            for name, found in sources.items()
+            if found["kind"] == "volume" and found.get("roc_auc") is not None
+        },
         "images": {name: found for name, found in sources.items() if found["kind"] == "image"},
         "segmentation_names": SEGMENTATION,
         "costs": [cost for name, content in summaries.items() for cost in costs(name, content)],
@@ -269,13 +273,22 @@ def describe_run(output: Path, experiment: str, network: str, command: str) -> d
     names = [name for name in steps[-1]["versions"] if name != "platform"]
     store = read_json(output / "data" / "splits.json")
     cases = [read_json(output / "data" / "cases" / case / "case.json") for case in store["cases"]]
-    slabs = [len(case["slices"]) for case in cases if "tumor_pixels" in case and min(case["tumor_pixels"]) > 0]
-    image_sources = sorted({case["source"] for case in cases if case["kind"] == "image"})
-    images = "".join(f" --images {'' if image_sources == ['kaggle'] else f'{name}='}DIR" for name in image_sources)
+    slabs = [
+        len(case["slices"])
+        for case in cases
+        if case["kind"] == "volume" and "tumor_pixels" in case and min(case["tumor_pixels"]) > 0
+    ]
+    named = [
+        (option, sorted({case["source"] for case in cases if case["kind"] == kind and "volume" not in case}))
+        for option, kind in (("volumes", "volume"), ("images", "image"))
+    ]
+    data = "".join(
+        f" --{option} {'' if len(names) == 1 else f'{name}='}DIR" for option, names in named for name in names
+    )
     return {
         "experiment": experiment,
         "network": network,
-        "command": f"python -m bundle {command} --volumes DIR{images} --output OUTPUT",
+        "command": f"python -m bundle {command}{data} --output OUTPUT",
         "hours": sum(entry["seconds"] for entry in steps) / 3600,
         "steps": len(steps),
         "machine": _every(entry["machine"] for entry in steps if "machine" in entry) or machine(),
