@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from .. import __version__
 from ..core import files
 from ..errors import UserError
 from ..views import area_range
@@ -66,7 +67,8 @@ def write_report(results: Path, docs: Path, pictures: Sequence[Path] = ()) -> Pa
         "area_range": area_range,
         "states": states,
     }
-    page = tidied(environment.get_template("report.md.j2").render(**facts, picture=picture, gallery=gallery))
+    own = {"version": __version__, "picture": picture, "gallery": gallery}
+    page = tidied(environment.get_template("report.md.j2").render(**facts, **own))
     docs.mkdir(parents=True, exist_ok=True)
     (docs / f"{PAGE}.md").write_text(page)
     (docs / f"{PAGE}.html").write_text(as_html(page, docs, pictures))
