@@ -63,34 +63,30 @@ def readme_table(facts: Mapping[str, Any]) -> str:
         rows.append(_row(name, smallest["sensitivity"], None, f"{smallest['positives']} slices"))
     sources = sorted(facts["images"], key=lambda name: bool(learned) and name not in learned)  # training sources first
     for name in sources:
-        kind = "training source" if name in learned or not learned else "other source"
-        rows += _image_rows(kind, facts["images"][name])
+        words = f"{name}, not trained on" if learned and name not in learned else name
+        of_volumes = name.rpartition("_")[0] in _volume_sources(facts)  # slices of another sequence, as images
+        rows += _image_rows(words, facts["images"][name], short=of_volumes)
     return "\n".join([*HEAD, *rows]) + "\n"
 
 
-def _image_rows(kind: str, scores: Mapping[str, Any]) -> list[str]:
+def _volume_sources(facts: Mapping[str, Any]) -> set[str]:
+    """Names of the sources of volumes."""
+    return {row["source"] for row in facts["report"]["segmentation"]["patients"]}
+
+
+def _image_rows(name: str, scores: Mapping[str, Any], short: bool) -> list[str]:
     """Scores of the images of one source; sensitivity and specificity are those at the operating point."""
     negatives = scores["n"] - scores["positives"]
     auc, bounds = scores["within_folds"], scores["ci95"]
-    rows = [
-        _row(f"ROC-AUC of images, {kind}", auc["roc_auc"], auc["ci95"], f"{scores['n']} images"),
-        _row(
-            f"sensitivity for images, {kind}",
-            *(scores["sensitivity"], bounds["sensitivity"], f"{scores['positives']} with tumor"),
-        ),
-        _row(
-            f"specificity for images, {kind}",
-            *(scores["specificity"], bounds["specificity"], f"{negatives} without tumor"),
-        ),
-    ]
-    if "nonempty_masks" in scores:
-        false_masks = scores["nonempty_masks"]["none"]
-        rows.append(
-            _row(
-                f"tumor-free images with a false mask, {kind}",
-                *(false_masks["share"], None, f"{false_masks['n']} without tumor"),
-            )
-        )
+    rows = [_row(f"ROC-AUC of images, {name}", auc["roc_auc"], auc["ci95"], f"{scores['n']} images")]
+    if auc["roc_auc"] is None:  # of one class
+        return []
+    if not short:
+        for measure, count in (
+            ("sensitivity", f"{scores['positives']} with tumor"),
+            ("specificity", f"{negatives} without tumor"),
+        ):
+            rows.append(_row(f"{measure} for images, {name}", scores[measure], bounds[measure], count))
     return rows
 
 
