@@ -14,7 +14,7 @@ from .results import load
 __all__ = ["END", "START", "readme_table", "write_readme_table"]
 
 START, END = "<!-- scores: written by `python -m bundle report` -->", "<!-- end of scores -->"
-HEAD = ["| cross-validation: cases not used for training | score | 95 % interval | n |", "|---|---|---|---|"]
+HEAD = ["| cases not used for training | score | 95 % interval | n |", "|---|---|---|---|"]
 
 
 def write_readme_table(readme: Path, results: Path) -> None:
