@@ -25,7 +25,7 @@ def measure() -> dict[str, Any]:
     predictor = Predictor(device="cpu")
     with TemporaryDirectory() as place:
         folder = Path(place)
-        write_volumes(folder / "brats", 2, slices=10, side=160, seed=SEED)
+        write_volumes(folder / "brats", 3, slices=20, side=160, seed=SEED)
         write_images(folder / "kaggle", 6, seed=SEED)
         scans = [*sorted(folder.glob("brats/*/*_flair.nii.gz")), *sorted(folder.glob("kaggle/*/*"))]
         found = {scan.name: _measured(predictor.predict(scan)) for scan in scans}

@@ -149,7 +149,7 @@ def summarize(plan: Plan, output: Path, folds: int) -> Path:
     predictions = {
         name: {
             "description": variant.description,
-            "learns": trained_tasks(output, Task(0, 0, variant.steps)),
+            "learns": trained_tasks(output, Task(plan.chosen(folds)[0], 0, variant.steps)),
             "sources": plan.common.get("sources"),
             "seeds": [
                 [
@@ -185,24 +185,23 @@ def release_reference(plan: Plan, output: Path, models: Path) -> None:
     if not (output / "report.json").is_file():
         raise UserError(f"{output / 'report.json'}: missing, finish the run first")
     task = Task(plan.only, 0, plan.variants[plan.reference].steps)
-    folds = [Task(fold, 0, task.chain) for fold in plan.chosen(number_of_folds(output / SPLIT))]
-    evaluations = [output / fold.folder / "evaluation" for fold in folds]
-    if plan.only is None:
-        with exclusive_lock(output):
+    with exclusive_lock(output):
+        folds = [Task(fold, 0, task.chain) for fold in plan.chosen(number_of_folds(output / SPLIT))]
+        evaluations = [output / fold.folder / "evaluation" for fold in folds]
+        trained, detector = output / task.folder, evaluations[0]
+        scored = f"fold {plan.only} of {plan.folds}, which these weights were not trained on"
+        if plan.only is None:
             trained = train_chain(plan, output, task)
             detector = trained / "ood_detector"
             stages.fit_ood_detector(trained / "model.pt", detector, **_settings(plan, output, task))
-        scored = (
-            "cross-validation: each case by weights not trained on it; the released weights are trained on all cases"
-        )
-    else:
-        trained, detector = output / task.folder, evaluations[0]
-        scored = f"fold {plan.only} of {plan.folds}, which these weights were not trained on"
-    report = read_json(output / "report.json")
-    decision = report.pop("decision_out_of_fold")
-    release(trained, {**report, "decision": decision, "scored": scored}, models)
-    held_out = [row for folder in evaluations for row in _held_out_rows(folder / "distances.json")]
-    release_ood_detector(detector / "ood_detector.npz", held_out, models)
+            scored = (
+                "cross-validation: each case by weights not trained on it; released are weights trained on all cases"
+            )
+        report = read_json(output / "report.json")
+        decision = report.pop("decision_out_of_fold")
+        release(trained, {**report, "decision": decision, "scored": scored}, models)
+        held_out = [row for folder in evaluations for row in _held_out_rows(folder / "distances.json")]
+        release_ood_detector(detector / "ood_detector.npz", held_out, models)
 
 
 def _held_out_rows(distances: Path) -> list[dict[str, Any]]:

@@ -315,6 +315,6 @@ def test_an_unwritable_output_folder_is_named_first(weights_with_cam: Path, tmp_
     predictor = Predictor(weights_with_cam)
     with pytest.raises(UserError, match="file: cannot be written to: File exists"):
         predict_files(predictor, [scan], tmp_path / "file")
-    with pytest.raises(UserError, match="its scans lie in the folder of the predictions"):
+    with pytest.raises(UserError, match="its scans are in the output folder"):
         predict_files(predictor, [scan.parent], scan.parent)
     assert (tmp_path / "file").read_text() == "kept" and [p.name for p in scan.parent.iterdir()] == ["a.png"]

@@ -56,9 +56,17 @@ def unexplained(page: str, results: Path) -> list[str]:
         r"{[{%].*?[%}]}", " ", (ROOT / "bundle" / "reporting" / "report.md.j2").read_text(), flags=re.DOTALL
     )
     known |= set(NUMBER.findall(template + " ".join(SEGMENTATION.values())))
+    for name in sorted(names_in(results), key=len, reverse=True):  # numbers in the names of files are no scores
+        page = page.replace(name, "")
     return [
         found for found in NUMBER.findall(HASH.sub("", page)) if found not in known and found not in map(str, values)
     ]
+
+
+def names_in(results: Path) -> set[str]:
+    """Names of the evaluated cases."""
+    report = json.loads((main_of(results) / "report.json").read_text())
+    return {row["case"] for scores in report["classification"].values() for row in scores.get("cases", ())}
 
 
 def main_of(results: Path) -> Path:

@@ -466,7 +466,7 @@ def test_a_mask_at_another_place_is_refused(tmp_path: Path, change: str) -> None
     if change == "spacing":
         affine[2, 2] = 1.1
     data = pair(tmp_path, nib.Nifti1Image(np.ones((20, 16, 4), np.uint8), affine))
-    with pytest.raises(ValueError, match=r"mask\.nii: the mask lies elsewhere"):
+    with pytest.raises(ValueError, match=r"mask\.nii: the mask is at another place"):
         RequireSameGridd("label")(data)
 
 
@@ -485,7 +485,7 @@ def test_a_mask_is_compared_at_the_far_corner(change: str) -> None:
         own[0, 0] *= 1 + angle
     else:
         own[:2, :2] @= [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
-    with pytest.raises(ValueError, match=r"mask\.nii: the mask lies elsewhere"):
+    with pytest.raises(ValueError, match=r"mask\.nii: the mask is at another place"):
         RequireSameGridd("label")(grids(own))
 
 
