@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -50,6 +51,19 @@ def make_once(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> MakeO
         return folder
 
     return make
+
+
+@pytest.fixture(autouse=True)
+def log_as_before() -> Iterator[None]:
+    """Undo what a test configured of the log, such as the service's filter of messages."""
+    root, bundle, shown = logging.getLogger(), logging.getLogger("bundle"), logging.raiseExceptions
+    handlers, levels = list(root.handlers), (root.level, bundle.level)
+    yield
+    if logging.raiseExceptions != shown:
+        logging.captureWarnings(False)
+    root.handlers, logging.raiseExceptions = handlers, shown
+    root.setLevel(levels[0])
+    bundle.setLevel(levels[1])
 
 
 @pytest.fixture(scope="session")

@@ -3,25 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
 
 import pytest
 
 from bundle.service.logs import OwnWordsFilter, RateFilter, configure_log
 
 
-@pytest.fixture
-def restored() -> Iterator[None]:
-    """Undo the configuration of the log after the test."""
-    root, shown = logging.getLogger(), logging.raiseExceptions
-    before = list(root.handlers), root.level, logging.getLogger("bundle").level
-    yield
-    root.handlers, root.level, logging.raiseExceptions = before[0], before[1], shown
-    logging.getLogger("bundle").setLevel(before[2])
-    logging.captureWarnings(False)
-
-
-@pytest.mark.usefixtures("restored")
 def test_what_libraries_say_is_not_written(capfd: pytest.CaptureFixture[str]) -> None:
     import warnings
 
