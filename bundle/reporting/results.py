@@ -7,6 +7,7 @@ RESULTS/NAME/             the same, of the plan NAME.yaml
 RESULTS/crossvalidation/  the same; if present, the report is about it, and the other experiments are sections
 RESULTS/attempts/NAME/    targets.json and run.json of earlier versions of the training, in name order
 RESULTS/mask_depths.json  depth of masks of held-out images in the head, and how often the flag is raised
+RESULTS/sequences.json    how well the look of a scan tells its sequence, as in models/sequences.json, if any
 RESULTS/choices.json      settings that were chosen with scores of tested cases, if any
 RESULTS/kept_apart.json   scores of released weights on held-out cases that were not used in development, if any
 RESULTS/screening.json    variants and patients of the choice of the augmentation, if any
@@ -161,6 +162,7 @@ def load(results: Path) -> dict[str, Any]:
         "maps": maps,
         "screened": screened(results / "screening.json"),
         "kept_apart": read_json(results / "kept_apart.json") if (results / "kept_apart.json").is_file() else None,
+        "sequences": read_json(results / "sequences.json") if (results / "sequences.json").is_file() else None,
         "choices": read_json(results / "choices.json") if (results / "choices.json").is_file() else None,
         "mask_depths": read_json(results / "mask_depths.json") if (results / "mask_depths.json").is_file() else None,
         "attempts": {path.parent.name: attempt(path) for path in sorted(results.glob("attempts/*/targets.json"))},

@@ -173,6 +173,7 @@ def test_the_html_report_contains_its_pictures(page: str, results: Path) -> None
     assert 'src="images' not in html and "<table>" in html
 
 
+@pytest.mark.usefixtures("page")
 def test_pictures_of_scans_go_into_the_html_only(results: Path, tmp_path: Path) -> None:
     picture = results.parent / "images" / "evaluation_curves.png"
     scans = [tmp_path / "A" / "overlays.png", tmp_path / "B & C" / "overlays & more.jpg"]
@@ -276,3 +277,12 @@ def test_no_scan_is_among_the_committed_files() -> None:
         "evaluation_ablations.png",
         "evaluation_networks.png",
     }
+
+
+def test_the_table_of_sequences_is_the_evidence_of_the_classifier(page: str) -> None:
+    told = json.loads((COMMITTED / "sequences.json").read_text())
+    model = json.loads((ROOT / "models" / "sequences.json").read_text())
+    assert told["fitted_on"] == model["fitted_on"]
+    assert all(told[key] == model["evidence"][key] for key in ("classes", "volumes", "slices"))
+    flair = told["classes"].index("flair")
+    assert f"| flair | {' | '.join(map(str, told['volumes'][flair]))} |" in page
