@@ -18,9 +18,7 @@ def smoothed(logits: np.ndarray, sigma: float) -> np.ndarray:
     known = np.isfinite(logits)
     if sigma <= 0 or not known.any():
         return logits
-    total = ndimage.gaussian_filter1d(np.where(known, logits, 0.0), sigma, mode="constant")
-    weight = ndimage.gaussian_filter1d(known.astype(np.float64), sigma, mode="constant")
-    return np.where(known, total / np.maximum(weight, 1e-12), np.nan)
+    return np.where(known, _weights(known, sigma) @ np.where(known, logits, 0.0), np.nan)
 
 
 def smoothed_planes(logits: torch.Tensor, known: np.ndarray, sigma: float) -> torch.Tensor:
@@ -36,9 +34,15 @@ def smoothed_planes(logits: torch.Tensor, known: np.ndarray, sigma: float) -> to
     positive = (logits > 0).any(dim=-1)
     if sigma <= 0 or known.sum() < 2 or not positive.any():
         return logits
+    smooth = logits.clone()
+    smooth[positive] = logits[positive] @ torch.as_tensor(_weights(known, sigma).T, dtype=logits.dtype)
+    return smooth
+
+
+def _weights(known: np.ndarray, sigma: float) -> np.ndarray:
+    """Share (D, D) of each slice in each smoothed one; a slice that is not known stays as it is."""
     weights = ndimage.gaussian_filter1d(np.diag(known.astype(np.float64)), sigma, axis=0, mode="constant")
     weights /= np.maximum(weights.sum(axis=1, keepdims=True), 1e-12)
     weights[~known] = np.eye(len(known))[~known]
-    smooth = logits.clone()
-    smooth[positive] = logits[positive] @ torch.as_tensor(weights.T, dtype=logits.dtype)
-    return smooth
+    shares: np.ndarray = weights
+    return shares
