@@ -62,8 +62,8 @@ def cross_fitted(
 def _by_group(part: Content) -> list[Content]:
     """The predictions of a fold in parts; a patient or cluster is in one of them."""
     rows = part["predictions"]
-    kinds = sorted({(row["source"], row["group"]) for row in rows})
-    number = {group: index % PARTS for index, (_, group) in enumerate(kinds)}
+    groups = sorted({(row["source"], row["group"]) for row in rows})  # so that each part has some of every source
+    number = {group: index % PARTS for index, (_, group) in enumerate(groups)}
     return [{"predictions": [row for row in rows if number[row["group"]] == index]} for index in range(PARTS)]
 
 
