@@ -253,6 +253,7 @@ def add_device(sub: argparse.ArgumentParser) -> None:
 
 def add_training(sub: argparse.ArgumentParser) -> None:
     """Options of any training."""
+    sub.add_argument("--brains", action="store_true", help="also train on the brain alone of heads (needs deepbet)")
     sub.add_argument("--network", choices=NETWORKS, default="cpu", help="its size (default: cpu)")
     sub.add_argument(
         "--precision",

@@ -104,6 +104,7 @@ def reading(options: argparse.Namespace) -> dict[str, Any]:
         "tumor_codes": options.labels,
         "masks": options.masks,
         "four_classes": options.four_classes or None,
+        "brains": getattr(options, "brains", None) or None,  # of commands that train
     }
     return {name: value for name, value in told.items() if value is not None}
 
@@ -116,7 +117,7 @@ def crossvalidate(options: argparse.Namespace) -> int:
 
     named = ("preset", "folds", "seeds", "network", "precision", "image_folds", "fold")
     chosen = {name: getattr(options, name) for name in named}
-    plan = cross_validation_plan(**chosen, sources=options.learn_from or ())
+    plan = cross_validation_plan(**chosen, sources=options.learn_from or (), brains=options.brains)
     if options.release:  # before the hours of work
         require_served({"network_name": plan.network}, Path(options.release))
     sources = (options.output, options.volumes, options.images, options.processes, reading(options))

@@ -159,6 +159,7 @@ def cross_validation_plan(
     image_folds: int | None = None,
     sources: Sequence[str] = (),
     fold: int | None = None,
+    brains: bool = False,
 ) -> Plan:
     """The three stages of a preset, and its first stage alone, in every fold, without a validation fold.
 
@@ -171,6 +172,7 @@ def cross_validation_plan(
         image_folds: of the images; None: as many.
         sources: training data; all if empty. The others are only tested.
         fold: the one fold to train and test; None: all.
+        brains: whether the store has the brains of heads, to train on them alone too.
     """
     steps = {name: {"overlays": stages.OVERLAYS[name], "settings": PRESETS[preset][name]} for name in stages.OVERLAYS}
     variants = {
@@ -181,6 +183,7 @@ def cross_validation_plan(
     chosen |= {"fold": None if fold is None else str(fold)}
     chosen |= {"network": None if network == "cpu" else network, "precision": precision}
     words = [f"--{name} {value}" for name, value in chosen.items() if value]
+    words += ["--brains"] if brains else []
     command = " ".join(["crossvalidate", *words, *(f"--learn-from {source}" for source in sources)])
     common = {"validation": False, "num_workers": 0, "precision": precision, "sources": list(sources) or None}
     return Plan(folds, common, steps, variants, "recipe", network, "crossvalidation", command, image_folds, fold)

@@ -37,7 +37,9 @@ class SliceDataset(Dataset[dict[str, Any]]):
 
     An item has "image" float32 (C, H, W), "mask" float32 (1, H, W) if there is one (with a transform always; NaN if
     unknown, so that batches can contain both), "foreground" float32 (1, H, W) of 0 and 1, "cls" (1.0, 0.0, NaN for
-    unknown), "statistics", "case", "source", "kind" (volume or image), "index" and "skull".
+    unknown), "statistics", "case", "source", "kind" (volume or image), "index" and "skull"; for the
+    transform, where the store has it, the brain of a volume with a skull: "brain" float32 (1, H, W) of 0 and 1, and
+    "brain_statistics" (2, C).
 
     Args:
         data: records from `slice_records`.
@@ -100,6 +102,10 @@ class SliceDataset(Dataset[dict[str, Any]]):
             item["mask"] = torch.from_numpy(mask.astype(np.float32))
         if self.transform is None:
             return item
+        brain = self.store.read_brain(record["case"], record["position"]) if record.get("brain_statistics") else None
+        if brain is not None:
+            item["brain"] = torch.from_numpy(brain).float()
+            item["brain_statistics"] = np.asarray(record["brain_statistics"], dtype=np.float32)
         if hasattr(self.transform, "set_random_state"):
             entropy = np.random.SeedSequence((self.seed, sample.epoch, sample.number, record["kind"] == "image"))
             self.transform.set_random_state(seed=int(entropy.generate_state(1)[0]))

@@ -4,6 +4,7 @@
     STORE/splits.json                    see `splits`
     STORE/cases/<id>/image.npy           float16 (S, C, H, W), exactly the network's input
     STORE/cases/<id>/mask.npy            uint8 (S, H, W), whole tumor; absent where the case has no mask
+    STORE/cases/<id>/brain.npy           uint8 (S, H, W), the brain of a volume with a skull, where it was asked for
     STORE/cases/<id>/case.json           the case, content hashes, and per slice: index, pixels of brain and of tumor
 
 Plain arrays, memory-mapped: one slice is read without decompressing anything, nor reading the rest of its case, at the
@@ -86,6 +87,11 @@ class SliceStore:
         mask = np.array(np.load(mask_file, mmap_mode="r")[position][None]) if mask_file.is_file() else None
         return image, mask
 
+    def read_brain(self, case_id: str, position: int) -> np.ndarray | None:
+        """The brain in one slice, uint8 (1, H, W), or None where it is not known."""
+        file = self.folder(case_id) / "brain.npy"
+        return np.array(np.load(file, mmap_mode="r")[position][None]) if file.is_file() else None
+
 
 def slice_records(
     cases: Sequence[Case], min_tumor_pixels: int, shuffled_labels: int | None = None
@@ -103,8 +109,8 @@ def slice_records(
     Returns:
         Dicts with case, group, source, kind, position (in the store), index (in the volume), cls (1.0, 0.0 or NaN),
         has_mask, statistics (own mean and standard deviation), sha256 (of the case's image), phash (of a picture),
-        tumor_free (a volume whose mask is empty), of_volume (a picture that is a slice of one), sequence (its, or None)
-        and skull (or stripped).
+        tumor_free (a volume whose mask is empty), of_volume (a picture that is a slice of one), sequence (its, or
+        None), skull (or stripped) and brain_statistics (mean and standard deviation of a volume's brain, or None).
     """
     records = []
     for case in cases if shuffled_labels is None else _with_shuffled_labels(cases, shuffled_labels):
@@ -117,6 +123,7 @@ def slice_records(
             record["sequence"] = case.get("sequence")
             record["skull"] = case.get("skull", True)
             record["statistics"] = case["own_statistics"][position]
+            record["brain_statistics"] = case.get("brain_statistics")
             record["cls"] = _slice_class(case, tumor, min_tumor_pixels)
             records.append(record)
     return records

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -31,6 +31,10 @@ def slices_of(data: Mapping[str, Any], min_brain_pixels: int) -> tuple[dict[str,
         "spacing_mm": [round(float(s), 6) for s in image.pixdim],
         "skull": has_skull(arrays["image"][:, 0], TISSUE),
     }
+    if "brain" in data:
+        arrays["brain"] = np.moveaxis(data["brain"], -1, 0)[chosen].astype(np.uint8)
+        inside = image.as_tensor()[:, torch.from_numpy(data["brain"])]
+        meta["brain_statistics"] = _statistics([channel[channel > TISSUE].double() for channel in inside])
     if "label" in data:
         masks = data["label"].as_tensor()[0].permute(2, 0, 1)  # (D, H, W)
         arrays["mask"] = masks[chosen].numpy().astype(np.uint8)
@@ -42,7 +46,11 @@ def slices_of(data: Mapping[str, Any], min_brain_pixels: int) -> tuple[dict[str,
 
 def _own_statistics(plane: torch.Tensor) -> list[list[float]]:
     """Mean and standard deviation (2, C) of the tissue of one slice (C, H, W), in units of the volume's."""
-    tissue = [channel[tissue_of(channel[None])].double() for channel in plane]
+    return _statistics([channel[tissue_of(channel[None])].double() for channel in plane])
+
+
+def _statistics(tissue: Sequence[torch.Tensor]) -> list[list[float]]:
+    """Mean and standard deviation (2, C) of the values of every channel."""
     mean = [float(values.mean()) if len(values) else 0.0 for values in tissue]
     std = [float(values.std()) if len(values) > 1 else 1.0 for values in tissue]
     return [[round(m, 6) for m in mean], [round(max(s, 1e-3), 6) for s in std]]

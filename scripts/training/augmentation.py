@@ -13,7 +13,7 @@ from monai.transforms import MapTransform, RandomizableTransform
 from ..transforms.image_edits import add_fake_skull, standardize
 from ..transforms.preprocessing import BACKGROUND, BRIGHTEST, DARKEST, TISSUE
 
-__all__ = ["KeepBackgroundd", "RandFakeSkulld", "RandInvertContrastd", "RandOwnStatisticsd"]
+__all__ = ["KeepBackgroundd", "RandExtractBraind", "RandFakeSkulld", "RandInvertContrastd", "RandOwnStatisticsd"]
 
 SKULL_SHARES = (0.08, 0.25)  # thickness of skull and scalp, as a share of the brain's radius
 SCALPS = (0.0, 4.0)  # brightness of the scalp in the brain's standard deviations above its mean
@@ -45,6 +45,54 @@ class RandOwnStatisticsd(RandomizableTransform, MapTransform):
             for key in self.key_iterator(d):
                 d[key] = (d[key] - mean) / std
         return d
+
+
+class RandExtractBraind(RandomizableTransform, MapTransform):
+    """Cut the brain out of a slice of a volume with a skull, as `ExtractBraind` does before a prediction.
+
+    Comes before all transforms that move or resize the slice. What it needs is removed from the item.
+
+    Args:
+        keys: slices (C, H, W) in standard deviations, background at -4.
+        prob: probability for slices whose brain is known.
+        brain_key: the brain, (1, H, W) of 0 and 1, with `brain_key`_statistics: mean and standard deviation (2, C) of
+            the volume's brain.
+        foreground_key: foreground (1, H, W) of 0 and 1; becomes the brain's.
+        statistics_key: mean and standard deviation (2, C) of the slice; become those of its brain.
+        skull_key: whether the slice has a skull; becomes False.
+    """
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        prob: float = 0.25,
+        brain_key: str = "brain",
+        foreground_key: str = "foreground",
+        statistics_key: str = "statistics",
+        skull_key: str = "skull",
+    ) -> None:
+        MapTransform.__init__(self, keys)
+        RandomizableTransform.__init__(self, prob)
+        self.brain_key, self.foreground_key = brain_key, foreground_key
+        self.statistics_key, self.skull_key = statistics_key, skull_key
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        d = dict(data)
+        self.randomize(None)
+        brain, statistics = d.pop(self.brain_key, None), d.pop(f"{self.brain_key}_statistics", None)
+        if not self._do_transform or brain is None:
+            return d
+        inside = (brain > 0.5) & (d[self.foreground_key] > 0.5)
+        if not inside.any():
+            return d  # a slice of skull and neck alone
+        mean, std = torch.as_tensor(statistics).unsqueeze(-1).unsqueeze(-1)  # each (C, 1, 1)
+        for key in self.key_iterator(d):
+            d[key] = torch.where(inside, ((d[key] - mean) / std).clamp(DARKEST, BRIGHTEST), BACKGROUND)
+            values = d[key][:, inside[0]]
+            d[self.statistics_key] = torch.stack(
+                [values.mean(dim=1), values.std(dim=1).nan_to_num(1.0).clamp_min(1e-3)]
+            )
+        return d | {self.foreground_key: inside.float(), self.skull_key: False}
 
 
 class RandFakeSkulld(RandomizableTransform, MapTransform):

@@ -11,14 +11,14 @@ import numpy as np
 import torch
 from monai.config import KeysCollection
 from monai.data import MetaTensor
-from monai.transforms import MapTransform
+from monai.transforms import MapTransform, Transform
 from scipy import ndimage
 from torch.nn.functional import interpolate
 
 from .preprocessing import BACKGROUND, TISSUE, NormalizeForegroundd
 from .skull import skull_state
 
-__all__ = ["ExtractBraind", "brain_mask"]
+__all__ = ["ExtractBraind", "FindBraind", "brain_mask"]
 
 # deepbet 1.0.2: a first network finds the brain's box on a coarse grid, a second one its mask on a fine grid of the box
 COARSE, FINE = (128, 128, 128), (256, 256, 256)
@@ -59,6 +59,41 @@ class ExtractBraind(MapTransform):
             d[key] = MetaTensor(image.as_tensor() * torch.from_numpy(brain)).copy_meta_from(image)
             d[key].meta["brain_extracted"] = True
         return d
+
+
+class FindBraind(Transform):
+    """Add the brain of a volume with a skull, so that training can also show the head without it.
+
+    Single slices, and volumes without a skull, get none.
+
+    Args:
+        image_key: image (C, H, W, D) as `NormalizeForegroundd` leaves it.
+        brain_key: the brain, boolean (H, W, D).
+
+    Raises:
+        ValueError: when deepbet is not installed, or no brain is found; the message names the file.
+    """
+
+    def __init__(self, image_key: str = "image", brain_key: str = "brain") -> None:
+        self.image_key, self.brain_key = image_key, brain_key
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        d = dict(data)
+        image: MetaTensor = d[self.image_key]
+        if image.shape[-1] > 1 and skull_state(_planes_of(image), TISSUE)["state"] != "off":
+            try:
+                d[self.brain_key] = brain_mask(_before_normalization(image))
+            except ValueError as error:
+                raise ValueError(f"{image.meta.get('filename_or_obj', 'scan')}: {error}") from None
+        return d
+
+
+def _before_normalization(normalized: MetaTensor) -> np.ndarray:
+    """First channel (H, W, D) in the scan's own units, background zero."""
+    scores = normalized.as_tensor()[0].numpy()
+    (mean, *_), (std, *_) = normalized.meta["foreground_statistics"]
+    values: np.ndarray = np.where(scores > TISSUE, (scores * std + mean).clip(0), 0)
+    return values
 
 
 def _planes_of(normalized: MetaTensor) -> np.ndarray:

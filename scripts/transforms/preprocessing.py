@@ -196,7 +196,8 @@ class NormalizeForegroundd(MapTransform):
     """Z-score of the foreground.
 
     A volume is normalized by the statistics of the volume, a picture (a volume of one slice) by its own.
-    Channels are normalized separately. The result is float32 in [-3.9, 5] where there is tissue and -4 elsewhere.
+    Channels are normalized separately. The result is float32 in [-3.9, 5] where there is tissue and -4 elsewhere; its
+    metadata have the mean and the standard deviation of every channel's foreground (`foreground_statistics`).
 
     Args:
         keys: images (C, H, W, D) with background zero, as `FitHeadd` leaves them.
@@ -211,6 +212,7 @@ class NormalizeForegroundd(MapTransform):
             tissue, mean, std = foreground_statistics(inside)
             scores[box] = normalize(inside, tissue, _per_channel(mean), _per_channel(std))
             d[key] = MetaTensor(scores).copy_meta_from(image)
+            d[key].meta["foreground_statistics"] = (mean.tolist(), std.tolist())
         return d
 
 

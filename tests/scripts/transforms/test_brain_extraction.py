@@ -10,8 +10,11 @@ import torch
 from monai.data import MetaTensor
 
 from scripts.core.configs import components_of
+from scripts.dataset.stored_slices import slices_of
+from scripts.training.augmentation import RandExtractBraind
 from scripts.transforms import brain_extraction
-from scripts.transforms.brain_extraction import ExtractBraind, brain_mask
+from scripts.transforms.brain_extraction import ExtractBraind, FindBraind, brain_mask
+from scripts.transforms.preprocessing import TISSUE, NormalizeForegroundd, tissue_of
 
 ROOT = Path(__file__).resolve().parents[3]
 SIDE, DEPTH = 128, 16
@@ -26,7 +29,9 @@ def head(skull: bool = True) -> MetaTensor:
     if skull:
         volume = np.where((radius >= 36) & (radius < 42), 15.0, volume)
         volume = np.where((radius >= 42) & (radius < 48), 220.0, volume)
-    return MetaTensor(volume[None].astype(np.float32), meta={"filename_or_obj": "head.nii.gz"})
+    return MetaTensor(
+        volume[None].astype(np.float32), meta={"filename_or_obj": "head.nii.gz", "spatial_shape": volume.shape}
+    )
 
 
 def brain_of(head: MetaTensor) -> np.ndarray:
@@ -100,3 +105,42 @@ def test_strip_decides_in_the_config(strip: bool, used: bool) -> None:
     steps = [type(step).__name__ for step in found["preprocessing"].transforms]
     assert ("ExtractBraind" in steps) is used
     assert dict(found["model_card"]).get("strip", False) is used
+
+
+def test_training_gets_the_brain_of_a_head_and_of_nothing_else(networks: None) -> None:
+    normalized = NormalizeForegroundd("image")({"image": head()})
+    found = FindBraind()(normalized)
+    brain = brain_of(head())
+    assert 2 * (found["brain"] & brain).sum() / (found["brain"].sum() + brain.sum()) > 0.9
+    assert torch.equal(found["image"], normalized["image"])
+    without = NormalizeForegroundd("image")({"image": head(skull=False)})
+    picture = NormalizeForegroundd("image")({"image": head()[..., 8:9]})
+    assert "brain" not in FindBraind()(without) and "brain" not in FindBraind()(picture)
+
+
+def test_a_brain_that_is_not_found_is_named_by_its_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(brain_extraction, "_networks", lambda: (lambda image: torch.zeros(1, 2, *image.shape[2:]),) * 2)
+    with pytest.raises(ValueError, match=r"head\.nii\.gz: no brain is found"):
+        FindBraind()(NormalizeForegroundd("image")({"image": head()}))
+
+
+def test_slices_of_an_extracted_brain_equal_those_that_a_prediction_sees(networks: None) -> None:
+    """Training cuts the brain out of normalized slices; a prediction cuts it out before it normalizes."""
+    given = {"image": head()}
+    served = NormalizeForegroundd("image")(ExtractBraind("image")(given))["image"].as_tensor()
+    found = FindBraind()(NormalizeForegroundd("image")(given))
+    arrays, meta = slices_of(found, min_brain_pixels=1500)
+    transform = RandExtractBraind("image", prob=1.0)
+    for position, index in list(enumerate(meta["slices"]))[3:-3]:  # those with a brain
+        image = torch.from_numpy(arrays["image"][position]).float()
+        item = {"image": image, "brain": torch.from_numpy(arrays["brain"][position])[None].float()}
+        item |= {"brain_statistics": meta["brain_statistics"], "statistics": meta["own_statistics"][position]}
+        item |= {"foreground": tissue_of(image)[None].float(), "skull": True}
+        out = transform(item)
+        both = (out["image"] > TISSUE) & (served[..., index] > TISSUE)
+        either = (out["image"] > TISSUE) | (served[..., index] > TISSUE)
+        assert both.sum() > 0.9 * either.sum()
+        assert (out["image"] - served[..., index])[both].abs().mean() < 0.15  # standard deviations
+        assert not out["skull"] and "brain" not in out and "brain_statistics" not in out
+        assert torch.equal(out["foreground"] > 0.5, (out["image"] > TISSUE).any(dim=0, keepdim=True))
+        assert abs(float(out["statistics"][0]) - float(out["image"][out["image"] > TISSUE].mean())) < 1e-3
