@@ -1,4 +1,4 @@
-"""The slice of a volume that is shown first, as PNG."""
+"""What is shown of a prediction: the first slice of a volume, as PNG, and sizes in words."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["area_range", "most_suspicious", "png", "slice_of"]
+__all__ = ["area_range", "most_suspicious", "png", "size_of", "slice_of"]
 
 
 def most_suspicious(result: Mapping[str, Any]) -> int | None:
@@ -30,6 +30,17 @@ def area_range(scores: Mapping[str, Any]) -> str:
     """
     low, high = scores["low_mm2"], scores["high_mm2"]
     return f"{low:g} mm2 and more" if high is None else f"{low:g}-{high:g} mm2"
+
+
+def size_of(result: Mapping[str, Any]) -> str | None:
+    """Area or volume of the mask, with its unit; None if the pixel spacing is unknown.
+
+    >>> size_of({"volume_ml": 12.34}), size_of({"area_mm2": 99.6, "volume_ml": 0.1}), size_of({})
+    ('12.3 ml', '100 mm2', None)
+    """
+    if result.get("area_mm2") is not None:
+        return f"{result['area_mm2']:.0f} mm2"
+    return f"{result['volume_ml']:.1f} ml" if result.get("volume_ml") is not None else None
 
 
 def slice_of(volume: Any, result: Mapping[str, Any], index: int | None) -> np.ndarray:

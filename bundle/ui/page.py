@@ -17,14 +17,14 @@ import streamlit as st
 
 from bundle import NOTICE, Predictor
 from bundle.core import geometry, messages
+from bundle.drawing import outside_head, overlay, upright
 from bundle.errors import UserError
 from bundle.intake.limits import MIB
 from bundle.service.access import Allowance
-from bundle.ui.drawing import outside_head, overlay, upright
 from bundle.ui.launch import settings
 from bundle.ui.report_sheet import sheet
-from bundle.ui.texts import evidence, limitations, size_of
-from bundle.views import most_suspicious, slice_of
+from bundle.ui.texts import evidence, limitations
+from bundle.views import most_suspicious, size_of, slice_of
 
 SHOWN = {"no_tumor": st.info, "uncertain": st.warning, "tumor": st.error, "no_prediction": st.warning}
 WRONG_S = 2.0  # until a wrong token is answered when there were too many

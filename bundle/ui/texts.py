@@ -8,7 +8,7 @@ from typing import Any
 
 from ..views import area_range
 
-__all__ = ["evidence", "limitations", "size_of"]
+__all__ = ["evidence", "limitations"]
 
 
 def evidence(kind: str, described: Mapping[str, Any]) -> list[str]:
@@ -34,17 +34,6 @@ def evidence(kind: str, described: Mapping[str, Any]) -> list[str]:
 
 def _share(value: float | None) -> str:
     return "unknown" if value is None else f"{value:.0%}"
-
-
-def size_of(result: Mapping[str, Any]) -> str | None:
-    """Area or volume of the mask, with its unit; None if the pixel spacing is unknown.
-
-    >>> size_of({"volume_ml": 12.34}), size_of({"area_mm2": 99.6, "volume_ml": 0.1}), size_of({})
-    ('12.3 ml', '100 mm2', None)
-    """
-    if result.get("area_mm2") is not None:
-        return f"{result['area_mm2']:.0f} mm2"
-    return f"{result['volume_ml']:.1f} ml" if result.get("volume_ml") is not None else None
 
 
 def limitations(

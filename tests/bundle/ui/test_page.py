@@ -23,13 +23,14 @@ from PIL import Image
 
 from bundle import NOTICE, Predictor
 from bundle.core.messages import STATES, flag, report_note
+from bundle.drawing import CAM_COLOR, MASK_COLOR, outside_head, overlay, upright
 from bundle.intake import Limits
 from bundle.intake.limits import MIB
 from bundle.service import Settings
-from bundle.ui.drawing import CAM_COLOR, MASK_COLOR, outside_head, overlay, upright
 from bundle.ui.launch import OPTIONS, launch
 from bundle.ui.report_sheet import sheet
-from bundle.ui.texts import evidence, limitations, size_of
+from bundle.ui.texts import evidence, limitations
+from bundle.views import size_of
 from scripts.networks.multitask_unet import multi_task_unet
 from tests.hostile import sample
 from tests.hostile.cases import head
@@ -148,7 +149,7 @@ def opened(model: Path) -> Iterator[SimpleNamespace]:
         patch.setattr(
             "streamlit.download_button", lambda _, content, name, **__: found.downloads.update({name: content})
         )
-        patch.setattr("bundle.ui.drawing.overlay", record)
+        patch.setattr("bundle.drawing.overlay", record)
         patch.setattr("bundle.ui.report_sheet.sheet", lambda *arguments: found.sheets.append(arguments) or b"%PDF")
         patch.setattr(
             "bundle.datasets.phantoms.write_volumes",

@@ -1,4 +1,4 @@
-"""Images of the page: a slice in radiological orientation, with mask and CAM in colors safe for color blindness."""
+"""Slices in radiological orientation, with mask and CAM in colors safe for color blindness."""
 
 from __future__ import annotations
 
