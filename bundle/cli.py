@@ -67,6 +67,10 @@ def parser() -> argparse.ArgumentParser:
     add_strip(sub)
     sub.add_argument("--runtime", choices=list(FORMATS), help="run the network as `export` wrote it")
 
+    sub = command("info", commands.info, "Show versions, weights, thresholds, scores and what can be read.")
+    sub.add_argument("--model", metavar="FILE", help="weights (default: the bundle's)")
+    sub.add_argument("--json", action="store_true", help="print JSON")
+
     sub = command("check", commands.check, "Check folders of data before training: how they are read, and problems.")
     sub.add_argument("folders", nargs="*", metavar="[NAME=]DIR", help="volumes, images in classes, or scans")
     sub.add_argument("--model", metavar="FILE", help="weights that may have seen the cases (default: the bundle's)")

@@ -41,6 +41,18 @@ def predict(options: argparse.Namespace) -> int:
     return BAD_INPUT if reasons else 0
 
 
+def info(options: argparse.Namespace) -> int:
+    """Show what is installed and how good the weights are."""
+    import json
+
+    from .info import as_text
+    from .info import info as describe
+
+    found = describe(options.model)
+    print(json.dumps(found, indent=1) if options.json else as_text(found))
+    return 0
+
+
 def pipeline(options: argparse.Namespace) -> int:
     """Preprocess, train and evaluate."""
     from .workflows.pipeline import run_pipeline
