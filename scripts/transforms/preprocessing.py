@@ -19,7 +19,7 @@ from torch.nn.functional import interpolate
 
 from ..core.geometry import same_grid, turned_grid
 from ..core.label_codes import codes_in, tumor_of
-from .background import darker_share, level_surroundings
+from .background import darker_share, has_bright_border, level_surroundings
 from .head import border_share, fill_planes, find_head, tissue_level
 
 __all__ = [
@@ -99,6 +99,7 @@ class FitHeadd(MapTransform, InvertibleTransform):
         fitted = MetaTensor(canvas).copy_meta_from(image)
         darker = max(darker_share(*found) for found in zip(values.numpy(), heads, backgrounds, strict=True))
         found = border_share(head) < FRAME_FILLED and darker < DARKER_THAN_BACKGROUND
+        found = found and not (values.shape[3] > 1 and any(has_bright_border(channel.numpy()) for channel in values))
         fitted.meta |= {"spacing_used": spacing_used, "background_found": found}
         return self.push_transform(
             fitted, affine=_canvas_to_source(placement), orig_size=tuple(values.shape[1:]), extra_info=placement

@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from monai.data import MetaTensor
+from scipy import ndimage
 
 from scripts.transforms.background import find_surroundings, level_surroundings
 from scripts.transforms.preprocessing import BACKGROUND, FitHeadd, NormalizeForegroundd
@@ -35,10 +36,13 @@ def raw() -> np.ndarray:
     return np.where(brain, values, np.random.default_rng(1).rayleigh(8, brain.shape))
 
 
+def as_read(volume: np.ndarray) -> MetaTensor:
+    return MetaTensor(torch.as_tensor(volume[None], dtype=torch.float32), torch.eye(4), {"spacing_known": True})
+
+
 def seen(volume: np.ndarray) -> MetaTensor:
     """What the network sees of a volume."""
-    image = MetaTensor(torch.as_tensor(volume[None], dtype=torch.float32), torch.eye(4), {"spacing_known": True})
-    return NormalizeForegroundd("image")(FitHeadd("image")({"image": image}))["image"]
+    return NormalizeForegroundd("image")(FitHeadd("image")({"image": as_read(volume)}))["image"]
 
 
 def alike(first: MetaTensor, second: MetaTensor) -> bool:
@@ -93,6 +97,46 @@ def test_holes_of_the_background_value_are_background() -> None:
 @pytest.mark.parametrize("padding", [-1000.0, -2048.0, -32768.0])
 def test_padding_below_the_air_is_air(shape: object, padding: float) -> None:
     assert alike(seen(raw()), seen(shape(raw(), padding)))  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("shape", [with_corners, within_a_circle])
+@pytest.mark.parametrize("padding", [250.0, 812.0, 4095.0, 65535.0, 1e30])
+@pytest.mark.parametrize("volume", [raw(), stripped()[0], raw() - 300], ids=["air", "0", "-"])
+def test_bright_padding_is_air(volume: np.ndarray, shape: object, padding: float) -> None:
+    """No header names it: the tool that wrote it took the highest value of the type, or any gray."""
+    assert alike(seen(volume), seen(shape(volume, padding)))  # type: ignore[operator]
+
+
+def test_bright_padding_with_a_blurred_edge_is_air() -> None:
+    padded = with_corners(raw(), 3000)
+    blurred = np.stack([ndimage.uniform_filter(padded[..., n], 2) for n in range(DEPTH)], axis=-1)
+    padded[(blurred > 900) & (padded < 900)] = blurred[(blurred > 900) & (padded < 900)]
+    assert alike(seen(raw()), seen(padded))
+
+
+def test_bright_padding_and_a_z_scored_brain_are_distinguished() -> None:
+    values, brain = stripped()
+    scores = np.where(brain, (values - values[brain].mean()) / values[brain].std(), 0)
+    assert alike(seen(values), seen(with_corners(scores, 9.0)))
+
+
+@pytest.mark.parametrize("cut", [20, 30])
+def test_saturated_scalp_at_the_border_stays(cut: int) -> None:
+    """The field of view ends within the head: what reaches the border is tissue, however bright."""
+    values = raw()
+    scalp = ellipse(50) & ~ellipse(46)
+    values[scalp] = 900.0
+    narrow = values[cut:-cut].astype(np.float32)
+    assert level_surroundings(narrow) is narrow
+
+
+@pytest.mark.parametrize("reach", [50, 60, 75, 90])
+def test_bright_padding_that_cuts_into_the_head_is_found_or_said(reach: int) -> None:
+    corner = (np.add(ROWS, COLUMNS) < reach)[..., None]
+    padded = np.where(corner, 700.0, raw())
+    left = bool((level_surroundings(padded) == 700).any())
+    assert FitHeadd("image")({"image": as_read(padded)})["image"].meta["background_found"] is not left
+    assert left is (reach < 70)
 
 
 @pytest.mark.parametrize("shape", [with_corners, within_a_circle])
