@@ -139,7 +139,7 @@ def _predicted(predictor: Predictor, write: Any, scan: Mapping[str, Any], model:
         OSError: when the disk is full.
     """
     try:
-        done = write.done_before(scan["name"], _first_file(scan), model)
+        done = write.done_before(scan["name"], scan["image"], model)
         files = done or write(predictor.predict(scan["image"]), scan["name"])
         beside = {kind: str(Path(file).relative_to(write.output_dir)) for kind, file in files.items()}
         return {"state": read_json(Path(files["json"]))["state"], **beside}

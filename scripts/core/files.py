@@ -8,7 +8,7 @@ import json
 import math
 import os
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -95,10 +95,13 @@ def inflated_sha256(path: str | Path) -> str:
         return sha256_of(path)
 
 
-def content_sha256(path: str | Path) -> str:
-    """SHA-256 of a file's bytes, in hexadecimal; of a folder, of its files' in the order of their names."""
-    path = Path(path)
-    if not path.is_dir():
-        return sha256_of(path)
-    files = sorted(file for file in path.rglob("*") if file.is_file())
+def content_sha256(content: str | Path | Sequence[str]) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal; of a folder, of its files' in the order of their names; of several."""
+    if isinstance(content, (str, Path)):
+        path = Path(content)
+        if not path.is_dir():
+            return sha256_of(path)
+        files = sorted(file for file in path.rglob("*") if file.is_file())
+    else:
+        files = [Path(path) for path in content]
     return hashlib.sha256("\n".join(map(sha256_of, files)).encode()).hexdigest()

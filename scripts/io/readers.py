@@ -79,7 +79,7 @@ class BrainMriReader:
                 reason = "lies elsewhere than the first file (their affines differ)"
                 raise UnreadableImageError(path, reason, "geometry")
         if len(img) > 1:
-            metas[0]["sequence_told"] = ""
+            metas[0].update(sequence_told="", files=[str(path) for path in img])
         metas[0].setdefault("sequence_told", sequence_told(img[0], self.modalities))
         channels, expected = sum(len(array) for array in arrays), len(self.modalities)
         if channels != expected:

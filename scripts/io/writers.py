@@ -28,6 +28,8 @@ from .scan_lists import INDEX
 
 __all__ = ["PredictionWriter"]
 
+Source = str | Path | Sequence[str]
+
 
 class PredictionWriter:
     """Write one scan's prediction and mask; existing files are kept by default.
@@ -76,7 +78,8 @@ class PredictionWriter:
                 raise FileExistsError(f"{path}: exists already (--overwrite replaces it)")
         for of, encoded in contents.items():
             write_atomic(files[of.partition(".")[0]], partial(_write, content=encoded))
-        write_json(files["json"], {"input": source.name, "input_sha256": _hash_of(source), **data["result"]})
+        hashed = _hash_of(mask.meta.get("files", source))
+        write_json(files["json"], {"input": source.name, "input_sha256": hashed, **data["result"]})
         return {kind: str(path) for kind, path in files.items()}
 
     def encode_dicom(self, mask: MetaTensor, source: Path | bytes, model: Mapping[str, Any]) -> bytes:
@@ -114,18 +117,18 @@ class PredictionWriter:
         image.set_data_dtype(np.uint8)  # nibabel finds the slope
         return "nii.gz", gzip.compress(image.to_bytes(), compresslevel=6, mtime=0)
 
-    def done_before(self, name: str, source: str | Path, model: Mapping[str, Any]) -> dict[str, str] | None:
+    def done_before(self, name: str, source: Source, model: Mapping[str, Any]) -> dict[str, str] | None:
         """Files of an earlier prediction with the same content, version, weights and decision; None if one is missing.
 
         Args:
             name: see `__call__`.
-            source: the scan.
+            source: the scan: a file, a folder, or one file per modality.
             model: the "model" entry to compare with, see `SummarizePredictiond`.
         """
         target = self.output_dir / f"{name}.json"
         beside = [(of, target.with_name(f"{Path(name).name}_{of}")) for of in ("mask.png", "mask.nii.gz", "seg.dcm")]
         there = {of.partition(".")[0]: str(path) for of, path in beside if path.is_file()}
-        wanted = {"mask", "seg"} if self.dicom_seg and is_series(Path(source)) else {"mask"}
+        wanted = {"mask", "seg"} if self.dicom_seg and is_series(_paths(source)[0]) else {"mask"}
         if self.overwrite or not target.is_file() or not wanted <= there.keys():
             return None
         try:
@@ -171,9 +174,13 @@ def _exclusive_lock(folder: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _hash_of(source: str | Path) -> str | None:
-    """Hash that distinguishes scans of the same name; None if the file is gone."""
-    return content_sha256(source) if Path(source).exists() else None
+def _hash_of(source: Source) -> str | None:
+    """Hash that distinguishes scans of the same name; None if a file is gone."""
+    return content_sha256(source) if all(path.exists() for path in _paths(source)) else None
+
+
+def _paths(source: Source) -> list[Path]:
+    return [Path(path) for path in ([source] if isinstance(source, (str, Path)) else source)]
 
 
 def _write(file: BinaryIO, content: bytes) -> None:

@@ -194,3 +194,18 @@ def test_a_prediction_by_other_thresholds_is_made_again(tmp_path: Path, changed:
     write({**found, "result": {**found["result"], "model": older}})
     write.overwrite = False
     assert write.done_before("scan", tmp_path / "scan.nii.gz", model) is None
+
+
+def test_a_prediction_from_several_files_is_made_again_when_any_of_them_changes(tmp_path: Path) -> None:
+    files = [str(tmp_path / f"case_{modality}.nii.gz") for modality in ("flair", "t1")]
+    for file in files:
+        Path(file).write_bytes(b"one")
+    found = prediction(source=files[0])
+    found["pred"].meta["files"] = files
+    model = {"version": "1.2.3", "sha256": "ab" * 32}
+    found["result"]["model"] = model
+    write = PredictionWriter(tmp_path / "out")
+    written = write(found, "case")
+    assert write.done_before("case", files, model) == written
+    Path(files[1]).write_bytes(b"another")
+    assert write.done_before("case", files, model) is None
