@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
 from monai.data import MetaTensor
 from scipy import ndimage
 
@@ -197,3 +198,17 @@ def test_a_missing_background_is_noted_in_the_metadata(kind: str) -> None:
     volume = values[40:80, 30:70] if kind == "brain alone" else np.where(brain, values, noise)
     assert not seen(volume).meta["background_found"]
     assert seen(values).meta["background_found"] and seen(raw()).meta["background_found"]
+
+
+@settings(max_examples=200, deadline=None, derandomize=True)
+@given(
+    arrays(
+        np.float32,
+        array_shapes(min_dims=3, max_dims=3, min_side=1, max_side=9),
+        elements=st.sampled_from([-32768, -1, 0, 1, 2, 500, 65535, 3e38]),
+    )
+)
+def test_any_small_scan_is_levelled_within_its_own_range(volume: np.ndarray) -> None:
+    levelled = level_surroundings(volume)
+    assert levelled.shape == volume.shape and np.isfinite(levelled).all()
+    assert volume.min() <= levelled.min() and levelled.max() <= volume.max()
