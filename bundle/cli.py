@@ -20,6 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a subcommand; return the exit code: 0 done, 1 not ready (health), 2 bad input or usage, 130 interrupted."""
     top = parser()
     options = top.parse_args(arguments)
+    options.own_process = arguments is None
     if getattr(options, "output", None) == "":
         top.error("--output: is empty, name a folder")
     try:
