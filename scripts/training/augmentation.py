@@ -89,9 +89,8 @@ class RandExtractBraind(RandomizableTransform, MapTransform):
         for key in self.key_iterator(d):
             d[key] = torch.where(inside, ((d[key] - mean) / std).clamp(DARKEST, BRIGHTEST), BACKGROUND)
             values = d[key][:, inside[0]]
-            d[self.statistics_key] = torch.stack(
-                [values.mean(dim=1), values.std(dim=1).nan_to_num(1.0).clamp_min(1e-3)]
-            )
+            of_brain = torch.stack([values.mean(dim=1), values.std(dim=1).nan_to_num(1.0).clamp_min(1e-3)])
+            d[self.statistics_key] = of_brain.numpy()  # as in other items of a batch
         return d | {self.foreground_key: inside.float(), self.skull_key: False}
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from monai.data import MetaTensor
+from monai.data import MetaTensor, list_data_collate
 
 from scripts.core.configs import components_of
 from scripts.dataset.stored_slices import slices_of
@@ -134,13 +134,16 @@ def test_slices_of_an_extracted_brain_equal_those_that_a_prediction_sees(network
     for position, index in list(enumerate(meta["slices"]))[3:-3]:  # those with a brain
         image = torch.from_numpy(arrays["image"][position]).float()
         item = {"image": image, "brain": torch.from_numpy(arrays["brain"][position])[None].float()}
-        item |= {"brain_statistics": meta["brain_statistics"], "statistics": meta["own_statistics"][position]}
+        item |= {"brain_statistics": np.float32(meta["brain_statistics"])}
+        item |= {"statistics": np.float32(meta["own_statistics"][position])}
         item |= {"foreground": tissue_of(image)[None].float(), "skull": True}
         out = transform(item)
         both = (out["image"] > TISSUE) & (served[..., index] > TISSUE)
         either = (out["image"] > TISSUE) | (served[..., index] > TISSUE)
         assert both.sum() > 0.9 * either.sum()
         assert (out["image"] - served[..., index])[both].abs().mean() < 0.15  # standard deviations
+        left = RandExtractBraind("image", prob=0.0)(item)
+        assert list_data_collate([out, left])["statistics"].shape == (2, 2, 1)  # a batch has both
         assert not out["skull"] and "brain" not in out and "brain_statistics" not in out
         assert torch.equal(out["foreground"] > 0.5, (out["image"] > TISSUE).any(dim=0, keepdim=True))
         assert abs(float(out["statistics"][0]) - float(out["image"][out["image"] > TISSUE].mean())) < 1e-3
