@@ -146,4 +146,4 @@ def test_slices_of_an_extracted_brain_equal_those_that_a_prediction_sees(network
         assert list_data_collate([out, left])["statistics"].shape == (2, 2, 1)  # a batch has both
         assert not out["skull"] and "brain" not in out and "brain_statistics" not in out
         assert torch.equal(out["foreground"] > 0.5, (out["image"] > TISSUE).any(dim=0, keepdim=True))
-        assert abs(float(out["statistics"][0]) - float(out["image"][out["image"] > TISSUE].mean())) < 1e-3
+        assert abs(float(out["statistics"][0, 0]) - float(out["image"][out["image"] > TISSUE].mean())) < 1e-3
