@@ -8,9 +8,7 @@ RUN apt-get update \
     && rm -rf /var/lib/apt/lists/* \
     && useradd --create-home --uid 10001 bundle
 WORKDIR /opt/bundle
-# an index of PyTorch's CPU builds makes the image several gigabytes smaller
-ARG PIP_EXTRA_INDEX_URL=""
-COPY Makefile setup.cfg pyproject.toml README.md LICENSE ./
+COPY Makefile setup.cfg pyproject.toml constraints.txt README.md LICENSE ./
 COPY bundle bundle
 COPY configs configs
 COPY scripts scripts
