@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from . import NOTICE, __version__, commands
+from . import NOTICE, __version__, commands, loading
 from .errors import reason_of
 from .packaging.export_formats import FORMATS
 from .workflows.presets import PRESETS
@@ -20,7 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a subcommand; return the exit code: 0 done, 1 not ready (health), 2 bad input or usage, 130 interrupted."""
     top = parser()
     options = top.parse_args(arguments)
-    options.own_process = arguments is None
+    loading.minimal_monai = arguments is None and options.command in ("check", "predict")
     if getattr(options, "output", None) == "":
         top.error("--output: is empty, name a folder")
     try:

@@ -19,14 +19,11 @@ BAD_INPUT = 2  # exit code
 
 def predict(options: argparse.Namespace) -> int:
     """Predict every scan that can be read; for the others print the reason."""
-    from .minimal_monai import import_minimal_monai
     from .predict_files import own_path, predict_files
     from .predictor import Predictor
 
     if not any(own_path(path).exists() for path in options.paths):  # before the network is loaded
         raise UserError("\nerror: ".join(f"{path}: no such file or folder" for path in options.paths))
-    if options.own_process:
-        import_minimal_monai()
     own = {"runtime": options.runtime, "strip": options.strip}
     predictor = Predictor(options.model, options.network, options.device, options.batch_size, **own)
     index = predict_files(predictor, options.paths, options.output, options.overwrite, options.dicom_seg)
@@ -98,7 +95,6 @@ def check(options: argparse.Namespace) -> int:
     import json
 
     from .loading import parse
-    from .minimal_monai import import_minimal_monai
     from .weights import trained_as
 
     model = Path(options.model).absolute() if options.model else None
@@ -108,8 +104,6 @@ def check(options: argparse.Namespace) -> int:
     told: dict[str, Any] = {"folders": folders, **reading(options)}
     told |= {"model_path": str(model), **trained_as(model)} if model else {}
     told.pop("network_name", None)
-    if options.own_process:
-        import_minimal_monai()
     found = parse("check.yaml", ["findings", "text"], **told)
     print(json.dumps(found["findings"], indent=1) if options.json else found["text"])
     return BAD_INPUT if any(finding["level"] == "error" for finding in found["findings"]["findings"]) else 0

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .errors import UserError
+from .minimal_monai import import_minimal_monai
 
 if TYPE_CHECKING:
     from monai.bundle import ConfigWorkflow
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["BUNDLE_ROOT", "load_workflow", "parse", "run_workflow", "torch_device"]
 
 HERE = Path(__file__).resolve().parent
+minimal_monai = False  # import MONAI without its optional packages: set in a process of our own that does not train
 BUNDLE_ROOT = HERE / "packed" if (HERE / "packed").is_dir() else HERE.parent  # in a wheel; in the repository
 
 
@@ -62,6 +64,8 @@ def load_workflow(configs: Sequence[str], root: Path = BUNDLE_ROOT, **overrides:
         root: the bundle's folder.
         overrides: values by config id; `#` for nested ones.
     """
+    if minimal_monai:
+        import_minimal_monai()
     from monai.bundle import ConfigWorkflow
 
     from .core import expressions
