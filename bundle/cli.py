@@ -58,11 +58,13 @@ def parser() -> argparse.ArgumentParser:
 
     sub = command("predict", commands.predict, "Predict scans: probability, state, mask on the scan's own grid.")
     sub.add_argument("paths", nargs="+", metavar="[NAME=]PATH", help="a scan, or a folder of them; NAME: their folder")
-    sub.add_argument("--output", required=True, help="folder for NAME.json, NAME_mask.png / .nii.gz and index.json")
+    sub.add_argument("--output", required=True, help="folder for NAME.json, _mask, _overlay.png, and index.json")
     sub.add_argument("--model", help="weights, a state dict (default: the bundle's)")
     sub.add_argument("--network", choices=NETWORKS, help="its size, if no report beside the weights names it")
     sub.add_argument("--overwrite", action="store_true", help="replace existing predictions")
     sub.add_argument("--dicom-seg", action="store_true", help="for DICOM series: also write NAME_seg.dcm")
+    sub.add_argument("--probabilities", action="store_true", help="also write NAME_probability.png / .nii.gz")
+    sub.add_argument("--threshold", type=share, metavar="P", help="operating point, 0 to 1 (default: the weights')")
     sub.add_argument("--batch-size", type=positive, default=8, help="slices per batch (default: 8)")
     add_device(sub)
     add_strip(sub)
@@ -279,6 +281,14 @@ def codes(text: str) -> list[int]:
     if min(found) < 1:
         raise argparse.ArgumentTypeError(f"{text}: a code is above zero")
     return found
+
+
+def share(text: str) -> float:
+    """Parse a number from 0 to 1."""
+    number = float(text)
+    if not 0 <= number <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is not from 0 to 1")
+    return number
 
 
 def positive(text: str) -> int:

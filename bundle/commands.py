@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,20 +20,23 @@ BAD_INPUT = 2  # exit code
 
 def predict(options: argparse.Namespace) -> int:
     """Predict every scan that can be read; for the others print the reason."""
+    from tqdm import tqdm
+
     from .predict_files import own_path, predict_files
     from .predictor import Predictor
 
     if not any(own_path(path).exists() for path in options.paths):  # before the network is loaded
         raise UserError("\nerror: ".join(f"{path}: no such file or folder" for path in options.paths))
-    own = {"runtime": options.runtime, "strip": options.strip}
-    predictor = Predictor(options.model, options.network, options.device, options.batch_size, **own)
-    index = predict_files(predictor, options.paths, options.output, options.overwrite, options.dicom_seg)
+    named = ("model", "network", "device", "batch_size", "runtime", "strip", "threshold")
+    predictor = Predictor(**{name: getattr(options, name) for name in named}, load=False)
+    if options.threshold is not None:
+        print(moved_threshold(predictor.parsed(["decision"])["decision"]))
+    wanted = (options.overwrite, options.dicom_seg, options.probabilities)
+    index = predict_files(predictor, options.paths, options.output, *wanted, say=tqdm.write)
     reasons = [entry["error"] for entry in index.values() if "error" in entry]
     for reason in reasons:
         print(f"error: {reason}", file=sys.stderr)
     unpredicted = [path for path, entry in index.items() if entry.get("state") == "no_prediction"]
-    for path in unpredicted:
-        print(f"no prediction: {path}: see the flags in {Path(options.output) / index[path]['json']}", file=sys.stderr)
     skipped = {path: entry["skipped"] for path, entry in index.items() if "skipped" in entry}
     for path, why in skipped.items():
         print(f"skipped: {path}: {why}", file=sys.stderr)
@@ -51,6 +55,13 @@ def info(options: argparse.Namespace) -> int:
     found = describe(options.model)
     print(json.dumps(found, indent=1) if options.json else as_text(found))
     return 0
+
+
+def moved_threshold(decision: Any) -> str:
+    """In words that the operating point is the user's."""
+    kinds = ("image", "volume")
+    fitted = " and ".join(f"{replace(decision, threshold=None).operating_point(kind):.2f} ({kind}s)" for kind in kinds)
+    return f"operating point {decision.threshold:.2f}, moved from {fitted}"
 
 
 def pipeline(options: argparse.Namespace) -> int:

@@ -17,8 +17,9 @@ from hostile.cases import head
 from hostile.dicoms import mr_dataset, written
 
 from bundle.cli import main, parser
+from bundle.views import scan_line
 from bundle.workflows.presets import PRESETS
-from scripts.core.messages import FLAGS
+from scripts.core.messages import FLAGS, flag
 
 ROOT = Path(__file__).resolve().parent.parent
 MAKE_TARGETS = {"setup", "demo", "test"}
@@ -114,6 +115,14 @@ def test_commands_within_the_text_are_valid(command: str) -> None:
 def test_links_and_images_exist(page: str) -> None:
     links = re.findall(r"\]\(([^)#:]+)[#)]|^\[[^\]]+\]: ([^#:\s]+)(?=#|$)", (ROOT / page).read_text(), re.MULTILINE)
     assert all((ROOT / page).parent.joinpath("".join(link)).exists() for link in links)
+
+
+def test_the_readme_shows_the_lines_of_predict() -> None:
+    (block,) = re.findall(r"^```text\n(.*?)^```", (ROOT / "README.md").read_text(), re.DOTALL | re.MULTILINE)
+    far = {"state": "no_tumor", "tumor_probability": 0.08, "flags": [flag("out_of_distribution")]}
+    near = {"state": "tumor", "tumor_probability": 0.98, "volume_ml": 18.7, "flags": []}
+    width = len("patient_1_flair")
+    assert block.splitlines() == [scan_line("patient_1_flair", near, width), scan_line("x", far, width)]
 
 
 def test_the_readme_is_short_and_shows_an_image() -> None:
