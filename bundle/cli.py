@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 
 from . import NOTICE, __version__, commands, loading
 from .errors import reason_of
+from .outcome import failed, only_json
 from .packaging.export_formats import FORMATS
 from .workflows.presets import PRESETS
 
@@ -17,29 +19,32 @@ IMAGES = "folder of yes/ and no/ images; NAME: what to call this source (default
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a subcommand; return the exit code: 0 done, 1 not ready (health), 2 bad input or usage, 130 interrupted."""
+    """Run a subcommand; return the exit code, see docs/commands.md."""
     top = parser()
     options = top.parse_args(arguments)
     loading.minimal_monai = arguments is None and options.command in ("check", "predict")
     if getattr(options, "output", None) == "":
         top.error("--output: is empty, name a folder")
     try:
-        return int(options.run(options) or 0)
+        with only_json(options.json):
+            outcome = options.run(options)
+        outcome.show(options.json)
+        return int(outcome.code)
+    except BrokenPipeError:  # whatever reads the output has ended, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return commands.CLOSED
     except KeyboardInterrupt:
-        print("interrupted" + options.on_interrupt, file=sys.stderr)
-        return 130
+        return failed("interrupted" + options.on_interrupt, options.json, commands.INTERRUPTED)
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
         if package in ("", "bundle", "scripts"):
             raise
-        print(f"error: {options.command} needs the package {package}, which is not installed", file=sys.stderr)
-        return commands.BAD_INPUT
+        reason = f"error: {options.command} needs the package {package}, which is not installed"
+        return failed(reason, options.json, commands.BAD_INPUT)
     except Exception as error:
-        reason = reason_of(error)
-        if reason is None:
+        if (reason_found := reason_of(error)) is None:
             raise
-        print(f"error: {reason}", file=sys.stderr)
-        return commands.BAD_INPUT
+        return failed(f"error: {reason_found}", options.json, commands.BAD_INPUT)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -51,9 +56,10 @@ def parser() -> argparse.ArgumentParser:
     def command(name: str, run: object, text: str) -> argparse.ArgumentParser:
         sub = subcommands.add_parser(name, help=text, description=text)
         resumes = name in ("predict", "pipeline", "demo", "ablate", "crossvalidate")
-        sub.set_defaults(
-            run=run, command=name, on_interrupt="; run the same command again to resume" if resumes else ""
-        )
+        resume = "; run the same command again to resume" if resumes else ""
+        sub.set_defaults(run=run, command=name, on_interrupt=resume, json=False)
+        if name not in ("serve", "ui"):
+            sub.add_argument("--json", action="store_true", help="print the result as JSON, all else to stderr")
         return sub
 
     sub = command("predict", commands.predict, "Predict scans: probability, state, mask on the scan's own grid.")
@@ -72,13 +78,11 @@ def parser() -> argparse.ArgumentParser:
 
     sub = command("info", commands.info, "Show versions, weights, thresholds, scores and what can be read.")
     sub.add_argument("--model", metavar="FILE", help="weights (default: the bundle's)")
-    sub.add_argument("--json", action="store_true", help="print JSON")
 
     sub = command("check", commands.check, "Check folders of data before training: how they are read, and problems.")
     sub.add_argument("folders", nargs="*", metavar="[NAME=]DIR", help="volumes, images in classes, or scans")
     sub.add_argument("--model", metavar="FILE", help="weights that may have seen the cases (default: the bundle's)")
     add_sources(sub, required=False)
-    sub.add_argument("--json", action="store_true", help="print JSON")
 
     sub = command("pipeline", commands.pipeline, "Preprocess, train in three stages, evaluate.")
     add_sources(sub, required=True)

@@ -1,4 +1,4 @@
-"""All commands and Python code of the README and of two pages in docs/ run, in their order, in a copy of the bundle.
+"""All commands and Python code of the README and of three other pages run, in their order, in a copy of the bundle.
 
 Of commands that take hours, never end or need other weights, only the options are parsed.
 """
@@ -22,8 +22,8 @@ from bundle.workflows.presets import PRESETS
 from scripts.core.messages import FLAGS, flag
 
 ROOT = Path(__file__).resolve().parent.parent
-MAKE_TARGETS = {"setup", "demo", "test"}
-PAGES = ("README.md", "docs/training.md", "docs/predictions.md")
+MAKE_TARGETS = {"setup", "demo", "lint", "test"}
+PAGES = ("README.md", "docs/training.md", "docs/predictions.md", "AGENTS.md")
 TEXT = "\n".join((ROOT / page).read_text() for page in PAGES)
 FENCED = re.findall(r"^```(\w*)\n(.*?)^```", TEXT, re.DOTALL | re.MULTILINE)
 PYTHON = [body for language, body in FENCED if language == "python"]
@@ -33,7 +33,7 @@ COMMANDS = list(dict.fromkeys(LINES))
 INLINE = re.findall(r"`((?:python|make) [^`]*)`", TEXT)
 SHORT = {"max_epochs": 1, "samples_per_epoch": 16}
 LONG = {"crossvalidate", "ablate", "report"}  # hours; a small plan is run to its end in test_run_plan
-ENDLESS = {"serve", "ui"}  # until they are stopped; other tests run them
+ENDLESS = {"serve", "ui", "health"}  # until they are stopped, or needs one that runs; other tests run them
 IN_THE_BUNDLE = {"export", "pack"}  # write files beside the weights, or need them; tests/bundle runs them
 
 

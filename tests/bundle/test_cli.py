@@ -153,13 +153,17 @@ def test_nothing_is_overwritten_without_the_option(
     assert main([*command, "--overwrite"]) == 0
 
 
-def test_the_same_command_again_keeps_existing_predictions(picture: Path, model: str, tmp_path: Path) -> None:
+def test_the_same_command_again_keeps_existing_predictions(
+    picture: Path, model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     command = ["predict", str(picture), "--output", str(tmp_path), "--model", model]
     assert main(command) == 0
     prediction, index = tmp_path / f"{picture.stem}.json", (tmp_path / "index.json").read_text()
     before = prediction.stat().st_mtime_ns
-    assert main(command) == 0
+    capsys.readouterr()
+    assert main([*command, "--json"]) == 0
     assert prediction.stat().st_mtime_ns == before and (tmp_path / "index.json").read_text() == index
+    assert json.loads(capsys.readouterr().out)["scans"] == json.loads(index)["scans"]
 
 
 def test_an_existing_prediction_is_kept_without_loading_a_network(picture: Path, model: str, tmp_path: Path) -> None:
