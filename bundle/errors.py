@@ -1,29 +1,45 @@
-"""Errors of the user's input, in one line that names the reason and the remedy."""
+"""Errors of the user's input and interruptions, in one line that names the reason and the remedy."""
 
 from __future__ import annotations
 
-__all__ = ["UserError", "reason_of", "root_cause"]
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import NoReturn
 
-# what components raise for bad input; any other exception is a bug and keeps its traceback
-INPUT_ERRORS = (ValueError, OSError)
+from .core import errors
+
+__all__ = ["UserError", "exit_on_sigterm", "reason_of", "root_cause"]
+
+root_cause = errors.root_cause
 
 
 class UserError(Exception):
     """Bad input or usage; the message is one line that names the file or option and the reason."""
 
 
-def root_cause(error: BaseException) -> BaseException:
-    """The first error of MONAI's chain of "applying transform" and "failed to instantiate"."""
-    while isinstance(error, RuntimeError) and error.__cause__ is not None:
-        error = error.__cause__
-    return error
-
-
 def reason_of(error: BaseException) -> str | None:
-    """The reason if the input is bad, None for a bug; one line per fault."""
+    """The reason if the input or the machine is at fault, None for a bug; one line per fault."""
     cause = root_cause(error)
-    if not isinstance(cause, (UserError, *INPUT_ERRORS)):
-        return None
-    if isinstance(cause, OSError) and cause.filename and cause.strerror:
-        return f"{cause.filename}: {cause.strerror}"
-    return str(cause)
+    return str(cause) if isinstance(cause, UserError) else errors.reason_of(cause)
+
+
+@contextmanager
+def exit_on_sigterm(hint: str) -> Iterator[None]:
+    """For commands that can be resumed: SIGTERM ends with one line and the exit code 143."""
+
+    def end(number: int, frame: FrameType | None) -> NoReturn:
+        print("terminated" + hint, file=sys.stderr)
+        raise SystemExit(128 + number)
+
+    if not hint or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, end) or signal.SIG_DFL
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -6,22 +6,20 @@ import logging
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .core import BUNDLE_ROOT
 from .errors import UserError
 from .minimal_monai import import_minimal_monai
-from .plain_config import NotPlainError, components
 
 if TYPE_CHECKING:
     from monai.bundle import ConfigWorkflow
 
 __all__ = ["BUNDLE_ROOT", "load_workflow", "parse", "run_workflow", "torch_device"]
 
-HERE = Path(__file__).resolve().parent
 minimal_monai = False  # import MONAI without its optional packages: set in a process of our own that does not train
-BUNDLE_ROOT = HERE / "packed" if (HERE / "packed").is_dir() else HERE.parent  # in a wheel; in the repository
 
 
 def make_importable(root: Path) -> None:
@@ -113,10 +111,7 @@ def torch_device(name: str) -> str:
 
 
 def parse(config: str, ids: Sequence[str], root: Path = BUNDLE_ROOT, **overrides: Any) -> dict[str, Any]:
-    """Instantiate components of one config, by their ids; without MONAI where their arguments are plain values."""
-    make_importable(root)
-    with suppress(NotPlainError):
-        return components(root / "configs" / config, ids, overrides)
+    """Instantiate components of one config, by their ids."""
     workflow = load_workflow([config], root, **overrides)
     with suppress_monai_warnings(root):
         workflow.initialize()

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
-import json
 import os
 import platform
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -21,7 +18,9 @@ from .core import files
 from .errors import UserError
 from .loading import BUNDLE_ROOT
 
-__all__ = ["Manifest", "exclusive_lock", "machine", "read_json", "versions"]
+__all__ = ["Manifest", "lock_folder", "machine", "read_json", "versions"]
+
+lock_folder, read_json = files.lock_folder, files.read_json
 
 PACKAGES = ("monai", "torch", "pytorch-ignite", "numpy", "nibabel", "scikit-learn", "pillow", "imagehash")
 
@@ -75,6 +74,7 @@ class Manifest:
             return
         if before and not always and (before["needs"] != inputs or before.get("made", made) != made):
             shutil.rmtree(folder, ignore_errors=True)
+        files.remove_temporaries(folder)
         print(f"{name} ...", flush=True)
         spent = seconds_before_interruption(folder, before)
         self._note(name, {"needs": inputs, "began": time.time(), "spent": spent})
@@ -97,40 +97,6 @@ def seconds_before_interruption(folder: Path, entry: Mapping[str, Any]) -> float
     if "began" not in entry or not written:
         return 0.0
     return float(entry["spent"] + max(0.0, max(written) - entry["began"]))
-
-
-def read_json(path: Path) -> Any:
-    """Read JSON.
-
-    Raises:
-        UserError: when the file is damaged.
-    """
-    try:
-        return json.loads(path.read_text())
-    except ValueError:
-        raise UserError(f"{path}: damaged, remove it") from None
-
-
-@contextmanager
-def exclusive_lock(output: Path) -> Iterator[None]:
-    """Lock a folder of results against other processes; the lock ends with the process.
-
-    On a file system without locks nothing is locked.
-
-    Raises:
-        UserError: when another run is active there.
-    """
-    from fcntl import LOCK_EX, LOCK_NB, lockf
-
-    output.mkdir(parents=True, exist_ok=True)
-    with (output / ".lock").open("w") as file:
-        try:
-            lockf(file, LOCK_EX | LOCK_NB)  # not `flock`, which forked processes would hold too
-        except OSError as error:
-            if error.errno in (errno.EACCES, errno.EAGAIN):
-                reason = "another run is active here, wait for it or choose another folder"
-                raise UserError(f"{output}: {reason}") from None
-        yield
 
 
 def versions() -> dict[str, str]:

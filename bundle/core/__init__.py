@@ -6,13 +6,13 @@ not conflict with another bundle's `scripts`.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
-
-from ..loading import BUNDLE_ROOT
 
 if TYPE_CHECKING:
     from scripts.core import (
         documents,
+        errors,
         expressions,
         file_types,
         files,
@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "BUNDLE_ROOT",
     "documents",
+    "errors",
     "expressions",
     "file_types",
     "files",
@@ -35,4 +37,6 @@ __all__ = [
     "weights_report",
 ]
 
+APPLICATION = Path(__file__).resolve().parents[1]
+BUNDLE_ROOT = APPLICATION / "packed" if (APPLICATION / "packed").is_dir() else APPLICATION.parent  # wheel; repository
 __path__ = [str(BUNDLE_ROOT / "scripts" / "core")]

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ..loading import torch_device
-from ..manifest import Manifest, exclusive_lock, read_json
+from ..manifest import Manifest, lock_folder, read_json
 from ..weights import release
 from . import stages
 from .presets import PRESETS
@@ -66,7 +66,7 @@ def run_pipeline(
     if device:
         shared["device"] = torch_device(device)
     settings = {"preset": preset, "network": network, "precision": precision, "seed": seed, "fold": fold}
-    with exclusive_lock(output):
+    with lock_folder(output):
         run = Manifest(output, settings)
 
         def preprocess() -> None:

@@ -21,7 +21,7 @@ from typing import Any
 from ..core import files
 from ..errors import UserError
 from ..loading import run_workflow
-from ..manifest import Manifest, exclusive_lock, read_json
+from ..manifest import Manifest, lock_folder, read_json
 from ..reporting.results import describe_run
 from ..weights import release, release_ood_detector
 from . import stages
@@ -61,7 +61,7 @@ def run_plan(
     if plan.reference not in plan.variants:
         raise UserError(f"the plan's reference '{plan.reference}' is none of its variants: {', '.join(plan.variants)}")
     output = Path(output).resolve()
-    with exclusive_lock(output):
+    with lock_folder(output):
         folds = {"folds": plan.folds, "image_folds": plan.image_folds}
         Manifest(output, {**folds, "network": plan.network}).step(
             "data",
@@ -185,7 +185,7 @@ def release_reference(plan: Plan, output: Path, models: Path) -> None:
     if not (output / "report.json").is_file():
         raise UserError(f"{output / 'report.json'}: missing, finish the run first")
     task = Task(plan.only, 0, plan.variants[plan.reference].steps)
-    with exclusive_lock(output):
+    with lock_folder(output):
         folds = [Task(fold, 0, task.chain) for fold in plan.chosen(number_of_folds(output / SPLIT))]
         evaluations = [output / fold.folder / "evaluation" for fold in folds]
         trained, detector = output / task.folder, evaluations[0]

@@ -9,11 +9,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from monai.bundle import ConfigParser
 from monai.bundle.reference_resolver import ReferenceResolver
 
+from .errors import end_in_one_line
 from .expressions import escape_config_value
-from .files import sha256_of, write_json
+from .files import read_json, sha256_of, write_json
 
 __all__ = ["UnknownKeyError", "check_config", "components_of", "raw_sections", "run_identity", "running_config"]
 
@@ -22,7 +24,7 @@ GIVEN_BY_MONAI = {"_meta_", "tracking_uri", "experiment_name", "run_name", "save
 # keys about where and how a run happens, which do not change its result
 NON_IDENTITY_KEYS = {
     *("bundle_root", "dataset_dir", "output_dir", "split_file", "initial_weights", "model_path", "device", "backend"),
-    *("num_workers", "imports", "initialize", "finalize", "check_config", *GIVEN_BY_MONAI),
+    *("num_workers", "imports", "initialize", "finalize", "check_config", "checkpoint_minutes", *GIVEN_BY_MONAI),
 }
 
 
@@ -54,17 +56,24 @@ def components_of(bundle_root: str | Path, config: str, ids: Sequence[str], **ov
     return {id: parser.get_parsed_content(id) for id in ids}
 
 
-def check_config(bundle_root: str | Path, configs: Sequence[str], output_dir: str | Path | None = None) -> None:
+def check_config(
+    bundle_root: str | Path, configs: Sequence[str], output_dir: str | Path | None = None, device: Any = None
+) -> None:
     """First step of every run: refuse unknown keys, then save the config of this run.
+
+    From here on errors of the input are one line, also in `python -m monai.bundle`.
 
     Args:
         bundle_root: the bundle's folder.
         configs: file names in `configs/` whose keys this run may have.
         output_dir: folder for `config.json`, the configuration with all overrides; None saves nothing.
+        device: torch device of the run; None: not checked.
 
     Raises:
         UnknownKeyError: naming the keys and the nearest known ones.
+        ValueError: when this machine has no such device.
     """
+    end_in_one_line()
     running = running_config()
     known = set(GIVEN_BY_MONAI)
     for name in configs:
@@ -73,8 +82,18 @@ def check_config(bundle_root: str | Path, configs: Sequence[str], output_dir: st
     if unknown:
         top = ", ".join(sorted(id for id in known if "#" not in id))
         raise UnknownKeyError(f"unknown config keys: {', '.join(unknown)}; known keys: {top}")
+    if device is not None:
+        _require_device(device)
     if output_dir is not None:
         write_json(Path(output_dir) / "config.json", {k: v for k, v in running.items() if k != "_meta_"})
+
+
+def _require_device(device: Any) -> None:
+    try:
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).partition("\n")[0]
+        raise ValueError(f"device: '{device}' cannot be used ({reason}); choose another, such as cpu") from None
 
 
 def _ids(section: Mapping[str, Any], above: str = "") -> Iterator[str]:
@@ -97,7 +116,7 @@ def run_identity(files: Sequence[str | Path | None], store: str | Path) -> str:
     settings = {key: value for key, value in running_config().items() if key not in NON_IDENTITY_KEYS}
     contents = [sha256_of(file) if file is not None and Path(file).is_file() else None for file in files]
     index = Path(store) / "store.json"
-    made_by = json.loads(index.read_text())["fingerprint"] if index.is_file() else None
+    made_by = read_json(index)["fingerprint"] if index.is_file() else None
     return hashlib.sha256(json.dumps([settings, contents, made_by], sort_keys=True, default=str).encode()).hexdigest()
 
 

@@ -1,7 +1,8 @@
-"""Atomic writes and content hashes of files."""
+"""Atomic writes, locks and content hashes of files."""
 
 from __future__ import annotations
 
+import errno
 import gzip
 import hashlib
 import json
@@ -10,17 +11,21 @@ import os
 import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any, BinaryIO
 
 from .file_types import GZIP_MAGIC
 
 __all__ = [
     "content_sha256",
     "inflated_sha256",
+    "lock_folder",
     "nan_to_none",
+    "read_json",
+    "remove_temporaries",
     "resolve_in_bundle",
     "sha256_of",
     "write_atomic",
+    "write_bytes",
     "write_json",
 ]
 
@@ -41,6 +46,9 @@ def write_atomic(path: str | Path, write: Callable[[BinaryIO], Any]) -> None:
     Args:
         path: the file; its folder is made if needed.
         write: called with the open binary file.
+
+    Raises:
+        OSError: naming the file, also when the disk is full.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -51,18 +59,87 @@ def write_atomic(path: str | Path, write: Callable[[BinaryIO], Any]) -> None:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
+        _synchronize(path.parent)
+    except (OSError, RuntimeError) as error:  # torch raises a RuntimeError after the OSError of a full disk
+        cause = error if isinstance(error, OSError) else error.__context__
+        if not isinstance(cause, OSError) or not cause.errno:
+            raise
+        raise OSError(cause.errno, cause.strerror, str(path)) from None
     finally:
         temporary.unlink(missing_ok=True)
-    if os.name == "posix":  # so that the new name survives a power failure
-        folder = os.open(path.parent, os.O_RDONLY)
-        os.fsync(folder)
-        os.close(folder)
+
+
+def _synchronize(folder: Path) -> None:
+    """Let the names in a folder survive a power failure."""
+    if os.name != "posix":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def write_json(path: str | Path, content: Any, indent: int = 1) -> None:
     """Write JSON atomically, indented, with keys in the given order."""
     text = json.dumps(content, indent=indent, allow_nan=False) + "\n"
-    write_atomic(path, lambda file: file.write(text.encode()))
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: str | Path, content: bytes) -> None:
+    """Write a file atomically, see `write_atomic`."""
+    write_atomic(path, lambda file: file.write(content))
+
+
+def read_json(path: str | Path, remedy: str = "remove it") -> Any:
+    """Read JSON.
+
+    Args:
+        path: the file.
+        remedy: what to do when it is damaged.
+
+    Raises:
+        ValueError: when the file is damaged.
+    """
+    try:
+        return json.loads(Path(path).read_bytes())
+    except ValueError:
+        raise ValueError(f"{path}: damaged, {remedy}") from None
+
+
+def remove_temporaries(folder: str | Path) -> None:
+    """Remove what killed processes left of `write_atomic` in a folder that no other process writes to."""
+    for path in Path(folder).glob(".*.tmp"):
+        path.unlink(missing_ok=True)
+
+
+def lock_folder(folder: str | Path) -> IO[str]:
+    """Lock a folder of results against other processes, and remove what killed ones left there.
+
+    On a file system without locks nothing is locked.
+
+    Args:
+        folder: made if needed.
+
+    Returns:
+        The locked file; the lock ends when it is closed, at the latest with the process.
+
+    Raises:
+        ValueError: when another run is active there.
+    """
+    from fcntl import LOCK_EX, LOCK_NB, lockf
+
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    file = (folder / ".lock").open("w")
+    try:
+        lockf(file, LOCK_EX | LOCK_NB)  # not `flock`, which forked processes would hold too
+    except OSError as error:
+        if error.errno in (errno.EACCES, errno.EAGAIN):
+            file.close()
+            raise ValueError(f"{folder}: another run is active here, wait for it or choose another folder") from None
+    remove_temporaries(folder)
+    return file
 
 
 def nan_to_none(content: Any) -> Any:

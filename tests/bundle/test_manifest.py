@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from bundle.errors import UserError
-from bundle.manifest import Manifest, exclusive_lock, read_json
+from bundle.manifest import Manifest, lock_folder, read_json
 from bundle.workflows.pipeline import run_pipeline
 from bundle.workflows.plans import Plan, Variant
 from bundle.workflows.run_plan import release_reference, run_plan
@@ -49,8 +49,8 @@ def finish(output: Path) -> None:
 @contextmanager
 def another_run(output: Path) -> Iterator[subprocess.Popen[str]]:
     """Another process that holds a folder of results."""
-    code = "import pathlib, sys; from bundle.manifest import exclusive_lock\n"
-    code += f"with exclusive_lock(pathlib.Path({str(output)!r})):"
+    code = "import pathlib, sys; from bundle.manifest import lock_folder\n"
+    code += f"with lock_folder(pathlib.Path({str(output)!r})):"
     code += " print('here', flush=True); sys.stdin.read()"
     pipe = subprocess.PIPE
     with subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, text=True, stdin=pipe, stdout=pipe) as other:
@@ -74,13 +74,13 @@ def test_a_second_run_in_one_folder_is_refused_while_the_first_is_active(tmp_pat
     ]
     with another_run(output) as other:
         for run in runs:
-            with pytest.raises(UserError, match=r"out: another run is active here, wait for it or choose another"):
+            with pytest.raises(ValueError, match=r"out: another run is active here, wait for it or choose another"):
                 run()
-        with exclusive_lock(tmp_path / "elsewhere"):
+        with lock_folder(tmp_path / "elsewhere"):
             pass
         other.kill()
         other.wait()
-        with exclusive_lock(output):
+        with lock_folder(output):
             pass
 
 
@@ -89,7 +89,7 @@ def test_a_file_system_without_locks_is_accepted(tmp_path: Path, monkeypatch: py
         raise OSError(errno.ENOLCK, "No locks available")
 
     monkeypatch.setattr("fcntl.lockf", refuse)
-    with exclusive_lock(tmp_path):
+    with lock_folder(tmp_path):
         pass
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import gzip
 import json
 from pathlib import Path
@@ -92,3 +93,21 @@ def test_missing_relative_paths_are_resolved_in_the_bundle(tmp_path: Path, monke
     (tmp_path / "configs").mkdir()
     (tmp_path / "configs" / "metadata.json").write_text("{}")
     assert resolve_in_bundle("configs/metadata.json") == Path("configs/metadata.json")
+
+
+def test_a_full_disk_is_an_error_that_names_the_file_and_keeps_the_old_one(tmp_path: Path) -> None:
+    """Torch raises a RuntimeError without the reason."""
+    from resource import RLIMIT_FSIZE, getrlimit, setrlimit
+
+    import torch
+
+    path, before = tmp_path / "model.pt", getrlimit(RLIMIT_FSIZE)
+    path.write_bytes(b"old")
+    setrlimit(RLIMIT_FSIZE, (20_000, before[1]))
+    try:
+        with pytest.raises(OSError, match="File too large") as error:
+            write_atomic(path, lambda file: torch.save(torch.zeros(100_000), file))
+    finally:
+        setrlimit(RLIMIT_FSIZE, before)
+    assert error.value.filename == str(path) and error.value.errno == errno.EFBIG
+    assert path.read_bytes() == b"old" and list(tmp_path.iterdir()) == [path]
