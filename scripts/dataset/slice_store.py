@@ -5,7 +5,7 @@
     STORE/cases/<id>/image.npy           float16 (S, C, H, W), exactly the network's input
     STORE/cases/<id>/mask.npy            uint8 (S, H, W), whole tumor; absent where the case has no mask
     STORE/cases/<id>/brain.npy           uint8 (S, H, W), the brain of a volume with a skull, where it was asked for
-    STORE/cases/<id>/case.json           the case, content hashes, and per slice: index, pixels of brain and of tumor
+    STORE/cases/<id>/case.json           the case, its hashes, and of each slice index, brain and tumor pixels, checksum
 
 Plain arrays, memory-mapped: one slice is read without decompressing anything, nor reading the rest of its case, at the
 price of more disk space than compressed .npz files would take.
@@ -30,14 +30,16 @@ from joblib import Parallel, delayed
 from tqdm import tqdm
 
 from ..core.documents import SCHEMA_VERSION, StoreIndex, UnreadableCase
-from ..core.files import content_sha256, inflated_sha256, sha256_of, write_json
+from ..core.files import content_sha256, inflated_sha256, read_json, sha256_of, write_json
 from ..io.datalists import Case
 from .case_counts import count_cases, is_tumor_free
-from .stored_slices import slices_of
+from .stored_slices import is_undamaged, read_slice, slices_of, write_arrays
 
 logger = logging.getLogger(__name__)
 
 __all__ = ["SliceStore", "build_store", "content_hash", "reason_in_one_line", "slice_records"]
+
+REPEAT = "run the preprocessing again"
 
 FINGERPRINTED_SOURCES = (  # their change makes a store stale
     *("core/file_types.py", "core/geometry.py", "core/label_codes.py", "core/nifti_geometry.py"),
@@ -58,7 +60,7 @@ class SliceStore:
 
     Raises:
         FileNotFoundError: when there is no store; the message says which command makes one.
-        ValueError: when another version of the bundle made it.
+        ValueError: when another version of the bundle made it, or what is read is damaged.
     """
 
     def __init__(self, root: str | Path) -> None:
@@ -68,29 +70,46 @@ class SliceStore:
         remedy = f"make one with: {command} --volumes DIR --images DIR --dataset_dir {self.root}"
         if not index.is_file():
             raise FileNotFoundError(f"{self.root}: no slice store here, {remedy}")
-        self.index: StoreIndex = json.loads(index.read_text())
+        self.index: StoreIndex = read_json(index, REPEAT)
+        self.checksums: dict[str, dict[str, list[int]]] = {}  # of the cases that were read
         if self.index.get("schema_version") != SCHEMA_VERSION:
             raise ValueError(f"{self.root}: a slice store of another version of the bundle, {remedy}")
 
     def cases(self) -> list[Case]:
         """Every case's metadata, in the order of ids."""
-        return [json.loads((self.folder(case) / "case.json").read_text()) for case in self.index["cases"]]
+        return [self.case(id) for id in self.index["cases"]]
+
+    def case(self, case_id: str) -> Case:
+        """Metadata of one case."""
+        file = self.folder(case_id) / "case.json"
+        if not file.is_file():
+            raise ValueError(f"{file}: missing, {REPEAT}")
+        case: Case = read_json(file, REPEAT)
+        return case
 
     def folder(self, case_id: str) -> Path:
         return self.root / "cases" / case_id
 
     def read(self, case_id: str, position: int) -> tuple[np.ndarray, np.ndarray | None]:
         """One slice: image float32 (C, H, W), and its mask uint8 (1, H, W) or None."""
-        folder = self.folder(case_id)
-        image = np.load(folder / "image.npy", mmap_mode="r")[position].astype(np.float32)
-        mask_file = folder / "mask.npy"
-        mask = np.array(np.load(mask_file, mmap_mode="r")[position][None]) if mask_file.is_file() else None
-        return image, mask
+        image = self._read(case_id, "image", position)
+        mask = self._read(case_id, "mask", position)
+        if image is None:
+            raise ValueError(f"{self.folder(case_id) / 'image.npy'}: missing, {REPEAT}")
+        return image.astype(np.float32), mask if mask is None else mask[None]
 
     def read_brain(self, case_id: str, position: int) -> np.ndarray | None:
         """The brain in one slice, uint8 (1, H, W), or None where it is not known."""
-        file = self.folder(case_id) / "brain.npy"
-        return np.array(np.load(file, mmap_mode="r")[position][None]) if file.is_file() else None
+        brain = self._read(case_id, "brain", position)
+        return brain if brain is None else brain[None]
+
+    def _read(self, case_id: str, name: str, position: int) -> np.ndarray | None:
+        """A slice of one of a case's arrays, None if the case has no such array."""
+        if case_id not in self.checksums:
+            self.checksums[case_id] = self.case(case_id).get("crc32", {})
+        file = self.folder(case_id) / f"{name}.npy"
+        known = self.checksums[case_id]
+        return read_slice(file, position, known) if name in known or file.is_file() else None
 
 
 def slice_records(
@@ -209,9 +228,12 @@ def _store_case(
         return {"id": case["id"], "reason": reason_in_one_line(error, case)}
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".writing-{os.getpid()}-", dir=folder.parent))
-    for name, array in arrays.items():
-        np.save(temporary / f"{name}.npy", array)
-    write_json(temporary / "case.json", {**case, **meta, "sha256": hashes, "fingerprint": fingerprint})
+    try:
+        meta["crc32"] = write_arrays(temporary, arrays)
+        write_json(temporary / "case.json", {**case, **meta, "sha256": hashes, "fingerprint": fingerprint})
+    except OSError:  # a full disk
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
     if written is not None:  # of other codes
         shutil.rmtree(folder, ignore_errors=True)
     aside = temporary.with_name(f"{temporary.name}-old")
@@ -260,13 +282,14 @@ def content_hash(paths: str | Sequence[str]) -> str:
 
 
 def _current(folder: Path, hashes: Mapping[str, str], fingerprint: str) -> dict[str, Any] | None:
-    """A stored case if it is complete and of the same content and settings, else None."""
+    """A stored case if it is complete, undamaged, and of the same content and settings, else None."""
     arrays = [folder / {"image": "image.npy", "label": "mask.npy"}[key] for key in hashes]
     if not all(array.is_file() for array in arrays):
         return None
     try:
         written: dict[str, Any] = json.loads((folder / "case.json").read_text())
-        return written if (written["sha256"], written["fingerprint"]) == (hashes, fingerprint) else None
+        same = (written["sha256"], written["fingerprint"]) == (hashes, fingerprint)
+        return written if same and is_undamaged(folder, written["crc32"]) else None
     except (OSError, ValueError, KeyError):
         return None
 

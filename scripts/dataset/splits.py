@@ -22,7 +22,7 @@ from scipy.sparse import lil_matrix
 from scipy.sparse.csgraph import connected_components
 from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
 
-from ..core.files import write_json
+from ..core.files import read_json, write_json
 from ..io.datalists import Case
 from ..transforms.preprocessing import BACKGROUND, BRIGHTEST
 from .near_duplicates import near_duplicates
@@ -59,7 +59,7 @@ def write_split(
     asked = {"folds": folds, "image_folds": image_folds or folds, "seed": seed}
     cases = store.cases()
     if split_file.is_file():
-        split: dict[str, Any] = json.loads(split_file.read_text())
+        split = _read_split(split_file)
         if split["data_fingerprint"] != data_fingerprint(cases):
             raise ValueError(f"{split_file}: made for other data; remove it, or choose another folder")
         if split.get("asked", asked) != asked:  # files written before 0.4.0 lack it
@@ -69,6 +69,14 @@ def write_split(
     pictures = [fingerprint_image(store, case) for case in cases]
     split = {"asked": asked, **make_split(cases, pictures, folds, seed, image_folds)}
     write_json(split_file, split)
+    return split
+
+
+def _read_split(path: str | Path) -> dict[str, Any]:
+    remedy = "remove it and run the preprocessing again: with the same data and seed it makes the same split"
+    split: dict[str, Any] = read_json(path, remedy)
+    if not isinstance(split, dict) or not {"data_fingerprint", "cases"} <= split.keys():
+        raise ValueError(f"{path}: not a split, {remedy}")
     return split
 
 
@@ -237,7 +245,7 @@ def load_split(
         raise ValueError(f"{store_dir}: holds the modalities {stored}, {list(modalities)} are asked for")
     if not Path(split_file).is_file():
         raise ValueError(f"{split_file}: no split here, preprocessing makes one")
-    split = json.loads(Path(split_file).read_text())
+    split = _read_split(split_file)
     if split["data_fingerprint"] != data_fingerprint(cases):
         raise ValueError(f"{split_file}: made for other data than {store_dir} holds; run preprocessing again")
     unknown = sorted(set(sources or ()) - {case["source"] for case in cases})

@@ -1,17 +1,69 @@
-"""The stored parts of a case: its slices with enough brain as arrays, and their metadata."""
+"""The stored parts of a case: its slices with enough brain as arrays with checksums, and their metadata."""
 
 from __future__ import annotations
 
+import io
+import zlib
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from ..core.files import write_bytes
 from ..transforms.preprocessing import TISSUE, tissue_of
 from ..transforms.skull import has_skull
 
-__all__ = ["slices_of"]
+__all__ = ["is_undamaged", "read_slice", "slices_of", "write_arrays"]
+
+Checksums = Mapping[str, Sequence[int]]
+
+
+def write_arrays(folder: Path, arrays: Mapping[str, np.ndarray]) -> dict[str, list[int]]:
+    """Write each array (S, ...) to NAME.npy; return the CRC-32 of each of its slices."""
+    for name, array in arrays.items():
+        content = io.BytesIO()  # numpy names neither the file nor the reason when the disk is full
+        np.save(content, array)
+        write_bytes(folder / f"{name}.npy", content.getvalue())
+    return {name: [_checksum(plane) for plane in array] for name, array in arrays.items()}
+
+
+def read_slice(file: Path, position: int, checksums: Checksums) -> np.ndarray:
+    """Read one slice of an array, without the rest of it.
+
+    Args:
+        file: NAME.npy.
+        position: of the slice.
+        checksums: by name, from `write_arrays`; a name without checksums is not checked.
+
+    Raises:
+        ValueError: when the file is missing or damaged.
+    """
+    try:
+        plane = np.array(np.load(file, mmap_mode="r")[position])
+        undamaged = file.stem not in checksums or _checksum(plane) == checksums[file.stem][position]
+    except (FileNotFoundError, ValueError, IndexError, EOFError):
+        undamaged = False
+    if not undamaged:
+        raise ValueError(f"{file}: missing or damaged; run the preprocessing again, it writes this case anew")
+    return plane
+
+
+def is_undamaged(folder: Path, checksums: Checksums) -> bool:
+    """Whether all slices of a case are as they were written."""
+    try:
+        for name, expected in checksums.items():
+            array = np.load(folder / f"{name}.npy", mmap_mode="r")
+            if [_checksum(plane) for plane in array] != list(expected):
+                return False
+    except (OSError, ValueError, EOFError):
+        return False
+    return True
+
+
+def _checksum(plane: np.ndarray) -> int:
+    return zlib.crc32(np.ascontiguousarray(plane).data)
 
 
 def slices_of(data: Mapping[str, Any], min_brain_pixels: int) -> tuple[dict[str, np.ndarray], dict[str, Any]]:

@@ -186,6 +186,34 @@ def test_a_case_without_its_arrays_is_stored_again(data: Data, name: str) -> Non
     assert array.read_bytes() == content
 
 
+def flip(content: bytes) -> bytes:
+    return content[:5000] + bytes([content[5000] ^ 1]) + content[5001:]
+
+
+@pytest.mark.parametrize("damaged", [flip, lambda content: content[:5000], lambda content: b""])
+@pytest.mark.parametrize("name", ["image.npy", "mask.npy"])
+def test_a_damaged_array_is_named_and_stored_again(data: Data, name: str, damaged: Callable[[bytes], bytes]) -> None:
+    array = data.store / "cases/brats/PHANTOM_001" / name
+    content = array.read_bytes()
+    array.write_bytes(damaged(content))
+    with pytest.raises(ValueError, match=rf"PHANTOM_001/{name}: missing or damaged; run the preprocessing again"):
+        SliceStore(data.store).read("brats/PHANTOM_001", 0)
+    data.build()
+    assert array.read_bytes() == content
+    SliceStore(data.store).read("brats/PHANTOM_001", 0)
+
+
+def test_missing_and_damaged_metadata_is_named(data: Data) -> None:
+    file = data.store / "cases/brats/PHANTOM_001/case.json"
+    for content, reason in ((b"{", "damaged"), (None, "missing")):
+        file.unlink() if content is None else file.write_bytes(content)
+        with pytest.raises(ValueError, match=f"case.json: {reason}, run the preprocessing again"):
+            SliceStore(data.store).cases()
+    (data.store / "store.json").write_text("")
+    with pytest.raises(ValueError, match=r"store.json: damaged, run the preprocessing again"):
+        SliceStore(data.store)
+
+
 def test_leftovers_of_running_processes_are_kept(data: Data) -> None:
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
