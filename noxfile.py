@@ -1,6 +1,8 @@
 """Sessions that are too slow, or need too much, for `make test`."""
 
+import json
 from pathlib import Path
+from typing import Any
 
 import nox
 
@@ -45,6 +47,13 @@ def load(session: nox.Session) -> None:
 def endurance(session: nox.Session) -> None:
     """10,000 requests, slow uploads, disconnects, restarts; half an hour."""
     run_suite(session, "test_endurance.py")
+
+
+@nox.session
+def survive(session: nox.Session) -> None:
+    """40 kills, 40 failing writes, 12 full disks and 24 damaged checkpoints; half an hour of one core."""
+    session.env["OMP_NUM_THREADS"] = "1"
+    run_suite(session, "test_survive.py")
 
 
 @nox.session
@@ -105,10 +114,35 @@ def notebook(session: nox.Session) -> None:
 
 
 @nox.session
+def audit(session: nox.Session) -> None:
+    """Known vulnerabilities of all locked packages (needs pypi.org), and a CycloneDX file of what is installed."""
+    session.install("pip-audit", "cyclonedx-bom")
+    found = Path(session.create_tmp()) / "audit.json"
+    options = ("--strict", "--no-deps", "--disable-pip", "--requirement", "constraints.txt", "--format", "json")
+    session.run("pip-audit", *options, "--output", str(found), success_codes=[0, 1])
+    locked = {
+        line.partition("==")[0].strip() for line in Path("constraints.txt").read_text().splitlines() if "==" in line
+    }
+    if missing := not_audited(locked, json.loads(found.read_text()) if found.is_file() else {}):
+        session.error(f"{len(missing)} of {len(locked)} packages were not audited, such as {min(missing)}")
+    session.run("pip-audit", *options, silent=True)  # fails for a vulnerability
+    python = environment(session, (".[app]", "--constraint", "constraints.txt"), ())
+    bill = Path("dist") / "installed.cdx.json"
+    bill.parent.mkdir(exist_ok=True)
+    session.run("cyclonedx-py", "environment", python, "--output-reproducible", "--output-file", str(bill))
+
+
+@nox.session
 def wheel(session: nox.Session) -> None:
     """The wheel in an empty environment, with all its requirements."""
     session.install("-e", ".[dev]")
     session.run("pytest", "-m", "session", "--timeout", "1800", "tests/integrations/test_wheel.py", *session.posargs)
+
+
+def not_audited(locked: set[str], report: dict[str, Any]) -> set[str]:
+    """Locked packages without a result in pip-audit's report; it passes when it could look up none of them."""
+    found = {package["name"].lower() for package in report.get("dependencies", []) if "vulns" in package}
+    return {name for name in locked if name.lower() not in found}
 
 
 def environment(session: nox.Session, packages: tuple[str, ...], constraints: tuple[str, ...]) -> str:

@@ -2,29 +2,86 @@
 
 from __future__ import annotations
 
-from importlib.metadata import requires, version
+from importlib.metadata import version
 
 import pytest
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-FLOORS = {"monai": "1.6.1", "torch": "2.13", "pillow": "12.3.0", "imagehash": "4.3.2"}
-DISTRIBUTION = "brain-mri-tumor-segmentation-classification"
+from tests.test_setup import ROOT, SYSTEMS, locked, requirements
+
+DISTRIBUTION, ALWAYS, EXTRAS = requirements()
+FLOORS = {  # below: security advisories, or what was seen to fail
+    "monai": "1.6.1",
+    "torch": "2.13",
+    "pillow": "12.3.0",
+    "imagehash": "4.3.2",
+    "pydicom": "3.0.2",
+    "starlette": "1.3.1",
+    "h11": "0.16",
+    "python-multipart": "0.0.31",
+    "streamlit": "1.53.1",
+    "jinja2": "3.1.6",
+}
+WRITTEN = {  # by extra; "" is what is always installed
+    name: {canonicalize_name(one.name): one for one in found if one.name != DISTRIBUTION}
+    for name, found in {"": ALWAYS, **EXTRAS}.items()
+}
+DEPLOY = [
+    Requirement(line)
+    for line in (ROOT / "bundle" / "deploy" / "requirements.txt").read_text().splitlines()
+    if not line.startswith("#")
+]
 
 
-@pytest.mark.parametrize("package", sorted(FLOORS))
-def test_installed_and_required_versions_are_not_below_the_floor(package: str) -> None:
-    floor = Version(FLOORS[package])
-    assert Version(version(package)) >= floor
-    wanted = {r.name.lower(): r for r in map(Requirement, requires(DISTRIBUTION) or []) if r.marker is None}
-    assert any(Version(s.version) >= floor for s in wanted[package].specifier if s.operator == ">=")
+def floor_of(requirement: Requirement) -> Version:
+    """The lowest version that a requirement allows."""
+    floors = [Version(one.version) for one in requirement.specifier if one.operator in (">=", "==", "~=")]
+    assert floors, f"{requirement}: has no lowest version"
+    return max(floors)
+
+
+@pytest.mark.parametrize("extra", sorted(WRITTEN))
+def test_every_requirement_of_an_extra_has_a_floor_that_is_kept(extra: str) -> None:
+    """In what is written, what is locked and what is installed."""
+    for name, requirement in WRITTEN[extra].items():
+        floor = max(floor_of(requirement), Version(FLOORS.get(name, "0")))
+        assert floor_of(requirement) == floor, f"{requirement}: allows versions below {floor}"
+        for system in SYSTEMS:
+            if requirement.marker is None or requirement.marker.evaluate(system):
+                assert Version(locked(system)[name]) >= floor
+        if requirement.marker is None or requirement.marker.evaluate():
+            assert Version(version(name)) >= floor, f"{name}: {version(name)} is installed"
+
+
+def test_every_floor_is_of_a_requirement() -> None:
+    assert FLOORS.keys() <= {name for found in WRITTEN.values() for name in found}
+
+
+@pytest.mark.parametrize("requirement", DEPLOY, ids=str)
+def test_requirements_of_the_deployed_application_are_not_below_the_floor(requirement: Requirement) -> None:
+    name = canonicalize_name(requirement.name)
+    written = [floor_of(found[name]) for found in WRITTEN.values() if name in found]
+    assert floor_of(requirement) >= max([*written, Version(FLOORS.get(name, "0"))])
+
+
+def test_an_audit_that_looked_nothing_up_is_noticed() -> None:
+    """pip-audit says "no known vulnerabilities found" when the index does not answer."""
+    import noxfile
+
+    skipped = {"name": "pillow", "skip_reason": "pillow: Dependency not found on PyPI and could not be audited"}
+    looked_up = {"name": "Jinja2", "version": "3.1.6", "vulns": []}
+    locked = {"pillow", "jinja2"}
+    assert noxfile.not_audited(locked, {}) == locked
+    assert noxfile.not_audited(locked, {"dependencies": [skipped, looked_up]}) == {"pillow"}
+    assert not noxfile.not_audited({"jinja2"}, {"dependencies": [looked_up]})
 
 
 def test_metadata_names_this_version_and_every_package_that_components_import() -> None:
     import json
-    from pathlib import Path
 
-    root = Path(__file__).resolve().parent.parent
+    root = ROOT
     metadata = json.loads((root / "configs" / "metadata.json").read_text())
     assert metadata["version"] == version(DISTRIBUTION) and metadata["version"] in metadata["changelog"]
     assert f"## {metadata['version']}" in (root / "CHANGELOG.md").read_text()
