@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +17,7 @@ import torch
 import yaml
 from ignite.engine import Events
 
-from bundle.errors import UserError, root_cause
+from bundle.errors import UserError, reason_of, root_cause
 from bundle.loading import BUNDLE_ROOT, load_workflow, run_workflow, suppress_monai_warnings
 from bundle.workflows.stages import source_folders
 from scripts.core.files import sha256_of
@@ -89,6 +93,49 @@ def test_an_interrupted_run_continues_to_the_same_weights(uninterrupted: Path, s
     resumed, expected = final_state(tmp_path), final_state(uninterrupted)
     assert all(torch.equal(resumed[name], expected[name]) for name in expected)
     assert sha256_of(tmp_path / "model.pt") == sha256_of(uninterrupted / "model.pt")
+
+
+@pytest.mark.parametrize("step", [1, 2, 3])
+def test_a_stopped_run_continues_within_its_epoch_or_validation(
+    step: int, uninterrupted: Path, store: Path, tmp_path: Path
+) -> None:
+    """SIGTERM in a step, in the validation after the second step, and in the first step of the second epoch."""
+    trainer = training(store, tmp_path)
+    event = Events.ITERATION_STARTED(once=step) if step != 2 else Events.ITERATION_COMPLETED(once=2)
+    trainer.add_event_handler(event, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    with pytest.raises(SystemExit) as end:
+        trainer.run()
+    assert end.value.code == 143
+    left = {1: "epoch_0000_step_00001.pt", 2: "epoch_0000_step_00002.pt", 3: "epoch_0001_step_00001.pt"}
+    assert left[step] in [path.name for path in (tmp_path / "checkpoints").glob("*.pt")]
+    training(store, tmp_path).run()
+    assert sha256_of(tmp_path / "model.pt") == sha256_of(uninterrupted / "model.pt")
+
+
+def test_a_loss_that_is_not_finite_names_the_cases(store: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"loss is nan in step \d of epoch 1, in a batch of brats/PHANTOM_\d") as error:
+        training(store, tmp_path, encoder_lr=1e30, other_lr=1e30, warmup_steps=0).run()
+    assert "\n" not in str(error.value) and not (tmp_path / "model.pt").exists()
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}"])
+def test_a_damaged_split_is_one_line(content: str, store: Path, tmp_path: Path) -> None:
+    split = tmp_path / "splits.json"
+    split.write_text(content)
+    with pytest.raises(RuntimeError) as error:
+        training(store, tmp_path / "run", split_file=str(split))
+    assert str(reason_of(error.value)).startswith(f"{split}: ") and "remove it and run" in str(reason_of(error.value))
+
+
+def test_monai_ends_with_one_line(store: Path, tmp_path: Path) -> None:
+    """Also a device that this machine lacks is told in one line, and without a traceback."""
+    words = ["run", "training", "--config_file", "configs/train.yaml", "--dataset_dir", str(store)]
+    words += ["--output_dir", str(tmp_path), "--device", "cuda:99"]
+    done = subprocess.run(
+        [sys.executable, "-m", "monai.bundle", *words], cwd=BUNDLE_ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2 and "Traceback" not in done.stderr + done.stdout
+    assert done.stderr.splitlines()[-1].startswith("error: device: 'cuda:99' cannot be used (")
 
 
 def test_a_finished_run_is_not_trained_again(uninterrupted: Path, store: Path) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import ignite.distributed as idist
 import numpy as np
 import torch
 from monai.data import DataLoader, get_track_meta, set_track_meta
@@ -126,6 +128,11 @@ def _untracked() -> Iterator[None]:
         set_track_meta(tracked)
 
 
+def _ignore_interrupts(worker: int) -> None:
+    """Let the training process alone decide when to end: Ctrl-C is sent to all processes of a terminal."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
 def _is_labeled(record: Record) -> bool:
     """Whether a slice has a mask or a class."""
     return bool(record["has_mask"] or record["kind"] == "image")
@@ -143,6 +150,8 @@ class BalancedSampler(Sampler[Sample]):
         seed: of the order.
         rank: of this process.
         world_size: number of processes; each takes every world_size-th sample.
+
+    `epoch` is the epoch of the next iteration; `first` its first sample, to resume within an epoch.
     """
 
     def __init__(
@@ -160,7 +169,7 @@ class BalancedSampler(Sampler[Sample]):
         self.weights = balanced_weights([records[i] for i in self.chosen], tumor_fraction, tumor_free_fraction)
         self.num_samples = num_samples - num_samples % world_size
         self.seed, self.rank, self.world_size = seed, rank, world_size
-        self.epoch = 0
+        self.epoch, self.first = 0, 0
 
     def __len__(self) -> int:
         return self.num_samples // self.world_size
@@ -168,7 +177,7 @@ class BalancedSampler(Sampler[Sample]):
     def __iter__(self) -> Iterator[Sample]:
         rng = np.random.default_rng((self.seed, self.epoch))
         sampled = rng.choice(len(self.chosen), size=self.num_samples, p=self.weights)
-        for number in range(self.rank, self.num_samples, self.world_size):
+        for number in range(self.first + self.rank, self.num_samples, self.world_size):
             yield Sample(self.epoch, number, self.chosen[sampled[number]])
 
 
@@ -179,7 +188,7 @@ class SourceLoader:
         dataset: of all training slices.
         kinds: of the samples: ["volume"] or ["volume", "image"].
         order: "alternating": batches of each kind in turn; "mixed": one batch of each kind together, as a list.
-        batch_size: slices of each kind in a batch.
+        batch_size: slices of each kind in a batch, over all processes.
         samples_per_epoch: slices of each kind in an epoch.
         tumor_fraction: share of tumor slices in samples of volumes with a tumor.
         tumor_free_fraction: share of samples from patients without a tumor in samples of volumes, if there are any.
@@ -187,7 +196,8 @@ class SourceLoader:
         num_workers: processes that read and augment.
 
     Raises:
-        ValueError: for an unknown order, a kind without slices, or an epoch smaller than a batch.
+        ValueError: for an unknown order, a kind without slices, an epoch smaller than a batch, or a batch that the
+            processes cannot share evenly.
     """
 
     def __init__(
@@ -204,10 +214,11 @@ class SourceLoader:
     ) -> None:
         if order not in ("alternating", "mixed"):
             raise ValueError(f"order is '{order}', choose alternating or mixed")
-        self.mixed = order == "mixed"
+        rank, world = idist.get_rank(), idist.get_world_size()
+        if batch_size % world:
+            raise ValueError(f"batch_size is {batch_size}, choose a multiple of the {world} processes")
+        self.mixed, self.batch_size, self.first = order == "mixed", batch_size, 0
         self.loaders = []
-        distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
-        rank, world = (torch.distributed.get_rank(), torch.distributed.get_world_size()) if distributed else (0, 1)
         for kind in kinds:
             chosen = [i for i, record in enumerate(dataset.data) if record["kind"] == kind and _is_labeled(record)]
             if not chosen:
@@ -216,36 +227,44 @@ class SourceLoader:
             sampler = BalancedSampler(
                 dataset.data, chosen, samples_per_epoch, **shares, seed=seed, rank=rank, world_size=world
             )
-            if len(sampler) < batch_size:
-                raise ValueError(f"an epoch of {len(sampler)} slices is smaller than a batch of {batch_size}")
+            if samples_per_epoch < batch_size:
+                raise ValueError(f"an epoch of {samples_per_epoch} slices is smaller than a batch of {batch_size}")
             self.loaders.append(
                 DataLoader(
                     dataset,
-                    batch_size=batch_size,
+                    batch_size=batch_size // world,
                     sampler=sampler,
                     num_workers=num_workers,
+                    worker_init_fn=_ignore_interrupts,
                     persistent_workers=num_workers > 0,
                     generator=torch.Generator(),  # so that seeding workers does not change the dropout
                     drop_last=True,
                 )
             )
-        self.batch_size = batch_size
 
-    def set_epoch(self, epoch: int) -> None:
-        """Set the epoch of the next iteration."""
+    def set_epoch(self, epoch: int, first: int = 0) -> None:
+        """Set the epoch of the next iteration, and its first batch."""
+        self.first = first
         for loader in self.loaders:
             loader.sampler.epoch = epoch
+            loader.sampler.first = self._rounds_before(first) * self.batch_size
+
+    def _rounds_before(self, batch: int) -> int:
+        """Number of batches of each kind that all come before a batch."""
+        return batch if self.mixed else batch // len(self.loaders)
 
     def __len__(self) -> int:
         batches = min(len(loader) for loader in self.loaders)
         return batches if self.mixed else batches * len(self.loaders)
 
     def __iter__(self) -> Iterator[Any]:
+        done = 0 if self.mixed else self.first % len(self.loaders)  # batches of the first round
         for batches in zip(*self.loaders, strict=True):
             if self.mixed:
                 yield list(batches)
             else:
-                yield from batches
+                yield from batches[done:]
+            done = 0
 
 
 class BatchesInOrder(Sampler[list[int]]):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..core.files import sha256_of, write_atomic, write_json
+from ..core.files import remove_temporaries, sha256_of, write_atomic, write_json
 
 __all__ = ["CheckpointFolder", "load_weights", "save_weights", "trained_on", "unknown_lineage"]
 
@@ -104,42 +103,61 @@ def _notes(weights: str | Path | None) -> dict[str, Any]:
 
 
 class CheckpointFolder:
-    """Checkpoints of one run: epoch_0007.pt with its hash beside it; the newest two are kept.
+    """Checkpoints of one run with their hashes beside them; the newest two are kept.
+
+    `epoch_0007.pt` was saved after 7 epochs, `epoch_0007_step_00123.pt` 123 steps later.
 
     Args:
         folder: made on the first save.
         keep: how many to keep.
     """
 
-    NAME = re.compile(r"^epoch_(\d+)\.pt$")
-
     def __init__(self, folder: str | Path, keep: int = 2) -> None:
         self.folder, self.keep = Path(folder), keep
 
-    def save(self, epoch: int, content: Mapping[str, Any]) -> Path:
-        """Write the checkpoint of an epoch, then remove the oldest."""
-        path = self.folder / f"epoch_{epoch:04d}.pt"
+    def save(self, epoch: int, content: Mapping[str, Any], steps: int = 0) -> Path:
+        """Write a checkpoint; then remove the oldest, and damaged ones that were newer.
+
+        Args:
+            epoch: number of finished epochs.
+            content: tensors and plain values.
+            steps: number of further steps.
+        """
+        path = self.folder / (f"epoch_{epoch:04d}" + (f"_step_{steps:05d}" if steps else "") + ".pt")
         write_atomic(path, lambda file: torch.save(dict(content), file))
-        write_json(path.with_suffix(".json"), {"epoch": epoch, "sha256": sha256_of(path)})
-        for old in self._newest_first()[self.keep :]:
+        write_json(path.with_suffix(".json"), {"epoch": epoch, "steps": steps, "sha256": sha256_of(path)})
+        found = self._newest_first()
+        saved = found.index(path)
+        for old in (*found[:saved], *found[saved + self.keep :]):
             old.with_suffix(".json").unlink(missing_ok=True)
             old.unlink(missing_ok=True)
         return path
 
     def latest(self) -> dict[str, Any] | None:
         """Content of the newest undamaged checkpoint, None if there is none; damaged ones are logged."""
-        for stale in self.folder.glob(".*.tmp"):
-            stale.unlink(missing_ok=True)
+        remove_temporaries(self.folder)
+        damaged: list[str] = []
         for path in self._newest_first():
-            try:
-                expected = json.loads(path.with_suffix(".json").read_text())["sha256"]
-                if sha256_of(path) == expected:
-                    return dict(torch.load(path, map_location="cpu", weights_only=True))
-            except (OSError, ValueError, KeyError):
-                pass
-            logger.warning("%s is damaged or incomplete, trying the one before", path)
+            content = _undamaged(path)
+            if content is None:
+                damaged.append(path.name)
+                continue
+            if damaged:
+                logger.warning("%s: damaged or incomplete, resuming from %s", ", ".join(damaged), path)
+            return content
+        if damaged:
+            logger.warning("%s: damaged or incomplete, training from the start", self.folder / damaged[0])
         return None
 
     def _newest_first(self) -> list[Path]:
-        found = [path for path in self.folder.glob("epoch_*.pt") if self.NAME.match(path.name)]
-        return sorted(found, key=lambda path: path.name, reverse=True)
+        return sorted(self.folder.glob("epoch_*.pt"), key=lambda path: path.stem, reverse=True)
+
+
+def _undamaged(path: Path) -> dict[str, Any] | None:
+    """Content of a checkpoint; None if it differs from its hash, or has none."""
+    try:
+        if sha256_of(path) == json.loads(path.with_suffix(".json").read_text())["sha256"]:
+            return dict(torch.load(path, map_location="cpu", weights_only=True))
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    return None

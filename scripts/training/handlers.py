@@ -1,4 +1,4 @@
-"""Handlers for MONAI's engines: resume a run, keep the best weights, average weights, clip gradients, show progress."""
+"""Handlers for MONAI's engines: keep the best weights, average weights, clip gradients, show progress."""
 
 from __future__ import annotations
 
@@ -17,95 +17,12 @@ from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
 
 from ..core.files import nan_to_none, write_json
-from ..dataset.sampling import SliceDataset, SourceLoader
-from ..networks.weights import CheckpointFolder, save_weights, trained_on, unknown_lineage
+from ..dataset.sampling import SliceDataset
+from ..networks.weights import save_weights, trained_on, unknown_lineage
 
-__all__ = ["AverageWeights", "BestWeights", "ClipGradients", "Progress", "ResumableRun", "WritePredictions"]
-
-CHECKPOINT_LAYOUT = 1  # of what a checkpoint holds
+__all__ = ["AverageWeights", "BestWeights", "ClipGradients", "Progress", "RequireFiniteLoss", "WritePredictions"]
 
 logger = logging.getLogger(__name__)
-
-
-class ResumableRun:
-    """Resume a run from its newest checkpoint, so that it ends with the same weights as an uninterrupted run.
-
-    Before each epoch the loader's order and torch's generator are set from the seed and the epoch; after each epoch
-    all states are saved. Must be the last handler, so that no other handler overwrites the loaded states.
-
-    Args:
-        folder: of the checkpoints.
-        objects: name -> object with `state_dict` and `load_state_dict`: network, optimizer, scheduler, ...
-        loader: the training loader.
-        evaluator: its best score is part of the state.
-        seed: of dropout; the loader has its own.
-        identity: hash of the run's settings and data; checkpoints of another run are refused.
-        config: of the run, with all overrides; written to `config.json` beside the folder.
-        keep: number of checkpoints to keep.
-        resume: False loads no checkpoint, for federated learning, where each round starts from the server's weights.
-
-    Raises:
-        ValueError: at the start, when the folder has checkpoints of another run, or of another version of the bundle.
-    """
-
-    def __init__(
-        self,
-        folder: str | Path,
-        objects: Mapping[str, Any],
-        loader: SourceLoader,
-        evaluator: Engine,
-        seed: int,
-        identity: str,
-        config: Mapping[str, Any],
-        keep: int = 2,
-        resume: bool = True,
-    ) -> None:
-        self.may_resume = resume
-        self.checkpoints, self.objects = CheckpointFolder(folder, keep), dict(objects)
-        self.loader, self.evaluator, self.seed, self.identity = loader, evaluator, seed, identity
-        self.config = {key: value for key, value in config.items() if key != "_meta_"}
-
-    def attach(self, engine: Engine) -> None:
-        engine.add_event_handler(Events.STARTED, self.resume)
-        engine.add_event_handler(Events.EPOCH_STARTED, self.seed_epoch)
-        engine.add_event_handler(Events.EPOCH_COMPLETED, self.save)
-
-    def resume(self, engine: Engine) -> None:
-        content, folder = self.checkpoints.latest() if self.may_resume else None, self.checkpoints.folder
-        if content is not None and content.get("layout") != CHECKPOINT_LAYOUT:
-            raise ValueError(
-                f"{folder}: checkpoints of another version of the bundle, remove the folder and train again"
-            )
-        if content is not None and content["identity"] != self.identity:
-            differing = "settings, slices, split or initial weights differ"
-            raise ValueError(f"{folder}: checkpoints of another run ({differing}), remove them first")
-        self._write_config()
-        if content is None:
-            return
-        for name, target in self.objects.items():
-            target.load_state_dict(content[name])
-        engine.state.epoch, engine.state.iteration = content["epoch"], content["iteration"]
-        self.evaluator.state.best_metric = content["best_metric"]
-        self.evaluator.state.best_metric_epoch = content["best_metric_epoch"]
-        logger.info("resuming after epoch %d of %d", content["epoch"], engine.state.max_epochs)
-
-    @one_rank_only()
-    def _write_config(self) -> None:
-        write_json(self.checkpoints.folder.parent / "config.json", self.config)
-
-    def seed_epoch(self, engine: Engine) -> None:
-        torch.manual_seed(self.seed * 1_000_003 + engine.state.epoch)
-        if isinstance(self.loader, SourceLoader):
-            self.loader.set_epoch(engine.state.epoch)
-
-    @one_rank_only()
-    def save(self, engine: Engine) -> None:
-        best = self.evaluator.state
-        content = {name: source.state_dict() for name, source in self.objects.items()}
-        content |= {"epoch": engine.state.epoch, "iteration": engine.state.iteration, "identity": self.identity}
-        content["layout"] = CHECKPOINT_LAYOUT
-        content |= {"best_metric": float(best.best_metric), "best_metric_epoch": int(best.best_metric_epoch)}
-        self.checkpoints.save(engine.state.epoch, content)
 
 
 class BestWeights:
@@ -214,12 +131,29 @@ class WritePredictions:
             self.writer(output, batch["name"])
 
 
+class RequireFiniteLoss:
+    """End the run when a loss is NaN or infinite, before it changes the weights.
+
+    Raises:
+        ValueError: naming the step and the cases of its batch.
+    """
+
+    def attach(self, engine: Engine) -> None:
+        engine.add_event_handler(IterationEvents.LOSS_COMPLETED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        _require_finite("loss", engine.state.output["loss"], engine)
+
+
 class ClipGradients:
     """Clip the norm of the gradients before each step.
 
     Args:
         network: the trained network.
         max_norm: largest norm.
+
+    Raises:
+        ValueError: when a gradient is not finite, naming the step and the cases of its batch.
     """
 
     def __init__(self, network: nn.Module, max_norm: float) -> None:
@@ -229,7 +163,16 @@ class ClipGradients:
         engine.add_event_handler(IterationEvents.BACKWARD_COMPLETED, self)
 
     def __call__(self, engine: Engine) -> None:
-        nn.utils.clip_grad_norm_(self.network.parameters(), self.max_norm)
+        norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.max_norm)
+        _require_finite("norm of the gradients", norm, engine)
+
+
+def _require_finite(name: str, value: torch.Tensor, engine: Engine) -> None:
+    if not torch.isfinite(value).all():
+        cases = ", ".join(sorted(set(engine.state.output["label"]["case"])))
+        where = f"step {engine.state.iteration} of epoch {engine.state.epoch}"
+        remedy = "look at these cases, or lower encoder_lr and other_lr"
+        raise ValueError(f"the {name} is {float(value.detach())} in {where}, in a batch of {cases}: {remedy}")
 
 
 class Progress:

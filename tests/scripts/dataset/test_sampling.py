@@ -115,6 +115,41 @@ def test_processes_share_one_order_between_them(world_size: int) -> None:
     assert together == drawn(records, count=41 - 41 % world_size)
 
 
+@pytest.mark.parametrize("order", ["mixed", "alternating"])
+@pytest.mark.parametrize("first", [0, 1, 2, 3])
+def test_an_epoch_can_be_resumed_at_any_batch(order: str, first: int, store: Path, records: Records) -> None:
+    batches = loader(SliceDataset(records, store), order)
+    batches.set_epoch(2)
+    whole = [cases_of(batch) for batch in batches]
+    batches.set_epoch(2, first)
+    assert len(whole) == len(batches) and [cases_of(batch) for batch in batches] == whole[first:]
+    batches.set_epoch(2)
+    assert [cases_of(batch) for batch in batches] == whole
+
+
+def cases_of(batch: Any) -> list[tuple[str, int]]:
+    """Cases and slices of a batch."""
+    parts = batch if isinstance(batch, list) else [batch]
+    return [pair for part in parts for pair in zip(part["case"], part["index"].tolist(), strict=True)]
+
+
+@pytest.mark.parametrize("world_size", [2, 4])
+def test_processes_share_a_batch(
+    world_size: int, store: Path, records: Records, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = [cases_of(batch) for batch in loader(SliceDataset(records, store), kinds=["volume"])]
+    shares: list[list[list[tuple[str, int]]]] = []
+    monkeypatch.setattr("ignite.distributed.get_world_size", lambda: world_size)
+    for rank in range(world_size):
+        monkeypatch.setattr("ignite.distributed.get_rank", lambda rank=rank: rank)
+        shares.append([cases_of(batch) for batch in loader(SliceDataset(records, store), kinds=["volume"])])
+    together = [sorted(pair for part in parts for pair in part) for parts in zip(*shares, strict=True)]
+    assert together == [sorted(batch) for batch in whole]
+    monkeypatch.setattr("ignite.distributed.get_world_size", lambda: 3)
+    with pytest.raises(ValueError, match="batch_size is 4, choose a multiple of the 3 processes"):
+        loader(SliceDataset(records, store))
+
+
 def test_every_sample_of_an_epoch_has_a_unique_number_over_all_processes() -> None:
     records = made_records()
     samplers = [BalancedSampler(records, range(9), 30, 0.65, seed=0, rank=rank, world_size=3) for rank in range(3)]

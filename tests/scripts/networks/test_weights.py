@@ -118,7 +118,19 @@ def test_a_damaged_checkpoint_is_skipped_for_the_one_before(
     damage(tmp_path / "epoch_0002.pt")  # type: ignore[operator]
     content = folder.latest()
     assert content is not None and torch.equal(content["weights"], torch.arange(1000.0))
-    assert ("epoch_0002.pt is damaged" in caplog.text) is (damage is not Path.unlink), "what is there is told"
+    told = "epoch_0002.pt: damaged or incomplete, resuming from" in caplog.text and "epoch_0001.pt" in caplog.text
+    assert told is (damage is not Path.unlink), "both are named"
+
+
+def test_a_checkpoint_within_an_epoch_comes_after_those_before_it(tmp_path: Path) -> None:
+    folder = CheckpointFolder(tmp_path)
+    for epoch, steps in ((9, 0), (9, 5), (10, 0)):
+        folder.save(epoch, {"epoch": epoch, "steps": steps}, steps)
+    assert sorted(path.name for path in tmp_path.glob("*.pt")) == ["epoch_0009_step_00005.pt", "epoch_0010.pt"]
+    damage_cut(tmp_path / "epoch_0010.pt")
+    assert folder.latest() == {"epoch": 9, "steps": 5}
+    folder.save(9, {"epoch": 9, "steps": 7}, 7)
+    assert folder.latest() == {"epoch": 9, "steps": 7}, "damaged, newer ones are removed"
 
 
 def test_without_checkpoint_none_is_returned_and_leftovers_are_removed(tmp_path: Path) -> None:

@@ -19,7 +19,8 @@ from monai.handlers import ValidationHandler
 from torch import nn
 
 from scripts.networks.weights import CheckpointFolder, save_weights, trained_on, unknown_lineage
-from scripts.training.handlers import BestWeights, ResumableRun
+from scripts.training.handlers import BestWeights
+from scripts.training.resumable_run import ResumableRun
 
 RECORD = {"case": "brats/A", "sha256": "a", "phash": None, "group": "brats/A"}
 
