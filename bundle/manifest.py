@@ -56,6 +56,7 @@ class Manifest:
         needs: Sequence[Path] = (),
         makes: Sequence[str] = (),
         always: bool = False,
+        says: str = "",
     ) -> None:
         """Run a step, unless it was finished before on the same inputs; resume an interrupted one.
 
@@ -65,6 +66,7 @@ class Manifest:
             needs: input files; when one has changed, the step's old output is removed first.
             makes: names of the files that the step writes to its folder.
             always: run the step in any case; it decides itself what is left to do.
+            says: what the step does, printed before it.
         """
         folder, before = self.output / name, self.content["steps"].get(name, {})
         inputs = {path.relative_to(self.output).as_posix(): files.sha256_of(path) for path in needs}
@@ -75,7 +77,7 @@ class Manifest:
         if before and not always and (before["needs"] != inputs or before.get("made", made) != made):
             shutil.rmtree(folder, ignore_errors=True)
         files.remove_temporaries(folder)
-        print(f"{name} ...", flush=True)
+        print(f"{name}: {says} ..." if says else f"{name} ...", flush=True)
         spent = seconds_before_interruption(folder, before)
         self._note(name, {"needs": inputs, "began": time.time(), "spent": spent})
         start = time.monotonic()

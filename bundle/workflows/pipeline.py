@@ -10,7 +10,7 @@ OUTPUT/manifest.json     steps with versions, settings, seeds, hashes and times
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,18 @@ from . import stages
 from .presets import PRESETS
 
 __all__ = ["run_pipeline"]
+
+STEPS = {  # what each one does
+    "data": "read the scans, write their slices, split them into folds",
+    "stage1": "train the segmentation",
+    "stage2": "train the classification",
+    "stage3": "train both",
+    "calibration": "predict the validation fold, fit temperature and operating point",
+    "evaluation_stage1": "score the segmentation of stage 1 on the test fold",
+    "evaluation": "score the weights on the test fold, draw figures",
+    "models": "release the weights with their report",
+}
+SLICES_PER_SECOND = 10  # of the training of `--network cpu`, on one core
 
 
 def run_pipeline(
@@ -37,6 +49,7 @@ def run_pipeline(
     tracking: str | None = None,
     skip_unreadable: bool = False,
     reading: Mapping[str, Any] | None = None,
+    times: Mapping[str, str] | None = None,
 ) -> Path:
     """Run all steps that are not finished yet.
 
@@ -53,6 +66,7 @@ def run_pipeline(
         tracking: "mlflow", or None.
         skip_unreadable: leave out the cases that cannot be read; they are named.
         reading: how preprocessing reads the folders: groups_file, tumor_codes, masks, four_classes.
+        times: about how long steps take, by their names, to be printed before them (default: an estimate for training).
 
     Returns:
         The folder with the released weights and their report.
@@ -82,24 +96,41 @@ def run_pipeline(
         def evaluate(stage: str, folder: str) -> None:
             stages.evaluate(weights[stage], output / folder, explain=stage == "stage3", **shared)
 
+        def step(name: str, work: Callable[[], None], **files: Any) -> None:
+            told = (times or {}).get(name) or (network == "cpu" and not device and training_time(PRESETS[preset], name))
+            run.step(name, work, says=f"{STEPS[name]}, about {told}" if told else STEPS[name], **files)
+
         weights = {stage: output / stage / "model.pt" for stage in stages.OVERLAYS}
         store = [output / "data" / "store.json", output / "data" / "splits.json"]
-        run.step("data", preprocess, always=True)
-        run.step("stage1", lambda: train("stage1"), needs=store, makes=["model.pt"])
-        run.step("stage2", lambda: train("stage2"), needs=[*store, weights["stage1"]], makes=["model.pt"])
-        run.step("stage3", lambda: train("stage3"), needs=[*store, weights["stage2"]], makes=["model.pt"])
+        step("data", preprocess, always=True)
+        step("stage1", lambda: train("stage1"), needs=store, makes=["model.pt"])
+        step("stage2", lambda: train("stage2"), needs=[*store, weights["stage1"]], makes=["model.pt"])
+        step("stage3", lambda: train("stage3"), needs=[*store, weights["stage2"]], makes=["model.pt"])
         decision = output / "stage3" / "report.json"  # beside the weights, where inference reads it
         fitted = ["predictions.json", "../stage3/report.json"]
-        run.step("calibration", calibrate, needs=[*store, weights["stage3"]], makes=fitted)
+        step("calibration", calibrate, needs=[*store, weights["stage3"]], makes=fitted)
         scored = ["predictions.json", "report.json"]
         before, after = partial(evaluate, "stage1", "evaluation_stage1"), partial(evaluate, "stage3", "evaluation")
-        run.step("evaluation_stage1", before, needs=[*store, weights["stage1"]], makes=scored)
-        run.step("evaluation", after, needs=[*store, weights["stage3"], decision], makes=scored)
+        step("evaluation_stage1", before, needs=[*store, weights["stage1"]], makes=scored)
+        step("evaluation", after, needs=[*store, weights["stage3"], decision], makes=scored)
         report = output / "evaluation" / "report.json"
         made = ["model.pt", "report.json"]
 
         def finish() -> None:
             release(output / "stage3", read_json(report), output / "models")
 
-        run.step("models", finish, needs=[report, weights["stage3"]], makes=made)
+        step("models", finish, needs=[report, weights["stage3"]], makes=made)
         return output / "models"
+
+
+def training_time(stages_of_preset: Mapping[str, Mapping[str, Any]], stage: str) -> str:
+    """About how long a stage trains on this machine's cores; empty for other steps, and where there is a GPU."""
+    import torch
+
+    if stage not in stages_of_preset or torch.cuda.is_available():
+        return ""
+    settings = stages_of_preset[stage]
+    slices = settings["max_epochs"] * settings["samples_per_epoch"]
+    cores = torch.get_num_threads()
+    minutes = max(1, round(slices / SLICES_PER_SECOND / cores / 60))
+    return f"{minutes} min on {cores} core{'s' if cores > 1 else ''}"

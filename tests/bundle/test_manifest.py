@@ -115,6 +115,14 @@ def test_time_of_repeated_steps_is_not_counted_twice(tmp_path: Path) -> None:
     assert cost(tmp_path) < 10
 
 
+def test_what_a_step_does_is_said_before_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    said = {"says": "train the segmentation, about 2 min on 1 core"}
+    Manifest(tmp_path, {}).step("stage1", lambda: finish(tmp_path), makes=["model.pt"], **said)
+    Manifest(tmp_path, {}).step("stage1", lambda: finish(tmp_path), makes=["model.pt"], **said)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines == ["stage1: train the segmentation, about 2 min on 1 core ...", "stage1: done before"]
+
+
 def test_a_removed_setting_is_a_changed_setting(tmp_path: Path) -> None:
     Manifest(tmp_path, {"folds": 3, "image_folds": 5}).step("data", lambda: None)
     with pytest.raises(UserError, match="image_folds"):

@@ -8,9 +8,10 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 
 from bundle.errors import UserError
-from bundle.workflows.pipeline import run_pipeline
+from bundle.workflows.pipeline import run_pipeline, training_time
 from bundle.workflows.presets import PRESETS
 from scripts.core.files import sha256_of
 
@@ -20,6 +21,19 @@ SHORT = {"max_epochs": 1, "samples_per_epoch": 16}
 def manifest(output: Path) -> dict[str, dict[str, dict[str, object]]]:
     content: dict[str, dict[str, dict[str, object]]] = json.loads((output / "manifest.json").read_text())
     return content
+
+
+@pytest.mark.parametrize(("cores", "told"), [(1, "10 min on 1 core"), (4, "2 min on 4 cores")])
+def test_the_time_of_training_is_estimated_on_processors(
+    cores: int, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: cores)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    stages = {"stage1": {"max_epochs": 10, "samples_per_epoch": 600}}
+    assert training_time(stages, "stage1") == told
+    assert training_time(stages, "evaluation") == "", "only training takes a known time"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert training_time(stages, "stage1") == "", "unknown on a GPU"
 
 
 def test_the_pipeline_writes_weights_reports_and_pictures(pipeline_run: Path) -> None:
