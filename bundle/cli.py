@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import sys
+import os
 from collections.abc import Sequence
 
 from . import NOTICE, __version__, commands, loading
 from .errors import exit_on_sigterm, reason_of
+from .outcome import failed, only_json
 from .packaging.export_formats import FORMATS
 from .workflows.presets import PRESETS
 
@@ -17,33 +18,32 @@ IMAGES = "folder of yes/ and no/ images; NAME: what to call this source (default
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a subcommand; return the exit code: 0 done, 1 not ready (health), 2 bad input or usage, 130 interrupted.
-
-    SIGTERM ends a command that can be resumed with the exit code 143.
-    """
+    """Run a subcommand; return the exit code, see docs/commands.md."""
     top = parser()
     options = top.parse_args(arguments)
     loading.minimal_monai = arguments is None and options.command in ("check", "predict")
     if getattr(options, "output", None) == "":
         top.error("--output: is empty, name a folder")
     try:
-        with exit_on_sigterm(options.on_interrupt):
-            return int(options.run(options) or 0)
+        with only_json(options.json), exit_on_sigterm(options.on_interrupt):
+            outcome = options.run(options)
+        outcome.show(options.json)
+        return int(outcome.code)
+    except BrokenPipeError:  # whatever reads the output has ended, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return commands.CLOSED
     except KeyboardInterrupt:
-        print("interrupted" + options.on_interrupt, file=sys.stderr)
-        return 130
+        return failed("interrupted" + options.on_interrupt, options.json, commands.INTERRUPTED)
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
         if package in ("", "bundle", "scripts"):
             raise
-        print(f"error: {options.command} needs the package {package}, which is not installed", file=sys.stderr)
-        return commands.BAD_INPUT
+        reason = f"error: {options.command} needs the package {package}, which is not installed"
+        return failed(reason, options.json, commands.BAD_INPUT)
     except Exception as error:
-        reason = reason_of(error)
-        if reason is None:
+        if (reason_found := reason_of(error)) is None:
             raise
-        print(f"error: {reason}", file=sys.stderr)
-        return commands.BAD_INPUT
+        return failed(f"error: {reason_found}", options.json, commands.BAD_INPUT)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -55,18 +55,21 @@ def parser() -> argparse.ArgumentParser:
     def command(name: str, run: object, text: str) -> argparse.ArgumentParser:
         sub = subcommands.add_parser(name, help=text, description=text)
         resumes = name in ("predict", "pipeline", "demo", "ablate", "crossvalidate")
-        sub.set_defaults(
-            run=run, command=name, on_interrupt="; run the same command again to resume" if resumes else ""
-        )
+        resume = "; run the same command again to resume" if resumes else ""
+        sub.set_defaults(run=run, command=name, on_interrupt=resume, json=False)
+        if name not in ("serve", "ui"):
+            sub.add_argument("--json", action="store_true", help="print the result as JSON, all else to stderr")
         return sub
 
     sub = command("predict", commands.predict, "Predict scans: probability, state, mask on the scan's own grid.")
     sub.add_argument("paths", nargs="+", metavar="[NAME=]PATH", help="a scan, or a folder of them; NAME: their folder")
-    sub.add_argument("--output", required=True, help="folder for NAME.json, NAME_mask.png / .nii.gz and index.json")
+    sub.add_argument("--output", required=True, help="folder for NAME.json, _mask, _overlay.png, and index.json")
     sub.add_argument("--model", help="weights, a state dict (default: the bundle's)")
     sub.add_argument("--network", choices=NETWORKS, help="its size, if no report beside the weights names it")
     sub.add_argument("--overwrite", action="store_true", help="replace existing predictions")
     sub.add_argument("--dicom-seg", action="store_true", help="for DICOM series: also write NAME_seg.dcm")
+    sub.add_argument("--probabilities", action="store_true", help="also write NAME_probability.png / .nii.gz")
+    sub.add_argument("--threshold", type=share, metavar="P", help="operating point, 0 to 1 (default: the weights')")
     sub.add_argument("--batch-size", type=positive, default=8, help="slices per batch (default: 8)")
     add_device(sub)
     add_strip(sub)
@@ -74,13 +77,11 @@ def parser() -> argparse.ArgumentParser:
 
     sub = command("info", commands.info, "Show versions, weights, thresholds, scores and what can be read.")
     sub.add_argument("--model", metavar="FILE", help="weights (default: the bundle's)")
-    sub.add_argument("--json", action="store_true", help="print JSON")
 
     sub = command("check", commands.check, "Check folders of data before training: how they are read, and problems.")
     sub.add_argument("folders", nargs="*", metavar="[NAME=]DIR", help="volumes, images in classes, or scans")
     sub.add_argument("--model", metavar="FILE", help="weights that may have seen the cases (default: the bundle's)")
     add_sources(sub, required=False)
-    sub.add_argument("--json", action="store_true", help="print JSON")
 
     sub = command("pipeline", commands.pipeline, "Preprocess, train in three stages, evaluate.")
     add_sources(sub, required=True)
@@ -283,6 +284,14 @@ def codes(text: str) -> list[int]:
     if min(found) < 1:
         raise argparse.ArgumentTypeError(f"{text}: a code is above zero")
     return found
+
+
+def share(text: str) -> float:
+    """Parse a number from 0 to 1."""
+    number = float(text)
+    if not 0 <= number <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is not from 0 to 1")
+    return number
 
 
 def positive(text: str) -> int:

@@ -5,82 +5,90 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import NOTICE
 from .core import errors
 from .errors import UserError
+from .outcome import Outcome
 
 if TYPE_CHECKING:
     from .service.settings import Settings
 
-BAD_INPUT = errors.BAD_INPUT
+BAD_INPUT, INTERRUPTED = errors.BAD_INPUT, errors.INTERRUPTED  # exit codes, see docs/commands.md
+NOT_READY, CLOSED, TERMINATED = 1, 141, 143
 
 
-def predict(options: argparse.Namespace) -> int:
+def predict(options: argparse.Namespace) -> Outcome:
     """Predict every scan that can be read; for the others print the reason."""
+    from tqdm import tqdm
+
     from .predict_files import own_path, predict_files
     from .predictor import Predictor
 
     if not any(own_path(path).exists() for path in options.paths):  # before the network is loaded
         raise UserError("\nerror: ".join(f"{path}: no such file or folder" for path in options.paths))
-    own = {"runtime": options.runtime, "strip": options.strip}
-    predictor = Predictor(options.model, options.network, options.device, options.batch_size, **own)
-    index = predict_files(predictor, options.paths, options.output, options.overwrite, options.dicom_seg)
+    named = ("model", "network", "device", "batch_size", "runtime", "strip", "threshold")
+    predictor = Predictor(**{name: getattr(options, name) for name in named}, load=False)
+    if options.threshold is not None:
+        print(moved_threshold(predictor.parsed(["decision"])["decision"]))
+    wanted = (options.overwrite, options.dicom_seg, options.probabilities)
+    index = predict_files(predictor, options.paths, options.output, *wanted, say=tqdm.write)
     reasons = [entry["error"] for entry in index.values() if "error" in entry]
     for reason in reasons:
         print(f"error: {reason}", file=sys.stderr)
     unpredicted = [path for path, entry in index.items() if entry.get("state") == "no_prediction"]
-    for path in unpredicted:
-        print(f"no prediction: {path}: see the flags in {Path(options.output) / index[path]['json']}", file=sys.stderr)
     skipped = {path: entry["skipped"] for path, entry in index.items() if "skipped" in entry}
     for path, why in skipped.items():
         print(f"skipped: {path}: {why}", file=sys.stderr)
     scans = len(index) - len(skipped)
-    print(f"{scans - len(reasons) - len(unpredicted)} of {scans} scans predicted in {options.output}\n{NOTICE}")
-    return BAD_INPUT if reasons else 0
+    text = f"{scans - len(reasons) - len(unpredicted)} of {scans} scans predicted in {options.output}\n{NOTICE}"
+    content = {"output": options.output, "notice": NOTICE, "scans": index}
+    return Outcome(content, text, BAD_INPUT if reasons else 0)
 
 
-def info(options: argparse.Namespace) -> int:
+def info(options: argparse.Namespace) -> Outcome:
     """Show what is installed and how good the weights are."""
-    import json
-
     from .info import as_text
     from .info import info as describe
 
     found = describe(options.model)
-    print(json.dumps(found, indent=1) if options.json else as_text(found))
-    return 0
+    return Outcome(found, as_text(found))
 
 
-def pipeline(options: argparse.Namespace) -> int:
+def moved_threshold(decision: Any) -> str:
+    """In words that the operating point is the user's."""
+    kinds = ("image", "volume")
+    fitted = " and ".join(f"{replace(decision, threshold=None).operating_point(kind):.2f} ({kind}s)" for kind in kinds)
+    return f"operating point {decision.threshold:.2f}, moved from {fitted}"
+
+
+def pipeline(options: argparse.Namespace) -> Outcome:
     """Preprocess, train and evaluate."""
     from .workflows.pipeline import run_pipeline
 
     names = ("output", "volumes", "images", "preset", "network", "precision", "seed", "fold", "device", "tracking")
     chosen = {name: getattr(options, name) for name in (*names, "skip_unreadable")}
     models = run_pipeline(**chosen, reading=reading(options))
-    print(f"\nweights and report: {models}\nreport and pictures: {models.parent / 'evaluation'}")
-    return 0
+    return Outcome({"weights": models / "model.pt", "evaluation": models.parent / "evaluation"})
 
 
-def score(options: argparse.Namespace) -> int:
+def score(options: argparse.Namespace) -> Outcome:
     """Score weights."""
     from .workflows.stages import evaluate
 
     score_folders(evaluate, options, allow_training_cases=options.allow_training_cases, strip=options.strip)
-    print(f"\nreport: {Path(options.output) / 'report.json'}")
-    return 0
+    return Outcome({"report": Path(options.output) / "report.json"})
 
 
-def audit_shortcuts(options: argparse.Namespace) -> int:
+def audit_shortcuts(options: argparse.Namespace) -> Outcome:
     """Audit weights or a classifier for shortcuts."""
     from .workflows.stages import audit
 
     score_folders(audit, options, predict=options.predict)
-    print(f"\nfindings: {Path(options.output) / 'audit.json'}")
-    return 0
+    return Outcome({"findings": Path(options.output) / "audit.json"})
 
 
 def score_folders(job: Callable[..., None], options: argparse.Namespace, **settings: Any) -> None:
@@ -91,10 +99,8 @@ def score_folders(job: Callable[..., None], options: argparse.Namespace, **setti
     on_folders(job, **{name: getattr(options, name) for name in names}, reading=reading(options), **settings)
 
 
-def check(options: argparse.Namespace) -> int:
+def check(options: argparse.Namespace) -> Outcome:
     """Say what would be done with folders of data, and what would go wrong."""
-    import json
-
     from .loading import parse
     from .weights import trained_as
 
@@ -106,8 +112,8 @@ def check(options: argparse.Namespace) -> int:
     told |= {"model_path": str(model), **trained_as(model)} if model else {}
     told.pop("network_name", None)
     found = parse("check.yaml", ["findings", "text"], **told)
-    print(json.dumps(found["findings"], indent=1) if options.json else found["text"])
-    return BAD_INPUT if any(finding["level"] == "error" for finding in found["findings"]["findings"]) else 0
+    errors = any(finding["level"] == "error" for finding in found["findings"]["findings"])
+    return Outcome(found["findings"], found["text"], BAD_INPUT if errors else 0)
 
 
 def reading(options: argparse.Namespace) -> dict[str, Any]:
@@ -122,7 +128,7 @@ def reading(options: argparse.Namespace) -> dict[str, Any]:
     return {name: value for name, value in told.items() if value is not None}
 
 
-def crossvalidate(options: argparse.Namespace) -> int:
+def crossvalidate(options: argparse.Namespace) -> Outcome:
     """Train and evaluate in every fold."""
     from .weights import require_served
     from .workflows.plans import cross_validation_plan
@@ -135,25 +141,24 @@ def crossvalidate(options: argparse.Namespace) -> int:
         require_served({"network_name": plan.network}, Path(options.release))
     sources = (options.output, options.volumes, options.images, options.processes, reading(options))
     summary = run_plan(plan, *sources)
-    print(f"\nsummary: {summary}\nreport:  {summary.with_name('report.json')}")
+    made = {"summary": summary, "report": summary.with_name("report.json")}
     if options.release:
         release_reference(plan, summary.parent, Path(options.release))
-        print(f"weights: {Path(options.release) / 'model.pt'}")
-    return 0
+        made["weights"] = Path(options.release) / "model.pt"
+    return Outcome(made)
 
 
-def ablate(options: argparse.Namespace) -> int:
+def ablate(options: argparse.Namespace) -> Outcome:
     """Train and evaluate variants."""
     from .workflows.plans import ablation_plan
     from .workflows.run_plan import run_plan
 
     plan = ablation_plan(options.plan, options.network, options.seeds, options.precision)
     sources = (options.output, options.volumes, options.images, options.processes, reading(options))
-    print(f"\nsummary: {run_plan(plan, *sources)}")
-    return 0
+    return Outcome({"summary": run_plan(plan, *sources)})
 
 
-def report(options: argparse.Namespace) -> int:
+def report(options: argparse.Namespace) -> Outcome:
     """Write the evaluation report."""
     from .reporting.readme_table import START, write_readme_table
     from .reporting.report import write_report
@@ -165,25 +170,24 @@ def report(options: argparse.Namespace) -> int:
     if options.finished:
         collect(Path(options.finished), docs / "results")
     page = write_report(docs / "results", docs, [Path(file) for file in options.picture])
-    print(f"report: {page}\n        {page.with_suffix('.html')}")
+    made = {"report": page, "html": page.with_suffix(".html")}
     readme = docs.resolve().with_name("README.md")
     if readme.is_file() and START in readme.read_text():
         write_readme_table(readme, docs / "results")
-        print(f"table:  {readme}")
-    return 0
+        made["table"] = readme
+    return Outcome(made)
 
 
-def pack(options: argparse.Namespace) -> int:
+def pack(options: argparse.Namespace) -> Outcome:
     """Pack the bundle."""
     from .core import files
     from .packaging.pack import pack as make
 
     folder, archive = make(Path(options.output), options.weights_url)
-    print(f"folder: {folder}\nzip:    {archive}\nsha256: {files.sha256_of(archive)}")
-    return 0
+    return Outcome({"folder": folder, "zip": archive, "sha256": files.sha256_of(archive)})
 
 
-def export(options: argparse.Namespace) -> int:
+def export(options: argparse.Namespace) -> Outcome:
     """Write the network in another format."""
     from .manifest import read_json
     from .packaging.export import export as make
@@ -191,13 +195,16 @@ def export(options: argparse.Namespace) -> int:
     from .packaging.runtimes import note_beside
 
     exported = make(options.format, options.model, options.network)
-    print(f"{exported}: logits differ by {read_json(note_beside(exported))['largest_difference']:.1g} at most")
+    made: dict[str, Any] = {
+        "network": exported,
+        "largest_difference": read_json(note_beside(exported))["largest_difference"],
+    }
     if options.triton:
-        print(f"Triton: {write_triton_model(options.format, exported, Path(options.triton))}")
-    return 0
+        made["triton"] = write_triton_model(options.format, exported, Path(options.triton))
+    return Outcome(made)
 
 
-def verify(options: argparse.Namespace) -> int:
+def verify(options: argparse.Namespace) -> Outcome:
     """Check a packed bundle as the model zoo does; run its code only if asked to."""
     import sys
 
@@ -213,19 +220,19 @@ def verify(options: argparse.Namespace) -> int:
     schema, signers = (Path(name).resolve() if name else None for name in (options.schema, options.signers))
     for check in checks(folder, schema, signers, options.run_code):
         print(f"{words[check.passed]:<10}{check.name}{f': {check.reason}' if check.reason else ''}", flush=True)
-        results.append(check.passed)
-    return BAD_INPUT if False in results else 0
+        results.append({"name": check.name, "passed": check.passed, "reason": check.reason})
+    return Outcome({"checks": results}, "", BAD_INPUT if any(one["passed"] is False for one in results) else 0)
 
 
-def serve(options: argparse.Namespace) -> int:
+def serve(options: argparse.Namespace) -> Outcome:
     """Serve predictions over HTTP."""
     from .service.server import serve as run
 
     run(service_settings(options))
-    return 0
+    return Outcome({}, "")
 
 
-def health(options: argparse.Namespace) -> int:
+def health(options: argparse.Namespace) -> Outcome:
     """Check whether a service is ready."""
     from http.client import HTTPConnection, HTTPException
 
@@ -235,16 +242,16 @@ def health(options: argparse.Namespace) -> int:
         status = connection.getresponse().status
     except (OSError, HTTPException) as error:
         raise UserError(f"127.0.0.1:{options.port}: does not respond ({type(error).__name__})") from None
-    print(f"127.0.0.1:{options.port}{options.path}: {status}")
-    return 0 if status == 200 else 1
+    address = f"127.0.0.1:{options.port}{options.path}"
+    return Outcome({"address": address, "status": status}, f"{address}: {status}", 0 if status == 200 else NOT_READY)
 
 
-def ui(options: argparse.Namespace) -> int:
+def ui(options: argparse.Namespace) -> Outcome:
     """Serve the web page."""
     from .ui.launch import launch
 
     launch(service_settings(options))
-    return 0
+    return Outcome({}, "")
 
 
 def service_settings(options: argparse.Namespace) -> Settings:
@@ -257,14 +264,14 @@ def service_settings(options: argparse.Namespace) -> Settings:
     return Settings(Path(options.model) if options.model else None, token=os.environ.get("BUNDLE_TOKEN"), **named)
 
 
-def demo(options: argparse.Namespace) -> int:
+def demo(options: argparse.Namespace) -> Outcome:
     """Run the pipeline on synthetic data."""
     from .demo import run_demo
 
-    return run_demo(Path(options.output))
+    return Outcome(run_demo(Path(options.output)))
 
 
-def phantoms(options: argparse.Namespace) -> int:
+def phantoms(options: argparse.Namespace) -> Outcome:
     """Write synthetic data."""
     from .datasets.phantoms import write_images, write_volumes
 
@@ -273,11 +280,10 @@ def phantoms(options: argparse.Namespace) -> int:
         raise UserError(f"{root}: not empty, choose another folder")
     write_volumes(root / "brats", options.patients, seed=options.seed)
     write_images(root / "kaggle", options.images, seed=options.seed, shortcut=options.shortcut)
-    print(f"{options.patients} volumes in {root / 'brats'}, {options.images} images in {root / 'kaggle'}")
-    return 0
+    return Outcome({"volumes": root / "brats", "images": root / "kaggle"})
 
 
-def data(options: argparse.Namespace) -> int:
+def data(options: argparse.Namespace) -> Outcome:
     """Download a data set."""
     from .datasets.download import DownloadError, fetch_brats, fetch_kaggle
 
@@ -286,5 +292,4 @@ def data(options: argparse.Namespace) -> int:
         folder = fetch_brats(root) if options.source == "brats" else fetch_kaggle(root)
     except DownloadError as error:
         raise UserError(str(error)) from None
-    print(f"ready: {folder}")
-    return 0
+    return Outcome({"folder": folder})

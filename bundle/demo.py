@@ -15,8 +15,8 @@ __all__ = ["run_demo"]
 PATIENTS, IMAGES = 15, 120
 
 
-def run_demo(output: Path) -> int:
-    """Write phantoms, train, evaluate, predict; print where the results are."""
+def run_demo(output: Path) -> dict[str, Path]:
+    """Write phantoms, train, evaluate, predict; return where the results are, by their names."""
     synthetic = output / "phantoms"
     if not (synthetic / "complete").is_file():
         print("writing synthetic data ...", flush=True)
@@ -32,11 +32,10 @@ def run_demo(output: Path) -> int:
     scans = [synthetic / volume / f"{Path(volume).name}_flair.nii.gz", synthetic / image]
     predictions = output / "predictions"
     predict_files(Predictor(models / "model.pt"), scans, predictions, overwrite=True)
-    print(
-        f"\nreport     {output / 'evaluation' / 'report.json'}"
-        f"\nimages     {output / 'evaluation' / 'overlays_brats.png'}"
-        f"\n           {output / 'evaluation' / 'overlays_kaggle.png'}"
-        f"\npredicted  {predictions}"
-        f"\nweights    {models}"
-    )
-    return 0
+    return {
+        "report": output / "evaluation" / "report.json",
+        "volumes": output / "evaluation" / "overlays_brats.png",
+        "images": output / "evaluation" / "overlays_kaggle.png",
+        "predictions": predictions,
+        "weights": models / "model.pt",
+    }

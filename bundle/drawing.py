@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageFont
 from scipy import ndimage
 
-__all__ = ["outside_head", "overlay", "upright"]
+__all__ = ["levels_of", "outside_head", "overlay", "text", "upright", "with_outline"]
 
+THIN = 240  # pixels: the outline of a smaller picture is one pixel wide, of a larger two
 MASK_COLOR, CAM_COLOR = (255, 159, 28), (46, 196, 182)  # orange and teal
 
 
@@ -47,9 +48,7 @@ def overlay(
         mask_opacity: of the mask's area; its edge is opaque if this is above 0.
         cam_opacity: of the CAM where it is 1.
     """
-    low, high = np.percentile(image, (1, 99.5))
-    gray = np.clip((image - low) / max(float(high - low), 1e-6), 0, 1) * 255
-    picture = np.repeat(gray[:, :, None], 3, axis=2)
+    picture = np.repeat(_gray(image, levels_of(image))[:, :, None], 3, axis=2)
     if cam is not None and cam_opacity:
         weight = (np.clip(cam, 0, 1) * cam_opacity)[:, :, None]
         picture = picture * (1 - weight) + np.array(CAM_COLOR) * weight
@@ -59,6 +58,53 @@ def overlay(
         weight = np.where(edge, 1.0, inside * mask_opacity)[:, :, None]
         picture = picture * (1 - weight) + np.array(MASK_COLOR) * weight
     return Image.fromarray(picture.round().astype(np.uint8))
+
+
+def with_outline(
+    plane: np.ndarray, mask: np.ndarray, levels: tuple[float, float], size: tuple[int, int]
+) -> Image.Image:
+    """A slice in another size, with the outline of its mask.
+
+    Args:
+        plane: (H, W), gray levels of any scale.
+        mask: (H, W), boolean.
+        levels: shown black and white, see `levels_of`.
+        size: width and height, pixels.
+    """
+    gray = Image.fromarray(_gray(plane, levels).astype(np.uint8))
+    picture = gray.resize(size, Image.Resampling.BICUBIC).convert("RGB")
+    if mask.any():
+        enlarged = Image.fromarray(mask.astype(np.uint8) * 255).resize(size, Image.Resampling.BILINEAR)
+        area = enlarged.point(lambda value: 255 * (value > 127))
+        edge = ImageChops.subtract(area, area.filter(ImageFilter.MinFilter(5 if min(size) > THIN else 3)))
+        picture.paste(MASK_COLOR, None, edge)
+    return picture
+
+
+def levels_of(image: np.ndarray) -> tuple[float, float]:
+    """Gray levels that are shown black and white."""
+    low, high = np.percentile(image, (1, 99.5))
+    return float(low), float(high)
+
+
+def _gray(image: np.ndarray, levels: tuple[float, float]) -> np.ndarray:
+    """Gray levels in [0, 255], float."""
+    low, high = levels
+    return np.asarray(np.clip((image - low) / max(high - low, 1e-6), 0, 1) * 255)
+
+
+def text(picture: Image.Image, words: str, place: tuple[int, int], size: int, anchor: str = "la") -> None:
+    """Write white words with a black rim into a picture.
+
+    Args:
+        picture: RGB.
+        words: of one line.
+        place: column and row, pixels.
+        size: of the letters, pixels.
+        anchor: what of the words is at the place, see Pillow's text anchors.
+    """
+    pen, font = ImageDraw.Draw(picture), ImageFont.load_default(size)
+    pen.text(place, words, font=font, anchor=anchor, fill="white", stroke_width=1, stroke_fill="black")
 
 
 def outside_head(cam: np.ndarray, image: np.ndarray) -> float | None:

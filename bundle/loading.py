@@ -6,13 +6,14 @@ import logging
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .core import BUNDLE_ROOT
 from .errors import UserError
 from .minimal_monai import import_minimal_monai
+from .plain_config import NotPlainError, components
 
 if TYPE_CHECKING:
     from monai.bundle import ConfigWorkflow
@@ -111,7 +112,10 @@ def torch_device(name: str) -> str:
 
 
 def parse(config: str, ids: Sequence[str], root: Path = BUNDLE_ROOT, **overrides: Any) -> dict[str, Any]:
-    """Instantiate components of one config, by their ids."""
+    """Instantiate components of one config, by their ids; without MONAI where their arguments are plain values."""
+    make_importable(root)
+    with suppress(NotPlainError):
+        return components(root / "configs" / config, ids, overrides)
     workflow = load_workflow([config], root, **overrides)
     with suppress_monai_warnings(root):
         workflow.initialize()

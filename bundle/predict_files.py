@@ -1,24 +1,28 @@
-"""Predict files and folders: list the scans, write each prediction and mask, list all in `index.json`."""
+"""Predict files and folders: list the scans, write each prediction with its files, list all in `index.json`."""
 
 from __future__ import annotations
 
 import errno
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
 
 from .errors import UserError, reason_of, root_cause
-from .loading import parse
 from .manifest import read_json
+from .overlay import overlay_png
 from .predictor import Predictor
+from .views import scan_line
 
 __all__ = ["own_path", "predict_files"]
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
 logger = logging.getLogger(__name__)
+
+Scan = Mapping[str, Any]  # "image" and "name"
+Entry = dict[str, Any]  # of the index
 
 
 def own_path(entry: str | Path) -> Path:
@@ -33,26 +37,24 @@ def escape_config_reference(path: str | Path) -> str:
 
 
 def _scans(
-    root: Path, paths: Sequence[str | Path], settings: Mapping[str, Any]
+    predictor: Predictor, paths: Sequence[str | Path], output_dir: str
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """List the scans at all paths, the skipped files and the errors of paths without a scan; see `predict_files`."""
 
     def list_scans(folders: Sequence[str | Path]) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-        overrides = {**settings, "dataset_dir": [escape_config_reference(path) for path in folders]}
-        parts = parse("inference.yaml", ["dataset#data", "skipped"], root, **overrides)
+        named = {"dataset_dir": [escape_config_reference(path) for path in folders], "output_dir": output_dir}
+        parts = predictor.parsed(["dataset#data", "skipped"], **named)
         return list(parts["dataset#data"]), {path: {"skipped": why} for path, why in parts["skipped"].items()}
 
     try:
         return list_scans(paths)
-    except Exception:
+    except UserError:
         errors: dict[str, Any] = {}
         for path in (path for path in paths if own_path(path).is_dir()):
             try:
                 list_scans([path])
-            except Exception as error:
-                if (reason := reason_of(error)) is None:
-                    raise
-                errors[str(path)] = {"error": reason}
+            except UserError as error:
+                errors[str(path)] = {"error": str(error)}
         if not 0 < len(errors) < len(paths):
             raise
         scans, skipped = list_scans([path for path in paths if str(path) not in errors])
@@ -66,7 +68,7 @@ def _require_writable(folder: Path) -> None:
         with TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        raise UserError(f"{folder}: cannot be written to: {error.strerror}") from None
+        raise UserError(f"{folder}: cannot be written to: {error.strerror}; name another folder") from None
 
 
 def predict_files(
@@ -75,78 +77,119 @@ def predict_files(
     output_dir: str | Path,
     overwrite: bool = False,
     dicom_seg: bool = False,
+    probabilities: bool = False,
+    say: Callable[[str], None] = lambda line: None,
 ) -> dict[str, Any]:
-    """Predict files and folders; write predictions, masks and `index.json`.
+    """Predict files and folders; write predictions, masks, overlays and `index.json`.
 
     A prediction of the same scan by the same version, weights and decision is kept.
 
     Args:
-        predictor: the network.
+        predictor: the network; it is loaded when there is a scan to predict.
         paths: files, and folders, each "PATH" or "NAME=PATH"; the tree of a folder is kept, below NAME.
         output_dir: folder of the predictions.
         overwrite: replace existing predictions.
         dicom_seg: also write the masks of DICOM series as DICOM SEG.
+        probabilities: also write the probability that each voxel belongs to the tumor.
+        say: gets one line for each prediction.
 
     Returns:
-        The index: input -> {"state", "json", "mask", "seg"}, files relative to `output_dir`, {"error": reason}, or
-        {"skipped": reason} for a file in a folder that is skipped, being a mask or another sequence by its name.
+        The index: input -> {"state", "json", "mask", "overlay", "probability", "seg"}, files relative to `output_dir`,
+        {"error": reason}, or {"skipped": reason} for a file in a folder that is skipped, being a mask or another
+        sequence by its name.
 
     Raises:
         UserError: when no path exists, or the folder of the predictions cannot be written to or is full.
     """
     from tqdm import tqdm
 
-    output_dir = Path(output_dir)
-    settings: dict[str, Any] = {
-        "output_dir": escape_config_reference(output_dir),
-        "overwrite": overwrite,
-        "dicom_seg": dicom_seg,
-    }
-    settings["modalities"] = list(predictor.parts["modalities"])
-    try:
-        write = parse("inference.yaml", ["writer"], predictor.root, **settings)["writer"]
-        index = {
-            str(path): {"error": f"{path}: no such file or folder"} for path in paths if not own_path(path).exists()
-        }
-        scans, errors = _scans(predictor.root, [path for path in paths if str(path) not in index], settings)
-        index |= errors
-    except Exception as error:
-        reason = reason_of(error)
-        raise (UserError(reason) if reason else error) from None
+    output_dir, literal = Path(output_dir), escape_config_reference(output_dir)
+    parts = predictor.parsed(
+        ["writer", "decision", "model_card"], output_dir=literal, overwrite=overwrite, dicom_seg=dicom_seg
+    )
+    index = {str(path): {"error": f"{path}: no such file or folder"} for path in paths if not own_path(path).exists()}
+    scans, others = _scans(predictor, [path for path in paths if str(path) not in index], literal)
+    index |= others
     _require_writable(output_dir)
-    model = {**predictor.parts["model_card"], "decision": predictor.parts["decision"].digest()}
+    files = _Files(predictor, parts, scans, probabilities, say)
     try:
         try:
-            for scan in tqdm(scans, desc="predicting", unit="scan", disable=len(scans) < 2):
-                index[_first_file(scan)] = _predicted(predictor, write, scan, model)
+            index |= {file_of(scan): _entry(files.kept, scan) for scan in scans}
+            left = [scan for scan in scans if not index[file_of(scan)]]
+            if left:
+                predictor.load()
+            for scan in tqdm(left, desc="predicting", unit="scan", disable=len(left) < 2 or None):
+                index[file_of(scan)] = _entry(files.predicted, scan)
         finally:
-            write.update_index(index)
+            parts["writer"].update_index({file: entry for file, entry in index.items() if entry})
     except OSError as error:
         remedy = "finished predictions are kept; make room and run the same command again to resume"
         raise UserError(f"{output_dir}: {error.strerror}; {remedy}") from None
     return index
 
 
-def _first_file(scan: Mapping[str, Any]) -> str:
+class _Files:
+    """The files of each prediction.
+
+    Args:
+        predictor: see `predict_files`.
+        parts: of the inference config: "writer", "decision", "model_card".
+        scans: all of them.
+        probabilities: see `predict_files`.
+        say: see `predict_files`.
+    """
+
+    def __init__(
+        self,
+        predictor: Predictor,
+        parts: Mapping[str, Any],
+        scans: Sequence[Scan],
+        probabilities: bool,
+        say: Callable[[str], None],
+    ) -> None:
+        self.predictor, self.write, self.probabilities, self.say = predictor, parts["writer"], probabilities, say
+        self.model = {**parts["model_card"], "decision": parts["decision"].digest()}
+        self.width = max((len(scan["name"]) for scan in scans), default=0)
+
+    def kept(self, scan: Scan) -> Entry:
+        """The entry of an earlier prediction; empty if there is none."""
+        beside = ["overlay", *(["probability"] if self.probabilities else [])]
+        files = self.write.done_before(scan["name"], scan["image"], self.model, beside)
+        return self._noted(scan, files) if files else {}
+
+    def predicted(self, scan: Scan) -> Entry:
+        """Predict a scan and write its files."""
+        prediction = self.predictor.predict(scan["image"], include_probability=self.probabilities)
+        beside = {"overlay.png": overlay_png(prediction)}
+        if self.probabilities:
+            suffix, content = self.write.encode(prediction["probability"], steps=255)
+            beside[f"probability.{suffix}"] = content
+        return self._noted(scan, self.write(prediction, scan["name"], beside))
+
+    def _noted(self, scan: Scan, files: Mapping[str, str]) -> Entry:
+        result = read_json(Path(files["json"]))
+        self.say(scan_line(scan["name"], result, self.width))
+        inside = {kind: str(Path(file).relative_to(self.write.output_dir)) for kind, file in files.items()}
+        return {"state": result["state"], **inside}
+
+
+def file_of(scan: Scan) -> str:
     """The file of a scan, or that of its first modality."""
     return str(scan["image"] if isinstance(scan["image"], str) else scan["image"][0])
 
 
-def _predicted(predictor: Predictor, write: Any, scan: Mapping[str, Any], model: Mapping[str, Any]) -> dict[str, str]:
-    """Predict one scan; return its entry of the index, which has the error if there is one.
+def _entry(work: Callable[[Scan], Entry], scan: Scan) -> Entry:
+    """The entry of a scan that the work returns, or its error.
 
     Raises:
         OSError: when the disk is full.
     """
     try:
-        done = write.done_before(scan["name"], scan["image"], model)
-        files = done or write(predictor.predict(scan["image"]), scan["name"])
-        beside = {kind: str(Path(file).relative_to(write.output_dir)) for kind, file in files.items()}
-        return {"state": read_json(Path(files["json"]))["state"], **beside}
+        return work(scan)
     except Exception as error:
         if isinstance(error, OSError) and error.errno in FULL:
             raise
         if (reason := reason_of(error)) is None:
-            logger.exception("%s: not predicted", _first_file(scan))
-            reason = f"{_first_file(scan)}: internal error ({type(root_cause(error)).__name__})"
+            logger.exception("%s: not predicted", file_of(scan))
+            reason = f"{file_of(scan)}: internal error ({type(root_cause(error)).__name__})"
         return {"error": reason}

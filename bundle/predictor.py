@@ -42,6 +42,8 @@ class Predictor:
         intake: reads the scans, within its limits (default: one for local files).
         runtime: run the exported network (`export_formats.FORMATS`); it has no CAM, no uncertainty and no OOD score.
         strip: cut the brain out of volumes with a skull first (needs deepbet).
+        threshold: operating point of every scan, in [0, 1] (default: that of the weights' report).
+        load: load the network now; otherwise `load` does, before the first scan.
 
     Raises:
         UserError: when the weights are missing, do not fit the network, or are not exported; when a runtime is given
@@ -63,27 +65,43 @@ class Predictor:
         intake: Intake | None = None,
         runtime: str | None = None,
         strip: bool = False,
+        threshold: float | None = None,
+        load: bool = True,
     ) -> None:
         self.root, self.model_path = root, find_weights(model, root)
-        overrides: dict[str, Any] = {"model_path": str(self.model_path), "batch_size": batch_size}
-        overrides["model_card#follow"] = False  # the network stays as it is loaded here
-        overrides |= {"strip": strip, **trained_as(self.model_path, network)}
-        self.intake = intake or local_intake(root, tuple(overrides.get("modalities", ())))
+        self.settings: dict[str, Any] = {"model_path": str(self.model_path), "batch_size": batch_size}
+        self.settings["model_card#metadata_path"] = str(root / "configs" / "metadata.json")
+        self.settings["model_card#follow"] = False  # the network stays as it is loaded here
+        self.settings |= {"strip": strip, "threshold": threshold, **trained_as(self.model_path, network)}
         if runtime and device not in (None, "cpu"):
             raise UserError(f"device '{device}' cannot be used: exported networks ({runtime}) run on the CPU")
-        if runtime or device:
-            overrides["device"] = torch_device(device or "cpu")
+        self.device, self.runtime, self.given_intake = "cpu" if runtime else device, runtime, intake
+        if load:
+            self.load()
+
+    def load(self) -> None:
+        """Load the network; see the class for errors."""
+        self.intake = self.given_intake or local_intake(self.root, tuple(self.settings.get("modalities", ())))
+        device = {"device": torch_device(self.device)} if self.device else {}
+        self.parts = self.parsed(self.PARTS, **device)
+        self.network, self.report = self.parts["loaded"].eval(), report_beside(self.model_path)
+        self.exported = None
+        if self.runtime:
+            from .packaging.runtimes import load_exported
+
+            self.exported = load_exported(self.runtime, self.model_path)
+
+    def parsed(self, ids: Sequence[str], **settings: Any) -> dict[str, Any]:
+        """Components of the inference config with the settings of these weights and others.
+
+        Raises:
+            UserError: when the settings do not fit.
+        """
         try:
-            self.parts = parse("inference.yaml", self.PARTS, root, **overrides)
+            return parse("inference.yaml", ids, self.root, **self.settings, **settings)
         except Exception as error:
             reason = reason_of(error)
             raise (UserError(reason) if reason else error) from None
-        self.network, self.report = self.parts["loaded"].eval(), report_beside(self.model_path)
-        self.exported = None
-        if runtime:
-            from .packaging.runtimes import load_exported
-
-            self.exported = load_exported(runtime, self.model_path)
 
     def predict(
         self,
@@ -91,6 +109,7 @@ class Predictor:
         spacing_mm: Sequence[float] | None = None,
         include_cam: bool = False,
         include_uncertainty: bool = False,
+        include_probability: bool = False,
     ) -> dict[str, Any]:
         """Predict one scan.
 
@@ -100,16 +119,18 @@ class Predictor:
             spacing_mm: of an array's axes.
             include_cam: add the class activation map (CAM).
             include_uncertainty: add Monte-Carlo dropout deviations, over `mc_samples` passes (see the config).
+            include_probability: add the mask's probability, which CAM and uncertainty come with in any case.
 
         Returns:
-            All on the scan's own grid (1, H, W, D): "pred", MetaTensor of 0 and 1; with CAM or uncertainty
-            "probability" in [0, 1], "cam" in [0, 1], "mask_deviation" in [0, 0.5]. "result": JSON with kind,
+            All on the scan's own grid (1, H, W, D): "pred", MetaTensor of 0 and 1; on request "probability" in [0, 1],
+            "cam" in [0, 1], "mask_deviation" in [0, 0.5]. "scan": the scan (C, H, W, D). "result": JSON with kind,
             tumor_probability, tumor_detected, state, flags, model; for volumes also slice_probabilities, volume_ml, ...
 
         Raises:
             UserError: when the scan cannot be read, in one line.
         """
-        return self.infer(self.read(scan, spacing_mm), include_cam, include_uncertainty)
+        image = self.read(scan, spacing_mm)
+        return self.infer(image, include_cam, include_uncertainty, include_probability=include_probability)
 
     def read(
         self, scan: Any, spacing_mm: Sequence[float] | None = None, interrupt: Interrupt | None = None
@@ -135,6 +156,7 @@ class Predictor:
         include_cam: bool = False,
         include_uncertainty: bool = False,
         turn: Turn | None = None,
+        include_probability: bool = False,
     ) -> dict[str, Any]:
         """Predict an image from `read`; see `predict`.
 
@@ -143,6 +165,7 @@ class Predictor:
             include_cam: see `predict`.
             include_uncertainty: see `predict`.
             turn: a context manager around the passes through the network, whose `between` is called between them.
+            include_probability: see `predict`.
         """
         import torch
 
@@ -151,6 +174,7 @@ class Predictor:
         except Exception as error:
             reason = reason_of(error)
             raise (UserError(reason) if reason else error) from None
+        data |= {"scan": image, "keep_probability": include_probability}
         between = {"between": turn.between} if turn else {}
         network = self.exported
         if network is None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["area_range", "most_suspicious", "png", "size_of", "slice_of"]
+__all__ = ["area_range", "most_suspicious", "png", "probability_of", "scan_line", "size_of", "slice_of"]
 
 
 def most_suspicious(result: Mapping[str, Any]) -> int | None:
@@ -41,6 +41,35 @@ def size_of(result: Mapping[str, Any]) -> str | None:
     if result.get("area_mm2") is not None:
         return f"{result['area_mm2']:.0f} mm2"
     return f"{result['volume_ml']:.1f} ml" if result.get("volume_ml") is not None else None
+
+
+def probability_of(result: Mapping[str, Any]) -> str:
+    """Probability and operating point of a scan, in words.
+
+    >>> probability_of({"tumor_probability": 0.913, "threshold": 0.4, "threshold_moved_from": 0.262})
+    '0.91, operating point 0.40 (moved from 0.26)'
+    """
+    probability, moved = result["tumor_probability"], result.get("threshold_moved_from")
+    known = "none" if probability is None else f"{probability:.2f}"
+    return f"{known}, operating point {result['threshold']:.2f}{'' if moved is None else f' (moved from {moved:.2f})'}"
+
+
+def scan_line(name: str, result: Mapping[str, Any], width: int) -> str:
+    """A prediction in one line: state, probability, size of the mask, name, codes of the flags.
+
+    Args:
+        name: of the scan.
+        result: of the scan.
+        width: of the longest name.
+
+    >>> scan_line("x", {"state": "tumor", "tumor_probability": 0.913, "volume_ml": 12.34, "flags": []}, 3)
+    'tumor          0.91    12.3 ml  x'
+    """
+    probability = result["tumor_probability"]
+    known = "-" if probability is None else f"{probability:.2f}"
+    flags = ", ".join(flag["code"] for flag in result["flags"])
+    size = size_of(result) or "-"
+    return f"{result['state'].replace('_', ' '):13}  {known:>4}  {size:>9}  {name:{width}}  {flags}".rstrip()
 
 
 def slice_of(volume: Any, result: Mapping[str, Any], index: int | None) -> np.ndarray:

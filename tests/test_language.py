@@ -12,6 +12,7 @@ ROOT = Path(__file__).resolve().parent.parent
 FOLDERS = ("scripts", "bundle", "configs", "docs", "tests", "models")
 PAGES = (
     "README.md",
+    "AGENTS.md",
     "CONTRIBUTING.md",
     "SECURITY.md",
     "CHANGELOG.md",

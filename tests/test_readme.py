@@ -1,4 +1,4 @@
-"""All commands and Python code of the README and of two pages in docs/ run, in their order, in a copy of the bundle.
+"""All commands and Python code of the README and of three other pages run, in their order, in a copy of the bundle.
 
 Of commands that take hours, never end or need other weights, only the options are parsed.
 """
@@ -17,12 +17,13 @@ from hostile.cases import head
 from hostile.dicoms import mr_dataset, written
 
 from bundle.cli import main, parser
+from bundle.views import scan_line
 from bundle.workflows.presets import PRESETS
-from scripts.core.messages import FLAGS
+from scripts.core.messages import FLAGS, flag
 
 ROOT = Path(__file__).resolve().parent.parent
-MAKE_TARGETS = {"setup", "demo", "test"}
-PAGES = ("README.md", "docs/training.md", "docs/predictions.md")
+MAKE_TARGETS = {"setup", "demo", "lint", "test"}
+PAGES = ("README.md", "docs/training.md", "docs/predictions.md", "AGENTS.md")
 TEXT = "\n".join((ROOT / page).read_text() for page in PAGES)
 FENCED = re.findall(r"^```(\w*)\n(.*?)^```", TEXT, re.DOTALL | re.MULTILINE)
 PYTHON = [body for language, body in FENCED if language == "python"]
@@ -32,7 +33,7 @@ COMMANDS = list(dict.fromkeys(LINES))
 INLINE = re.findall(r"`((?:python|make) [^`]*)`", TEXT)
 SHORT = {"max_epochs": 1, "samples_per_epoch": 16}
 LONG = {"crossvalidate", "ablate", "report"}  # hours; a small plan is run to its end in test_run_plan
-ENDLESS = {"serve", "ui"}  # until they are stopped; other tests run them
+ENDLESS = {"serve", "ui", "health"}  # until they are stopped, or needs one that runs; other tests run them
 IN_THE_BUNDLE = {"export", "pack"}  # write files beside the weights, or need them; tests/bundle runs them
 
 
@@ -114,6 +115,14 @@ def test_commands_within_the_text_are_valid(command: str) -> None:
 def test_links_and_images_exist(page: str) -> None:
     links = re.findall(r"\]\(([^)#:]+)[#)]|^\[[^\]]+\]: ([^#:\s]+)(?=#|$)", (ROOT / page).read_text(), re.MULTILINE)
     assert all((ROOT / page).parent.joinpath("".join(link)).exists() for link in links)
+
+
+def test_the_readme_shows_the_lines_of_predict() -> None:
+    (block,) = re.findall(r"^```text\n(.*?)^```", (ROOT / "README.md").read_text(), re.DOTALL | re.MULTILINE)
+    far = {"state": "no_tumor", "tumor_probability": 0.08, "flags": [flag("out_of_distribution")]}
+    near = {"state": "tumor", "tumor_probability": 0.98, "volume_ml": 18.7, "flags": []}
+    width = len("patient_1_flair")
+    assert block.splitlines() == [scan_line("patient_1_flair", near, width), scan_line("x", far, width)]
 
 
 def test_the_readme_is_short_and_shows_an_image() -> None:

@@ -17,17 +17,14 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from functools import partial
-from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import yaml
 from PIL import Image
 
 from ..core import geometry
-from ..loading import make_importable, parse
+from ..loading import parse
 from .errors import STATUS, IntakeError
 from .headers import examine, require_voxels
 from .isolation import Isolation
@@ -63,38 +60,17 @@ class Tools(NamedTuple):
 def load_reader(root: Path, settings: Mapping[str, Any]) -> Any:
     """Make the reader that the bundle's inference config names.
 
-    Its arguments are values of the config, so MONAI's parser, whose import takes ten times as long as all else here, is
-    needed only for a config that says it in another way.
-
     Args:
         root: the bundle's folder.
         settings: overrides of the config.
     """
-    found = _named(root, settings, lambda config: config["preprocessing"]["transforms"][0]["reader"])
-    return parse("inference.yaml", [READER], root, **settings)[READER] if found is None else found()
+    return parse("inference.yaml", [READER], root, **settings)[READER]
 
 
 def load_segmentation(root: Path, settings: Mapping[str, Any]) -> Segment:
     """The function that encodes a mask as DICOM SEG; see `load_reader`."""
-    found = _named(root, settings, lambda config: config[SEGMENTATION])
-    segment: Segment = (
-        parse("inference.yaml", [SEGMENTATION], root, **settings)[SEGMENTATION] if found is None else found
-    )
+    segment: Segment = parse("inference.yaml", [SEGMENTATION], root, **settings)[SEGMENTATION]
     return segment
-
-
-def _named(root: Path, settings: Mapping[str, Any], part: Callable[[Any], Any]) -> Callable[..., Any] | None:
-    """What a part of the config names, with its arguments; None if these are more than values of the config."""
-    make_importable(root)
-    config = {**yaml.safe_load((root / "configs" / "inference.yaml").read_text()), **settings}
-    try:
-        told = {key: value for key, value in part(config).items() if key != "_mode_"}
-        module, _, name = told.pop("_target_").rpartition(".")
-        arguments = {key: config[value.removeprefix("@")] for key, value in told.items()}
-        plain = not any(sign in json.dumps(arguments) for sign in "$@%")
-    except (KeyError, TypeError, AttributeError):
-        return None
-    return partial(getattr(import_module(module), name), **arguments) if plain else None
 
 
 def supervise(control: socket.socket, tools: Tools) -> None:

@@ -78,6 +78,7 @@ class Prediction(TypedDict):
     tumor_probability: float | None  # calibrated; None where no brain is seen
     tumor_detected: bool | None
     threshold: float  # the operating point
+    threshold_moved_from: NotRequired[float]  # that of the weights, where the user named another one
     display_threshold: float
     state: Literal["no_tumor", "uncertain", "tumor", "no_prediction"]
     flags: list[Message]
@@ -105,6 +106,8 @@ class PredictedScan(TypedDict):
     state: str
     json: str
     mask: str
+    overlay: NotRequired[str]
+    probability: NotRequired[str]
     seg: NotRequired[str]
 
 
@@ -168,6 +171,7 @@ class DecisionRules(TypedDict):
     display_threshold: float
     top_slices: int
     patient: NotRequired[CalibrationOfKind | None]
+    threshold: NotRequired[float | None]
 
 
 class VolumeScores(TypedDict):

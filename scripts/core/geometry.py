@@ -12,6 +12,7 @@ import numpy as np
 __all__ = [
     "Plane",
     "as_displayed",
+    "displayed_mm",
     "pixel_mm2",
     "plane_of",
     "same_grid",
@@ -90,6 +91,18 @@ def as_displayed(volume: np.ndarray, affine: np.ndarray) -> np.ndarray:
     orientation = nib.io_orientation(shown_affine(volume.shape, affine))
     wanted = nib.orientations.axcodes2ornt(("P", "L", "S"))
     return np.asarray(nib.apply_orientation(volume, nib.orientations.ornt_transform(orientation, wanted)))
+
+
+def displayed_mm(shape: Sequence[int], affine: np.ndarray) -> tuple[float, float, float]:
+    """Distances of rows, columns and slices of a volume that is oriented by `as_displayed`, mm.
+
+    >>> displayed_mm((4, 5, 6), np.diag([-1.0, 2.0, 3.0, 1.0]))
+    (2.0, 1.0, 3.0)
+    """
+    orientation = nib.io_orientation(shown_affine(shape, affine))
+    sides = nib.affines.voxel_sizes(np.asarray(affine, dtype=np.float64))
+    rows, columns, slices = (float(sides[np.flatnonzero(orientation[:, 0] == world)[0]]) for world in (1, 0, 2))
+    return rows, columns, slices
 
 
 def same_grid(affine: np.ndarray, other: np.ndarray, shape: Sequence[int]) -> bool:

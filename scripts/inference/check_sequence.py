@@ -59,16 +59,21 @@ class CheckSequenced(MapTransform):
     mask is empty and `slice_logits` are NaN. Of several channels nothing is asked.
 
     Args:
-        keys: the mask on the scan's own grid.
+        keys: the mask on the scan's own grid, and the probability.
         read: sequences that the weights read.
         classifier_path: JSON file of the classifier of looks; without one the names alone tell.
         image_key: the network's input, whose metadata hold `sequence_told` where a name or header tells.
     """
 
     def __init__(
-        self, keys: KeysCollection, read: Sequence[str], classifier_path: str | Path, image_key: str = "image"
+        self,
+        keys: KeysCollection,
+        read: Sequence[str],
+        classifier_path: str | Path,
+        image_key: str = "image",
+        allow_missing_keys: bool = False,
     ) -> None:
-        super().__init__(keys)
+        super().__init__(keys, allow_missing_keys)
         self.read, self.image_key = list(read), image_key
         self.classifier = sequence_classifier_of(classifier_path)
 

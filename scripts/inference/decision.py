@@ -77,6 +77,7 @@ class Decision:
         top_slices: a volume's probability is the mean over this many slices with the highest probability.
         patient: calibration whose operating point is for a volume's probability; None: the slices' is used. It is
             higher than that for slices, since the volume's probability is a mean over the highest of many slices.
+        threshold: the user's operating point of every scan, in place of the calibrations'; None: theirs.
     """
 
     image: Calibration = Calibration()
@@ -84,12 +85,15 @@ class Decision:
     display_threshold: float = 0.3
     top_slices: int = 3
     patient: Calibration | None = None
+    threshold: float | None = None
 
     def __post_init__(self) -> None:
         if not (_is_number(self.display_threshold) and 0 <= self.display_threshold <= 1):
             raise ValueError("display_threshold is no number from 0 to 1")
         if not isinstance(self.top_slices, int) or self.top_slices < 1:
             raise ValueError("top_slices is no whole number above 0")
+        if self.threshold is not None and not (_is_number(self.threshold) and 0 <= self.threshold <= 1):
+            raise ValueError("threshold is no number from 0 to 1")
 
     def unfitted(self) -> Decision:
         """The same rules with default calibrations, for weights that these were not fitted on."""
@@ -114,7 +118,13 @@ class Decision:
 
     def operating_point(self, kind: Kind) -> float:
         """From which probability on a scan counts as one with a tumor."""
-        return (self.patient if kind == "volume" and self.patient else self.of(kind)).operating_point
+        fitted = self.patient if kind == "volume" and self.patient else self.of(kind)
+        return fitted.operating_point if self.threshold is None else self.threshold
+
+    def moved_from(self, kind: Kind) -> float | None:
+        """The calibration's operating point where the user's is another one, else None."""
+        fitted = replace(self, threshold=None).operating_point(kind)
+        return None if fitted == self.operating_point(kind) else fitted
 
     def detected(self, probability: float, kind: Kind) -> bool:
         """Whether the probability of a scan counts as a detected tumor."""

@@ -38,7 +38,8 @@ class SplitPackedd(MapTransform):
 
     If the item names the channels of `pred` in "planes" (see `ExtendedNetwork`), the further channels become items of
     their names: "cam" and "mask_deviation" (1, H, W, D), zero in skipped slices, `slice_deviations` and
-    `slice_distances` (D,). With CAM or deviations the mask's probability is also kept as "probability".
+    `slice_distances` (D,). With CAM or deviations, or if "keep_probability" of the item is true, the mask's probability
+    is also kept as "probability".
 
     Args:
         keys: the packed logits.
@@ -85,7 +86,7 @@ class SplitPackedd(MapTransform):
                 d["skull"]["extracted"] = True
             d[key] = self._plane(mask_logits[None].float().sigmoid(), d)
             planes = list(d.get(self.planes_key, ()))
-            if set(planes) - {"mask", "tumor", "distance"}:
+            if d.get("keep_probability") or set(planes) - {"mask", "tumor", "distance"}:
                 d["probability"] = d[key].clone()
             for number, name in enumerate(planes):
                 if name in PER_SLICE:
@@ -232,6 +233,8 @@ class SummarizePredictiond(MapTransform):
                 *flags_of_report(model),
             ],
         }
+        if (moved_from := decision.moved_from(kind)) is not None:
+            prediction["threshold_moved_from"] = moved_from
         if len(mask.meta["spatial_shape"]) == 3:
             axis, ascending = slice_axis(mask.meta["original_affine"], mask.meta["spatial_shape"])
             ordered = slices if ascending else slices[::-1]

@@ -1,4 +1,4 @@
-"""Write predictions as files: NAME.json and NAME_mask.png or NAME_mask.nii.gz."""
+"""Write predictions as files: NAME.json, NAME_mask.png or NAME_mask.nii.gz, and others beside them."""
 
 from __future__ import annotations
 
@@ -10,10 +10,9 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from io import BytesIO
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
-from monai.data import MetaTensor
 from PIL import Image
 
 from ..core.documents import SCHEMA_VERSION, PredictionIndex
@@ -23,16 +22,20 @@ from ..core.nifti_geometry import image_on
 from ..dicom.headers import DicomError
 from ..dicom.reading import is_dicom
 from ..dicom.segmentation import segmentation_of
-from .readers import UnreadableImageError
 from .scan_lists import INDEX
+from .volumes import UnreadableImageError
+
+if TYPE_CHECKING:
+    from monai.data import MetaTensor
 
 __all__ = ["PredictionWriter"]
 
 Source = str | Path | Sequence[str]
+BESIDE = ("mask.png", "mask.nii.gz", "seg.dcm", "overlay.png", "probability.png", "probability.nii.gz")  # NAME.json
 
 
 class PredictionWriter:
-    """Write one scan's prediction and mask; existing files are kept by default.
+    """Write one scan's prediction and mask; files of other predictions are kept by default.
 
     Args:
         output_dir: folder for the files.
@@ -51,35 +54,39 @@ class PredictionWriter:
         self.output_dir, self.overwrite, self.dicom_seg = Path(output_dir), overwrite, dicom_seg
         self.modalities = tuple(modalities)
 
-    def __call__(self, data: Mapping[str, Any], name: str | None = None) -> dict[str, str]:
+    def __call__(
+        self, data: Mapping[str, Any], name: str | None = None, beside: Mapping[str, bytes] | None = None
+    ) -> dict[str, str]:
         """Write.
 
         Args:
             data: postprocessed: "pred" (1, H, W, D) of 0 and 1 on the input's grid, and "result".
             name: name of the files without suffix, may hold folders; the input's stem if absent.
+            beside: content of further files, by the end of their names, such as "overlay.png".
 
         Returns:
-            {"json": path, "mask": path}, and "seg" where a DICOM Segmentation was written.
+            {"json": path, "mask": path}, "seg" where a DICOM Segmentation was written, and further files likewise.
 
         Raises:
-            FileExistsError: when a file is there and must not be overwritten.
+            FileExistsError: when a file of another prediction is there and must not be overwritten.
             UnreadableImageError: see `encode_dicom`.
         """
         mask, source = data["pred"], Path(str(data["pred"].meta["filename_or_obj"]))
         suffix, content = self.encode(mask)
         target = self.output_dir / (name or stem(source.name))
-        contents = {f"mask.{suffix}": content}
+        contents = {f"mask.{suffix}": content, **(beside or {})}
         if self.dicom_seg and is_series(source):
             contents["seg.dcm"] = self.encode_dicom(mask, source, data["result"]["model"])
-        beside = {of.partition(".")[0]: target.with_name(f"{target.name}_{of}") for of in contents}
-        files = {"json": target.with_name(f"{target.name}.json"), **beside}
-        for path in files.values():
-            if path.exists() and not self.overwrite:
-                raise FileExistsError(f"{path}: exists already (--overwrite replaces it)")
+        files = {"json": target.with_name(f"{target.name}.json")}
+        files |= {of.partition(".")[0]: target.with_name(f"{target.name}_{of}") for of in contents}
+        scan = mask.meta.get("files", source)
+        if not self.overwrite and not self._is_of(files["json"], scan, data["result"].get("model", {})):
+            for path in files.values():
+                if path.exists():
+                    raise FileExistsError(_exists(path))
         for of, encoded in contents.items():
             write_atomic(files[of.partition(".")[0]], partial(_write, content=encoded))
-        hashed = _hash_of(mask.meta.get("files", source))
-        write_json(files["json"], {"input": source.name, "input_sha256": hashed, **data["result"]})
+        write_json(files["json"], {"input": source.name, "input_sha256": _hash_of(scan), **data["result"]})
         return {kind: str(path) for kind, path in files.items()}
 
     def encode_dicom(self, mask: MetaTensor, source: Path | bytes, model: Mapping[str, Any]) -> bytes:
@@ -117,26 +124,39 @@ class PredictionWriter:
         image.set_data_dtype(np.uint8)  # nibabel finds the slope
         return "nii.gz", gzip.compress(image.to_bytes(), compresslevel=6, mtime=0)
 
-    def done_before(self, name: str, source: Source, model: Mapping[str, Any]) -> dict[str, str] | None:
+    def done_before(
+        self, name: str, source: Source, model: Mapping[str, Any], beside: Sequence[str] = ()
+    ) -> dict[str, str] | None:
         """Files of an earlier prediction with the same content, version, weights and decision; None if one is missing.
 
         Args:
             name: see `__call__`.
             source: the scan: a file, a folder, or one file per modality.
             model: the "model" entry to compare with, see `SummarizePredictiond`.
+            beside: further files that are wanted: "overlay", "probability".
+
+        Raises:
+            FileExistsError: when a file of another prediction is there and must not be overwritten.
         """
         target = self.output_dir / f"{name}.json"
-        beside = [(of, target.with_name(f"{Path(name).name}_{of}")) for of in ("mask.png", "mask.nii.gz", "seg.dcm")]
-        there = {of.partition(".")[0]: str(path) for of, path in beside if path.is_file()}
-        wanted = {"mask", "seg"} if self.dicom_seg and is_series(_paths(source)[0]) else {"mask"}
-        if self.overwrite or not target.is_file() or not wanted <= there.keys():
+        if self.overwrite or not target.is_file():
             return None
+        if not self._is_of(target, source, model):
+            raise FileExistsError(_exists(target))
+        paths = [(of, target.with_name(f"{Path(name).name}_{of}")) for of in BESIDE]
+        there = {of.partition(".")[0]: str(path) for of, path in paths if path.is_file()}
+        wanted = {"mask", *beside} | ({"seg"} if self.dicom_seg and is_series(_paths(source)[0]) else set())
+        found = {"json": str(target), **{kind: there[kind] for kind in sorted(wanted & there.keys())}}
+        return found if wanted <= there.keys() else None
+
+    @staticmethod
+    def _is_of(file: Path, source: Source, model: Mapping[str, Any]) -> bool:
+        """Whether a prediction is of this scan by these weights and rules."""
         try:
-            prediction = json.loads(target.read_text())
-            same = prediction["model"] == dict(model) and prediction["input_sha256"] == content_sha256(source)
+            prediction = json.loads(file.read_text())
+            return bool(prediction["model"] == dict(model) and prediction["input_sha256"] == content_sha256(source))
         except (OSError, ValueError, KeyError, TypeError):
-            same = False
-        return {"json": str(target), **{kind: there[kind] for kind in sorted(wanted)}} if same else None
+            return False
 
     def update_index(self, entries: Mapping[str, Any]) -> None:
         """Add entries to `index.json`, which has the files of every prediction, or why there is none.
@@ -153,6 +173,10 @@ class PredictionWriter:
                 scans = {}
             index: PredictionIndex = {"schema_version": SCHEMA_VERSION, "scans": {**scans, **entries}}
             write_json(path, index)
+
+
+def _exists(path: Path) -> str:
+    return f"{path}: exists already, of another scan, weights or threshold; name another folder, or add --overwrite"
 
 
 def is_series(source: Path) -> bool:

@@ -17,6 +17,7 @@ from PIL import Image
 
 from bundle.cli import main
 from bundle.predictor import Predictor
+from bundle.views import scan_line
 from scripts.core.files import sha256_of
 from scripts.core.messages import flag, report_note
 from tests.hostile import corpus
@@ -92,10 +93,10 @@ def test_an_internal_error_affects_one_scan_only(
     first = shutil.copy(picture, tmp_path / "a.jpg")
     predict = Predictor.predict
 
-    def fail(self: Predictor, scan: Path) -> dict[str, Any]:
+    def fail(self: Predictor, scan: Path, **options: Any) -> dict[str, Any]:
         if str(scan) == str(first):
             raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
-        return predict(self, scan)
+        return predict(self, scan, **options)
 
     monkeypatch.setattr(Predictor, "predict", fail)
     output = tmp_path / "predictions"
@@ -134,7 +135,8 @@ def test_two_inputs_with_the_same_stem_keep_their_extensions(picture: Path, mode
     index = json.loads((output / "index.json").read_text())["scans"]
     for scan in scans:
         name, state = Path(scan).name, index[scan].pop("state")
-        assert index[scan] == {"json": f"{name}.json", "mask": f"{name}_mask.png"}
+        beside = {"mask": f"{name}_mask.png", "overlay": f"{name}_overlay.png"}
+        assert index[scan] == {"json": f"{name}.json", **beside}
         assert state == json.loads((output / index[scan]["json"]).read_text())["state"]
         assert (output / index[scan]["mask"]).is_file()
 
@@ -146,18 +148,79 @@ def test_nothing_is_overwritten_without_the_option(
     prediction = tmp_path / f"{picture.stem}.json"
     prediction.write_text("{}")
     assert main(command) == 2
-    assert "exists already (--overwrite replaces it)" in capsys.readouterr().err
+    assert f"{prediction}: exists already, of another scan" in capsys.readouterr().err
     assert prediction.read_text() == "{}"
     assert main([*command, "--overwrite"]) == 0
 
 
-def test_the_same_command_again_keeps_existing_predictions(picture: Path, model: str, tmp_path: Path) -> None:
+def test_the_same_command_again_keeps_existing_predictions(
+    picture: Path, model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     command = ["predict", str(picture), "--output", str(tmp_path), "--model", model]
     assert main(command) == 0
     prediction, index = tmp_path / f"{picture.stem}.json", (tmp_path / "index.json").read_text()
     before = prediction.stat().st_mtime_ns
-    assert main(command) == 0
+    capsys.readouterr()
+    assert main([*command, "--json"]) == 0
     assert prediction.stat().st_mtime_ns == before and (tmp_path / "index.json").read_text() == index
+    assert json.loads(capsys.readouterr().out)["scans"] == json.loads(index)["scans"]
+
+
+def test_an_existing_prediction_is_kept_without_loading_a_network(picture: Path, model: str, tmp_path: Path) -> None:
+    command = ["predict", str(picture), "--output", str(tmp_path / "out"), "--model", model]
+    assert main(command) == 0
+    code = f"""
+import sys
+from bundle.cli import main
+code = main({command!r})
+print(sorted({{"torch", "monai"}} & set(sys.modules)), code)
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    line, *_, loaded = done.stdout.splitlines()
+    assert picture.stem in line and loaded == "[] 0"
+    (tmp_path / "out" / f"{picture.stem}_overlay.png").unlink()
+    assert main(command) == 0
+    assert (tmp_path / "out" / f"{picture.stem}_overlay.png").is_file()
+
+
+def test_probabilities_are_on_the_grid_of_their_scan(volume: Path, picture: Path, model: str, tmp_path: Path) -> None:
+    command = ["predict", str(volume), str(picture), "--output", str(tmp_path), "--model", model]
+    assert main(command) == 0 and not list(tmp_path.glob("*_probability*"))
+    assert main([*command, "--probabilities"]) == 0
+    scan = nib.load(volume)
+    found, mask = (nib.load(tmp_path / f"PHANTOM_001_flair_{kind}.nii.gz") for kind in ("probability", "mask"))
+    assert found.shape == scan.shape and np.array_equal(found.affine, scan.affine)
+    for form in ("sform_code", "qform_code", "xyzt_units"):
+        assert found.header[form] == scan.header[form]
+    values = found.get_fdata()
+    assert 0 <= values.min() < values.max() <= 1
+    assert (values[np.asarray(mask.dataobj) > 0] >= 0.5 - 1 / 255).all()
+    with Image.open(tmp_path / f"{picture.stem}_probability.png") as image:
+        assert image.mode == "L" and image.size == Image.open(picture).size
+    index = json.loads((tmp_path / "index.json").read_text())["scans"]
+    assert index[str(picture)]["probability"] == f"{picture.stem}_probability.png"
+
+
+def test_a_moved_operating_point_is_told_with_the_one_before(
+    volume: Path, constant_weights: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The probability is 0.40, the operating point of the weights 0.1."""
+    command = ["predict", str(volume), "--output", str(tmp_path / "a"), "--model", str(constant_weights["tumor"])]
+    assert main(command) == 0
+    assert capsys.readouterr().out.startswith("tumor ")
+    before = json.loads((tmp_path / "a" / "PHANTOM_001_flair.json").read_text())
+    assert before["threshold"] == 0.1 and "threshold_moved_from" not in before
+
+    assert main([*command, "--threshold", "0.5"]) == 2, "the other prediction is kept"
+    assert "PHANTOM_001_flair.json: exists already, of another scan, weights or threshold" in capsys.readouterr().err
+    command[3] = str(tmp_path / "b")
+    assert main([*command, "--threshold", "0.5"]) == 0
+    told, line, *_ = capsys.readouterr().out.splitlines()
+    assert told == "operating point 0.50, moved from 0.10 (images) and 0.10 (volumes)" and line.startswith("uncertain ")
+    after = json.loads((tmp_path / "b" / "PHANTOM_001_flair.json").read_text())
+    assert (after["threshold"], after["threshold_moved_from"]) == (0.5, 0.1)
+    assert not after["tumor_detected"] and after["tumor_probability"] == before["tumor_probability"]
+    assert after["model"]["decision"] != before["model"]["decision"]
 
 
 def test_another_scan_of_the_same_name_is_predicted_itself(
@@ -232,11 +295,11 @@ def test_a_full_disk_stops_the_run_and_keeps_predictions(
     scans = [str(shutil.copy(picture, tmp_path / f"{name}.jpg")) for name in "abc"]
     predict, asked = Predictor.predict, []
 
-    def fill(self: Predictor, scan: str) -> dict[str, Any]:
+    def fill(self: Predictor, scan: str, **options: Any) -> dict[str, Any]:
         asked.append(scan)
         if scan == scans[1]:
             raise OSError(errno.ENOSPC, "No space left on device")
-        return predict(self, scan)
+        return predict(self, scan, **options)
 
     monkeypatch.setattr(Predictor, "predict", fill)
     output = tmp_path / "predictions"
@@ -262,9 +325,9 @@ def test_weights_of_another_network_are_one_line(
 def test_an_empty_picture_gets_no_prediction(model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     Image.new("L", (200, 200), 90).save(tmp_path / "gray.png")
     assert main(["predict", str(tmp_path / "gray.png"), "--output", str(tmp_path), "--model", model]) == 0
-    said = capsys.readouterr()
-    assert f"no prediction: {tmp_path / 'gray.png'}: see the flags in {tmp_path / 'gray.json'}" in said.err.splitlines()
-    assert said.out.startswith("0 of 1 scans predicted")
+    line, count, _ = capsys.readouterr().out.splitlines()
+    assert line.split() == ["no", "prediction", "-", "-", "gray", "too_little_brain"]
+    assert count.startswith("0 of 1 scans predicted")
     prediction = json.loads((tmp_path / "gray.json").read_text())
     assert prediction["tumor_probability"] is None and prediction["state"] == "no_prediction"
     assert prediction["flags"] == [flag("too_little_brain")]
@@ -318,12 +381,16 @@ def test_works_from_another_directory_as_a_process(picture: Path, model: str, tm
         command, cwd=tmp_path, env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout == "1 of 1 scans predicted in predictions\nResearch use only. Not a medical device.\n"
+    line, *last = done.stdout.splitlines()
+    prediction = json.loads((tmp_path / "predictions" / "scan.json").read_text())
+    assert line.startswith(scan_line("scan", {**prediction, "flags": []}, 4))
+    assert last == ["1 of 1 scans predicted in predictions", "Research use only. Not a medical device."]
     assert done.stderr == ""
 
 
 def test_usage_errors_exit_with_two(capsys: pytest.CaptureFixture[str]) -> None:
-    for arguments in ([], ["predict"], ["predict", "x.png", "--output", "o", "--batch-size", "0"], ["nonsense"]):
+    predict = ["predict", "x.png", "--output", "o"]
+    for arguments in ([], predict[:1], [*predict, "--batch-size", "0"], [*predict, "--threshold", "1.1"], ["nonsense"]):
         with pytest.raises(SystemExit) as stop:
             main(arguments)
         assert stop.value.code == 2

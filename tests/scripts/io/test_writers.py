@@ -164,7 +164,8 @@ def test_a_dicom_seg_is_written_only_for_a_series_and_not_repeated(tmp_path: Pat
     assert set(write(volume)) == {"json", "mask"}
     assert write.done_before("scan", tmp_path / "scan.nii.gz", data) is not None
     (tmp_path / "scan.nii.gz").write_bytes(b"another")
-    assert write.done_before("scan", tmp_path / "scan.nii.gz", data) is None
+    with pytest.raises(FileExistsError, match=r"scan\.json: exists already, of another scan"):
+        write.done_before("scan", tmp_path / "scan.nii.gz", data)
 
 
 @pytest.mark.parametrize("name", ["scan.v1.2", "1.2.840.113619", "deep/mr.1"])
@@ -180,7 +181,9 @@ def test_an_existing_prediction_is_found_for_a_name_with_dots(tmp_path: Path, na
 
 
 @pytest.mark.parametrize("changed", [{"version": "1.2.4"}, {"sha256": "ef" * 32}, {"decision": "ef" * 8}], ids=str)
-def test_a_prediction_by_other_thresholds_is_made_again(tmp_path: Path, changed: dict[str, str]) -> None:
+def test_a_prediction_by_other_thresholds_is_neither_taken_nor_replaced(
+    tmp_path: Path, changed: dict[str, str]
+) -> None:
     model = {"version": "1.2.3", "sha256": "ab" * 32, "report": "matches these weights", "decision": "cd" * 8}
     (tmp_path / "scan.nii.gz").write_bytes(b"one")
     found = prediction(source=str(tmp_path / "scan.nii.gz"))
@@ -188,15 +191,18 @@ def test_a_prediction_by_other_thresholds_is_made_again(tmp_path: Path, changed:
     write = PredictionWriter(tmp_path / "out")
     files = write(found)
     assert write.done_before("scan", tmp_path / "scan.nii.gz", model) == files
-    assert write.done_before("scan", tmp_path / "scan.nii.gz", {**model, **changed}) is None
+    with pytest.raises(FileExistsError, match="name another folder, or add --overwrite"):
+        write.done_before("scan", tmp_path / "scan.nii.gz", {**model, **changed})
     older = {key: value for key, value in model.items() if key != "decision"}
     write.overwrite = True
+    assert write.done_before("scan", tmp_path / "scan.nii.gz", model) is None
     write({**found, "result": {**found["result"], "model": older}})
     write.overwrite = False
-    assert write.done_before("scan", tmp_path / "scan.nii.gz", model) is None
+    with pytest.raises(FileExistsError):
+        write.done_before("scan", tmp_path / "scan.nii.gz", model)
 
 
-def test_a_prediction_from_several_files_is_made_again_when_any_of_them_changes(tmp_path: Path) -> None:
+def test_a_prediction_from_several_files_is_another_when_any_of_them_changes(tmp_path: Path) -> None:
     files = [str(tmp_path / f"case_{modality}.nii.gz") for modality in ("flair", "t1")]
     for file in files:
         Path(file).write_bytes(b"one")
@@ -208,4 +214,19 @@ def test_a_prediction_from_several_files_is_made_again_when_any_of_them_changes(
     written = write(found, "case")
     assert write.done_before("case", files, model) == written
     Path(files[1]).write_bytes(b"another")
-    assert write.done_before("case", files, model) is None
+    with pytest.raises(FileExistsError, match="of another scan"):
+        write.done_before("case", files, model)
+
+
+def test_further_files_are_added_to_the_same_prediction(tmp_path: Path) -> None:
+    scan, model = tmp_path / "scan.nii.gz", {"version": "1.2.3", "sha256": "ab" * 32, "decision": "cd" * 8}
+    scan.write_bytes(b"one")
+    found = prediction(source=str(scan))
+    found["result"]["model"] = model
+    write = PredictionWriter(tmp_path / "out")
+    write(found, beside={"overlay.png": b"drawn"})
+    assert write.done_before("scan", scan, model, ["overlay", "probability"]) is None
+    write(found, beside={"overlay.png": b"drawn", "probability.nii.gz": b"map"})
+    there = write.done_before("scan", scan, model, ["overlay", "probability"])
+    assert there is not None and set(there) == {"json", "mask", "overlay", "probability"}
+    assert Path(there["overlay"]).read_bytes() == b"drawn" and there["probability"].endswith("_probability.nii.gz")
