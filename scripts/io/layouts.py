@@ -27,6 +27,7 @@ __all__ = [
     "channel_names",
     "find_volumes",
     "name_by_channel",
+    "told_by_names",
 ]
 
 UNNAMED = "unnamed"  # a scan of unknown sequence, with a mask of its name in another folder
@@ -40,7 +41,8 @@ UNTELLING = re.compile(
     re.IGNORECASE,
 )
 VISIT = re.compile(
-    r"^(?:week|ses|session|time|timepoint|tp|visit|scan|day|month|\d{4}-?\d\d-?\d\d)[-_]?\d*(?:[-_]\d+)?$",
+    r"^(?:week|ses|session|time|timepoint|tp|visit|scan|day|month|pre|intra|post|preop|intraop|postop|baseline|followup|"
+    r"fu|\d{4}-?\d\d-?\d\d)[-_]?\d*(?:[-_]\d+)?$",
     re.IGNORECASE,
 )
 UNTOLD = "no telling name"
@@ -171,7 +173,7 @@ def _by_name(root: Path) -> Found:
     for path in visible_files(root):
         if not name_of(path).lower().endswith(VOLUMES):
             continue
-        told = _told(path, root)
+        told = told_by_names(path, root)
         if told.kind == OTHER:
             found.skipped[path] = told.word.lower()
         elif told.kind is None:
@@ -186,7 +188,7 @@ def _by_name(root: Path) -> Found:
         volume = Volume(name)
         for kind, files in kinds.items():
             files.sort(key=lambda entry: (len(entry[0].variants), str(entry[1])))
-            _require_one(name, files)
+            _require_one(name, kind, files)
             volume.files[kind] = files[0][1]
             found.skipped |= {path: f"{kind} again" for _, path in files[1:]}
         found.cases.append(volume)
@@ -194,7 +196,7 @@ def _by_name(root: Path) -> Found:
     return found
 
 
-def _told(path: Path, root: Path) -> FileName:
+def told_by_names(path: Path, root: Path) -> FileName:
     """Case and kind from a file's name, completed by the names of its folders below the root."""
     told = parse_name(name_of(path))
     above = [folder.name for folder in path.parents if folder.is_relative_to(root) and folder != root]
@@ -213,12 +215,15 @@ def _told(path: Path, root: Path) -> FileName:
     return FileName("_".join(parts) or root.name, told.kind, told.word, told.variants)
 
 
-def _require_one(name: str, files: Sequence[tuple[FileName, Path]]) -> None:
+def _require_one(name: str, kind: str, files: Sequence[tuple[FileName, Path]]) -> None:
     """Refuse two files of one kind that are no variants of each other."""
     alike = [path for told, path in files if len(told.variants) == len(files[0][0].variants)]
     different = [path for path in alike[1:] if path.parent != alike[0].parent or path.suffix == alike[0].suffix]
     if different:
-        raise ValueError(f"two cases are called {name}: in {alike[0].parent} and in {different[0].parent}")
+        title = "mask" if kind == MASK else SEQUENCES.get(kind, kind)
+        raise ValueError(
+            f"two files may be the {title} of {name}: {alike[0]} and {different[0]}; keep one of them here"
+        )
 
 
 def _with_masks_of_other_names(cases: Iterable[Volume]) -> list[Volume]:

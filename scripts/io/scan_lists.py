@@ -9,14 +9,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from ..core.file_types import FileType
+from ..core.file_types import HEAD_BYTES, FileType, file_type_of
 from ..core.filenames import MASK, OTHER, SEQUENCES, FileName, parse_name, stem
 from ..core.text_headers import read_text_header
 from ..dicom.reading import is_dicom
 from .datalists import own_name
 from .folders import name_of, visible_files
 from .kaggle_3m import is_slice_folder
-from .layouts import VOLUMES, name_by_channel
+from .layouts import VOLUMES, name_by_channel, told_by_names
 from .told_sequences import sequence_told
 
 __all__ = ["INDEX", "named_path", "scans", "skipped", "survey"]
@@ -36,6 +36,10 @@ BESIDE = (
     ".pdf",
     ".html",
     ".xlsx",
+    ".docx",
+    ".log",
+    ".exe",
+    ".dll",
 )  # no scans
 MASK_WORD = re.compile("mask|seg", re.IGNORECASE)
 
@@ -84,7 +88,7 @@ def survey(
         voxels = _voxels_beside(inside)
         reasons = {file: f"the voxels of {voxels[file]}" for file in inside if file in voxels and file != root}
         reasons |= {
-            file: why for file in inside if file not in {root, *reasons} and (why := _why_not(file, modalities))
+            file: why for file in inside if file not in {root, *reasons} and (why := _why_not(file, root, modalities))
         }
         groups, apart = _by_case([f for f in inside if f not in {root, *reasons}], modalities)
         reasons |= apart
@@ -115,7 +119,7 @@ def named_path(entry: str | Path) -> tuple[str, Path]:
 
 def _voxels_beside(files: Sequence[Path]) -> dict[Path, str]:
     """Files that hold the voxels of a header in a file beside, with the header's name."""
-    found = {}
+    found = {path.with_suffix(".img"): path.name for path in files if path.suffix == ".hdr"}
     for path in files:
         if path.name.lower().endswith((".mhd", ".nhdr")):
             with suppress(ValueError, OSError):
@@ -194,17 +198,27 @@ def _scans_below(root: Path) -> Iterator[Path]:
             yield folder
 
 
-def _why_not(path: Path, modalities: Sequence[str]) -> str | None:
-    """Why a file or series in a folder is not predicted, by its name or header; None if it is."""
+def _why_not(path: Path, root: Path, modalities: Sequence[str]) -> str | None:
+    """Why a file or series below a folder is not predicted, by its name or header; None if it is."""
     name = name_of(path).lower()
     if path.is_dir():
         kind = "" if is_slice_folder(path) else sequence_told(path, modalities)
         return f"{SEQUENCES.get(kind, 'no anatomy')}, by its header" if kind and kind not in modalities else None
     if name.endswith(BESIDE):
         return "no scan, by its name"
-    told = name_by_channel(path) or parse_name(name_of(path))
+    if str(stem(name)) == name and _is_text(path):  # README, CHANGES, LICENSE
+        return "text, by its content"
+    told = name_by_channel(path) or told_by_names(path, root)
     if told.kind == MASK and (name.endswith(VOLUMES) or (name.endswith(PICTURES) and MASK_WORD.search(told.word))):
         return "a mask, by its name"
     if not name.endswith(VOLUMES) or told.kind is None or told.kind in modalities:
         return None  # pictures of any sequence are predicted: training has them too
     return f"{told.word.lower() if told.kind == OTHER else SEQUENCES.get(told.kind, told.kind)}, by its name"
+
+
+def _is_text(path: Path) -> bool:
+    """Whether a file begins with text, and as no scan does."""
+    with suppress(OSError), path.open("rb") as file:
+        head = file.read(HEAD_BYTES)
+        return bool(head) and file_type_of(head) is None and not any(c < 32 and c not in b"\t\n\f\r" for c in head)
+    return False

@@ -116,7 +116,7 @@ FAULTS: dict[str, Callable[[Path], Any]] = {
     "broken_link": lambda d: (d / "v/lost.nii.gz").symlink_to(d / "gone.nii.gz"),
     "visits": lambda d: (rename(d, 1, "K07_1"), rename(d, 2, "K07_2")),
     "few_patients": lambda d: [shutil.rmtree(flair(d, n).parent) for n in (3, 4)],
-    "layout: two cases are called": lambda d: shutil.copytree(flair(d).parent, d / "v/copy"),
+    "layout: two files may be the": lambda d: shutil.copytree(flair(d).parent, d / "v/copy"),
     "layout: has no image": lambda d: (shutil.rmtree(d / "k/no"), (d / "k/no").mkdir()),
     "layout: no folder 'no'": lambda d: (d / "k/no").rename(d / "k/other"),
     "layout: no case found": lambda d: [flair(d, n).parent.rename(d / f"{n}") for n in range(1, 5)],

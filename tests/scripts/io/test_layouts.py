@@ -155,5 +155,10 @@ def test_a_description_that_names_no_channels_is_refused(tmp_path: Path, content
 
 def test_ambiguous_scans_are_refused(tmp_path: Path) -> None:
     touch(tmp_path, "HGG/A/A_flair.nii.gz", "copy/A/A_flair.nii.gz")
-    with pytest.raises(ValueError, match=r"two cases are called A: in .*HGG/A and in .*copy/A"):
+    with pytest.raises(ValueError, match=r"two files may be the FLAIR of A: .*HGG/A/A_flair.* and .*copy/A"):
         find_volumes(tmp_path)
+
+
+def test_folders_named_for_visits_belong_to_the_patient_above(tmp_path: Path) -> None:
+    touch(tmp_path, *(f"P{number}/{visit}/FLAIR.nii.gz" for number in (1, 2) for visit in ("pre", "post")))
+    assert [volume.name for volume in find_volumes(tmp_path).cases] == ["P1_post", "P1_pre", "P2_post", "P2_pre"]

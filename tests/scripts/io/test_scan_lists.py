@@ -43,6 +43,23 @@ def test_masks_and_sidecars_are_skipped_and_named(tmp_path: Path) -> None:
     assert {over[name] for name in ("sub-07_FLAIR.json", "sub-07_dwi.bval", "README.txt")} == {"no scan, by its name"}
 
 
+def test_masks_and_sequences_that_only_a_folder_names_are_skipped(tmp_path: Path) -> None:
+    touch(tmp_path, "imagesTr/BRATS_7.nii.gz", "labelsTr/BRATS_7.nii.gz", "T1/8.nii.gz", "FLAIR/8.nii.gz")
+    names, over = told(tmp_path)
+    assert names == {"imagesTr/BRATS_7.nii.gz", "FLAIR/8.nii.gz"}
+    assert over == {"labelsTr/BRATS_7.nii.gz": "a mask, by its name", "T1/8.nii.gz": "T1, by its name"}
+
+
+def test_texts_without_a_suffix_are_skipped_and_other_unknown_files_are_not(tmp_path: Path) -> None:
+    touch(tmp_path, "sub-07_FLAIR.nii.gz", "empty")
+    (tmp_path / "README").write_text("Gehirne, größer\n")
+    (tmp_path / "IM0001").write_bytes(b"\x08\0\x05\0\x0a\0\0\0ISO_IR 100")  # DICOM without its mark
+    (tmp_path / "damaged.png").write_text("no picture")
+    names, over = told(tmp_path)
+    assert names == {"sub-07_FLAIR.nii.gz", "empty", "IM0001", "damaged.png"}
+    assert over == {"README": "text, by its content"}
+
+
 def test_pictures_of_any_sequence_are_predicted_and_their_masks_are_not(tmp_path: Path) -> None:
     touch(tmp_path, "T2_axial_7.png", "brain_tumor.jpg", "Y1.jpg", "Y1_mask.png")
     names, over = told(tmp_path)
@@ -64,13 +81,15 @@ def test_a_file_that_is_named_itself_is_predicted_whatever_its_name(tmp_path: Pa
 
 
 def test_voxels_beside_a_header_are_no_scan(tmp_path: Path) -> None:
-    touch(tmp_path, "A.raw", "b/B.zraw", "C.raw", "scan.png")
+    touch(tmp_path, "A.raw", "b/B.zraw", "C.raw", "scan.png", "D.hdr", "D.img", "E.img")
     for header, voxels in (("A.mhd", "A.raw"), ("b/B.mhd", "B.zraw")):
         fields = ("ObjectType = Image", "NDims = 3", "DimSize = 2 2 2", "ElementType = MET_UCHAR")
         (tmp_path / header).write_text("\n".join((*fields, f"ElementDataFile = {voxels}\n")))
     names, over = told(tmp_path)
-    assert names == {"A.mhd", "b/B.mhd", "C.raw", "scan.png"}  # nothing refers to C
-    assert over == {"A.raw": "the voxels of A.mhd", "b/B.zraw": "the voxels of B.mhd"}
+    assert names == {"A.mhd", "b/B.mhd", "C.raw", "scan.png", "D.hdr", "E.img"}  # nothing refers to C and E
+    assert over == {
+        **{"A.raw": "the voxels of A.mhd", "b/B.zraw": "the voxels of B.mhd", "D.img": "the voxels of D.hdr"}
+    }
 
 
 def test_for_weights_of_several_sequences_the_files_of_a_case_are_one_scan(tmp_path: Path) -> None:
