@@ -23,17 +23,20 @@ SUFFIXES = (
 
 # Written without separators and in small letters: "T1_Gd" and "t1gd" are one word.
 WORDS = {
-    "flair": "flair t2f t2flair flairt2 tirm darkfluid t2tirm flairw",
-    "t1": "t1 t1n t1w t1pre pret1 t1precontrast t1native mprage t1mprage bravo t1space t1fspgr",
+    "flair": "flair t2f t2flair flairt2 tirm darkfluid dafl t2spcdafl spcir t2spcir t2tirm flairw",
+    "t1": "t1 t1n t1w t1pre pret1 t1precontrast t1native mprage t1mprage bravo t1space t1fspgr unit1",
     "t1ce": "t1ce t1c t1gd t1gad t1post postt1 t1postcontrast t1contrast t1ca t1km t1wce t1cew cet1 cet1w ct1 gdt1 "
     "t1wgd t1mpragegd t1mpragepost t1bravopost t1wpost t1enhanced",
-    "t2": "t2 t2w t2tse t2fse t2space",
+    "t2": "t2 t2w t2tse t2fse t2space t2spc",
     MASK: "seg segm segmentation segmentations mask masks label labels labelmap dseg tumormask tumorseg "
     "tumorsegmentation tumourmask tumourseg tumoursegmentation lesionmask lesionseg lesionsegmentation roi gt "
-    "groundtruth gtv ot wholetumor wholetumour tumorroi annotation",
+    "groundtruth gtv ot wholetumor wholetumour tumorroi annotation msk labelstr labelsts "
+    "glistrboost glistrboostmanuallycorrected",
     OTHER: "adc dwi dti trace fa dtifa eddyfa dtieddyfa eddymd dtieddymd dtimd eddyl1 dtieddyl1 eddyl2 dtieddyl2 "
     "eddyl3 dtieddyl3 dtieddynoreg eddynoreg hardi swi swan t2s t2star t2starw gre asl cbf cbv rcbv perfusion dsc dce "
     "bold pd pdw tof mra pet ct cta localizer localiser scout survey t1map t2map stir noddi "
+    "pwi 4dpwi perf rcbf relcbf relcbv mtt ttp tmax ktrans eadc apparentdiffusion b0 b1000 qsm r2star mip minip pha "
+    "phase phasediff magnitude1 magnitude2 fieldmap sbref mp2rage mtr cest aptw suv fdg subtraction t2synth "
     "brainmask brainseg brainsegm brainsegmentation brainparenchymasegmentation parenchymasegmentation "
     "headmask skullmask ventricles ventriclesseg",
 }
@@ -43,10 +46,13 @@ COPIES = """brain bet stripped unstripped skullstripped bias biascorrected n3 n4
 norm normalized normalized zscore resampled iso 1mm sri sri24 mni mni152 final automated approx auto native orig
 origspace preprocessed corrected manual denoised tra ax axial transverse sag sagittal cor coronal mr mri"""
 VARIANTS = frozenset(COPIES.split())
+AUTOMATIC = {"glistrboost"}  # a program's mask: read where no other is
 LONGEST = 4  # tokens of a word
+TELLING = 3  # letters: a shorter word of another sequence tells it at the end of a name only
 TOKEN = re.compile(r"[^\W_]+")
 ONTO = {"to", "in", "on", "onto"}  # T1_to_FLAIR is a T1
 BIDS = re.compile(r"^(?P<case>sub-[A-Za-z0-9]+(?:_ses-[A-Za-z0-9]+)?)(?P<rest>(?:_[A-Za-z0-9]+(?:-[A-Za-z0-9+]+)?)*)$")
+FIRST_RUN = re.compile(r"run-0*1")
 UNTELLING = re.compile(r"^VSD\.", re.IGNORECASE)  # BraTS 2013 to 2015: another number in each file of a case
 
 
@@ -90,7 +96,7 @@ def sequence_in_text(text: str) -> str | None:
     >>> [sequence_in_text(t) for t in ("Ax T2 FLAIR", "t2_tirm_tra_dark-fluid", "AX T1 +C", "AX T1 FLAIR", "HEAD")]
     ['flair', 'flair', 't1ce', 't1', None]
     """
-    text = re.sub(r"\+\s*(c|gd|gad|km)\b", " contrast", text.lower())
+    text = re.sub(r"\+\s*(c|gd|gad|km)\b", " contrast", text.lower()).replace("t2*", "t2star")
     tokens = TOKEN.findall(text)
     kinds = {kind for start in range(len(tokens)) for kind, _ in _words_from(tokens, start)}
     contrast = {"contrast", "post", "gd", "gad", "gado", "gadolinium", "km", "ce", "postcontrast"} & set(tokens)
@@ -112,7 +118,7 @@ def stem(path: str | Path) -> Path:
 
 def _bids(case: str, parts: Sequence[str]) -> FileName:
     """Entities (`acq-3d`) and suffixes (`FLAIR`, `seg`) after subject and session."""
-    entities = [part for part in parts if "-" in part]
+    entities = [part for part in parts if "-" in part and not FIRST_RUN.fullmatch(part)]
     words = [part for part in parts if "-" not in part]
     kinds = {KIND_OF.get(word.lower()): word for word in words}
     labeled = {part.partition("-")[2].lower() for part in entities if part.startswith(("desc-", "label-"))}
@@ -143,6 +149,7 @@ def _at_the_end(name: str) -> FileName | None:
             break  # a second sequence belongs to the case's name
         else:
             kinds, told = [kind, *kinds], [(tokens[end - size].start(), tokens[end - 1].end()), *told]
+            variants = [word for word in texts[end - size : end] if size == 1 and word in AUTOMATIC] + variants
         end -= size
     if not kinds:
         return None
@@ -152,15 +159,18 @@ def _at_the_end(name: str) -> FileName | None:
 
 
 def _anywhere(name: str) -> FileName | None:
-    """One of the four sequences, or a mask, at another place of a name."""
+    """A mask, or a sequence, at another place of a name; FLAIR comes before T2, and any sequence before a map."""
     tokens = _without_target(list(TOKEN.finditer(name)))
     texts = [token[0].lower() for token in tokens]
-    for start, token in enumerate(tokens):
-        for kind, size in _words_from(texts, start):
-            if kind in SEQUENCES or (kind == MASK and (start == 0 or UNTELLING.match(name))):
-                last = tokens[start + size - 1].end()
-                rest = [part for part in (name[: token.start()].strip("_-. "), name[last:].strip("_-. ")) if part]
-                return FileName("_".join(rest), kind, name[token.start() : last])
+    found = [(start, kind, size) for start in range(len(texts)) for kind, size in _words_from(texts, start)]
+    kinds = [kind for _, kind, _ in found]
+    for start, kind, size in sorted(found, key=lambda one: (one[1] == OTHER, one[1] == "t2" and "flair" in kinds)):
+        word = name[tokens[start].start() : tokens[start + size - 1].end()]
+        if kind == MASK and start and not UNTELLING.match(name):
+            continue
+        if kind != OTHER or len(word) >= TELLING:
+            parts = (name[: tokens[start].start()], name[tokens[start + size - 1].end() :])
+            return FileName("_".join(part for one in parts if (part := one.strip("_-. "))), kind, word)
     return None
 
 

@@ -52,13 +52,15 @@ RULES = (
         r"(.*\d.*?)[-_](?:time|tp|timepoint|visit|ses|session|scan|week|day|month)[-_]?\d+",
     ),
     PatientRule(
-        "visits in words", r"(.*\d.*?)[-_](?:pre|post|preop|postop|baseline|followup|follow-up|fu)[-_]?\d{0,3}d?"
+        "visits in words",
+        r"(.*\d.*?)[-_](?:pre|intra|post|preop|intraop|postop|baseline|followup|follow-up|fu)[-_]?\d{0,3}d?",
     ),
 )
 COMPILED = [(rule, re.compile(rule.pattern, re.IGNORECASE)) for rule in RULES]
-# The end of a name that may count visits: P01_2, P01_a, CASE_20190312
+# The end of a name that may count visits: P01_2, P01_a, P01B, P01_m12, P01_6mo, CASE_20190312
 LIKE_A_VISIT = re.compile(
-    r"^(?P<patient>.*\d.*?(?=[-_. ](?:\d{1,2}|[a-c]|[vt]\d+)$)|.+?(?=[-_. ](?:19|20)\d{2}[-.]?\d{2}[-.]?\d{2}$))[-_. ]",
+    r"(?P<patient>.*\d.*?)(?:[-_. ](?:\d{1,2}|[a-c]|(?:[vtmwy]|wk|mo)\d+|\d+(?:[dmwy]|wk|mo))|(?<=\d)[a-c])"
+    r"|(?P<dated>.+?)[-_. ](?:19|20)\d{2}[-.]?\d{2}[-.]?\d{2}",
     re.IGNORECASE,
 )
 
@@ -114,8 +116,8 @@ def like_visits(cases: Iterable[str]) -> dict[str, list[str]]:
     """
     found: dict[str, list[str]] = defaultdict(list)
     for case in sorted(set(cases)):
-        if patient_of(case) == case and (match := LIKE_A_VISIT.match(case)):
-            found[match["patient"]].append(case)
+        if patient_of(case) == case and (match := LIKE_A_VISIT.fullmatch(case)):
+            found[match["patient"] or match["dated"]].append(case)
     return {patient: names for patient, names in found.items() if len(names) > 1}
 
 

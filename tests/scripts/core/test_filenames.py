@@ -28,6 +28,13 @@ PUBLIC = [  # name, case, kind
     ("CT1.nii.gz", "", "t1ce"),
     ("case12_T1_to_FLAIR.nii.gz", "case12", "t1"),
     ("T2_axial_007.png", "axial_007", "t2"),
+    ("UPENN-GBM-00211_11_DTI_AD.nii.gz", "UPENN-GBM-00211_11_AD", OTHER),
+    ("VSD.Brain.XX.O.MR_MTT.70616.nii", "", OTHER),
+    ("sub-strokecase0012_ses-0001_msk.nii.gz", "sub-strokecase0012_ses-0001", MASK),
+    ("TCGA-06-0119_2008.09.24_GlistrBoost_ManuallyCorrected.nii.gz", "TCGA-06-0119_2008.09.24", MASK),
+    ("7_t2_spc_da-fl_sag_p2_iso.nii.gz", "7_sag_p2_iso", "flair"),  # dcm2niix: number and protocol
+    ("5_t2_space_dark-fluid_sag_p2.nii.gz", "5_t2_space_sag_p2", "flair"),
+    ("ct_003.nii.gz", "ct_003", None),  # too short to tell
     ("Te-gl_0010.jpg", "Te-gl_0010", None),
     ("BRATS_485.nii.gz", "BRATS_485", None),
     ("brain_tumor.nii.gz", "brain_tumor", None),
@@ -56,6 +63,10 @@ def test_the_original_file_has_fewer_variants_than_its_copies() -> None:
     unstripped = parse_name("A1_FLAIR_unstripped.nii.gz")
     assert plain.variants == () and bias.variants == ("bias",) and unstripped.variants == ("unstripped",)
     assert plain.case == bias.case == unstripped.case == "A1"
+    manual, automatic = (parse_name(f"A1_GlistrBoost{end}.nii.gz") for end in ("_ManuallyCorrected", ""))
+    assert (manual.case, manual.variants) == ("A1", ()) and (automatic.case, len(automatic.variants)) == ("A1", 1)
+    first, second = parse_name("sub-1_run-01_FLAIR.nii.gz"), parse_name("sub-1_run-02_FLAIR.nii.gz")
+    assert first.case == second.case == "sub-1" and (first.variants, second.variants) == ((), ("run-02",))
 
 
 def test_no_word_has_two_meanings() -> None:
@@ -77,6 +88,9 @@ def test_no_word_has_two_meanings() -> None:
         ("Ax T1 +C", "t1ce"),
         ("t1_se_tra PRE", "t1"),
         ("AX T2 FSE", "t2"),
+        ("t2_spc_da-fl_sag_p2_iso", "flair"),
+        ("AX T2* PERF", OTHER),
+        ("Apparent Diffusion Coefficient (mm2/s)", OTHER),
         ("ep2d_diff_ADC", OTHER),
         ("3 plane localizer", OTHER),
         ("HEAD ROUTINE", None),

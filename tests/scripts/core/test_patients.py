@@ -18,6 +18,7 @@ VISITS = [
     ["100118_time1", "100118_time2"],
     ["TCGA_DU_5855_19951217", "TCGA-DU-5855", "tcga_du_5855"],
     ["P017_baseline", "P017_followup", "P017_fu2"],
+    ["ReMIND-017_preop", "ReMIND-017_intraop"],
 ]
 
 
@@ -27,7 +28,7 @@ def test_visits_of_a_patient_are_one_group(names: list[str]) -> None:
     assert len(groups) == 1
     other = names[0].replace("12", "13").replace("00211", "00212").replace("0429", "0430").replace("0101", "0102")
     other = other.replace("02405", "02406").replace("0040", "0041").replace("ABM", "ABN").replace("031", "032")
-    other = other.replace("100118", "100119").replace("5855", "5856").replace("P017", "P018")
+    other = other.replace("100118", "100119").replace("5855", "5856").replace("017", "018")
     assert group_of("here", other) not in groups
 
 
@@ -51,9 +52,11 @@ def test_groups_of_earlier_versions_name_the_same_patient() -> None:
 
 
 def test_names_that_may_be_visits_are_found_only_where_no_rule_fits() -> None:
-    odd = ["K07_1", "K07_2", "M3_a", "M3_b", "H_20190101", "H_20190704"]
+    odd = ["K07_1", "K07_2", "M3_a", "M3_b", "H_20190101", "H_20190704", "N4_m06", "N4_12mo", "9101A", "9101B"]
     plain = ["UPENN-GBM-00211_11", "UPENN-GBM-00211_21", "CASE_01", "CASE_02", "BraTS20_Training_001", "K08_1"]
-    assert like_visits(odd + plain) == {"K07": odd[:2], "M3": odd[2:4], "H": odd[4:]}
+    assert like_visits(odd + plain) == {
+        **{"K07": odd[:2], "M3": odd[2:4], "H": odd[4:6], "N4": odd[7:5:-1], "9101": odd[8:]}
+    }
 
 
 def test_a_table_names_patients(tmp_path: Path) -> None:
