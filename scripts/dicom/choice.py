@@ -48,11 +48,15 @@ def choose(datasets: Sequence[Dataset], frames: Sequence[Frame], wanted: Sequenc
         The frames; and the JSON of a `ChosenSeries` if there was more than one series, else "".
 
     Raises:
-        DicomError: when no rule decides, or for a localizer.
+        DicomError: when no rule decides, for series of several patients, or for a localizer.
     """
     groups = _without_scouts([part for group in _groups(datasets, frames) for part in _by_echo(group, datasets)])
     if len(groups) == 1:
         return groups[0].frames, ""
+    patients = {str(group.dataset.get("PatientID", "") or "") for group in groups} - {""}
+    if len(patients) > 1:
+        reason = f"holds series of {len(patients)} patients, by PatientID: give each a folder of its own"
+        raise DicomError(reason, "geometry")
     ranked = sorted(((_rank(group, wanted), i) for i, group in enumerate(groups)), key=lambda pair: pair[0])
     (best, index), (second, _) = ranked[:2]
     rule = next((name for name, mine, its in zip(RULES, best, second, strict=True) if mine != its), None)

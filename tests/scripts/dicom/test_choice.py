@@ -87,6 +87,13 @@ def test_one_series_is_chosen_by_the_first_rule_that_decides(
     }
 
 
+def test_series_of_several_patients_are_refused(tmp_path: Path) -> None:
+    folder = add(tmp_path / "all", "1.2.5", PatientID="A")
+    add(folder, "1.2.6", count=8, PatientID="A")
+    assert len(read_series(folder).datasets) == 8
+    assert "2 patients, by PatientID" in reason(add(folder, "1.2.7", PatientID="B"))
+
+
 def test_the_wanted_sequence_decides(tmp_path: Path) -> None:
     folder = add(tmp_path / "study", "1.2.5", SeriesDescription="AX FLAIR")
     add(folder, "1.2.6", bright=100, SeriesDescription="AX T1")
