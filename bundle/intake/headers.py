@@ -55,7 +55,8 @@ def examine(path: Path, limits: Limits) -> int:
     if kind == "dicom":
         return examine_dicom(path, limits)
     if kind is None:
-        raise IntakeError("unsupported", file_types.NOT_A_SCAN)
+        head = path.read_bytes()[: file_types.HEAD_BYTES] if path.is_file() else b""
+        raise IntakeError("unsupported", file_types.why_unsupported(head))
     data = path.read_bytes()
     if kind == "nifti":
         return examine_nifti(data[: file_types.HEAD_BYTES], len(data), limits)
@@ -209,7 +210,9 @@ def examine_gzip(path: Path, limits: Limits) -> int:
         with gzip.open(path) as file:
             head = file.read(file_types.HEAD_BYTES)
             if file_types.file_type_of(head) != "nifti":
-                raise IntakeError("unsupported", "the compressed file is not a NIfTI file")
+                reason = file_types.why_unsupported(head)
+                known = reason != file_types.NOT_A_SCAN
+                raise IntakeError("unsupported", reason if known else "the compressed file is not a NIfTI file")
             examine_nifti(head, DEFLATE_RATIO * size, limits)
             total = len(head)
             while block := file.read(MIB):
@@ -245,7 +248,8 @@ def examine_nifti(head: bytes, most_bytes: int, limits: Limits) -> int:
     if header["sform_code"] > 0:
         used += [value for axis in "xyz" for value in header[f"srow_{axis}"]]
     if int(header["sizeof_hdr"]) != size or bytes(header["magic"])[:3] != magic:
-        raise IntakeError("header", "its NIfTI header is inconsistent, or belongs to a pair of files")
+        pair = "its NIfTI header is inconsistent, or belongs to a pair of files (.hdr, .img): save both as one .nii"
+        raise IntakeError("header", pair)
     if not 1 <= rank <= 7 or min(shape) < 1:
         raise IntakeError("header", "its axes are impossible")
     if not np.isfinite(np.array(used, dtype=np.float64)).all():

@@ -142,7 +142,7 @@ class Intake:
         if size > allowed:
             raise IntakeError("too_large", f"more than the {self.limits.request_bytes / MIB:g} MiB that are allowed")
         if head is not None and file_types.file_type_of(head) is None:
-            raise IntakeError("unsupported", file_types.NOT_A_SCAN)
+            raise IntakeError("unsupported", file_types.why_unsupported(head))
         return size
 
     def _look(self, source: Source) -> tuple[int, bytes | None]:

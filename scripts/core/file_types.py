@@ -16,6 +16,7 @@ __all__ = [
     "FileType",
     "file_type_of",
     "type_of_file",
+    "why_unsupported",
 ]
 
 FileType = Literal["png", "jpeg", "webp", "bmp", "tiff", "gzip", "nifti", "dicom", "nrrd", "metaimage"]
@@ -55,6 +56,20 @@ FORMATS = (  # the first that fits is it
     FileFormat("metaimage", b"ObjectType = Image"),
     FileFormat("gzip", GZIP_MAGIC),
 )
+OTHERS = (  # formats that are brought and not read: mark, where it stands, remedy
+    (b"PK\3\4", 0, "a zip archive: unpack it first"),
+    (b"7z\xbc\xaf", 0, "a 7z archive: unpack it first"),
+    (b"Rar!", 0, "a rar archive: unpack it first"),
+    (b"ustar", 257, "a tar archive: unpack it first"),
+    (b"GIF8", 0, "a GIF: save it as PNG"),
+    (b"%PDF", 0, "a PDF: save its pictures as PNG"),
+    (b"ftyp", 4, "a HEIC or AVIF picture, or a film: save a picture as PNG or JPEG"),
+    (b"jP  ", 4, "a JPEG 2000 picture: save it as PNG"),
+    (b"\x93NUMPY", 0, "a numpy array: save it as NIfTI, or give the array to Predictor"),
+    (b"\x89HDF", 0, "an HDF5 or MINC file: convert it to NIfTI"),
+    (b"\0\0\0\1", 0, "an MGH file: convert it to NIfTI, such as by mri_convert"),
+    (b"\x08\0", 0, "DICOM without its mark: write it anew with a header, such as by dcmconv"),
+)
 NIFTI_SIZES = (348, 540)  # a NIfTI header begins with its own size, in either byte order
 
 
@@ -71,6 +86,15 @@ def file_type_of(head: bytes) -> FileType | None:
             return known.name
     sizes = {struct.unpack(order, head[:4])[0] for order in ("<i", ">i")} if len(head) >= 4 else set()
     return "nifti" if sizes & set(NIFTI_SIZES) else None
+
+
+def why_unsupported(head: bytes) -> str:
+    r"""Why a file of no supported type is not read, by its first bytes, with the remedy for formats that are known.
+
+    >>> why_unsupported(b"PK\3\4...")
+    'a zip archive: unpack it first'
+    """
+    return next((reason for mark, place, reason in OTHERS if head.startswith(mark, place)), NOT_A_SCAN)
 
 
 def type_of_file(path: str | Path) -> FileType | None:

@@ -15,7 +15,7 @@ import nibabel as nib
 import numpy as np
 from nibabel.spatialimages import HeaderDataError
 
-from ..core.file_types import GZIP_MAGIC, NOT_A_SCAN, FileType
+from ..core.file_types import GZIP_MAGIC, FileType, why_unsupported
 from ..core.nifti_geometry import affine_mm, geometry_of, is_oriented
 from ..core.text_headers import TextHeader, read_text_header
 
@@ -162,7 +162,7 @@ def _nifti_from_bytes(path: Path) -> nib.Nifti1Image | nib.Nifti2Image:
     elif data[4:8] == b"n+2\0":
         image = nib.Nifti2Image.from_bytes(data)
     else:
-        raise UnreadableImageError(path, NOT_A_SCAN, "unsupported")
+        raise UnreadableImageError(path, why_unsupported(data), "unsupported")
     raw_header = image.header_class.from_fileobj(BytesIO(data), check=False)  # nibabel reads an infinite slope as none
     if np.isinf(raw_header["scl_slope"]):
         raise UnreadableImageError(path, "its scaling is not finite", "header")
