@@ -20,6 +20,7 @@ SAMPLE = 2**17  # voxels that ranges are estimated from, about
 SAME = 1e-3  # of the range: values that differ by less are one
 ALIKE = 0.05  # of the range: values that differ by less may be one with noise
 DARK = 0.1  # of the range: darker voxels are not tissue, see `head.TISSUE_FRACTION`
+GAP = 0.02  # of the range: air that is as far above one value shows that value to be padding
 LAYERS = 4  # of padding, one around the other
 FEWEST = 1e-3  # of the voxels: fewer of the lowest value are no padding
 REACHED = 0.05  # of the border: air that is cut by padding reaches as much
@@ -126,7 +127,7 @@ def _padding_of(sample: np.ndarray) -> float | None:
             break
         low, high = np.percentile(others, [0.1, 99])
         is_far = low - lowest > FAR * (high - low)
-        is_below_air = low - lowest > DARK * (high - low) and _has_air(sample, level, low + DARK * (high - low))
+        is_below_air = low - lowest > GAP * (high - low) and _has_air(sample, level, low + DARK * (high - low))
         if low == high or not (is_far or is_below_air):
             break
         values, padding = others, level

@@ -100,6 +100,14 @@ def test_padding_below_the_air_is_air(shape: object, padding: float) -> None:
     assert alike(seen(raw()), seen(shape(raw(), padding)))  # type: ignore[operator]
 
 
+@pytest.mark.parametrize("shift", [20, 50])
+@pytest.mark.parametrize("noise", [8, 40])
+def test_zero_slightly_below_noisy_air_is_air(shift: float, noise: float) -> None:
+    values, brain = stripped()
+    volume = np.where(brain, values, np.random.default_rng(1).rayleigh(noise, brain.shape)) + shift
+    assert alike(seen(volume), seen(within_a_circle(volume, 0)))
+
+
 @pytest.mark.parametrize("shape", [with_corners, within_a_circle])
 @pytest.mark.parametrize("padding", [250.0, 812.0, 4095.0, 65535.0, 1e30])
 @pytest.mark.parametrize("volume", [raw(), stripped()[0], raw() - 300], ids=["air", "0", "-"])
