@@ -22,6 +22,7 @@ from ..core.text_headers import TextHeader, read_text_header
 __all__ = ["UnreadableImageError", "code_of", "decathlon_channels", "decode_grid_file", "decode_nifti", "grid_meta"]
 
 DARKEST_PERCENT = 0.1  # percentile: the level of empty space, also of `transforms.background`
+FEW_NAN = 0.01  # of the voxels
 ZLIB_OR_GZIP = 47  # window bits, zlib recognizes both
 
 # The Medical Segmentation Decathlon's names of BraTS modalities (dataset.json of Task01).
@@ -103,7 +104,9 @@ def decode_grid_file(path: Path, kind: FileType) -> tuple[np.ndarray, dict[str, 
 
 
 def _without_nan(array: np.ndarray, path: Path) -> np.ndarray:
-    """Fill NaN around the head, as tools that resample or mask write it, with the darkest level of each channel.
+    """Fill NaN around the head, as tools that resample or mask write it, far below each channel, as other padding is.
+
+    `transforms.background` recognizes that; a few voxels, which it would not, get the darkest level.
 
     Args:
         array: (C, H, W, D), float32.
@@ -118,7 +121,9 @@ def _without_nan(array: np.ndarray, path: Path) -> np.ndarray:
         raise UnreadableImageError(path, "contains NaN or infinite voxels", "nonfinite")
     filled = array.copy()
     for channel in filled:
-        channel[np.isnan(channel)] = np.percentile(channel[~np.isnan(channel)], DARKEST_PERCENT)
+        padding = np.isnan(channel)
+        low, high = np.percentile(channel[~padding], [DARKEST_PERCENT, 99])
+        channel[padding] = low if padding.mean() < FEW_NAN else channel[~padding].min() - 2 * (high - low)
     return filled
 
 
