@@ -28,6 +28,7 @@ __all__ = ["BrainMriReader", "UnreadableImageError"]
 # Index to RAS+ millimeters of a picture as radiology displays it: rows run to posterior, columns to the patient's left.
 DISPLAY_AFFINE = np.array([[0, -1, 0, 0], [-1, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]], dtype=np.float64)
 
+PHOTOMETRIC, WHITE_IS_ZERO = 262, 0  # a tag of TIFF, and its value
 COLORED_LEVELS = 40  # of 255, between a pixel's colors
 
 RASTERS = {known.name: known.pillow for known in FORMATS if known.pillow}  # pictures, by Pillow's names
@@ -120,12 +121,17 @@ def decode_raster(path: Path) -> tuple[np.ndarray, dict[str, Any]]:
     """Decode a picture of one page into gray levels 0..255, float32 (1, H, W, 1), rows downwards."""
     try:
         with Image.open(path, formats=tuple(RASTERS.values())) as image:
-            if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":  # of a phone's several the first is shown
-                raise UnreadableImageError(path, f"has {image.n_frames} frames, one is expected", "unsupported")  # type: ignore[attr-defined]
+            frames = getattr(image, "n_frames", 1)
+            if frames > 1 and image.format != "MPO":  # of a phone's several the first is shown
+                raise UnreadableImageError(
+                    path, f"has {frames} frames, one is expected: save one as PNG", "unsupported"
+                )
             if image.mode in ("CMYK", "YCCK"):
-                raise UnreadableImageError(path, "CMYK colors are not supported", "unsupported")
+                raise UnreadableImageError(path, "CMYK colors are not supported: save it as gray or RGB", "unsupported")
+            is_inverted = image.mode.startswith("I;16") and image.getexif().get(PHOTOMETRIC) == WHITE_IS_ZERO
             upright = ImageOps.exif_transpose(image)
             gray, colors = _gray(upright), _colored_share(upright)
+            gray = 255 - gray if is_inverted else gray  # Pillow inverts 8 bits only
     except UnreadableImageError:
         raise
     except Exception as error:  # Pillow raises a dozen types for a damaged file

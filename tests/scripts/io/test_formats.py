@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from PIL import Image
 
 from scripts.core.text_headers import read_text_header
 from scripts.io.readers import BrainMriReader, UnreadableImageError
+from scripts.transforms.background import level_surroundings
 
 AFFINE = np.array([[0, -1.5, 0, 30], [-1.2, 0, 0, 20], [0, 0, 4, -9], [0, 0, 0, 1.0]])
 VOXELS = np.random.default_rng(0).integers(0, 900, (12, 10, 5)).astype(np.int16)
@@ -106,6 +108,17 @@ def test_nan_around_the_head_is_read_as_padding(tmp_path: Path, suffix: str, whe
     assert array[nan].max() == array[nan].min() < np.percentile(voxels[~nan], 1)
 
 
+def test_nan_beside_a_z_scored_brain_is_read_like_other_padding(tmp_path: Path) -> None:
+    head = (np.hypot(*np.ogrid[-30:30, -30:30]) < 20)[:, :, None] & np.ones(6, dtype=bool)
+    scan = np.where(head, np.random.default_rng(0).normal(0, 1, head.shape), 0).astype(np.float32)
+    levelled = []
+    for padding in (np.nan, -1000.0):
+        scan[:4] = padding
+        nib.save(nib.Nifti1Image(scan, np.eye(4)), tmp_path / "a.nii")
+        levelled.append(level_surroundings(read(tmp_path / "a.nii")[0][0]))
+    assert np.array_equal(*levelled) and np.unique(levelled[0][~head]).size == 1
+
+
 @pytest.mark.parametrize("suffix", ["nrrd", "mha"])
 @pytest.mark.parametrize("length", [20, 150, 700])
 def test_a_truncated_file_is_refused(tmp_path: Path, suffix: str, length: int) -> None:
@@ -186,6 +199,17 @@ def test_a_tiff_of_more_bits_has_the_same_contrast(tmp_path: Path, dtype: str) -
     Image.fromarray(values).save(tmp_path / "a.tif")
     found = read(tmp_path / "a.tif")[0][0, ..., 0]
     assert np.corrcoef(found.ravel(), values.ravel())[0, 1] > 0.9999
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
+def test_a_tiff_whose_zero_is_white_is_inverted(tmp_path: Path, dtype: str) -> None:
+    levels = np.arange(256, dtype=dtype).reshape(16, 16) * (1 if dtype == "uint8" else 257)
+    Image.fromarray(levels).save(tmp_path / "a.tif")
+    content = bytearray((tmp_path / "a.tif").read_bytes())
+    place = content.index(struct.pack("<HHI", 262, 3, 1)) + 8
+    content[place : place + 2] = b"\0\0"
+    (tmp_path / "a.tif").write_bytes(content)
+    assert np.allclose(read(tmp_path / "a.tif")[0][0, :, :, 0], 255 - np.arange(256).reshape(16, 16), atol=0.01)
 
 
 def test_a_tiff_of_nan_is_refused(tmp_path: Path) -> None:
