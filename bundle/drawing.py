@@ -82,8 +82,9 @@ def with_outline(
 
 
 def levels_of(image: np.ndarray) -> tuple[float, float]:
-    """Gray levels that are shown black and white."""
-    low, high = np.percentile(image, (1, 99.5))
+    """Gray levels that are shown black and white; the lowest and the highest value may be padding and do not count."""
+    between = image[(image > image.min()) & (image < image.max())]
+    low, high = np.percentile(between if np.unique(between).size > 1 else image, (1, 99.5))
     return float(low), float(high)
 
 

@@ -14,7 +14,7 @@ from PIL import Image
 
 from bundle import overlay
 from bundle.core.messages import STATES, flag
-from bundle.drawing import MASK_COLOR
+from bundle.drawing import MASK_COLOR, levels_of
 from bundle.intake import local_intake
 from bundle.overlay import FOOT, HEAD, SIDE, overlay_png
 
@@ -144,3 +144,11 @@ def test_a_volume_of_few_slices_is_drawn_whole(tmp_path: Path, monkeypatch: pyte
     _, words = drawn({**few, "result": result}, monkeypatch)
     assert [line for line, _ in words if line.isdigit()] == ["0", "1", "2", "3", "4"]
     assert "slice 3" in [line for line, _ in words]
+
+
+@pytest.mark.parametrize("padding", [-32768.0, 65535.0])
+def test_padding_does_not_change_the_gray_levels_of_the_head(padding: float) -> None:
+    image = np.random.default_rng(0).uniform(0, 100, (50, 50))
+    low, high = levels_of(image)
+    image[:10] = padding
+    assert levels_of(image) == pytest.approx((low, high), abs=1) and levels_of(np.full((4, 4), 7.0)) == (7, 7)
