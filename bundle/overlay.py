@@ -14,7 +14,7 @@ from .core import geometry, messages
 from .drawing import levels_of, text, with_outline
 from .views import most_suspicious, probability_of, size_of
 
-__all__ = ["overlay_png"]
+__all__ = ["edges_of", "overlay_png", "pixel_of"]
 
 SIDE, COLUMNS, ROWS, GAP = 480, 4, 3, 4  # pixels of the large slice, of which the small ones are a third
 HEAD, FOOT = 76, 24  # pixels of the text above and below
@@ -76,19 +76,41 @@ def overlay_png(prediction: Mapping[str, Any]) -> bytes:
     return buffer.getvalue()
 
 
-def _shown(prediction: Mapping[str, Any]) -> Shown:
+def edges_of(prediction: Mapping[str, Any]) -> tuple[str, ...]:
+    """Letters of the left and the right edge of displayed slices; none where the file does not tell the sides.
+
+    Args:
+        prediction: see `Predictor.predict`.
+    """
     mask, flags = prediction["pred"], {flag["code"] for flag in prediction["result"]["flags"]}
+    is_oriented = mask.meta.get("spacing_known", False) and not flags & GUESSED  # a picture tells neither
+    plane = geometry.plane_of(mask.shape[1:], np.asarray(mask.meta["original_affine"]))
+    return EDGES[plane] if is_oriented else ()
+
+
+def pixel_of(prediction: Mapping[str, Any]) -> tuple[float, float] | None:
+    """Height and width of a pixel of displayed slices, mm; None where the spacing is unknown.
+
+    Args:
+        prediction: see `Predictor.predict`.
+    """
+    mask = prediction["pred"]
+    if not mask.meta.get("spacing_used") or "spacing_estimated" in {f["code"] for f in prediction["result"]["flags"]}:
+        return None
+    return geometry.displayed_mm(mask.shape[1:], np.asarray(mask.meta["original_affine"]))[:2]
+
+
+def _shown(prediction: Mapping[str, Any]) -> Shown:
+    mask, pixel = prediction["pred"], pixel_of(prediction)
     affine, shape = np.asarray(mask.meta["original_affine"]), mask.shape[1:]
     axis, ascending = geometry.slice_axis(affine, shape)
-    spacing_known = bool(mask.meta.get("spacing_used")) and "spacing_estimated" not in flags
-    is_oriented = mask.meta.get("spacing_known", False) and not flags & GUESSED  # a picture tells neither
     numbers = list(range(shape[axis]))
     return Shown(
         scan=geometry.as_displayed(prediction["scan"].as_tensor()[0].numpy(), affine),
         mask=geometry.as_displayed(mask.as_tensor()[0].cpu().numpy() > 0.5, affine),
-        sides=geometry.displayed_mm(shape, affine)[:2] if spacing_known else (1.0, 1.0),
-        spacing_known=spacing_known,
-        edges=EDGES[geometry.plane_of(shape, affine)] if is_oriented else (),
+        sides=pixel or (1.0, 1.0),
+        spacing_known=pixel is not None,
+        edges=edges_of(prediction),
         numbers=numbers if ascending else numbers[::-1],
     )
 

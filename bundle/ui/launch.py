@@ -8,12 +8,15 @@ import sys
 from pathlib import Path
 
 from ..errors import UserError
+from ..intake import Limits
+from ..intake.limits import MIB
 from ..service.settings import Settings, require_safe
 from ..weights import find_weights
 
 __all__ = ["OPTIONS", "launch", "settings"]
 
 OPTIONS = "BUNDLE_UI_OPTIONS"  # environment variable with the settings of the page's process, as JSON
+SCAN_BYTES = 256 * MIB  # more than of a request to the service: a series of hundreds of slices is one scan
 PAGE = Path(__file__).with_name("page.py")
 
 
@@ -45,13 +48,14 @@ def launch(chosen: Settings) -> None:
             "server.port": chosen.port,
             "server.headless": True,
             "server.fileWatcherType": "none",
-            "server.maxUploadSize": chosen.limits.request_bytes // 1024**2,
+            "server.maxUploadSize": SCAN_BYTES // MIB,
             "server.enableXsrfProtection": True,
             "browser.gatherUsageStats": False,
             "browser.serverAddress": chosen.host,  # otherwise it asks an outside address for this machine's own one
             "client.showErrorDetails": "none",
             "client.toolbarMode": "minimal",
-            "theme.base": "light",
+            "theme.light.primaryColor": "#b45309",
+            "theme.dark.primaryColor": "#ff9f1c",
         }
     )
 
@@ -60,4 +64,5 @@ def settings() -> Settings:
     """Settings of the page's process."""
     named = json.loads(os.environ.get(OPTIONS, "{}"))
     model = named.pop("model", None)
-    return Settings(Path(model) if model else None, token=os.environ.get("BUNDLE_TOKEN"), **named)
+    limits = Limits(request_bytes=SCAN_BYTES)
+    return Settings(Path(model) if model else None, token=os.environ.get("BUNDLE_TOKEN"), limits=limits, **named)

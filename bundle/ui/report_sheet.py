@@ -23,13 +23,15 @@ FIXED = {
 }  # the same prediction gives the same bytes
 
 
-def sheet(result: Mapping[str, Any], image: Image.Image, limits: Sequence[str]) -> bytes:
+def sheet(result: Mapping[str, Any], image: Image.Image, limits: Sequence[str], index: int | None, date: str) -> bytes:
     """Make a one-page PDF, A4.
 
     Args:
-        result: of the scan.
+        result: of the scan, with "input" and "input_sha256", name and hash of its file.
         image: the displayed slice with its overlays.
         limits: sentences, see `limitations`.
+        index: of the slice of a volume.
+        date: when the page is made.
     """
     from matplotlib.figure import Figure
 
@@ -43,18 +45,24 @@ def sheet(result: Mapping[str, Any], image: Image.Image, limits: Sequence[str]) 
     axes.set_axis_off()
     probability = result["tumor_probability"]
     facts = {
+        "file": textwrap.shorten(result["input"], 90, placeholder=" ..."),
+        "its SHA-256": result["input_sha256"],
+        "slice": "the only one"
+        if result["kind"] == "image"
+        else f"{index} of 0 to {len(result['slice_probabilities']) - 1}",
         "probability": "none" if probability is None else f"{probability:.2f}",
         "operating point": f"{result['threshold']:.2f}",
         "mask": size_of(result) or "size unknown: no pixel spacing in the file",
         "weights": f"bundle {result['model']['version']}, {result['model']['report']['text']}",
-        "SHA-256": result["model"]["sha256"],
+        "their SHA-256": result["model"]["sha256"],
+        "date": date,
     }
     for row, (name, value) in enumerate(facts.items()):
-        figure.text(0.08, 0.42 - 0.02 * row, name, fontsize=9, color="#555555")
-        figure.text(0.26, 0.42 - 0.02 * row, str(value), fontsize=9)
+        figure.text(0.08, 0.425 - 0.018 * row, name, fontsize=9, color="#555555")
+        figure.text(0.26, 0.425 - 0.018 * row, str(value), fontsize=9)
     lines = [line for limit in limits for line in textwrap.wrap(f"- {limit}", 105, subsequent_indent="  ")]
-    figure.text(0.08, 0.3, "Limitations", fontsize=12, weight="bold", va="top")
-    figure.text(0.08, 0.275, "\n".join(lines[:18]), fontsize=8.5, va="top", linespacing=1.4)
+    figure.text(0.08, 0.255, "Limitations", fontsize=12, weight="bold", va="top")
+    figure.text(0.08, 0.233, "\n".join(lines[:14]), fontsize=8.5, va="top", linespacing=1.4)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="pdf", metadata=FIXED)
     return buffer.getvalue()

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..views import area_range
 
-__all__ = ["evidence", "limitations"]
+__all__ = ["evidence", "limitations", "rule_of", "scores_of"]
 
 
 def evidence(kind: str, described: Mapping[str, Any]) -> list[str]:
@@ -34,6 +34,34 @@ def evidence(kind: str, described: Mapping[str, Any]) -> list[str]:
 
 def _share(value: float | None) -> str:
     return "unknown" if value is None else f"{value:.0%}"
+
+
+def rule_of(result: Mapping[str, Any]) -> str:
+    """What the probability means, in a sentence.
+
+    >>> rule_of({"threshold": 0.4, "display_threshold": 0.3})
+    'Below 0.30: no tumor detected; from 0.40 on: tumor pattern; between them: uncertain.'
+    """
+    low, high = sorted((result["threshold"], result["display_threshold"]))
+    between = "; between them: uncertain" if f"{low:.2f}" != f"{high:.2f}" else ""
+    return f"Below {low:.2f}: no tumor detected; from {high:.2f} on: tumor pattern{between}."
+
+
+def scores_of(described: Mapping[str, Any]) -> str:
+    """The scores of the weights as a table in Markdown.
+
+    Args:
+        described: see `Predictor.describe`.
+    """
+    scores = described["scores"]
+    if not scores:
+        return "There is no report for these weights: their accuracy is unknown."
+    segmentation = scores["segmentation"]
+    rows = {f"Dice, mean of {segmentation['patients_n']} patients": segmentation.get("mean", {}).get("dice")}
+    for name, found in scores["classification"].items():
+        rows[f"ROC-AUC within {name}, n = {found['n']}"] = found.get("within_folds", found)["roc_auc"]
+    lines = [f"| {name} | {'unknown' if value is None else f'{value:.2f}'} |" for name, value in rows.items()]
+    return "\n".join(["| score | |", "|---|---|", *lines])
 
 
 def limitations(

@@ -1,127 +1,264 @@
-"""The page in a real browser: the states, a volume, bad files.
+"""The page in a real browser, at three widths: the scan first, nothing cut off, left and right, keys, bad files.
 
 With BUNDLE_SCREENSHOTS, a folder, the page is kept in pictures: those of `docs/images`, and one of each bad file.
 """
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import nibabel as nib
 import numpy as np
 import pytest
+from PIL import Image
 
-from bundle import NOTICE, Predictor
-from bundle.datasets.phantoms import write_volumes
+from bundle import NOTICE
+from bundle.ui.scans import EXAMPLES, example
 from tests.hostile import OK, corpus
+from tests.hostile.dicoms import mr_dataset, written
 from tests.sessions.serving import process
 
 pytestmark = pytest.mark.session
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
-LONGEST_S = 90.0
+LONGEST_S = 240.0
+WIDTHS = {390: 844, 1280: 900, 1920: 1080}  # of a phone, a laptop and a large screen: height
+STATES = ("No tumor detected", "Uncertain: review", "Tumor pattern")
+VOLUME, FAILURE = "Volume with a tumor", "A failure: missed tumor"
+FLAGS = (
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-dev-shm-usage",
+    "--enable-unsafe-swiftshader",
+    "--hide-scrollbars",
+)
 
 
 @pytest.fixture(scope="module")
-def page(weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     if CHROMIUM is None or DRIVER is None:
         pytest.fail("needs Debian's chromium and chromium-driver")
     from selenium import webdriver
 
     options = webdriver.ChromeOptions()
     options.binary_location = CHROMIUM
-    for flag in ("--headless=new", "--no-sandbox", "--window-size=1400,1500", "--disable-dev-shm-usage"):
+    for flag in (*FLAGS, "--hide-scrollbars"):
         options.add_argument(flag)
-    log = tmp_path_factory.mktemp("page") / "log.txt"
-    with process("ui", log, "/_stcore/health", "--model", str(weights)) as (address, _):
-        browser = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
-        try:
-            browser.get(address)
-            see(browser, "Evaluation of these weights")
-            yield browser
-        finally:
-            browser.quit()
-
-
-def text_of(browser: Any) -> str:
-    return str(browser.find_element("tag name", "body").text)
-
-
-def see(browser: Any, words: str) -> str:
-    """Wait until the page shows a text and has finished loading; return all its text."""
-    until = time.monotonic() + LONGEST_S
-    while time.monotonic() < until:
-        running = browser.find_elements("css selector", '[data-testid="stStatusWidget"]')
-        if words in text_of(browser) and not running:
-            return text_of(browser)
-        time.sleep(0.3)
-    raise AssertionError(f"'{words}' is not on the page: {text_of(browser)[:2000]}")
-
-
-def choose(browser: Any, example: str) -> None:
-    labels = browser.find_elements("css selector", '[data-testid="stSidebar"] label')
-    next(label for label in labels if label.text.strip() == example).click()
-    time.sleep(1.0)
-
-
-def keep(browser: Any, name: str) -> None:
-    if folder := os.environ.get("BUNDLE_SCREENSHOTS"):
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        time.sleep(1.0)
-        assert browser.save_screenshot(str(Path(folder) / f"page_{name}.png"))
-
-
-@pytest.mark.parametrize("example", ["Phantom image 1 with a tumor", "Phantom image 1 without a tumor"])
-def test_an_image_has_one_state_limitations_and_the_notice(page: Any, example: str) -> None:
-    choose(page, example)
-    see(page, "Mask (mask.png)")
-    said = see(page, "Limitations")
-    assert sum(said.count(state) for state in ("No tumor detected", "Uncertain: review", "Tumor pattern")) == 1
-    assert NOTICE in said and "Probability" in said and "Mask (mask.png)" in said
-    if example.endswith("1 with a tumor"):
-        keep(page, "tumor")
-
-
-def test_a_volume_has_a_probability_curve_and_a_jump_button(page: Any) -> None:
-    choose(page, "Phantom volume with a tumor")
-    see(page, "Mask (mask.nii.gz)")
-    said = see(page, "Go to the slice with the highest probability")
-    assert "Probability of each slice" in said and "Mask (mask.nii.gz)" in said and " ml" in said
-    keep(page, "volume")
+    options.add_experimental_option("prefs", {"download.default_directory": str(tmp_path_factory.mktemp("downloads"))})
+    found = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
+    yield found
+    found.quit()
 
 
 @pytest.fixture(scope="module")
-def parts(weights: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Two slices of a phantom volume for each state that these weights predict."""
-    place, predictor = tmp_path_factory.mktemp("parts"), Predictor(weights)
-    write_volumes(place, 3, slices=24, side=160, seed=12)
-    found: dict[str, Path] = {}
-    for file in sorted(place.rglob("*_flair.nii.gz")):
-        image = nib.load(file)
-        for index in range(2, 20):
-            part = place / f"{file.parent.name}_{index}.nii.gz"
-            nib.save(nib.Nifti1Image(np.asarray(image.dataobj)[:, :, index : index + 2], image.affine), part)
-            found.setdefault(predictor.predict(part)["result"]["state"], part)
-    return found
+def address(weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    log = tmp_path_factory.mktemp("page") / "log.txt"
+    with process("ui", log, "/_stcore/health", "--model", str(weights)) as (found, _):
+        yield found
 
 
-@pytest.mark.parametrize("state", ["no_tumor", "uncertain"])
-def test_no_tumor_and_uncertain_are_shown_as_such(page: Any, parts: dict[str, Path], state: str) -> None:
-    if state not in parts:
-        pytest.skip("these weights predict this state for no phantom")
-    page.find_element("css selector", 'input[type="file"]').send_keys(str(parts[state]))
-    see(page, "Mask (mask.nii.gz)")
-    called = {"no_tumor": "No tumor detected", "uncertain": "Uncertain: review"}
-    said = see(page, called[state])
-    assert [words for words in (*called.values(), "Tumor pattern") if words in said] == [called[state]]
-    keep(page, state)
+@pytest.fixture
+def page(browser: Any, address: str) -> Any:
+    """The page, new, on a laptop's screen."""
+    resize(browser, 1280)
+    browser.get(address)
+    see(browser, "How well these weights were tested")
+    return browser
+
+
+def resize(page: Any, width: int, dark: bool = False) -> None:
+    size = {"width": width, "height": WIDTHS[width], "deviceScaleFactor": 1, "mobile": width < 600}
+    page.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+    page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme]})
+
+
+def await_that(found: Callable[[], Any], what: str) -> Any:
+    """Wait until something is found; return it."""
+    until = time.monotonic() + LONGEST_S
+    while time.monotonic() < until:
+        if result := found():
+            return result
+        time.sleep(0.3)
+    raise AssertionError(f"{what} is missing")
+
+
+def elements(page: Any, selector: str) -> list[Any]:
+    return list(page.find_elements("css selector", selector))
+
+
+def see(page: Any, words: str) -> str:
+    """Wait until the page shows a text and has finished loading; return all its text."""
+
+    def text() -> str:
+        busy = elements(page, '[data-testid="stStatusWidget"], [data-testid="stSkeleton"], [data-testid="stSpinner"]')
+        shown = str(page.find_element("css selector", "body").text)
+        return shown if words in shown and not busy else ""
+
+    return str(await_that(text, f"'{words}'"))
+
+
+def choose(page: Any, title: str) -> str:
+    """Choose an example; return the text of the page when its prediction is there."""
+    pills = await_that(lambda: elements(page, '[data-testid="stButtonGroup"] button'), "an example")
+    next(pill for pill in pills if pill.text.strip() == title).click()
+    said = see(page, "Limitations of this prediction")
+    if EXAMPLES[title][0] == "volume":
+        await_volume(page)
+    return said
+
+
+def await_volume(page: Any) -> None:
+    """Wait until NiiVue has drawn the volume."""
+    frame = await_that(lambda: elements(page, "iframe"), "NiiVue")[0]
+    page.switch_to.frame(frame)
+    await_that(lambda: page.execute_script("return document.body.dataset.ready"), "the volume")
+    page.switch_to.default_content()
+    time.sleep(1.0)
+
+
+def in_viewer(page: Any, script: str) -> Any:
+    """Run a script in the frame of NiiVue."""
+    page.switch_to.frame(elements(page, "iframe")[0])
+    try:
+        return page.execute_script(script)
+    finally:
+        page.switch_to.default_content()
+
+
+def press(page: Any, key: str) -> None:
+    """Press a key in the frame of NiiVue."""
+    in_viewer(page, f"document.body.dispatchEvent(new KeyboardEvent('keydown', {{key: '{key}', bubbles: true}}))")
+    time.sleep(0.7)
+
+
+def canvas(page: Any) -> np.ndarray:
+    """What NiiVue shows, (H, W, 3)."""
+    page.switch_to.frame(elements(page, "iframe")[0])
+    shot = page.find_element("css selector", "canvas").screenshot_as_png
+    page.switch_to.default_content()
+    return np.asarray(Image.open(io.BytesIO(shot)).convert("RGB")).astype(int)
+
+
+def orange(pixels: np.ndarray) -> np.ndarray:
+    """Where the mask's edge is, as columns and rows from 0 to 1, (N, 2)."""
+    found = np.argwhere((pixels[..., 0] - pixels[..., 2] > 110) & (pixels[..., 1] - pixels[..., 2] > 30))
+    return np.asarray(found[:, ::-1] / np.array(pixels.shape[1::-1]))
+
+
+def keep(page: Any, name: str) -> None:
+    if folder := os.environ.get("BUNDLE_SCREENSHOTS"):
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        time.sleep(1.0)
+        shot = Image.open(io.BytesIO(page.get_screenshot_as_png())).convert("RGB")
+        shot.quantize(128, dither=Image.Dither.NONE).save(Path(folder) / f"page_{name}.png", optimize=True)
+
+
+CUT_OFF = """
+return [...document.querySelectorAll('p, h1, h2, h3, h4, h5, label, button, [data-testid="stMetricValue"]')]
+  .filter((e) => e.offsetParent && e.scrollWidth > e.clientWidth + 1 && getComputedStyle(e).overflow !== 'visible')
+  .map((e) => e.textContent)
+"""
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_the_volume_comes_first_and_nothing_is_cut_off(page: Any, width: int) -> None:
+    resize(page, width)
+    said = choose(page, VOLUME)
+    assert NOTICE in said and [state for state in STATES if state in said] == ["Tumor pattern"] and " ml" in said
+    frame = elements(page, "iframe")[0].rect
+    alert = elements(page, '[data-testid="stAlert"]')[0].rect
+    assert frame["y"] < 220, "the volume is the first thing"
+    assert alert["y"] < WIDTHS[width] and (width == 390 or alert["x"] > frame["x"] + frame["width"])
+    assert page.execute_script(CUT_OFF) == []
+    assert page.execute_script("return document.documentElement.scrollWidth") <= width
+    keep(page, f"volume_{width}")
+
+
+def test_the_volume_is_opened_at_the_tumor_which_lies_at_the_patients_left(page: Any) -> None:
+    """The phantom's tumor is at its left: at the right of the axial slice, in NiiVue as in the slice view."""
+    choose(page, VOLUME)
+    press(page, "2")  # axial
+    across, _ = orange(canvas(page)).mean(axis=0)
+    assert across > 0.55
+    press(page, "m")
+    assert not len(orange(canvas(page))), "without the mask"
+    press(page, "m")
+    press(page, "4")  # sagittal: this tumor lies in front, at the left of the picture
+    assert orange(canvas(page)).mean(axis=0)[0] < 0.5
+    next(tab for tab in elements(page, "[role=tab]") if tab.text == "Slice").click()
+    picture = await_that(lambda: [e for e in elements(page, '[data-testid="stImage"] img') if e.is_displayed()], "it")
+    shot = np.asarray(Image.open(io.BytesIO(picture[0].screenshot_as_png)).convert("RGB")).astype(int)
+    assert orange(shot).mean(axis=0)[0] > 0.52
+    keep(page, "slice")
+
+
+def test_keys_move_the_slice_and_the_window(page: Any) -> None:
+    choose(page, VOLUME)
+    place = "return document.getElementById('place').textContent"
+    before = in_viewer(page, place)
+    press(page, "ArrowUp")
+    assert in_viewer(page, place) != before
+    press(page, "t")
+    assert in_viewer(page, place) == before
+    bright = canvas(page).mean()
+    in_viewer(page, "const s = document.getElementById('level'); s.value = 0.9; s.dispatchEvent(new Event('input'))")
+    time.sleep(0.7)
+    assert canvas(page).mean() < bright - 3
+    press(page, "w")
+    assert canvas(page).mean() == pytest.approx(bright, abs=1)
+
+
+@pytest.mark.parametrize("title", ["Image with a tumor", "Image without a tumor", FAILURE])
+def test_an_example_has_one_state(page: Any, title: str) -> None:
+    said = choose(page, title)
+    states = {"Image with a tumor": "Tumor pattern", "Image without a tumor": "No tumor detected"}
+    assert [state for state in STATES if state in said] == [states.get(title, "Uncertain: review")]
+    keep(page, {"Image with a tumor": "tumor", "Image without a tumor": "no_tumor"}.get(title, "uncertain"))
+
+
+def test_a_phone_and_a_dark_screen_show_an_image_first(page: Any) -> None:
+    resize(page, 390, dark=True)
     page.refresh()
-    see(page, "Evaluation of these weights")
+    see(page, "How well these weights were tested")
+    choose(page, "Image with a tumor")
+    assert elements(page, '[data-testid="stImage"]')[0].rect["y"] < 220
+    background = "return getComputedStyle(document.querySelector('[data-testid=stApp]')).backgroundColor"
+    assert max(int(level) for level in page.execute_script(background)[4:-1].split(",")[:3]) < 60
+    keep(page, "dark_390")
+
+
+def test_limits_and_evidence_are_one_click_away(page: Any) -> None:
+    choose(page, "Image with a tumor")
+    next(box for box in elements(page, "summary") if "Limitations of this" in box.text).click()
+    assert "sensitivity" in see(page, "At the operating point")
+    keep(page, "limitations")
+
+
+def test_several_files_and_a_folder_of_dicom_files_are_scans(page: Any, tmp_path: Path) -> None:
+    volume: Any = nib.Nifti1Image.from_bytes(example(VOLUME).files[0])
+    series = tmp_path / "series"
+    series.mkdir()
+    for index in range(8, 12):
+        plane = np.asarray(volume.dataobj)[:, :, index].T.astype(np.uint16)
+        (series / f"{index}").write_bytes(written(mr_dataset(plane, 5.0 * index, PixelSpacing=[1.0, 1.0])))
+    for name in ("case_a.nii", "case_b.nii"):
+        (tmp_path / name).write_bytes(example(VOLUME).files[0])
+    one, folder = elements(page, 'input[type="file"]')
+    one.send_keys(f"{tmp_path / 'case_a.nii'}\n{tmp_path / 'case_b.nii'}")
+    see(page, "1 of 2: case_a.nii")
+    page.refresh()
+    see(page, "How well these weights were tested")
+    _, folder = elements(page, 'input[type="file"]')
+    folder.send_keys(str(series))
+    said = see(page, "Limitations of this prediction")
+    assert "DICOM SEG" in said and "cannot be predicted" not in said
 
 
 @pytest.mark.parametrize("family", sorted({case.family for case in corpus()}))
@@ -131,9 +268,22 @@ def test_a_bad_file_gets_a_message_and_the_page_goes_on(page: Any, family: str, 
         pytest.skip("no small file of this family is refused")
     path = tmp_path / f"{family.replace(' ', '_')}.png"
     path.write_bytes(case.bytes())
-    page.find_element("css selector", 'input[type="file"]').send_keys(str(path))
+    elements(page, 'input[type="file"]')[0].send_keys(str(path))
     said = see(page, "cannot be predicted")
     assert "Traceback" not in said and NOTICE in said
     keep(page, f"bad_{family.replace(' ', '_')}")
-    page.refresh()
-    see(page, "Evaluation of these weights")
+
+
+def test_no_outside_address_is_asked(page: Any, address: str) -> None:
+    choose(page, VOLUME)
+    script = "return performance.getEntriesByType('resource').map((entry) => entry.name)"
+    asked = page.execute_script(script) + in_viewer(page, script)
+    assert len(asked) > 10 and all(name.startswith((address, "data:", "blob:")) for name in asked)
+
+
+def test_the_description_of_the_service_works_offline(browser: Any, weights: Path, tmp_path: Path) -> None:
+    with process("serve", tmp_path / "log.txt", "/livez", "--model", str(weights)) as (address, _):
+        browser.get(f"{address}/docs")
+        await_that(lambda: elements(browser, ".opblock"), "an operation")
+        script = "return performance.getEntriesByType('resource').map((entry) => entry.name)"
+        assert all(name.startswith((address, "data:", "blob:")) for name in browser.execute_script(script))

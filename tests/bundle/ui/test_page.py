@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import shutil
@@ -29,7 +30,7 @@ from bundle.intake.limits import MIB
 from bundle.service import Settings
 from bundle.ui.launch import OPTIONS, launch
 from bundle.ui.report_sheet import sheet
-from bundle.ui.texts import evidence, limitations
+from bundle.ui.texts import evidence, limitations, rule_of
 from bundle.views import size_of
 from scripts.networks.multitask_unet import multi_task_unet
 from tests.hostile import sample
@@ -55,6 +56,11 @@ DESCRIBED: dict[str, Any] = {
     "scored": "cross-validation",
 }
 VOLUME = {"kind": "volume", "slice_probabilities": [0.1, 0.9], "slice_axis": 2, "flags": []}
+PREDICTED: dict[str, Any] = {
+    **VOLUME,
+    **{"input": "case_1.nii.gz", "input_sha256": "f" * 64, "tumor_probability": 0.5, "threshold": 0.345},
+    "model": {"version": "0.2.0", "sha256": "0" * 64, "report": report_note("matching")},
+}
 
 
 def test_evidence_gives_sensitivity_specificity_and_n_or_says_that_they_are_unknown() -> None:
@@ -107,9 +113,9 @@ def test_mask_and_cam_are_overlaid_at_their_place() -> None:
 
 @pytest.mark.parametrize("state", sorted(STATES))
 def test_the_pdf_has_one_page_and_is_reproducible(state: str) -> None:
-    model = {"version": "0.2.0", "sha256": "0" * 64, "report": report_note("matching")}
-    result = {"state": state, "tumor_probability": 0.5, "threshold": 0.4, "model": model}
-    first, again = (sheet(result, Image.new("RGB", (40, 40)), ["a limitation " * 30] * 5) for _ in range(2))
+    result = {**PREDICTED, "state": state}
+    picture = Image.new("RGB", (40, 40))
+    first, again = (sheet(result, picture, ["a limitation " * 30] * 5, 1, "2026-11-30") for _ in range(2))
     assert (
         first.startswith(b"%PDF")
         and first == again
@@ -124,11 +130,17 @@ def test_the_pdf_shows_the_state_of_the_prediction(
     """It applies no threshold of its own to the probability."""
     texts: list[str] = []
     monkeypatch.setattr("matplotlib.figure.Figure.text", lambda self, x, y, text, **_: texts.append(text))
-    model = {"version": "0.2.0", "sha256": "0" * 64, "report": report_note("matching")}
-    result = {"state": state, "tumor_probability": probability, "threshold": 0.345, "model": model}
-    sheet(result, Image.new("RGB", (40, 40)), ["At the operating point, 0.34: sensitivity 95%."])
+    result = {**PREDICTED, "state": state, "tumor_probability": probability}
+    sheet(
+        result,
+        Image.new("RGB", (40, 40)),
+        ["At the operating point, 0.34: sensitivity 95%."],
+        1,
+        "2026-11-30 09:00 UTC",
+    )
     assert [title for title, _ in STATES.values() if title in texts] == [STATES[state][0]]
     assert {f"{probability:.2f}", "0.34", NOTICE, "0" * 64} <= set(texts)
+    assert {"case_1.nii.gz", "f" * 64, "1 of 0 to 1", "2026-11-30 09:00 UTC"} <= set(texts), "file, hash, slice, date"
     assert "- At the operating point, 0.34: sensitivity 95%." in texts
 
 
@@ -144,39 +156,24 @@ def opened(model: Path) -> Iterator[SimpleNamespace]:
         found.overlays.append(arguments)
         return overlay(*arguments)
 
+    def offer(_: str, content: Any, name: str, **__: Any) -> None:
+        found.downloads[name] = content() if callable(content) else content
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(OPTIONS, json.dumps({"model": str(model)}))
-        patch.setattr(
-            "streamlit.download_button", lambda _, content, name, **__: found.downloads.update({name: content})
-        )
-        patch.setattr("bundle.drawing.overlay", record)
+        patch.setattr("streamlit.download_button", offer)
+        patch.setattr("bundle.ui.picture.overlay", record)
         patch.setattr("bundle.ui.report_sheet.sheet", lambda *arguments: found.sheets.append(arguments) or b"%PDF")
-        patch.setattr(
-            "bundle.datasets.phantoms.write_volumes",
-            lambda root, *_, **__: write_placeholders(root / "P" / "P_flair.nii.gz"),
-        )
-        patch.setattr(
-            "bundle.datasets.phantoms.write_images",
-            lambda root, *_: write_placeholders(root / "yes" / "1", root / "no" / "1"),
-        )
         streamlit.cache_resource.clear()
-        streamlit.cache_data.clear()
         found.page = AppTest.from_file(str(PAGE), default_timeout=240).run()
         assert not found.page.exception
         yield found
     streamlit.cache_resource.clear()  # the next page has other weights
 
 
-def write_placeholders(*paths: Path) -> None:
-    """Write files instead of the examples, which take seconds to make."""
-    for path in paths:
-        path.parent.mkdir(parents=True)
-        path.write_bytes(b"no scan")
-
-
-def upload(page: Any, content: bytes) -> str:
+def upload(page: Any, content: bytes, name: str = "Case 1.NII.GZ") -> str:
     """Upload a file; return all texts of the page."""
-    page.file_uploader[0].upload("scan", content).run()
+    page.file_uploader(key="files").upload(name, content).run()
     assert not page.exception
     boxes = [*page.info, *page.warning, *page.error, *page.markdown, *page.caption]
     return "\n".join(box.value for box in boxes)
@@ -196,26 +193,29 @@ def predicted(request: pytest.FixtureRequest, constant_weights: dict[str, Path],
             constant_weights[request.param],
             upload(found.page, picture),
         )
-    found.predictor = Predictor(found.model)
+    found.predictor, found.picture = Predictor(found.model), picture
     found.predicted = found.predictor.predict(picture, include_cam=True)
     return found
 
 
 def test_page_pdf_and_files_show_the_same_state(predicted: SimpleNamespace) -> None:
     assert [state for state, (title, _) in STATES.items() if title in predicted.text] == [predicted.state]
-    assert json.loads(predicted.downloads["prediction.json"]) == predicted.predicted["result"]
-    ((result, _, _),) = predicted.sheets
-    assert result == predicted.predicted["result"] and result["state"] == predicted.state
-    values = [metric.value for metric in predicted.page.metric][:2]
-    assert values == [f"{result['tumor_probability']:.2f}", f"{result['threshold']:.2f}"]
+    assert predicted.downloads.keys() == {"Case 1.json", "Case 1.pdf", "Case 1_mask.png", "Case 1_overlay.png"}
+    told = {"input": "Case 1.NII.GZ", "input_sha256": hashlib.sha256(predicted.picture).hexdigest()}
+    result = told | predicted.predicted["result"]
+    assert json.loads(predicted.downloads["Case 1.json"]) == result and result["state"] == predicted.state
+    ((shown, _, _, index, date),) = predicted.sheets
+    assert shown == result and index is None and date.endswith("UTC")
+    assert [metric.value for metric in predicted.page.metric] == [f"{result['tumor_probability']:.2f}", "unknown"]
+    assert rule_of(result) in predicted.text
 
 
 def test_an_implausible_mask_is_shown_and_saved_unchanged(predicted: SimpleNamespace) -> None:
     """A mask of the whole head or an empty one is never inverted."""
     ((_, mask, _, _, _),) = predicted.overlays
     assert np.array_equal(mask, predicted.predicted["pred"][0, ..., 0])
-    assert predicted.downloads["mask.png"] == predicted.predictor.files(predicted.predicted)["mask.png"]
-    mask = np.asarray(Image.open(io.BytesIO(predicted.downloads["mask.png"]))) > 0
+    assert predicted.downloads["Case 1_mask.png"] == predicted.predictor.files(predicted.predicted)["mask.png"]
+    mask = np.asarray(Image.open(io.BytesIO(predicted.downloads["Case 1_mask.png"]))) > 0
     assert mask.mean() > 0.8 if predicted.state == "no_tumor" else not mask.any()
     assert ("mask covers more than half of the head" in predicted.text) is (predicted.state == "no_tumor")
 
@@ -223,11 +223,10 @@ def test_an_implausible_mask_is_shown_and_saved_unchanged(predicted: SimpleNames
 def test_scores_and_evidence_are_those_of_the_weights_report(predicted: SimpleNamespace) -> None:
     """On the page and in the PDF; no score of other weights is shown."""
     report = json.loads(predicted.model.with_name("report.json").read_text())
-    cards = {metric.label: metric.value for metric in predicted.page.metric}
-    assert cards["Dice, mean of 2 patients"] == f"{report['segmentation']['mean']['dice']:.2f}"
+    assert f"| Dice, mean of 2 patients | {report['segmentation']['mean']['dice']:.2f} |" in predicted.text
     for source, scores in report["classification"].items():
-        assert cards[f"ROC-AUC within {source}, n = {scores['n']}"] == f"{scores['roc_auc']:.2f}"
-    ((_, _, limits),) = predicted.sheets
+        assert f"| ROC-AUC within {source}, n = {scores['n']} | {scores['roc_auc']:.2f} |" in predicted.text
+    ((_, _, limits, _, _),) = predicted.sheets
     display = report["decision"]["display_threshold"]
     known = f"At the display threshold, {display:.2f}: sensitivity 91%, specificity 43%, n = 123."
     assert known in predicted.text and known in limits
@@ -240,7 +239,6 @@ def test_without_a_report_of_these_weights_no_scores_are_shown(
     shutil.copy(weights_with_cam, tmp_path)
     shutil.copy(pipeline_run / "models" / "report.json", tmp_path)
     with opened(tmp_path / "model.pt") as found:
-        assert not found.page.metric
         assert any("There is no report for these weights" in text.value for text in found.page.markdown)
 
 
@@ -269,17 +267,20 @@ def test_a_volume_of_one_slice_is_upright(weights_with_cam: Path, axis: int) -> 
     assert np.array_equal(image, shown) and mask.shape == shown.shape
 
 
-def test_a_refused_upload_gets_a_reason_and_the_page_goes_on(weights_with_cam: Path, picture: bytes) -> None:
+def test_a_refused_upload_gets_a_reason_and_the_page_goes_on(
+    weights_with_cam: Path, picture: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Too large and malformed files; a nox session uploads all of them."""
     hostile = [case.bytes() for case in sample(60) if case.family in ("declared size", "truncated", "other formats")]
+    monkeypatch.setattr("bundle.ui.launch.SCAN_BYTES", 5 * MIB)
     with opened(weights_with_cam) as found:
-        text = upload(found.page, picture[:3] + bytes(2**25))
-        assert "more than the 32 MiB that are allowed" in text
+        text = upload(found.page, picture[:3] + bytes(5 * MIB))
+        assert "more than the 5 MiB that are allowed" in text
         for content in hostile[:4]:
-            found.page.file_uploader[0].clear()
+            found.page.file_uploader(key="files").clear()
             text = upload(found.page, content)
-            assert "This file cannot be predicted" in text and str(PAGE.parents[2]) not in text
-        found.page.file_uploader[0].clear()
+            assert "Case 1.NII.GZ cannot be predicted" in text and str(PAGE.parents[2]) not in text
+        found.page.file_uploader(key="files").clear()
         assert "Tumor pattern" in upload(found.page, picture)
 
 
@@ -305,13 +306,13 @@ def test_the_page_follows_its_settings(weights_with_cam: Path, picture: bytes, m
     monkeypatch.setattr("bundle.ui.launch.settings", lambda: chosen)
     monkeypatch.setattr(Predictor, "infer", noted)
     with opened(weights_with_cam) as found:
-        uncertainty = found.page.sidebar.checkbox[0]
-        assert found.page.file_uploader[0].help == "At most 5 MiB."
-        assert uncertainty.help == "Monte-Carlo dropout, 8 passes."
-        assert any("nothing of it is written to a file" in text.value for text in found.page.markdown)
-        uncertainty.check()
+        assert all(uploader.help.startswith("At most 5 MiB") for uploader in found.page.file_uploader)
+        assert any("nothing of it is written to a file" in text.value for text in found.page.caption)
         upload(found.page, picture)
-    assert wanted == [True]
+        uncertainty = next(box for box in found.page.checkbox if box.label == "Uncertainty (slower)")
+        assert uncertainty.help == "Monte-Carlo dropout, 8 passes."
+        uncertainty.check().run()
+    assert wanted == [False, True]
 
 
 def test_a_missing_streamlit_is_named() -> None:
@@ -343,7 +344,7 @@ def test_streamlit_limits_uploads_and_hides_error_details(pipeline_run: Path, mo
     monkeypatch.setattr("sys.argv", [])
     monkeypatch.setattr("streamlit.App.run", lambda app, config: flags.update(config))
     launch(Settings(pipeline_run / "models" / "model.pt"))
-    assert flags["server.maxUploadSize"] == 32 and flags["client.showErrorDetails"] == "none"
+    assert flags["server.maxUploadSize"] == 256 and flags["client.showErrorDetails"] == "none"
     assert flags["server.enableXsrfProtection"] and flags["server.address"] == "127.0.0.1"
 
 
@@ -355,22 +356,37 @@ def page(pipeline_run: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     return AppTest.from_file(str(PAGE), default_timeout=240)
 
 
-def test_the_page_shows_one_state_for_a_phantom(page: Any, pipeline_run: Path) -> None:
+def test_the_page_shows_one_state_for_an_example(page: Any, pipeline_run: Path) -> None:
     page.run()
-    assert not page.exception and any(NOTICE in warning.value for warning in page.warning)
+    assert not page.exception and any(NOTICE in caption.value for caption in page.caption)
     sha256 = Predictor(pipeline_run / "models" / "model.pt").describe()["model"]["sha256"]
     assert any(sha256 in caption.value for caption in page.caption)
-    page.sidebar.radio[0].set_value(page.sidebar.radio[0].options[2]).run()
+    page.pills(key="example").select("Image with a tumor").run()
     assert not page.exception
     texts = [box.value for kind in (page.info, page.warning, page.error) for box in kind]
     assert sum(any(box.startswith(f"### {title}") for title, _ in STATES.values()) for box in texts) == 1
 
 
+def test_of_several_scans_one_is_chosen(weights_with_cam: Path, picture: bytes) -> None:
+    with opened(weights_with_cam) as found:
+        found.page.file_uploader(key="files").upload("b.jpg", picture)
+        upload(found.page, picture[:900], "a.jpg")
+        assert [error.value.partition(":")[0] for error in found.page.error] == ["a.jpg cannot be predicted"]
+        next(button for button in found.page.button if button.label == "Next").click().run()
+        assert found.page.selectbox[0].value == 1 and "b.json" in found.downloads
+
+
+def test_a_folder_without_a_scan_is_named(weights_with_cam: Path) -> None:
+    with opened(weights_with_cam) as found:
+        found.page.file_uploader(key="folder").upload("notes/list.txt", b"no scan").run()
+        assert [error.value.partition(":")[0] for error in found.page.error] == ["There is no scan in this folder"]
+
+
 def test_the_page_asks_for_the_token(page: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BUNDLE_TOKEN", "s3cret")
     page.run()
-    assert not page.radio and page.text_input[0].label == "Token"
+    assert not page.file_uploader and page.text_input[0].label == "Token"
     page.text_input[0].set_value("wrong").run()
-    assert page.error[0].value == "Wrong token." and not page.radio
+    assert page.error[0].value == "Wrong token." and not page.file_uploader
     page.text_input[0].set_value("s3cret").run()
-    assert page.sidebar.radio
+    assert page.file_uploader

@@ -1,0 +1,108 @@
+"""Scans of the page: uploaded files, the DICOM files of a folder being one scan, and phantoms as examples."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from ..core import file_types, filenames
+
+__all__ = ["EXAMPLES", "Scan", "example", "scans_of"]
+
+MEMORY = Path("/dev/shm")  # noqa: S108 - a file system in memory, on Linux
+SLICES, SLICE_MM = 24, 5.0  # of the volumes, as of many clinical scans
+# title: kind, seed and label of the phantom; the released weights are right but for the last
+EXAMPLES = {
+    "Volume with a tumor": ("volume", 103, "yes"),
+    "Image with a tumor": ("image", 111, "yes"),
+    "Image without a tumor": ("image", 109, "no"),
+    "A failure: missed tumor": ("volume", 102, "yes"),
+}
+
+
+@dataclass(frozen=True)
+class Scan:
+    """One scan in memory.
+
+    Args:
+        name: of its file, or of the folder of its files.
+        files: contents, in the order of their names; several of a DICOM series.
+    """
+
+    name: str
+    files: tuple[bytes, ...]
+
+    @property
+    def stem(self) -> str:
+        """What its downloads are named after."""
+        return filenames.stem(self.name).name
+
+    @property
+    def sha256(self) -> str:
+        """SHA-256 of its file; of several, that of the lines of their hashes, as `predict` gives it for a folder."""
+        hashes = [hashlib.sha256(content).hexdigest() for content in self.files]
+        return hashes[0] if len(hashes) == 1 else hashlib.sha256("\n".join(hashes).encode()).hexdigest()
+
+    @property
+    def is_dicom(self) -> bool:
+        """Whether it is DICOM, of which there can be a DICOM SEG."""
+        return file_types.file_type_of(self.files[0][: file_types.HEAD_BYTES]) == "dicom"
+
+    @contextmanager
+    def source(self) -> Iterator[bytes | Path]:
+        """What the predictor reads: the content of one file, or a folder in memory until the end of the block."""
+        if len(self.files) == 1:
+            yield self.files[0]
+            return
+        with tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as place:
+            for number, content in enumerate(self.files):
+                (Path(place) / f"{number:05}.dcm").write_bytes(content)
+            yield Path(place)
+
+
+def scans_of(files: Iterable[tuple[str, bytes]], modalities: Sequence[str] = ("flair",)) -> list[Scan]:
+    """Put uploaded files together to scans, in the order of their names.
+
+    All DICOM files of a folder are one scan. Of an uploaded folder, files that are no scans are left out, and those
+    that their names call masks or other sequences.
+
+    Args:
+        files: name, which begins with the folder's if one was uploaded, and content.
+        modalities: sequences that the weights read.
+    """
+    series: dict[str, list[tuple[str, bytes]]] = {}
+    scans = []
+    for name, content in sorted(files, key=lambda file: file[0]):
+        kind = file_types.file_type_of(content[: file_types.HEAD_BYTES])
+        path = PurePosixPath(name)
+        if kind == "dicom":
+            series.setdefault(str(path.parent), []).append((path.name, content))
+        elif len(path.parts) < 2 or (kind is not None and filenames.parse_name(path.name).kind in (None, *modalities)):
+            scans.append(Scan(path.name, (content,)))
+    for folder, found in series.items():
+        name = found[0][0] if len(found) == 1 or folder == "." else PurePosixPath(folder).name
+        scans.append(Scan(name, tuple(content for _, content in found)))
+    return sorted(scans, key=lambda scan: scan.name)
+
+
+def example(title: str) -> Scan:
+    """A synthetic phantom, see `EXAMPLES`; takes up to a second."""
+    import nibabel as nib
+    import numpy as np
+
+    from ..datasets.phantoms import write_images, write_volumes
+
+    kind, seed, label = EXAMPLES[title]
+    with tempfile.TemporaryDirectory() as place:
+        if kind == "image":
+            (path,) = (image for image in write_images(Path(place), 2, seed=seed) if image.parent.name == label)
+            return Scan(f"phantom_{seed}{path.suffix.lower()}", (path.read_bytes(),))
+        (folder,) = write_volumes(Path(place), 1, slices=SLICES, seed=seed)
+        volume: Any = nib.load(folder / f"{folder.name}_flair.nii.gz")
+        affine = volume.affine @ np.diag([1, 1, SLICE_MM, 1])
+        return Scan(f"phantom_{seed}.nii", (nib.Nifti1Image(np.asarray(volume.dataobj), affine).to_bytes(),))
