@@ -18,18 +18,28 @@ def evidence(kind: str, described: Mapping[str, Any]) -> list[str]:
         kind: "image" or "volume", of the prediction.
         described: see `Predictor.describe`.
     """
-    calibration, display = described["decision"][kind], described["decision"]["display_threshold"]
-    found = calibration["evidence"]
-    if not found:
+    decision = described["decision"]
+    if not decision[kind]["evidence"]:
         return ["There is no report for these weights: sensitivity and specificity are unknown."]
-    points = {f"{display:.2f}": ("display threshold", found["at_display_threshold"])}
+    display = decision["display_threshold"]
+    patient = decision.get("patient") if kind == "volume" else None
+    if not patient:
+        return _evidence(decision[kind], display)
+    return [*_evidence(patient, display, " of volumes"), *_evidence(decision[kind], display, " of slices")]
+
+
+def _evidence(calibration: Mapping[str, Any], display: float, of: str = "") -> list[str]:
+    """Sentences of one calibration; `of` says what it is of."""
+    found = calibration["evidence"]
+    points = {f"{display:.2f}": ("display threshold", found.get("at_display_threshold"))}
     points |= {f"{calibration['operating_point']:.2f}": ("operating point", found)}  # one sentence if both are equal
     sentences = [
-        f"At the {name}, {point}: sensitivity {_share(scores['sensitivity'])}, "
+        f"At the {name}{of}, {point}: sensitivity {_share(scores['sensitivity'])}, "
         f"specificity {_share(scores['specificity'])}, n = {found['n']}."
         for point, (name, scores) in reversed(points.items())
+        if scores
     ]
-    return [f"Thresholds: {calibration['fitted_on']}.", *sentences]
+    return [f"Thresholds{of}: {calibration['fitted_on']}.", *sentences]
 
 
 def _share(value: float | None) -> str:

@@ -73,6 +73,20 @@ def test_evidence_gives_sensitivity_specificity_and_n_or_says_that_they_are_unkn
     assert size_of({}) is None
 
 
+def test_evidence_of_volumes_comes_before_that_of_their_slices() -> None:
+    """A volume is called at an operating point of its own."""
+    patient = {"operating_point": 0.76, "fitted_on": "19 volumes", "evidence": {**FOUND, "n": 19}}
+    del patient["evidence"]["at_display_threshold"]
+    described = {**DESCRIBED, "decision": {"volume": KNOWN, "patient": patient, "display_threshold": 0.3}}
+    of_volumes, operating, of_slices, *points = evidence("volume", described)
+    assert (of_volumes, of_slices) == ("Thresholds of volumes: 19 volumes.", "Thresholds of slices: 201 images.")
+    assert operating == "At the operating point of volumes, 0.76: sensitivity 95%, specificity 50%, n = 19."
+    assert [point[: point.index(":")] for point in points] == [
+        "At the operating point of slices, 0.26",
+        "At the display threshold of slices, 0.30",
+    ]
+
+
 @pytest.mark.parametrize(("area", "words"), [(60.0, "60%, n = 28"), (5000.0, "100%, n = 9"), (900.0, ""), (None, "")])
 def test_limitations_name_flags_the_cam_and_tumors_of_this_size(area: float | None, words: str) -> None:
     limits = limitations({**VOLUME, "flags": [flag("tumor_without_mask")]}, DESCRIBED, 0.5, area)
