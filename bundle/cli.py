@@ -10,6 +10,7 @@ from . import NOTICE, __version__, commands, loading
 from .errors import exit_on_sigterm, reason_of
 from .outcome import failed, only_json
 from .packaging.export_formats import FORMATS
+from .usage import Parser
 from .workflows.presets import PRESETS
 
 NETWORKS = ["cpu", "base", "large"]
@@ -20,10 +21,12 @@ IMAGES = "folder of yes/ and no/ images; NAME: what to call this source (default
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a subcommand; return the exit code, see docs/commands.md."""
     top = parser()
-    options = top.parse_args(arguments)
+    options, unknown = top.parse_known_args(arguments)
+    if unknown:
+        options.parser.refuse(unknown)
     loading.minimal_monai = arguments is None and options.command in ("check", "predict")
     if getattr(options, "output", None) == "":
-        top.error("--output: is empty, name a folder")
+        options.parser.error("--output: is empty, name a folder")
     try:
         with only_json(options.json), exit_on_sigterm(options.on_interrupt):
             outcome = options.run(options)
@@ -46,9 +49,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return failed(f"error: {reason_found}", options.json, commands.BAD_INPUT)
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """All subcommands and their options."""
-    top = argparse.ArgumentParser(prog="python -m bundle", description=f"Brain tumor on MRI slices. {NOTICE}")
+    top = Parser(prog="python -m bundle", description=f"Brain tumor on MRI slices. {NOTICE}")
     top.add_argument("--version", action="version", version=__version__)
     subcommands = top.add_subparsers(required=True, metavar="COMMAND")
 
@@ -56,7 +59,7 @@ def parser() -> argparse.ArgumentParser:
         sub = subcommands.add_parser(name, help=text, description=text)
         resumes = name in ("predict", "pipeline", "demo", "ablate", "crossvalidate")
         resume = "; run the same command again to resume" if resumes else ""
-        sub.set_defaults(run=run, command=name, on_interrupt=resume, json=False)
+        sub.set_defaults(run=run, command=name, parser=sub, on_interrupt=resume, json=False)
         if name not in ("serve", "ui"):
             sub.add_argument("--json", action="store_true", help="print the result as JSON, all else to stderr")
         return sub

@@ -241,7 +241,8 @@ def health(options: argparse.Namespace) -> Outcome:
         connection.request("GET", options.path)
         status = connection.getresponse().status
     except (OSError, HTTPException) as error:
-        raise UserError(f"127.0.0.1:{options.port}: does not respond ({type(error).__name__})") from None
+        reason = f"does not respond ({type(error).__name__}); start it: python -m bundle serve"
+        raise UserError(f"127.0.0.1:{options.port}: {reason}") from None
     address = f"127.0.0.1:{options.port}{options.path}"
     return Outcome({"address": address, "status": status}, f"{address}: {status}", 0 if status == 200 else NOT_READY)
 

@@ -107,7 +107,7 @@ def torch_device(name: str) -> str:
     try:
         torch.empty(1, device=name)
     except (RuntimeError, AssertionError) as error:
-        raise UserError(f"device '{name}' cannot be used: {str(error).splitlines()[0]}") from None
+        raise UserError(f"device '{name}' cannot be used: {str(error).splitlines()[0]}; try --device cpu") from None
     return f"$torch.device('{name}')"
 
 

@@ -7,7 +7,8 @@ import os
 import platform
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -15,10 +16,10 @@ from typing import Any
 
 from . import __version__
 from .core import files
-from .errors import UserError
+from .errors import UserError, reason_of, root_cause
 from .loading import BUNDLE_ROOT
 
-__all__ = ["Manifest", "lock_folder", "machine", "read_json", "versions"]
+__all__ = ["Manifest", "contents", "lock_folder", "machine", "read_json", "removed_if_refused", "versions"]
 
 lock_folder, read_json = files.lock_folder, files.read_json
 
@@ -99,6 +100,34 @@ def seconds_before_interruption(folder: Path, entry: Mapping[str, Any]) -> float
     if "began" not in entry or not written:
         return 0.0
     return float(entry["spent"] + max(0.0, max(written) - entry["began"]))
+
+
+def contents(folder: Path) -> set[Path]:
+    """What a folder holds; nothing if there is none."""
+    return set(folder.iterdir()) if folder.is_dir() else set()
+
+
+@contextmanager
+def removed_if_refused(output: Path, before: Collection[Path]) -> Iterator[None]:
+    """Remove new results if bad input ends the block, so that the corrected command does not meet them.
+
+    The readable cases of a store are kept if others could not be read.
+
+    Args:
+        output: folder of the results; removed if nothing is left in it.
+        before: what was in it, which is kept.
+    """
+    try:
+        yield
+    except Exception as error:
+        store = output / "data" / "store.json"
+        partial = store.is_file() and read_json(store)["problems"]
+        if not partial and reason_of(error) is not None and not isinstance(root_cause(error), OSError):
+            for path in contents(output) - set(before):
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+            if not before:
+                output.rmdir()
+        raise
 
 
 def versions() -> dict[str, str]:

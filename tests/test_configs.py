@@ -86,7 +86,7 @@ def test_an_unknown_key_is_refused_before_the_run(run_id: str, configs: list[str
     while cause is not None:
         causes.append(str(cause))
         cause = cause.__cause__
-    assert any("unknown config keys:" in text and "max_epoch" in text for text in causes)
+    assert any("unknown config keys: max_epoch" in text for text in causes)
     assert not list(tmp_path.iterdir())
 
 

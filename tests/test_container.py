@@ -60,7 +60,10 @@ def test_every_copied_file_exists_and_is_not_ignored() -> None:
 
 def test_health_without_a_service_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["health", "--port", "1"]) == 2
-    assert capsys.readouterr().err == "error: 127.0.0.1:1: does not respond (ConnectionRefusedError)\n"
+    assert (
+        capsys.readouterr().err
+        == "error: 127.0.0.1:1: does not respond (ConnectionRefusedError); start it: python -m bundle serve\n"
+    )
 
 
 @pytest.mark.parametrize("command", ["serve", "ui"])

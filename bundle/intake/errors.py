@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..core import messages
 from ..errors import UserError
 
 __all__ = ["STATUS", "IntakeError"]
@@ -26,7 +27,7 @@ STATUS = {
 
 
 class IntakeError(UserError):
-    """A file was refused.
+    """A file was refused; the message is one line: the file, the reason and the remedy.
 
     The message never contains the file's content, header values that may be personal, or a path that the caller did
     not give.
@@ -39,7 +40,8 @@ class IntakeError(UserError):
     """
 
     def __init__(self, code: str, reason: str, name: str | None = None, file: int = 0) -> None:
-        super().__init__(f"{name}: {reason}" if name else reason)
+        self.line = messages.with_remedy(reason, code)
+        super().__init__(f"{name}: {self.line}" if name else self.line)
         self.code, self.reason, self.name, self.file = code, reason, name, file
 
     @property

@@ -248,7 +248,7 @@ def examine_nifti(head: bytes, most_bytes: int, limits: Limits) -> int:
     if header["sform_code"] > 0:
         used += [value for axis in "xyz" for value in header[f"srow_{axis}"]]
     if int(header["sizeof_hdr"]) != size or bytes(header["magic"])[:3] != magic:
-        pair = "its NIfTI header is inconsistent, or belongs to a pair of files (.hdr, .img): save both as one .nii"
+        pair = "its NIfTI header is inconsistent, or belongs to a pair of files (.hdr, .img); save both as one .nii"
         raise IntakeError("header", pair)
     if not 1 <= rank <= 7 or min(shape) < 1:
         raise IntakeError("header", "its axes are impossible")

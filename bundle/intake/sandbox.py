@@ -35,7 +35,7 @@ LONGEST_END_S = 5.0  # from the time limit until the kernel ends the process
 LONGEST_HEAD_BYTES = 65536
 DECODE, SEGMENT = b"+", b"s"  # what a child is made for
 TOKEN = "BUNDLE_TOKEN"  # noqa: S105 - the name of a variable that the process does not get
-DIED = "the decoding process ended unexpectedly, try again"
+DIED = "the decoding process ended unexpectedly"
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}  # it forks
 
 

@@ -104,9 +104,7 @@ def main() -> None:
         with left:
             prediction = predicted(scan.sha256, include_uncertainty, scan)
     except UserError as error:
-        reason = getattr(error, "reason", str(error))
-        remedy = "Use a NIfTI, NRRD, MetaImage, DICOM or picture file of a head."
-        left.error(f"{scan.name} cannot be predicted: {reason}. {remedy}", icon=":material/block:")
+        left.error(f"{scan.name} cannot be predicted: {getattr(error, 'line', error)}.", icon=":material/block:")
         return
     with left:
         image, limits, index = view(prediction)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ..loading import torch_device
-from ..manifest import Manifest, lock_folder, read_json
+from ..manifest import Manifest, contents, lock_folder, read_json, removed_if_refused
 from ..weights import release
 from . import stages
 from .presets import PRESETS
@@ -80,6 +80,7 @@ def run_pipeline(
     if device:
         shared["device"] = torch_device(device)
     settings = {"preset": preset, "network": network, "precision": precision, "seed": seed, "fold": fold}
+    kept = contents(output)
     with lock_folder(output):
         run = Manifest(output, settings)
 
@@ -102,7 +103,8 @@ def run_pipeline(
 
         weights = {stage: output / stage / "model.pt" for stage in stages.OVERLAYS}
         store = [output / "data" / "store.json", output / "data" / "splits.json"]
-        step("data", preprocess, always=True)
+        with removed_if_refused(output, kept):
+            step("data", preprocess, always=True)
         step("stage1", lambda: train("stage1"), needs=store, makes=["model.pt"])
         step("stage2", lambda: train("stage2"), needs=[*store, weights["stage1"]], makes=["model.pt"])
         step("stage3", lambda: train("stage3"), needs=[*store, weights["stage2"]], makes=["model.pt"])

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..errors import UserError
 from ..loading import torch_device
-from ..manifest import read_json
+from ..manifest import contents, lock_folder, read_json, removed_if_refused
 from ..weights import find_weights, trained_as
 from . import stages
 
@@ -53,11 +53,13 @@ def on_folders(
     known = trained_as(weights, network)
     modalities = {"modalities": known["modalities"]} if "modalities" in known else {}
     folders = {**stages.source_folders(volumes, images), **(reading or {}), "require_masks": not images}
-    stages.preprocess(output / "data", folders, folds=1, skip_unreadable=skip_unreadable, strip=strip, **modalities)
-    require_references(output / "data")
     if device:
         settings["device"] = torch_device(device)
-    job(weights, output, dataset_dir=str(output / "data"), strip=strip, **known, **settings)
+    kept = contents(output)
+    with lock_folder(output), removed_if_refused(output, kept):
+        stages.preprocess(output / "data", folders, folds=1, skip_unreadable=skip_unreadable, strip=strip, **modalities)
+        require_references(output / "data")
+        job(weights, output, dataset_dir=str(output / "data"), strip=strip, **known, **settings)
 
 
 def require_references(store: Path) -> None:

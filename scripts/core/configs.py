@@ -6,6 +6,7 @@ import hashlib
 import inspect
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -80,8 +81,10 @@ def check_config(
         known |= set(_ids(ConfigParser.load_config_file(str(Path(bundle_root) / "configs" / name))))
     unknown = sorted(set(_ids(running)) - known)
     if unknown:
-        top = ", ".join(sorted(id for id in known if "#" not in id))
-        raise UnknownKeyError(f"unknown config keys: {', '.join(unknown)}; known keys: {top}")
+        near = {key: get_close_matches(key, known, 1) for key in unknown}
+        named = ", ".join(f"{key} (did you mean {like[0]}?)" if like else key for key, like in near.items())
+        files = "" if all(near.values()) else f"; the keys are in configs/{', '.join(configs)}"
+        raise UnknownKeyError(f"unknown config keys: {named}{files}")
     if device is not None:
         _require_device(device)
     if output_dir is not None:

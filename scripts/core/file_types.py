@@ -57,18 +57,18 @@ FORMATS = (  # the first that fits is it
     FileFormat("gzip", GZIP_MAGIC),
 )
 OTHERS = (  # formats that are brought and not read: mark, where it stands, remedy
-    (b"PK\3\4", 0, "a zip archive: unpack it first"),
-    (b"7z\xbc\xaf", 0, "a 7z archive: unpack it first"),
-    (b"Rar!", 0, "a rar archive: unpack it first"),
-    (b"ustar", 257, "a tar archive: unpack it first"),
-    (b"GIF8", 0, "a GIF: save it as PNG"),
-    (b"%PDF", 0, "a PDF: save its pictures as PNG"),
-    (b"ftyp", 4, "a HEIC or AVIF picture, or a film: save a picture as PNG or JPEG"),
-    (b"jP  ", 4, "a JPEG 2000 picture: save it as PNG"),
-    (b"\x93NUMPY", 0, "a numpy array: save it as NIfTI, or give the array to Predictor"),
-    (b"\x89HDF", 0, "an HDF5 or MINC file: convert it to NIfTI"),
-    (b"\0\0\0\1", 0, "an MGH file: convert it to NIfTI, such as by mri_convert"),
-    (b"\x08\0", 0, "DICOM without its mark: write it anew with a header, such as by dcmconv"),
+    (b"PK\3\4", 0, "a zip archive; unpack it first"),
+    (b"7z\xbc\xaf", 0, "a 7z archive; unpack it first"),
+    (b"Rar!", 0, "a rar archive; unpack it first"),
+    (b"ustar", 257, "a tar archive; unpack it first"),
+    (b"GIF8", 0, "a GIF; save it as PNG"),
+    (b"%PDF", 0, "a PDF; save its pictures as PNG"),
+    (b"ftyp", 4, "a HEIC or AVIF picture, or a film; save a picture as PNG or JPEG"),
+    (b"jP  ", 4, "a JPEG 2000 picture; save it as PNG"),
+    (b"\x93NUMPY", 0, "a numpy array; save it as NIfTI, or give the array to Predictor"),
+    (b"\x89HDF", 0, "an HDF5 or MINC file; convert it to NIfTI"),
+    (b"\0\0\0\1", 0, "an MGH file; convert it to NIfTI, such as by mri_convert"),
+    (b"\x08\0", 0, "DICOM without its mark; write it anew with a header, such as by dcmconv"),
 )
 NIFTI_SIZES = (348, 540)  # a NIfTI header begins with its own size, in either byte order
 
@@ -92,7 +92,7 @@ def why_unsupported(head: bytes) -> str:
     r"""Why a file of no supported type is not read, by its first bytes, with the remedy for formats that are known.
 
     >>> why_unsupported(b"PK\3\4...")
-    'a zip archive: unpack it first'
+    'a zip archive; unpack it first'
     """
     return next((reason for mark, place, reason in OTHERS if head.startswith(mark, place)), NOT_A_SCAN)
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from typing_extensions import TypedDict
 
-__all__ = ["FLAGS", "NOTICE", "REPORTS", "STATES", "Message", "State", "flag", "report_note"]
+__all__ = ["FLAGS", "NOTICE", "REMEDIES", "REPORTS", "STATES", "Message", "State", "flag", "report_note", "with_remedy"]
 
 NOTICE = "Research use only. Not a medical device."
 
@@ -67,6 +67,34 @@ REPORTS = {
     "of_other_weights": "the report belongs to other weights, or these were changed",
     "missing": "there is no report for these weights",
 }
+
+
+# What to do about a file that cannot be read, by the code of the fault.
+REMEDIES = {
+    "unsupported": "convert it to NIfTI, a picture to PNG",
+    "too_large": "crop it, or make its pixels larger",
+    "declared_size": "copy or download it again",
+    "inflate": "save it without compression",
+    "memory": "crop it, or make its pixels larger",
+    "missing": "check its path",
+    "truncated": "copy or download it again",
+    "damaged": "copy or download it again, or export it anew",
+    "header": "export it anew, or convert it with another program",
+    "geometry": "export all slices of one series anew",
+    "rank": "give a picture, or a volume of three axes",
+    "nonfinite": "replace these values by 0",
+    "time_limit": "crop it, or make its pixels larger",
+    "worker_died": "try again",
+}
+
+
+def with_remedy(reason: str, code: str) -> str:
+    """A reason why a file cannot be read, and what to do about it; a reason with a semicolon has its own remedy.
+
+    >>> with_remedy("is cut short", "truncated")
+    'is cut short; copy or download it again'
+    """
+    return reason if ";" in reason or code not in REMEDIES else f"{reason}; {REMEDIES[code]}"
 
 
 def flag(code: str) -> Message:

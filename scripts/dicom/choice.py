@@ -55,13 +55,15 @@ def choose(datasets: Sequence[Dataset], frames: Sequence[Frame], wanted: Sequenc
         return groups[0].frames, ""
     patients = {str(group.dataset.get("PatientID", "") or "") for group in groups} - {""}
     if len(patients) > 1:
-        reason = f"holds series of {len(patients)} patients, by PatientID: give each a folder of its own"
+        reason = f"holds series of {len(patients)} patients, by PatientID; give each a folder of its own"
         raise DicomError(reason, "geometry")
     ranked = sorted(((_rank(group, wanted), i) for i, group in enumerate(groups)), key=lambda pair: pair[0])
     (best, index), (second, _) = ranked[:2]
     rule = next((name for name, mine, its in zip(RULES, best, second, strict=True) if mine != its), None)
     if rule is None:
-        raise DicomError(f"holds {len(groups)} series and no rule decides between them, one is expected", "geometry")
+        raise DicomError(
+            f"holds {len(groups)} series and no rule decides between them; name the folder of one", "geometry"
+        )
     return groups[index].frames, _said(groups[index], len(groups), rule)
 
 
@@ -128,7 +130,7 @@ def _without_scouts(groups: Sequence[Group]) -> list[Group]:
         planes.setdefault(_uid(group), set()).add(axis)
     others = [group for group in groups if planes[_uid(group)] != {0, 1, 2}]
     if not others:
-        raise DicomError("is a localizer: a few slices in each of three planes", "unsupported")
+        raise DicomError("is a localizer: a few slices in each of three planes; name another series", "unsupported")
     return others
 
 

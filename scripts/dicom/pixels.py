@@ -57,7 +57,7 @@ def require_picture(dataset: Dataset) -> None:
     """
     syntax = _syntax_of(dataset)
     if str(dataset.file_meta.get("MediaStorageSOPClassUID", "")) == DICOMDIR:
-        raise DicomError("a DICOMDIR lists files, it is no picture", "unsupported")
+        raise DicomError("a DICOMDIR lists files, it is no picture; name the folder of one series", "unsupported")
     if not syntax:
         raise DicomError("its transfer syntax is missing")
     if syntax not in DECODERS:

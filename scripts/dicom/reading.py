@@ -110,7 +110,7 @@ def _open_folder(folder: Path) -> list[Dataset]:
     """The files of a folder that may be slices of a head's MRI."""
     files = [file for file in sorted(folder.iterdir()) if file.is_file() and is_dicom(file)]
     if not files:
-        raise DicomError("a directory without DICOM files", "unsupported")
+        raise DicomError("a directory without DICOM files; name the folder of one series", "unsupported")
     pictures = [dataset for dataset in map(_open, files) if "PixelData" in dataset]
     if not pictures:
         raise DicomError("none of its DICOM files holds a picture")
@@ -122,6 +122,6 @@ def _open(source: Path | bytes) -> Dataset:
     try:
         from pydicom import dcmread
     except ImportError:
-        raise DicomError("DICOM needs the package pydicom", "unsupported") from None
+        raise DicomError("DICOM needs the package pydicom; pip install '.[dicom]'", "unsupported") from None
     content = source if isinstance(source, bytes) else source.read_bytes()
     return dcmread(BytesIO(content))  # from memory: a wrong length in the file allocates nothing

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["MAKER", "PRODUCT", "identifier", "make_referable", "segmentation_of"]
 
 MAKER, PRODUCT = "Research use only", "Brain MRI tumor segmentation and classification"
+REMEDY = "the mask can be had as NIfTI only"
 REFERRED = ("FrameOfReferenceUID", "StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID")
 COPIED = (  # of the patient and study modules, which a series without names may lack
     *("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "AccessionNumber", "StudyID"),
@@ -52,7 +53,7 @@ def segmentation_of(
     try:
         import highdicom
     except ImportError:
-        raise DicomError("a DICOM SEG needs the package highdicom", "unsupported") from None
+        raise DicomError("a DICOM SEG needs the package highdicom; pip install '.[dicom]'", "unsupported") from None
     sources, planes = _in_order_of_the_files(read_series(source, wanted), mask)
     for dataset in sources:
         make_referable(dataset)
@@ -88,13 +89,15 @@ def _in_order_of_the_files(series: Series, mask: np.ndarray) -> tuple[list[Datas
         raise DicomError(f"a mask of shape {mask.shape} does not fit its {len(frames)} slices", "geometry")
     planes = np.ascontiguousarray(np.moveaxis(mask, -1, 0)).astype(np.uint8)
     if "position_missing" in series.flags or not all(frame.is_located for frame in frames):
-        raise DicomError("its slices have no positions that a DICOM SEG could refer to", "unsupported")
+        raise DicomError(f"its slices have no positions that a DICOM SEG could refer to; {REMEDY}", "unsupported")
     if len(datasets) == len(frames) and not any("PerFrameFunctionalGroupsSequence" in one for one in datasets):
         return [datasets[frame.instance] for frame in frames], planes
     if len(datasets) > 1 or "PerFrameFunctionalGroupsSequence" not in datasets[0]:
-        raise DicomError("its frames have no positions of their own that a DICOM SEG could refer to", "unsupported")
+        raise DicomError(
+            f"its frames have no positions of their own that a DICOM SEG could refer to; {REMEDY}", "unsupported"
+        )
     if len(frames) != int(datasets[0].NumberOfFrames):
-        raise DicomError("only some of its frames were read, and a DICOM SEG refers to all", "unsupported")
+        raise DicomError(f"only some of its frames were read, and a DICOM SEG refers to all; {REMEDY}", "unsupported")
     return datasets, planes[np.argsort([frame.number for frame in frames])]
 
 
@@ -106,7 +109,7 @@ def make_referable(dataset: Dataset) -> None:
     """
     absent = [keyword for keyword in REFERRED if not dataset.get(keyword)]
     if absent:
-        raise DicomError(f"no DICOM object can refer to it: {absent[0]} is missing")
+        raise DicomError(f"no DICOM object can refer to it: {absent[0]} is missing; {REMEDY}")
     for keyword in COPIED:
         if keyword not in dataset:
             setattr(dataset, keyword, "")

@@ -46,7 +46,7 @@ def report_of(
         import highdicom
         from pydicom.sr.codedict import codes
     except ImportError:
-        raise DicomError("a DICOM SR needs the package highdicom", "unsupported") from None
+        raise DicomError("a DICOM SR needs the package highdicom; pip install '.[dicom]'", "unsupported") from None
     sources = read_series(source, wanted).datasets
     for dataset in sources:
         make_referable(dataset)

@@ -47,7 +47,8 @@ def scoring_list(
     if known and not allow_training_cases:
         first, by = next(iter(known.items()))
         found = f"trained on {len(known)} of the {len(cases)} cases to score, such as {first} (same {by})"
-        raise ValueError(f"{weights}: {found}; compared are name, patient, hash and perceptual hash")
+        remedy = "if these are others of the same name, give NAME=DIR" if by == "name" else "leave them out"
+        raise ValueError(f"{weights}: {found}; {remedy}; `evaluate --allow-training-cases` scores them all the same")
     return [{"image": case["image"], "case": case["id"]} for case in cases]
 
 

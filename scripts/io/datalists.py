@@ -132,7 +132,8 @@ def regroup(cases: Cases, groups_file: str | Path | None) -> None:
     volumes = [case for case in cases if case["kind"] == "volume"]
     names = {case["id"].partition("/")[2] for case in volumes}
     if table and not table.keys() & names:
-        raise ValueError(f"{groups_file}: names none of the {len(names)} cases, such as {min(names, default='-')}")
+        reason = f"its column case names none of the {len(names)} cases, such as {min(names, default='-')}; add them"
+        raise ValueError(f"{groups_file}: {reason}")
     for case in volumes:
         name = case["id"].partition("/")[2]
         if name in table:
@@ -238,7 +239,7 @@ def image_cases(root: Path, source: str, four_classes: bool = False) -> Cases:
     for name, cls, folders in class_folders(root, four_classes):
         files = [(place, folder, path) for place, folder in folders for path in visible_files(folder)]
         if not files:
-            raise ValueError(f"{root}: the class '{name}' has no image")
+            raise ValueError(f"{root}: the class '{name}' has no image; put some into its folder")
         for place, folder, path in files:
             case: Case = {"id": f"{source}/{place}/{path.relative_to(folder).as_posix()}", "source": source}
             case |= {"kind": "image", "image": str(path), "cls": cls}

@@ -45,7 +45,7 @@ def folder_names(root: Path) -> dict[str, Path]:
     folders: dict[str, Path] = {}
     for folder in sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith(".")):
         if folders.setdefault(folder.name.lower(), folder) != folder:
-            raise ValueError(f"{root}: has both '{folders[folder.name.lower()].name}' and '{folder.name}'")
+            raise ValueError(f"{root}: has both '{folders[folder.name.lower()].name}' and '{folder.name}'; rename one")
     return folders
 
 

@@ -97,7 +97,7 @@ def _described(root: Path) -> Found | None:
         return None
     channels, description = channel_names(folder), _description(folder)
     if channels is None:
-        raise ValueError(f"{folder}: dataset.json, which names the channels, is missing or damaged")
+        raise ValueError(f"{folder}: dataset.json, which names the channels, is missing or damaged; restore it")
     labels = description.get("labels")
     codes = tuple(tumor_codes_of(labels)) if isinstance(labels, dict) else None
     found = Found("nnU-Net" if "channel_names" in description else "nnU-Net or Decathlon", [])

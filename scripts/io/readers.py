@@ -74,10 +74,10 @@ class BrainMriReader:
         shape, affine = arrays[0].shape[1:], metas[0]["affine"]
         for path, array, meta in list(zip(img, arrays, metas, strict=True))[1:]:
             if array.shape[1:] != shape:
-                reason = f"shape {array.shape[1:]} differs from the first file's {shape}"
+                reason = f"shape {array.shape[1:]} differs from the first file's {shape}; resample both to one grid"
                 raise UnreadableImageError(path, reason, "geometry")
             if not same_grid(affine, meta["affine"], shape):
-                reason = "lies elsewhere than the first file (their affines differ)"
+                reason = "lies elsewhere than the first file (their affines differ); resample both to one grid"
                 raise UnreadableImageError(path, reason, "geometry")
         if len(img) > 1:
             metas[0].update(sequence_told="", files=[str(path) for path in img])
@@ -85,7 +85,7 @@ class BrainMriReader:
         channels, expected = sum(len(array) for array in arrays), len(self.modalities)
         if channels != expected:
             reason = f"number of channels is {channels}, expected are {expected}: {', '.join(self.modalities)}"
-            raise UnreadableImageError(img[0], reason, "rank")
+            raise UnreadableImageError(img[0], f"{reason}; give a file for each", "rank")
         return np.concatenate(arrays), _shown(metas[0], arrays[0].shape[1:])
 
     def _decode(self, path: Path, wanted: Sequence[str]) -> tuple[np.ndarray, dict[str, Any]]:
@@ -124,10 +124,10 @@ def decode_raster(path: Path) -> tuple[np.ndarray, dict[str, Any]]:
             frames = getattr(image, "n_frames", 1)
             if frames > 1 and image.format != "MPO":  # of a phone's several the first is shown
                 raise UnreadableImageError(
-                    path, f"has {frames} frames, one is expected: save one as PNG", "unsupported"
+                    path, f"has {frames} frames, one is expected; save one as PNG", "unsupported"
                 )
             if image.mode in ("CMYK", "YCCK"):
-                raise UnreadableImageError(path, "CMYK colors are not supported: save it as gray or RGB", "unsupported")
+                raise UnreadableImageError(path, "CMYK colors are not supported; save it as gray or RGB", "unsupported")
             is_inverted = image.mode.startswith("I;16") and image.getexif().get(PHOTOMETRIC) == WHITE_IS_ZERO
             upright = ImageOps.exif_transpose(image)
             gray, colors = _gray(upright), _colored_share(upright)

@@ -160,7 +160,11 @@ def _nothing(files: Sequence[Path], reasons: dict[Path, str], modalities: Sequen
         wanted = ", ".join(SEQUENCES.get(m, m) for m in modalities)
         counts = ", ".join(f"{count} x {why}" for why, count in sorted(Counter(reasons.values()).items()))
         return f"no scan here for these weights, which read {wanted}; skipped by name: {counts}"
-    return "its scans are in the output folder, name another" if files else "no scan here"
+    return (
+        "its scans are in the output folder, name another"
+        if files
+        else "no scan here; docs/predictions.md lists what is read"
+    )
 
 
 def _named(found: Sequence[tuple[Files, Path]]) -> list[Scan]:

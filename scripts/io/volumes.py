@@ -16,6 +16,7 @@ import numpy as np
 from nibabel.spatialimages import HeaderDataError
 
 from ..core.file_types import GZIP_MAGIC, FileType, why_unsupported
+from ..core.messages import with_remedy
 from ..core.nifti_geometry import affine_mm, geometry_of, is_oriented
 from ..core.text_headers import TextHeader, read_text_header
 
@@ -30,7 +31,7 @@ DECATHLON_MODALITIES = {"flair": "flair", "t1w": "t1", "t1": "t1", "t1gd": "t1ce
 
 
 class UnreadableImageError(ValueError):
-    """A file that cannot be read as a brain MRI; the message is one line: the file and the reason.
+    """A file that cannot be read as a brain MRI; the message is one line: the file, the reason and the remedy.
 
     Args:
         path: the file.
@@ -39,7 +40,7 @@ class UnreadableImageError(ValueError):
     """
 
     def __init__(self, path: str | Path, reason: str, code: str = "damaged") -> None:
-        super().__init__(f"{path}: {reason}")
+        super().__init__(f"{path}: {with_remedy(reason, code)}")
         self.reason, self.code = reason, code
 
 
@@ -148,7 +149,7 @@ def _voxels_of(path: Path, kind: FileType, header: TextHeader, data: bytes) -> b
     if header.beside is not None:
         beside = path.parent / header.beside
         if kind == "nrrd" or Path(header.beside).name != header.beside or not beside.is_file():
-            raise UnreadableImageError(path, "its voxels are in another file: save both as one", "unsupported")
+            raise UnreadableImageError(path, "its voxels are in another file; save both as one", "unsupported")
         voxels = beside.read_bytes()
     if not header.is_compressed:
         return voxels
@@ -178,7 +179,7 @@ def _select_channels(array: np.ndarray, path: Path, modalities: Sequence[str]) -
     """Pick the configured modalities from (H, W, D, channels) and put them first."""
     names = decathlon_channels(path) or (list(modalities) if array.shape[3] == len(modalities) else [])
     if len(names) != array.shape[3] or not set(modalities) <= set(names):
-        wanted = f"not known to hold {', '.join(modalities)}: give a volume of three axes for each"
+        wanted = f"not known to hold {', '.join(modalities)}; give a volume of three axes for each"
         raise UnreadableImageError(path, f"four axes, and {array.shape[3]} channels that are {wanted}", "rank")
     return np.moveaxis(array[..., [names.index(m) for m in modalities]], 3, 0)
 

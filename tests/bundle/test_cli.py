@@ -71,7 +71,8 @@ def test_a_bad_input_is_named_and_the_others_are_predicted(
     assert code == 2
     assert errors == [
         f"error: {missing}: no such file or folder",
-        f"error: {bad}: not a PNG, JPEG, TIFF, WebP, BMP, NIfTI, NRRD, MetaImage or DICOM file",
+        f"error: {bad}: not a PNG, JPEG, TIFF, WebP, BMP, NIfTI, NRRD, MetaImage or DICOM file; "
+        "convert it to NIfTI, a picture to PNG",
     ]
     assert (output / f"{picture.stem}.json").is_file()
     assert "error" in json.loads((output / "index.json").read_text())["scans"][str(bad)]
@@ -83,7 +84,7 @@ def test_a_folder_without_scans_is_named_and_the_others_are_predicted(
     (tmp_path / "empty").mkdir()
     output = tmp_path / "predictions"
     assert main(["predict", str(tmp_path / "empty"), str(picture), "--output", str(output), "--model", model]) == 2
-    assert f"error: {tmp_path / 'empty'}: no scan here" in capsys.readouterr().err.splitlines()
+    assert f"error: {tmp_path / 'empty'}: no scan here; " in capsys.readouterr().err
     assert (output / f"{picture.stem}.json").is_file()
 
 
@@ -394,6 +395,28 @@ def test_usage_errors_exit_with_two(capsys: pytest.CaptureFixture[str]) -> None:
         with pytest.raises(SystemExit) as stop:
             main(arguments)
         assert stop.value.code == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["pipeline", "--volumes", "a", "--images", "b", "--max_epoch", "5"], "--max_epoch: no such option; "),
+        (
+            ["predict", "a", "--output", "b", "--probabilites"],
+            "--probabilites: no such option of python -m bundle predict",
+        ),
+        (["predict", "a"], "the following arguments are required: --output; "),
+        (["predict", "a", "--output", ""], "--output: is empty, name a folder; "),
+        (["health", "--port", "x"], "argument --port: invalid int value: 'x'; "),
+        (["predicts"], "argument COMMAND: invalid choice: 'predicts'"),
+    ],
+)
+def test_usage_errors_are_one_line(arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(arguments)
+    told = capsys.readouterr()
+    assert told.err.startswith(f"error: {said}") and told.err.count("\n") == 1 and not told.out
+    assert told.err.endswith(("did you mean --probabilities?\n", "--help lists the options\n"))
 
 
 def test_phantoms_are_written(tmp_path: Path) -> None:

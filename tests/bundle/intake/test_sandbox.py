@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from bundle.arrays import as_file
-from bundle.intake import Intake, IntakeError
+from bundle.core.messages import REMEDIES
+from bundle.intake import STATUS, Intake, IntakeError
 
 PNG = as_file(np.eye(8))
 
@@ -62,7 +63,7 @@ def test_invalid_output_of_the_process_is_an_error(
         with pytest.raises(IntakeError) as refused:
             intake.read(picture)
     assert refused.value.code == "worker_died"
-    assert str(refused.value) == f"{picture}: the decoding process ended unexpectedly, try again"
+    assert str(refused.value) == f"{picture}: the decoding process ended unexpectedly; try again"
 
 
 def test_an_empty_list_of_files_is_refused(intake: Intake) -> None:
@@ -90,3 +91,10 @@ def test_a_working_process_prints_nothing(
         intake.read(tmp_path / "cut.png")
     intake.close()
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("code", sorted(STATUS))
+def test_every_refusal_has_a_remedy(code: str) -> None:
+    error = IntakeError(code, "this is wrong", "scan.png")
+    assert str(error) == f"scan.png: this is wrong; {REMEDIES[code]}" and error.reason == "this is wrong"
+    assert str(IntakeError(code, "this is wrong; do that")) == "this is wrong; do that"

@@ -71,11 +71,11 @@ def test_an_independent_scorer_agrees(scored: Path, unseen: Path, model: Path) -
 def test_training_cases_are_refused_unless_allowed(
     synthetic: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    images = ["--kaggle", str(synthetic / "kaggle")]
-    assert evaluate(tmp_path, model, *images) == 2
-    assert "model.pt: trained on" in capsys.readouterr().err and not (tmp_path / "report.json").exists()
-    assert evaluate(tmp_path, model, *images, "--allow-training-cases") == 0
-    assert "of them scored here" in report_of(tmp_path)["provenance"]
+    images, output = ["--kaggle", str(synthetic / "kaggle")], tmp_path / "out"
+    assert evaluate(output, model, *images) == 2
+    assert "model.pt: trained on" in capsys.readouterr().err and not output.exists(), "nothing is left"
+    assert evaluate(output, model, "--kaggle", f"other={synthetic / 'kaggle'}", "--allow-training-cases") == 0
+    assert "of them scored here" in report_of(output)["provenance"]
 
 
 def test_a_renamed_and_recompressed_training_image_is_recognized(

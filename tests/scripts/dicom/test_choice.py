@@ -129,7 +129,7 @@ def test_of_echoes_in_one_series_the_longer_is_chosen(tmp_path: Path) -> None:
 
 def test_series_without_a_deciding_rule_are_counted_and_refused(tmp_path: Path) -> None:
     folder = add(add(add(tmp_path / "study", "1.2.1"), "1.2.2"), "1.2.3")
-    assert reason(folder) == "holds 3 series and no rule decides between them, one is expected"
+    assert reason(folder) == "holds 3 series and no rule decides between them; name the folder of one"
 
 
 def test_the_same_instance_twice_is_read_once(tmp_path: Path) -> None:
@@ -173,7 +173,7 @@ def test_localizers_and_other_modalities_in_the_folder_are_skipped(tmp_path: Pat
     for uid in ("1.2.1", "1.2.2", "1.2.3"):
         for file in folder.glob(f"{uid}_*"):
             file.unlink()
-    assert reason(folder) == "is a localizer: a few slices in each of three planes"
+    assert reason(folder) == "is a localizer: a few slices in each of three planes; name another series"
 
 
 @pytest.mark.parametrize(

@@ -156,7 +156,7 @@ def test_the_reader_names_the_file_and_the_reason(tmp_path: Path) -> None:
 
 def test_without_pydicom_the_reason_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pydicom", None)
-    assert reason(save(tmp_path / "a", dicom(GRAY))) == "DICOM needs the package pydicom"
+    assert reason(save(tmp_path / "a", dicom(GRAY))) == "DICOM needs the package pydicom; pip install '.[dicom]'"
 
 
 def test_scans_finds_files_and_takes_a_folder_as_one(tmp_path: Path) -> None:

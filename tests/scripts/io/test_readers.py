@@ -344,7 +344,9 @@ def test_too_few_or_too_many_channels_are_refused(tmp_path: Path, kind: str) -> 
     paths = {"picture": [save(tmp_path / "a.png", gray_picture())], "volume": volumes[:1], "three": volumes}[kind]
     with pytest.raises(UnreadableImageError) as caught:
         read(*paths, modalities=("flair", "t1"))
-    assert str(caught.value) == f"{paths[0]}: number of channels is {len(paths)}, expected are 2: flair, t1"
+    assert str(caught.value).startswith(
+        f"{paths[0]}: number of channels is {len(paths)}, expected are 2: flair, t1; give"
+    )
 
 
 def test_a_mask_has_one_channel_whatever_the_modalities(tmp_path: Path) -> None:
