@@ -69,6 +69,7 @@ OTHERS = (  # formats that are brought and not read: mark, where it stands, reme
     (b"\x89HDF", 0, "an HDF5 or MINC file; convert it to NIfTI"),
     (b"\0\0\0\1", 0, "an MGH file; convert it to NIfTI, such as by mri_convert"),
     (b"\x08\0", 0, "DICOM without its mark; write it anew with a header, such as by dcmconv"),
+    (b"\x02\0\0\0", 0, "DICOM without its mark; write it anew with a header, such as by dcmconv"),
 )
 NIFTI_SIZES = (348, 540)  # a NIfTI header begins with its own size, in either byte order
 

@@ -49,6 +49,7 @@ def array_file() -> bytes:
         (array_file(), "Predictor"),
         (nib.MGHImage(np.zeros((4, 4, 4), np.float32), np.eye(4)).to_bytes(), "mri_convert"),
         (b"\x08\0\x05\0\x0a\0\0\0ISO_IR 100", "dcmconv"),
+        (b"\x02\0\0\0UL\x04\0", "dcmconv"),
         (b"a note", NOT_A_SCAN),
     ],
 )
