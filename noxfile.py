@@ -57,6 +57,12 @@ def survive(session: nox.Session) -> None:
 
 
 @nox.session
+def finetune(session: nox.Session) -> None:
+    """Fine-tuning on phantoms with another contrast, which must gain, and on unchanged ones; a quarter of an hour."""
+    run_suite(session, "test_finetune.py")
+
+
+@nox.session
 def browser(session: nox.Session) -> None:
     """The page in Debian's chromium (apt install chromium chromium-driver)."""
     run_suite(session, "test_browser.py")

@@ -57,7 +57,7 @@ def parser() -> Parser:
 
     def command(name: str, run: object, text: str) -> argparse.ArgumentParser:
         sub = subcommands.add_parser(name, help=text, description=text)
-        resumes = name in ("predict", "pipeline", "demo", "ablate", "crossvalidate")
+        resumes = name in ("predict", "pipeline", "demo", "ablate", "crossvalidate", "finetune")
         resume = "; run the same command again to resume" if resumes else ""
         sub.set_defaults(run=run, command=name, parser=sub, on_interrupt=resume, json=False)
         if name not in ("serve", "ui"):
@@ -133,6 +133,16 @@ def parser() -> Parser:
     )
     add_training(sub)
     add_processes(sub)
+
+    sub = command("finetune", commands.finetune, "Fine-tune weights on own volumes, and say whether it helps.")
+    sub.add_argument("volumes", nargs="+", metavar="[NAME=]DIR", help="folder of volumes with masks (docs/data.md)")
+    sub.add_argument("--output", metavar="DIR", required=True, help="folder for all results; the weights: models/")
+    sub.add_argument("--model", metavar="FILE", help="weights to start from (default: the bundle's)")
+    sub.add_argument("--folds", type=positive, default=10, help="fewer patients: leave one out (default: 10)")
+    sub.add_argument("--epochs", type=positive, help="of each training (default: 8)")
+    add_precision(sub)
+    add_processes(sub)
+    add_reading(sub)
 
     sub = command("ablate", commands.ablate, "Train and evaluate variants of the training; write one table.")
     add_data(sub)
@@ -268,6 +278,11 @@ def add_training(sub: argparse.ArgumentParser) -> None:
     """Options of any training."""
     sub.add_argument("--brains", action="store_true", help="also train on the brain alone of heads (needs deepbet)")
     sub.add_argument("--network", choices=NETWORKS, default="cpu", help="its size (default: cpu)")
+    add_precision(sub)
+
+
+def add_precision(sub: argparse.ArgumentParser) -> None:
+    """Option of any training: how it computes."""
     sub.add_argument(
         "--precision",
         choices=["float32", "bfloat16"],

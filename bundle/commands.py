@@ -148,6 +148,18 @@ def crossvalidate(options: argparse.Namespace) -> Outcome:
     return Outcome(made)
 
 
+def finetune(options: argparse.Namespace) -> Outcome:
+    """Fine-tune on own volumes."""
+    from .weights import find_weights
+    from .workflows.finetuning import as_text, finetune
+
+    chosen = {name: getattr(options, name) for name in ("folds", "epochs", "precision", "processes")}
+    model = find_weights(options.model)
+    found = finetune(options.output, options.volumes, model, **chosen, reading=reading(options))
+    weights = Path(options.output) / "models" / "model.pt"
+    return Outcome({**found, "weights": weights}, as_text(found) + f"\n\nweights: {weights}")
+
+
 def ablate(options: argparse.Namespace) -> Outcome:
     """Train and evaluate variants."""
     from .workflows.plans import ablation_plan

@@ -156,6 +156,7 @@ READ_BY_MONAI |= {"calibrating", "auditing", "fitting_ood_detector", "summarizin
 READ_BY_MONAI |= {"checking", "fitting_sequences"}
 READ_BY_MONAI |= {"save_execute_config", "post_transforms"}  # with --tracking; by MONAI Label
 READ_BY_THE_PREDICTOR = {"extended_network", "skipped"}
+READ_BY_FINETUNE = {"patients", "known"}
 READ_BY_DEPLOY = {"dicom_segmentation", "dicom_report"}
 
 
@@ -164,7 +165,7 @@ def test_every_config_key_is_used(path: Path) -> None:
     texts = "\n".join(str(value) for config in CONFIGS for value in values_of(yaml.safe_load(config.read_text())))
     for key in yaml.safe_load(path.read_text()):
         top = key.lstrip("+").split("#")[0]
-        assert top in READ_BY_MONAI | READ_BY_THE_PREDICTOR | READ_BY_DEPLOY or f"@{top}" in texts, (
+        assert top in READ_BY_MONAI | READ_BY_THE_PREDICTOR | READ_BY_FINETUNE | READ_BY_DEPLOY or f"@{top}" in texts, (
             f"nothing reads '{key}'"
         )
 

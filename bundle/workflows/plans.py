@@ -60,10 +60,11 @@ class Plan:
         folds: of the split; the number of patients or more gives leave-one-patient-out.
         image_folds: of the images; None: as many.
         only: the one fold that is trained and tested; None: all.
+        audited: whether the reference's first seed is explained and audited.
         common: settings of every training.
-        steps: by name: "overlays" of train.yaml and "settings".
+        steps: by name: "overlays" of train.yaml and "settings"; or "weights", a file that is scored as it is.
         variants: by name.
-        reference: the variant that the others are compared with; its first seed is also explained and audited.
+        reference: the variant that the others are compared with.
         network: cpu, base or large.
         name: of the experiment: "crossvalidation", or the name of the plan's file.
         command: the command that runs this plan, for the report.
@@ -82,6 +83,7 @@ class Plan:
     command: str = ""
     image_folds: int | None = None
     only: int | None = None
+    audited: bool = True
 
     def __post_init__(self) -> None:
         for name, variant in self.variants.items():

@@ -11,6 +11,7 @@ OUTPUT/run.json                         time, machine and versions
 from __future__ import annotations
 
 import os
+import shutil
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -23,7 +24,7 @@ from ..errors import UserError
 from ..loading import run_workflow
 from ..manifest import Manifest, lock_folder, read_json
 from ..reporting.results import describe_run
-from ..weights import release, release_ood_detector
+from ..weights import release, release_ood_detector, report_beside
 from . import stages
 from .plans import Plan, Task
 
@@ -94,12 +95,13 @@ def run_task(plan: Plan, output: Path, task: Task, parent: int) -> str:
     folder = train_chain(plan, output, task)
     settings = _settings(plan, output, task)
     settings |= {k: v for k, v in plan.steps[task.chain[-1]]["settings"].items() if k.startswith("network")}
-    audited = task.seed == 0 and task.chain == plan.variants[plan.reference].steps
-    further = ["explanation.json", "audit.json", "distances.json"] if audited else []
+    is_reference = task.seed == 0 and task.chain == plan.variants[plan.reference].steps
+    audited = is_reference and plan.audited
+    further = (["explanation.json", "audit.json"] if audited else []) + (["distances.json"] if is_reference else [])
     predictions = ["predictions.json", "report.json", *further]
     needs = [output / STORE, output / SPLIT, folder / "model.pt"]
     run = _manifest(plan, output, task)
-    run.step(f"{task.folder}/evaluation", partial(score, folder, audited, **settings), needs, predictions)
+    run.step(f"{task.folder}/evaluation", partial(score, folder, audited, is_reference, **settings), needs, predictions)
     return task.folder
 
 
@@ -110,15 +112,26 @@ def train_chain(plan: Plan, output: Path, task: Task) -> Path:
         step, folder = plan.steps[start.chain[-1]], output / start.folder
         before = {"initial_weights": str(needs[-1])} if len(start.chain) > 1 else {}
         settings = {"seed": task.seed, **_settings(plan, output, task), **before, **plan.common, **step["settings"]}
-        run = _manifest(plan, output, start)
-        run.step(start.folder, partial(stages.train, step["overlays"], folder, **settings), needs, ["model.pt"])
+        if "weights" in step:
+            make = partial(take_weights, Path(step["weights"]), folder, settings)
+        else:
+            make = partial(stages.train, step["overlays"], folder, **settings)
+        _manifest(plan, output, start).step(start.folder, make, needs, ["model.pt"])
         needs = [*needs[:2], folder / "model.pt"]
     return folder
 
 
+def take_weights(weights: Path, folder: Path, settings: Mapping[str, Any]) -> None:
+    """Weights in the place of trained ones, with the notes and the config that a training leaves."""
+    folder.mkdir(parents=True, exist_ok=True)
+    files.write_json(folder / "config.json", {**settings, "do_seg": True, "do_cls": True})
+    files.write_json(folder / "model.json", report_beside(weights).get("model", {}))
+    shutil.copyfile(weights, folder / "model.pt")
+
+
 def _settings(plan: Plan, output: Path, task: Task) -> dict[str, Any]:
     """Settings that training and scoring have in common."""
-    shared = {name: plan.common[name] for name in ("validation", "sources") if name in plan.common}
+    shared = {name: plan.common[name] for name in ("validation", "sources", "modalities") if name in plan.common}
     return {"dataset_dir": str(output / "data"), "fold": task.fold, "network_name": plan.network, **shared}
 
 
@@ -129,11 +142,12 @@ def _manifest(plan: Plan, output: Path, task: Task) -> Manifest:
     return Manifest(output, settings, folder.with_name(f"{folder.name}.json"))
 
 
-def score(folder: Path, audited: bool, **settings: Any) -> None:
-    """Score the weights in a folder; also audit them and fit their OOD detector, if the report is about them."""
+def score(folder: Path, audited: bool, is_reference: bool, **settings: Any) -> None:
+    """Score the weights in a folder; if the report is about them, also audit them and fit their OOD detector."""
     stages.evaluate(folder / "model.pt", folder / "evaluation", explain=False, **settings)
-    if audited:  # the audit needs the explanation
+    if audited:
         stages.audit(folder / "model.pt", folder / "evaluation", **settings)
+    if is_reference:
         stages.fit_ood_detector(folder / "model.pt", folder / "evaluation", **settings)
 
 

@@ -9,7 +9,17 @@ from typing import Any
 from ..errors import UserError
 from ..loading import run_workflow
 
-__all__ = ["OVERLAYS", "audit", "calibrate", "evaluate", "fit_ood_detector", "preprocess", "source_folders", "train"]
+__all__ = [
+    "OVERLAYS",
+    "audit",
+    "calibrate",
+    "evaluate",
+    "fit_ood_detector",
+    "named",
+    "preprocess",
+    "source_folders",
+    "train",
+]
 
 OVERLAYS = {"stage1": [], "stage2": ["stage2_classification.yaml"], "stage3": ["stage3_joint.yaml"]}
 SCORING = ["train.yaml", "evaluate.yaml"]
@@ -26,7 +36,7 @@ def source_folders(volumes: str | Path | Sequence[str] | None, images: Sequence[
         UserError: when a folder does not exist, or none is named.
     """
     given = [volumes] if isinstance(volumes, (str, Path)) else volumes or []
-    of_volumes, of_images = [_named(str(folder)) for folder in given], [_named(folder) for folder in images]
+    of_volumes, of_images = [named(str(folder)) for folder in given], [named(folder) for folder in images]
     for _, folder in [*of_volumes, *of_images]:
         if not folder.is_dir():
             raise UserError(f"{folder}: no such folder")
@@ -39,7 +49,7 @@ def _as_config(folders: Sequence[tuple[str, Path]]) -> list[str] | None:
     return [f"{name}={folder}" if name else str(folder) for name, folder in folders] or None
 
 
-def _named(folder: str) -> tuple[str, Path]:
+def named(folder: str) -> tuple[str, Path]:
     """Name and absolute path of [NAME=]DIR; a link is not followed, since its name names the source."""
     name, separator, path = str(folder).partition("=")
     if not separator or Path(folder).is_dir():  # a path may contain `=` too

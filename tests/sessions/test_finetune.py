@@ -1,0 +1,65 @@
+"""Fine-tuning at its real length: another contrast gains, the same contrast shows no gain."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from bundle.cli import main
+from bundle.datasets.phantoms import write_volumes
+from bundle.weights import release
+from bundle.workflows import stages
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Weights of 600 steps on eight phantoms."""
+    root = tmp_path_factory.mktemp("trained")
+    write_volumes(root / "phantoms", 8, seed=1)
+    stages.preprocess(root / "data", stages.source_folders(str(root / "phantoms"), []), folds=1)
+    settings: dict[str, Any] = {
+        "kinds": ["volume"],
+        "initial_weights": None,
+        "fold": None,
+        "validation": False,
+        "num_workers": 0,
+    }
+    schedule = {"num_workers": 0, "max_epochs": 10, "samples_per_epoch": 480, "encoder_lr": 2e-3, "other_lr": 2e-3}
+    stages.train(
+        stages.OVERLAYS["stage3"],
+        root / "run",
+        dataset_dir=str(root / "data"),
+        network_name="cpu",
+        **settings,
+        **schedule,
+    )
+    release(root / "run", {}, root / "models")
+    return root / "models" / "model.pt"
+
+
+def with_tumors_dark(folder: Path) -> None:
+    """Turn the gray levels of every brain around: the tumor is darker than the brain."""
+    for file in folder.rglob("*_flair.nii.gz"):
+        image = nib.load(file)
+        values = np.asarray(image.dataobj).astype(np.int32)
+        brain = values > 0
+        turned = np.where(brain, values[brain].max() + values[brain].min() - values, 0)
+        nib.save(nib.Nifti1Image(turned.astype(np.int16), image.affine), file)
+
+
+@pytest.mark.parametrize(("is_shifted", "code"), [(True, "gain"), (False, "no_gain_shown")])
+def test_another_contrast_gains_and_the_same_shows_no_gain(
+    trained: Path, tmp_path: Path, is_shifted: bool, code: str
+) -> None:
+    write_volumes(tmp_path / "own", 5, seed=2)
+    if is_shifted:
+        with_tumors_dark(tmp_path / "own")
+    command = ["finetune", str(tmp_path / "own"), "--model", str(trained), "--output", str(tmp_path / "run")]
+    assert main([*command, "--precision", "bfloat16"]) == 0
+    found = json.loads((tmp_path / "run" / "finetuning.json").read_text())
+    assert found["recommendation"]["code"] == code, found
