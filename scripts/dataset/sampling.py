@@ -270,6 +270,8 @@ class SourceLoader:
 class BatchesInOrder(Sampler[list[int]]):
     """All records in order, in batches that never mix slices with and without a mask.
 
+    Several processes share the batches; if there are fewer batches than processes, each takes all.
+
     Args:
         records: of the data set.
         batch_size: largest number of slices in a batch.
@@ -277,7 +279,9 @@ class BatchesInOrder(Sampler[list[int]]):
 
     def __init__(self, records: Sequence[Record], batch_size: int) -> None:
         halves = [[i for i, record in enumerate(records) if record["has_mask"] is has] for has in (True, False)]
-        self.batches = [half[i : i + batch_size] for half in halves for i in range(0, len(half), batch_size)]
+        batches = [half[i : i + batch_size] for half in halves for i in range(0, len(half), batch_size)]
+        world = idist.get_world_size()
+        self.batches = batches if len(batches) < world else batches[idist.get_rank() :: world]
 
     def __len__(self) -> int:
         return len(self.batches)

@@ -221,20 +221,31 @@ def multi_task_unet(name: str = "cpu", packed: bool = False, **overrides: Any) -
     return kind(**{**NETWORKS[name], **overrides})
 
 
-def freeze(network: MultiTaskUNet, parts: Sequence[str]) -> MultiTaskUNet:
+def freeze(network: MultiTaskUNet, parts: Sequence[str], normalization: str = "batch") -> MultiTaskUNet:
     """Freeze parts of a network, including the running statistics of their normalization.
 
     Args:
         network: changed in place.
         parts: names of submodules ("encoder", "decoder", "head", "encoder.levels.0", ...); "encoder_but_last" is every
             level of the encoder but the deepest.
+        normalization: "batch": by the statistics of a process's part of a batch; "synchronized": of the whole batch,
+            on GPUs; "frozen": by the running statistics of the initial weights. The weights have the same form.
+
+    Raises:
+        ValueError: for another normalization.
     """
+    if normalization not in ("batch", "synchronized", "frozen"):
+        raise ValueError(f"normalization is '{normalization}', choose batch, synchronized or frozen")
     named = {}
     if "encoder_but_last" in parts:
         named["encoder_but_last"] = [f"encoder.levels.{index}" for index in range(len(network.encoder.levels) - 1)]
     network.frozen = [name for part in parts for name in named.get(part, [part])]
     for part in network.frozen:
         network.get_submodule(part).requires_grad_(False)
+    if normalization == "frozen":
+        network.frozen += [name for name, module in network.named_modules() if isinstance(module, nn.BatchNorm2d)]
+    if normalization == "synchronized":
+        network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
     return network.train(network.training)
 
 

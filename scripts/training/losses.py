@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import ignite.distributed as idist
 import torch
 from monai.losses import DeepSupervisionLoss
 from torch import Tensor, nn
 
-__all__ = ["DeepSupervision", "MultiTaskLoss"]
+__all__ = ["DeepSupervision", "GlobalBatchLoss", "MultiTaskLoss"]
 
 
 class MultiTaskLoss(nn.Module):
@@ -83,3 +84,59 @@ class DeepSupervision(nn.Module):
             raise ValueError(f"{logits.shape[1]} levels of masks, but weights for {len(self.levels.weights)}")
         loss: Tensor = self.levels(list(logits.unbind(dim=1)), mask)
         return loss
+
+
+class GlobalBatchLoss(nn.Module):
+    """The loss of a batch that several processes share, not the mean of the losses of their parts.
+
+    Each process gathers what all predict and computes the same loss, so Dice and the means of the other terms are over
+    the whole batch. Its gradient is multiplied, as DistributedDataParallel takes the mean of the processes.
+
+    Args:
+        loss: of a batch, as `MultiTaskLoss`.
+    """
+
+    def __init__(self, loss: nn.Module) -> None:
+        super().__init__()
+        self.loss = loss
+
+    def forward(self, prediction: Mapping[str, Tensor], target: Mapping[str, Any]) -> Tensor:
+        """See `MultiTaskLoss.forward`."""
+        world, rows = idist.get_world_size(), target["mask_rows"]
+        if world == 1:
+            alone: Tensor = self.loss(prediction, target)
+            return alone
+        logits = {name: _gathered(prediction[name]) for name in ("cls", "patches") if name in prediction}
+        targets = {"cls": _gathered(target["cls"]), "mask_rows": _gathered(rows)}
+        shape = _shape_in_any_process(prediction.get("seg"), rows.device)
+        if shape:  # a process without masks takes part with none of its rows
+            seg = prediction.get("seg", torch.zeros((0, *shape), device=rows.device))
+            mask = target.get("mask", torch.zeros((0, 1, *shape[-2:]), device=rows.device))
+            logits["seg"] = _gathered(_spread(seg.float(), rows))[targets["mask_rows"]]
+            targets["mask"] = _gathered(_spread(mask, rows))[targets["mask_rows"]]
+        whole: Tensor = self.loss(logits, targets)
+        return whole + (world - 1) * (whole - whole.detach())
+
+
+def _gathered(tensor: Tensor) -> Tensor:
+    """The rows of all processes in the order of their ranks; differentiable in the own ones."""
+    parts = [torch.empty_like(tensor) for _ in range(idist.get_world_size())]
+    torch.distributed.all_gather(parts, tensor.detach().contiguous())
+    parts[idist.get_rank()] = tensor
+    return torch.cat(parts)
+
+
+def _spread(tensor: Tensor, rows: Tensor) -> Tensor:
+    """Some rows of a batch (B', ...) at their places in the whole batch (B, ...), zeros elsewhere."""
+    whole = tensor.new_zeros((len(rows), *tensor.shape[1:]))
+    whole[rows] = tensor
+    return whole
+
+
+def _shape_in_any_process(logits: Tensor | None, device: torch.device) -> tuple[int, ...]:
+    """Shape of the rows of mask logits, also where this process has none; empty if no process has any."""
+    sides = torch.zeros(4, dtype=torch.long, device=device)
+    if logits is not None:
+        sides[5 - logits.ndim :] = torch.tensor(logits.shape[1:])
+    torch.distributed.all_reduce(sides, torch.distributed.ReduceOp.MAX)
+    return tuple(side for side in sides.tolist() if side)

@@ -9,6 +9,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import ignite.distributed as idist
 import numpy as np
 import torch
 from ignite.metrics import Metric, MetricsLambda
@@ -22,6 +23,14 @@ __all__ = ["CaseDice", "MeanMetric", "SourceAUC"]
 def _prediction_and_target(output: Mapping[str, Any]) -> tuple[Any, Any]:
     """Output transform of the metrics."""
     return output["pred"], output["label"]
+
+
+def _of_all_processes(part: Any) -> list[Any]:
+    """What each process has, in the order of their ranks."""
+    parts = [part] * idist.get_world_size()
+    if len(parts) > 1:
+        torch.distributed.all_gather_object(parts, part)
+    return parts
 
 
 class CaseDice(Metric):
@@ -49,7 +58,11 @@ class CaseDice(Metric):
                 self.counts[case] = self.counts.get(case, 0) + row
 
     def compute(self) -> float:
-        dice = [2 * shared / (p + r) for shared, p, r in self.counts.values() if r > 0]
+        counts: dict[str, np.ndarray] = {}
+        for part in _of_all_processes(self.counts):
+            for case, row in part.items():
+                counts[case] = counts.get(case, 0) + row
+        dice = [2 * shared / (p + r) for shared, p, r in counts.values() if r > 0]
         return float(np.mean(dice)) if dice else math.nan
 
 
@@ -73,7 +86,11 @@ class SourceAUC(Metric):
                 self.predictions.setdefault(source, []).append((cls, logit))
 
     def compute(self) -> float:
-        both = [pairs for pairs in self.predictions.values() if len({cls for cls, _ in pairs}) == 2]
+        predictions: dict[str, list[tuple[float, float]]] = {}
+        for part in _of_all_processes(self.predictions):
+            for source, pairs in part.items():
+                predictions.setdefault(source, []).extend(pairs)
+        both = [pairs for pairs in predictions.values() if len({cls for cls, _ in pairs}) == 2]
         aucs = [roc_auc_score(*zip(*pairs, strict=True)) for pairs in both]
         return float(np.mean(aucs)) if aucs else math.nan
 

@@ -161,7 +161,8 @@ class ResumableRun:
         self.steps_done = 0
 
     def seed_step(self, engine: Engine) -> None:
-        torch.manual_seed((self.seed << 32) + engine.state.iteration)
+        step = engine.state.iteration * idist.get_world_size() + idist.get_rank()
+        torch.manual_seed((self.seed << 32) + step)
 
     def finish_step(self, engine: Engine) -> None:
         """Save if it is time to, or the run has to stop."""

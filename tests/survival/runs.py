@@ -5,6 +5,7 @@ Each is a function of its folder, so that it can be started again.
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -88,5 +89,17 @@ def write_data(folder: Path) -> None:
     """Few small phantoms."""
     from bundle.datasets.phantoms import write_images, write_volumes
 
-    write_volumes(folder / "brats", 4, slices=6, side=64)
+    write_volumes(folder / "brats", 4, slices=8, side=96)
     write_images(folder / "kaggle", 12)
+
+
+def shared_training(folder: Path, store: Path, weights: Path, rank: int, processes: int, port: int) -> None:
+    """One of the processes of a training that is shared by several, as `torchrun` starts them."""
+    from bundle.workflows import stages
+
+    place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": processes, "LOCAL_WORLD_SIZE": processes}
+    os.environ |= {name: str(value) for name, value in place.items()}
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "CUDA_VISIBLE_DEVICES": ""}
+    settings = {**SHORT, "network_def#dropout": 0.0, "normalization": "frozen", "batch_size": 4, "train_size": 64}
+    settings |= {"dataset_dir": str(store), "initial_weights": str(weights), "warmup_steps": 0}
+    stages.train(["stage3_joint.yaml", "multi_gpu_train.yaml"], folder, **settings)
