@@ -279,7 +279,7 @@ def downloads(scan: Scan, prediction: Mapping[str, Any], image: Any, limits: lis
     with st.container(horizontal=True):
         for label, (name, content) in offered.items():
             st.download_button(label, content, name, on_click="ignore", icon=":material/download:")
-        wanted = scan.is_dicom and st.button("DICOM SEG", icon=":material/build:")
+        wanted = scan.is_dicom and st.button("Make DICOM SEG", icon=":material/build:")
     if wanted:
         try:
             with scan.source() as source:

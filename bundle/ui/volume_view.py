@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 
-from ..drawing import CAM_COLOR, MASK_COLOR
+from ..drawing import CAM_COLOR, MASK_COLOR, levels_of
 from ..views import most_suspicious
 
 __all__ = ["MASKED", "show_volume", "start_of", "viewer_arguments"]
@@ -65,8 +65,8 @@ def viewer_arguments(prediction: Mapping[str, Any]) -> dict[str, Any]:
     """
     result, scan, affine = prediction["result"], prediction["planes"]["scan"][0], prediction["affine"]
     axis = int(result["slice_axis"])
-    least, low, high, most = (float(level) for level in np.percentile(scan, (0, 1, 99.5, 100)))
-    step = max(most - least, 1e-6) / GRAY_LEVELS
+    (low, high), least = levels_of(scan), float(scan.min())
+    step = max(float(scan.max()) - least, 1e-6) / GRAY_LEVELS
     gray = {"name": "scan", "low": (low - least) / step, "high": max(high - least, step) / step, "opacity": 1.0}
     mask = prediction["planes"]["pred"][0] > 0.5
     orange = {"color": MASK_COLOR, "low": 0.0, "high": 1.0}

@@ -30,6 +30,7 @@ CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 LONGEST_S = 240.0
 WIDTHS = {390: 844, 1280: 900, 1920: 1080}  # of a phone, a laptop and a large screen: height
 STATES = ("No tumor detected", "Uncertain: review", "Tumor pattern")
+REFERENCES = {"StudyInstanceUID": "1.2.3.4", "FrameOfReferenceUID": "1.2.3.5"}
 VOLUME, FAILURE = "Volume with a tumor", "A failure: missed tumor"
 FLAGS = (
     "--headless=new",
@@ -247,18 +248,23 @@ def test_several_files_and_a_folder_of_dicom_files_are_scans(page: Any, tmp_path
     series.mkdir()
     for index in range(8, 12):
         plane = np.asarray(volume.dataobj)[:, :, index].T.astype(np.uint16)
-        (series / f"{index}").write_bytes(written(mr_dataset(plane, 5.0 * index, PixelSpacing=[1.0, 1.0])))
+        (series / f"{index}").write_bytes(
+            written(mr_dataset(plane, 5.0 * index, PixelSpacing=[1.0, 1.0], **REFERENCES))
+        )
     for name in ("case_a.nii", "case_b.nii"):
         (tmp_path / name).write_bytes(example(VOLUME).files[0])
-    one, folder = elements(page, 'input[type="file"]')
+    one, _ = elements(page, 'input[type="file"]')
     one.send_keys(f"{tmp_path / 'case_a.nii'}\n{tmp_path / 'case_b.nii'}")
-    see(page, "1 of 2: case_a.nii")
+    see(page, "Limitations of this prediction")
+    assert elements(page, '[data-testid="stSelectbox"] input')[0].get_attribute("value") == "1 of 2: case_a.nii"
     page.refresh()
     see(page, "How well these weights were tested")
     _, folder = elements(page, 'input[type="file"]')
     folder.send_keys(str(series))
     said = see(page, "Limitations of this prediction")
-    assert "DICOM SEG" in said and "cannot be predicted" not in said
+    assert "cannot be predicted" not in said
+    next(button for button in elements(page, "button") if "Make DICOM SEG" in button.text).click()
+    await_that(lambda: len([b for b in elements(page, "button") if "DICOM SEG" in b.text]) == 2, "the DICOM SEG")
 
 
 @pytest.mark.parametrize("family", sorted({case.family for case in corpus()}))
