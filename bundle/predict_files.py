@@ -191,5 +191,5 @@ def _entry(work: Callable[[Scan], Entry], scan: Scan) -> Entry:
             raise
         if (reason := reason_of(error)) is None:
             logger.exception("%s: not predicted", file_of(scan))
-            reason = f"{file_of(scan)}: internal error ({type(root_cause(error)).__name__})"
-        return {"error": reason}
+            reason = f"internal error ({type(root_cause(error)).__name__})"
+        return {"error": reason if file_of(scan) in reason else f"{file_of(scan)}: {reason}"}

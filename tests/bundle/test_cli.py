@@ -18,6 +18,7 @@ from PIL import Image
 from bundle.cli import main
 from bundle.predictor import Predictor
 from bundle.views import scan_line
+from scripts.core.errors import OUT_OF_MEMORY
 from scripts.core.files import sha256_of
 from scripts.core.messages import flag, report_note
 from tests.hostile import corpus
@@ -88,21 +89,34 @@ def test_a_folder_without_scans_is_named_and_the_others_are_predicted(
     assert (output / f"{picture.stem}.json").is_file()
 
 
+@pytest.mark.parametrize(
+    ("message", "reason"),
+    [
+        ("a defect", "internal error (RuntimeError)"),
+        ("DefaultCPUAllocator: can't allocate memory", OUT_OF_MEMORY),
+    ],
+)
 def test_an_internal_error_affects_one_scan_only(
-    picture: Path, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    message: str,
+    reason: str,
+    picture: Path,
+    model: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     first = shutil.copy(picture, tmp_path / "a.jpg")
     predict = Predictor.predict
 
     def fail(self: Predictor, scan: Path, **options: Any) -> dict[str, Any]:
         if str(scan) == str(first):
-            raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+            raise RuntimeError(message)
         return predict(self, scan, **options)
 
     monkeypatch.setattr(Predictor, "predict", fail)
     output = tmp_path / "predictions"
     assert main(["predict", str(first), str(picture), "--output", str(output), "--model", model]) == 2
-    assert f"error: {first}: internal error (RuntimeError)" in capsys.readouterr().err.splitlines()
+    assert f"error: {first}: {reason}" in capsys.readouterr().err.splitlines()
     assert (output / f"{picture.stem}.json").is_file()
 
 
