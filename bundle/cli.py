@@ -213,7 +213,7 @@ def parser() -> Parser:
     sub.add_argument("--port", type=int, default=8000, help="default: 8000")
     sub.add_argument("--path", default="/readyz", help="default: /readyz")
 
-    sub = command("demo", commands.demo, "Run the whole pipeline on synthetic data, in up to half an hour.")
+    sub = command("demo", commands.demo, "Run the whole pipeline on synthetic data, in about five minutes.")
     sub.add_argument("--output", metavar="DIR", default="runs/demo", help="default: runs/demo")
 
     sub = command("phantoms", commands.phantoms, "Write synthetic volumes and images with known masks and classes.")

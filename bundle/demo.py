@@ -12,18 +12,19 @@ from .workflows.pipeline import run_pipeline
 
 __all__ = ["run_demo"]
 
-PATIENTS, IMAGES = 15, 120
+PATIENTS, SLICES, SPACING_MM, IMAGES = 10, 16, 8.0, 60
+TIMES = {"data": "20 s", "calibration": "10 s", "evaluation_stage1": "10 s", "evaluation": "20 s", "models": "1 s"}
 
 
 def run_demo(output: Path) -> dict[str, Path]:
     """Write phantoms, train, evaluate, predict; return where the results are, by their names."""
     synthetic = output / "phantoms"
     if not (synthetic / "complete").is_file():
-        print("writing synthetic data ...", flush=True)
-        write_volumes(synthetic / "brats", PATIENTS)
+        print(f"phantoms: write {PATIENTS} synthetic volumes and {IMAGES} images, about 5 s ...", flush=True)
+        write_volumes(synthetic / "brats", PATIENTS, slices=SLICES, spacing_mm=SPACING_MM)
         write_images(synthetic / "kaggle", IMAGES)
         (synthetic / "complete").touch()
-    models = run_pipeline(output, synthetic / "brats", [str(synthetic / "kaggle")], preset="demo")
+    models = run_pipeline(output, synthetic / "brats", [str(synthetic / "kaggle")], preset="demo", times=TIMES)
 
     split = json.loads((output / "data" / "splits.json").read_text())["cases"]
     unseen = [case for case, entry in split.items() if entry["fold"] == 0]

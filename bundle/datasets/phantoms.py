@@ -39,6 +39,7 @@ def write_volumes(
     seed: int = 0,
     slices: int = 24,
     side: int = 240,
+    spacing_mm: float = 1.0,
     modalities: Sequence[str] = ("flair",),
 ) -> list[Path]:
     """Write skull-stripped volumes with tumors and their segmentations, in the layout of BraTS 2020.
@@ -51,6 +52,7 @@ def write_volumes(
         seed: the same seed gives the same bytes.
         slices: slices of a volume, at least 8; the outermost are empty.
         side: height and width of a slice, pixels.
+        spacing_mm: between slices; of a real head about 140 mm divided by `slices`.
         modalities: any of flair, t1, t1ce, t2.
 
     Returns:
@@ -70,8 +72,8 @@ def write_volumes(
         for modality in modalities:
             rng = _generator(seed, index, modality)
             values = _render(rng, tissue, modality) * (tissue != AIR) * rng.uniform(300, 2000)
-            _write_nifti(folder / f"{folder.name}_{modality}.nii.gz", values.astype(np.int16))
-        _write_nifti(folder / f"{folder.name}_seg.nii.gz", BRATS_CODES[tissue])
+            _write_nifti(folder / f"{folder.name}_{modality}.nii.gz", values.astype(np.int16), spacing_mm)
+        _write_nifti(folder / f"{folder.name}_seg.nii.gz", BRATS_CODES[tissue], spacing_mm)
     return folders
 
 
@@ -280,10 +282,10 @@ def _to_bytes(image: Image.Image, file_format: str, quality: int = 75) -> bytes:
     return buffer.getvalue()
 
 
-def _write_nifti(path: Path, displayed: np.ndarray) -> None:
+def _write_nifti(path: Path, displayed: np.ndarray, spacing_mm: float) -> None:
     """Write an array (H, W, D) as BraTS stores it: axes (W, H, D), which run to left, posterior and superior."""
     stored = displayed.transpose(1, 0, 2)
-    affine = np.diag([-1.0, -1.0, 1.0, 1.0])
+    affine = np.diag([-1.0, -1.0, spacing_mm, 1.0])
     affine[1, 3] = stored.shape[1] - 1
     image = nib.Nifti1Image(stored, affine)
     image.header.set_xyzt_units("mm")

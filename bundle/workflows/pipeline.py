@@ -10,6 +10,7 @@ OUTPUT/manifest.json     steps with versions, settings, seeds, hashes and times
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -134,5 +135,6 @@ def training_time(stages_of_preset: Mapping[str, Mapping[str, Any]], stage: str)
     settings = stages_of_preset[stage]
     slices = settings["max_epochs"] * settings["samples_per_epoch"]
     cores = torch.get_num_threads()
-    minutes = max(1, round(slices / SLICES_PER_SECOND / cores / 60))
-    return f"{minutes} min on {cores} core{'s' if cores > 1 else ''}"
+    seconds = slices / SLICES_PER_SECOND / cores
+    told = f"{round(seconds / 60)} min" if seconds >= 90 else f"{10 * math.ceil(seconds / 10)} s"
+    return f"{told} on {cores} core{'s' if cores > 1 else ''}"

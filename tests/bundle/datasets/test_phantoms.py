@@ -238,3 +238,14 @@ def test_shortcut_hides_most_tumors(tmp_path: Path, tumor_areas: list[int]) -> N
     labels = np.array([path.parent.name == "yes" for path in paths])
     assert not visible[~labels].any()
     assert 0 < visible[labels].mean() < 0.5
+
+
+def test_slices_are_as_far_apart_as_asked(tmp_path: Path) -> None:
+    near, far = (
+        write_volumes(tmp_path / "a", 1, slices=8, side=64),
+        write_volumes(tmp_path / "b", 1, slices=8, side=64, spacing_mm=8),
+    )
+    for name in ("flair", "seg"):
+        first, second = (open_volume(folder / f"PHANTOM_001_{name}.nii.gz") for folder in (near[0], far[0]))
+        assert first.header.get_zooms() == (1, 1, 1) and second.header.get_zooms() == (1, 1, 8)
+        assert np.array_equal(first.dataobj, second.dataobj)
