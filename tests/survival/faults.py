@@ -33,7 +33,7 @@ def start(run: Run, *arguments: Any, log: Path, trouble: Trouble | None = None) 
 def finish(run: Run, *arguments: Any, log: Path, trouble: Trouble | None = None) -> int:
     """Run to the end; return the exit code, of a signal its negative number."""
     process = start(run, *arguments, log=log, trouble=trouble)
-    process.join(240)
+    process.join(900)
     assert process.exitcode is not None, f"still running, see {log}"
     return int(process.exitcode)
 
