@@ -291,7 +291,7 @@ def phantoms(options: argparse.Namespace) -> Outcome:
     root = Path(options.output)
     if root.is_dir() and any(root.iterdir()):
         raise UserError(f"{root}: not empty, choose another folder")
-    write_volumes(root / "brats", options.patients, seed=options.seed)
+    write_volumes(root / "brats", options.patients, seed=options.seed, spacing_mm=6.0)  # 24 slices span a head
     write_images(root / "kaggle", options.images, seed=options.seed, shortcut=options.shortcut)
     return Outcome({"volumes": root / "brats", "images": root / "kaggle"})
 

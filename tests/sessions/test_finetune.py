@@ -15,6 +15,8 @@ from bundle.datasets.phantoms import write_volumes
 from bundle.weights import release
 from bundle.workflows import stages
 
+pytestmark = pytest.mark.session
+
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
