@@ -58,7 +58,7 @@ def survive(session: nox.Session) -> None:
 
 @nox.session
 def finetune(session: nox.Session) -> None:
-    """Fine-tuning on phantoms with another contrast, which must gain, and on unchanged ones; a quarter of an hour."""
+    """Fine-tuning on phantoms with another contrast, which must gain, and on unchanged ones."""
     run_suite(session, "test_finetune.py")
 
 

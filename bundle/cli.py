@@ -149,7 +149,7 @@ def parser() -> Parser:
     sub.add_argument("--output", metavar="DIR", required=True, help="folder for all results; the weights: models/")
     sub.add_argument("--model", metavar="FILE", help="weights to start from (default: the bundle's)")
     sub.add_argument("--folds", type=positive, default=10, help="fewer patients: leave one out (default: 10)")
-    sub.add_argument("--epochs", type=positive, help="of each training (default: 8)")
+    sub.add_argument("--epochs", type=positive, help="of each training (default: as in finetuning.yaml)")
     add_precision(sub)
     add_processes(sub)
     add_reading(sub)

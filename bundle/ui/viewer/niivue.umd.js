@@ -818,7 +818,6 @@ void main() {
 	float overlayAlpha = overlayAlphaShader;
 	if (overlays > 0.0) {
 		ocolor = texture(overlay, texPos);
-		//dFdx for "boxing" issue 435 has aliasing on some implementations (coarse vs fine)
 		//however, this only identifies 50% of the edges due to aliasing effects
 		// http://www.aclockworkberry.com/shader-derivative-functions/
 		// https://bgolus.medium.com/distinctive-derivative-differences-cce38d36797b
