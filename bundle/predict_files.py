@@ -11,9 +11,9 @@ from typing import Any
 
 from .errors import UserError, reason_of, root_cause
 from .manifest import read_json
-from .overlay import overlay_png
+from .pictures.overlay import overlay_png
+from .pictures.views import scan_line
 from .predictor import Predictor
-from .views import scan_line
 
 __all__ = ["own_path", "predict_files"]
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from bundle.cli import main, parser
+from bundle.command_line.cli import main, parser
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCKERFILE = (ROOT / "Dockerfile").read_text()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bundle.cli import parser
+from bundle.command_line.cli import parser
 from tests.test_architecture import ROOMS
 
 ROOT = Path(__file__).resolve().parent.parent

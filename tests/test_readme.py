@@ -16,8 +16,8 @@ import pytest
 from hostile.cases import head
 from hostile.dicoms import mr_dataset, written
 
-from bundle.cli import main, parser
-from bundle.views import scan_line
+from bundle.command_line.cli import main, parser
+from bundle.pictures.views import scan_line
 from bundle.workflows.presets import PRESETS
 from scripts.core.messages import FLAGS, flag
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
-from ..views import area_range
+from ..pictures.views import area_range
 from .report import interval, number
 from .results import load
 

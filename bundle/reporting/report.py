@@ -12,7 +12,7 @@ from pathlib import Path
 from .. import __version__
 from ..core import files
 from ..errors import UserError
-from ..views import area_range
+from ..pictures.views import area_range
 from .estimates import mean
 from .results import load
 from .targets import attempted, evaluated

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..intake import MemoryFile
+from ..pictures.views import most_suspicious, png, slice_of
 from ..predictor import Predictor, Turn
-from ..views import most_suspicious, png, slice_of
 
 __all__ = ["PredictionResponse", "response_of"]
 

@@ -19,10 +19,11 @@ import streamlit as st
 
 from bundle import NOTICE, Predictor
 from bundle.core import geometry, messages
-from bundle.drawing import outside_head
 from bundle.errors import UserError
 from bundle.intake.limits import MIB
-from bundle.overlay import edges_of, pixel_of
+from bundle.pictures.drawing import outside_head
+from bundle.pictures.overlay import edges_of, pixel_of
+from bundle.pictures.views import most_suspicious, size_of
 from bundle.service.access import Allowance
 from bundle.ui.launch import settings
 from bundle.ui.picture import picture_of, upright_planes
@@ -30,7 +31,6 @@ from bundle.ui.report_sheet import sheet
 from bundle.ui.scans import EXAMPLES, Scan, example, scans_of
 from bundle.ui.texts import evidence, limitations, rule_of, scores_of
 from bundle.ui.volume_view import MASKED, show_volume, viewer_arguments
-from bundle.views import most_suspicious, size_of
 
 SHOWN = {"no_tumor": st.info, "uncertain": st.warning, "tumor": st.error, "no_prediction": st.warning}
 WRONG_S = 2.0  # until a wrong token is answered when there were too many

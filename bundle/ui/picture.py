@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from ..drawing import overlay, text, upright
-from ..views import slice_of
+from ..pictures.drawing import overlay, text, upright
+from ..pictures.views import slice_of
 
 __all__ = ["picture_of", "upright_planes"]
 

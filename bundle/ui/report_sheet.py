@@ -11,7 +11,7 @@ from PIL import Image
 
 from .. import NOTICE
 from ..core import messages
-from ..views import size_of
+from ..pictures.views import size_of
 
 __all__ = ["sheet"]
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from ..views import area_range
+from ..pictures.views import area_range
 
 __all__ = ["evidence", "limitations", "rule_of", "scores_of"]
 

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 
-from ..drawing import CAM_COLOR, MASK_COLOR, levels_of
-from ..views import most_suspicious
+from ..pictures.drawing import CAM_COLOR, MASK_COLOR, levels_of
+from ..pictures.views import most_suspicious
 
 __all__ = ["MASKED", "show_volume", "start_of", "viewer_arguments"]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bundle.cli import main
+from bundle.command_line.cli import main
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from bundle.cli import main
+from bundle.command_line.cli import main
 
 ROOT = Path(__file__).resolve().parents[2]
 PARTS = {"ignite.engine.engine", "matplotlib.figure", "pandas.core", "sklearn.base", "torchvision.models.resnet"}

@@ -13,7 +13,7 @@ import pytest
 from hostile.dicoms import mr_dataset, written
 from pydicom import dcmread
 
-from bundle.cli import main
+from bundle.command_line.cli import main
 from bundle.datasets.phantoms import write_volumes
 from scripts.core.geometry import as_displayed
 

@@ -10,7 +10,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from bundle.cli import main
+from bundle.command_line.cli import main
 from bundle.datasets.phantoms import write_volumes
 from bundle.weights import release
 from bundle.workflows import stages

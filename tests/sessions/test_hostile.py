@@ -13,7 +13,7 @@ import httpx2
 import pytest
 
 from bundle import Predictor
-from bundle.cli import main
+from bundle.command_line.cli import main
 from bundle.intake import STATUS, Intake, IntakeError
 from tests.hostile import CLOSED, OK, Case, archive_cases, corpus, http_cases, sample, weights_cases
 from tests.hostile.requests import HttpCase

@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from bundle.cli import main
+from bundle.command_line.cli import main
 from bundle.datasets.phantoms import write_images
 from bundle.errors import UserError
 from bundle.packaging.export import export, write_triton_model

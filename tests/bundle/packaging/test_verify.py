@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from bundle.cli import main
+from bundle.command_line.cli import main
 from bundle.loading import BUNDLE_ROOT, suppress_monai_warnings
 from bundle.manifest import read_json
 from bundle.packaging.pack import pack

@@ -24,14 +24,14 @@ from PIL import Image
 
 from bundle import NOTICE, Predictor
 from bundle.core.messages import STATES, flag, report_note
-from bundle.drawing import CAM_COLOR, MASK_COLOR, outside_head, overlay, upright
 from bundle.intake import Limits
 from bundle.intake.limits import MIB
+from bundle.pictures.drawing import CAM_COLOR, MASK_COLOR, outside_head, overlay, upright
+from bundle.pictures.views import size_of
 from bundle.service import Settings
 from bundle.ui.launch import OPTIONS, launch
 from bundle.ui.report_sheet import sheet
 from bundle.ui.texts import evidence, limitations, rule_of
-from bundle.views import size_of
 from scripts.networks.multitask_unet import multi_task_unet
 from tests.hostile import sample
 from tests.hostile.cases import head
@@ -343,7 +343,7 @@ class Absent(MetaPathFinder):
             raise ModuleNotFoundError(name, name=name)
 
 sys.meta_path.insert(0, Absent())
-from bundle.cli import main
+from bundle.command_line.cli import main
 sys.exit(main(["ui"]))
 """
     done = subprocess.run(

@@ -14,7 +14,7 @@ from PIL import Image
 from pydicom import dcmread
 
 from bundle import Predictor
-from bundle.drawing import MASK_COLOR
+from bundle.pictures.drawing import MASK_COLOR
 from bundle.ui.picture import picture_of, upright_planes
 from bundle.ui.report_sheet import sheet
 from bundle.ui.scans import Scan

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bundle.cli import main
+from bundle.command_line.cli import main
 from bundle.datasets.phantoms import write_volumes
 from bundle.predictor import Predictor
 from bundle.weights import find_weights

@@ -120,7 +120,7 @@ def test_other_settings_in_the_same_folder_are_refused(copy: Path, synthetic: Pa
 def test_unreadable_cases_stop_the_pipeline_and_are_named(
     synthetic: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from bundle.cli import main
+    from bundle.command_line.cli import main
 
     shutil.copytree(synthetic / "kaggle", tmp_path / "kaggle")
     (tmp_path / "kaggle" / "yes" / "broken.jpg").write_bytes(b"\xff\xd8\xff broken")

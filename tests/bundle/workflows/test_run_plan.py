@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from bundle.cli import main
+from bundle.command_line.cli import main
 from bundle.errors import UserError
 from bundle.reporting.results import collect
 from bundle.weights import release

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from bundle.cli import main
+from bundle.command_line.cli import main
 
 
 def evaluate(output: Path, model: Path, *options: str) -> int:

@@ -11,12 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from bundle import __version__, info
-from bundle.cli import main
+from bundle import __version__
+from bundle.command_line import info
+from bundle.command_line.cli import main
 from scripts.core.files import sha256_of
 from scripts.core.messages import report_note
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 WEIGHTS = ROOT / "models" / "model.pt"
 HEAVY = {"torch", "monai", "scipy", "pandas", "matplotlib"}
 

@@ -6,8 +6,11 @@ import argparse
 import os
 from collections.abc import Sequence
 
-from . import NOTICE, __version__, commands, loading
-from .errors import exit_on_sigterm, reason_of
+from .. import NOTICE, __version__, loading
+from ..errors import exit_on_sigterm, reason_of
+from ..packaging.export_formats import FORMATS
+from ..workflows.presets import PRESETS
+from . import commands
 from .options import (
     NETWORKS,
     add_data,
@@ -23,9 +26,7 @@ from .options import (
     share,
 )
 from .outcome import failed, only_json
-from .packaging.export_formats import FORMATS
 from .usage import Parser
-from .workflows.presets import PRESETS
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -9,13 +9,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import NOTICE
-from .core import errors
-from .errors import UserError
+from .. import NOTICE
+from ..core import errors
+from ..errors import UserError
 from .outcome import Outcome
 
 if TYPE_CHECKING:
-    from .service.settings import Settings
+    from ..service.settings import Settings
 
 BAD_INPUT, INTERRUPTED = errors.BAD_INPUT, errors.INTERRUPTED  # exit codes, see docs/commands.md
 NOT_READY, CLOSED, TERMINATED = 1, 141, 143
@@ -25,8 +25,8 @@ def predict(options: argparse.Namespace) -> Outcome:
     """Predict every scan that can be read; for the others print the reason."""
     from tqdm import tqdm
 
-    from .predict_files import own_path, predict_files
-    from .predictor import Predictor
+    from ..predict_files import own_path, predict_files
+    from ..predictor import Predictor
 
     if not any(own_path(path).exists() for path in options.paths):  # before the network is loaded
         raise UserError("\nerror: ".join(f"{path}: no such file or folder" for path in options.paths))
@@ -67,7 +67,7 @@ def moved_threshold(decision: Any) -> str:
 
 def pipeline(options: argparse.Namespace) -> Outcome:
     """Preprocess, train and evaluate."""
-    from .workflows.pipeline import run_pipeline
+    from ..workflows.pipeline import run_pipeline
 
     names = ("output", "volumes", "images", "preset", "network", "precision", "seed", "fold", "device", "tracking")
     chosen = {name: getattr(options, name) for name in (*names, "skip_unreadable")}
@@ -77,7 +77,7 @@ def pipeline(options: argparse.Namespace) -> Outcome:
 
 def score(options: argparse.Namespace) -> Outcome:
     """Score weights."""
-    from .workflows.stages import evaluate
+    from ..workflows.stages import evaluate
 
     score_folders(evaluate, options, allow_training_cases=options.allow_training_cases, strip=options.strip)
     return Outcome({"report": Path(options.output) / "report.json"})
@@ -85,7 +85,7 @@ def score(options: argparse.Namespace) -> Outcome:
 
 def audit_shortcuts(options: argparse.Namespace) -> Outcome:
     """Audit weights or a classifier for shortcuts."""
-    from .workflows.stages import audit
+    from ..workflows.stages import audit
 
     score_folders(audit, options, predict=options.predict)
     return Outcome({"findings": Path(options.output) / "audit.json"})
@@ -93,7 +93,7 @@ def audit_shortcuts(options: argparse.Namespace) -> Outcome:
 
 def score_folders(job: Callable[..., None], options: argparse.Namespace, **settings: Any) -> None:
     """Run a job on the folders and with the weights that the options name."""
-    from .workflows.scoring import on_folders
+    from ..workflows.scoring import on_folders
 
     names = ("output", "volumes", "images", "model", "network", "device", "skip_unreadable")
     on_folders(job, **{name: getattr(options, name) for name in names}, reading=reading(options), **settings)
@@ -101,8 +101,8 @@ def score_folders(job: Callable[..., None], options: argparse.Namespace, **setti
 
 def check(options: argparse.Namespace) -> Outcome:
     """Say what would be done with folders of data, and what would go wrong."""
-    from .loading import parse
-    from .weights import trained_as
+    from ..loading import parse
+    from ..weights import trained_as
 
     model = Path(options.model).absolute() if options.model else None
     folders = [*options.folders, *options.volumes, *options.images]
@@ -130,9 +130,9 @@ def reading(options: argparse.Namespace) -> dict[str, Any]:
 
 def crossvalidate(options: argparse.Namespace) -> Outcome:
     """Train and evaluate in every fold."""
-    from .weights import require_served
-    from .workflows.plans import cross_validation_plan
-    from .workflows.run_plan import release_reference, run_plan
+    from ..weights import require_served
+    from ..workflows.plans import cross_validation_plan
+    from ..workflows.run_plan import release_reference, run_plan
 
     named = ("preset", "folds", "seeds", "network", "precision", "image_folds", "fold")
     chosen = {name: getattr(options, name) for name in named}
@@ -150,8 +150,8 @@ def crossvalidate(options: argparse.Namespace) -> Outcome:
 
 def finetune(options: argparse.Namespace) -> Outcome:
     """Fine-tune on own volumes."""
-    from .weights import find_weights
-    from .workflows.finetuning import as_text, finetune
+    from ..weights import find_weights
+    from ..workflows.finetuning import as_text, finetune
 
     chosen = {name: getattr(options, name) for name in ("folds", "epochs", "precision", "processes")}
     model = find_weights(options.model)
@@ -162,8 +162,8 @@ def finetune(options: argparse.Namespace) -> Outcome:
 
 def ablate(options: argparse.Namespace) -> Outcome:
     """Train and evaluate variants."""
-    from .workflows.plans import ablation_plan
-    from .workflows.run_plan import run_plan
+    from ..workflows.plans import ablation_plan
+    from ..workflows.run_plan import run_plan
 
     plan = ablation_plan(options.plan, options.network, options.seeds, options.precision)
     sources = (options.output, options.volumes, options.images, options.processes, reading(options))
@@ -172,9 +172,9 @@ def ablate(options: argparse.Namespace) -> Outcome:
 
 def report(options: argparse.Namespace) -> Outcome:
     """Write the evaluation report."""
-    from .reporting.readme_table import START, write_readme_table
-    from .reporting.report import write_report
-    from .reporting.results import collect, collect_gallery
+    from ..reporting.readme_table import START, write_readme_table
+    from ..reporting.report import write_report
+    from ..reporting.results import collect, collect_gallery
 
     docs = Path(options.output)
     if options.gallery:
@@ -192,8 +192,8 @@ def report(options: argparse.Namespace) -> Outcome:
 
 def pack(options: argparse.Namespace) -> Outcome:
     """Pack the bundle."""
-    from .core import files
-    from .packaging.pack import pack as make
+    from ..core import files
+    from ..packaging.pack import pack as make
 
     folder, archive = make(Path(options.output), options.weights_url)
     return Outcome({"folder": folder, "zip": archive, "sha256": files.sha256_of(archive)})
@@ -201,10 +201,10 @@ def pack(options: argparse.Namespace) -> Outcome:
 
 def export(options: argparse.Namespace) -> Outcome:
     """Write the network in another format."""
-    from .manifest import read_json
-    from .packaging.export import export as make
-    from .packaging.export import write_triton_model
-    from .packaging.runtimes import note_beside
+    from ..manifest import read_json
+    from ..packaging.export import export as make
+    from ..packaging.export import write_triton_model
+    from ..packaging.runtimes import note_beside
 
     exported = make(options.format, options.model, options.network)
     made: dict[str, Any] = {
@@ -220,7 +220,7 @@ def verify(options: argparse.Namespace) -> Outcome:
     """Check a packed bundle as the model zoo does; run its code only if asked to."""
     import sys
 
-    from .packaging.verify import verify as checks
+    from ..packaging.verify import verify as checks
 
     folder = Path(options.folder).resolve()
     if not folder.is_dir():
@@ -238,7 +238,7 @@ def verify(options: argparse.Namespace) -> Outcome:
 
 def serve(options: argparse.Namespace) -> Outcome:
     """Serve predictions over HTTP."""
-    from .service.server import serve as run
+    from ..service.server import serve as run
 
     run(service_settings(options))
     return Outcome({}, "")
@@ -261,7 +261,7 @@ def health(options: argparse.Namespace) -> Outcome:
 
 def ui(options: argparse.Namespace) -> Outcome:
     """Serve the web page."""
-    from .ui.launch import launch
+    from ..ui.launch import launch
 
     launch(service_settings(options))
     return Outcome({}, "")
@@ -271,7 +271,7 @@ def service_settings(options: argparse.Namespace) -> Settings:
     """Settings of service and page; the token comes from the environment, as other users can read a command line."""
     import os
 
-    from .service.settings import Settings
+    from ..service.settings import Settings
 
     named = {name: getattr(options, name) for name in ("network", "device", "host", "port")}
     return Settings(Path(options.model) if options.model else None, token=os.environ.get("BUNDLE_TOKEN"), **named)
@@ -279,14 +279,14 @@ def service_settings(options: argparse.Namespace) -> Settings:
 
 def demo(options: argparse.Namespace) -> Outcome:
     """Run the pipeline on synthetic data."""
-    from .demo import run_demo
+    from ..demo import run_demo
 
     return Outcome(run_demo(Path(options.output)))
 
 
 def phantoms(options: argparse.Namespace) -> Outcome:
     """Write synthetic data."""
-    from .datasets.phantoms import write_images, write_volumes
+    from ..datasets.phantoms import write_images, write_volumes
 
     root = Path(options.output)
     if root.is_dir() and any(root.iterdir()):
@@ -298,7 +298,7 @@ def phantoms(options: argparse.Namespace) -> Outcome:
 
 def data(options: argparse.Namespace) -> Outcome:
     """Download a data set."""
-    from .datasets.download import DownloadError, fetch_brats, fetch_kaggle
+    from ..datasets.download import DownloadError, fetch_brats, fetch_kaggle
 
     try:
         root = Path(options.root)

@@ -11,11 +11,11 @@ from typing import Any, get_args
 import yaml
 from packaging.requirements import Requirement
 
-from . import __version__
-from .core import file_types, files, messages, weights_report
-from .loading import BUNDLE_ROOT
-from .manifest import PACKAGES
-from .weights import find_weights, trained_as
+from .. import __version__
+from ..core import file_types, files, messages, weights_report
+from ..loading import BUNDLE_ROOT
+from ..manifest import PACKAGES
+from ..weights import find_weights, trained_as
 
 __all__ = ["as_text", "info"]
 

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw
 
-from . import NOTICE
-from .core import geometry, messages
+from .. import NOTICE
+from ..core import geometry, messages
 from .drawing import levels_of, text, with_outline
 from .views import most_suspicious, probability_of, size_of
 

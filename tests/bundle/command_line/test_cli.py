@@ -15,15 +15,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bundle.cli import main
+from bundle.command_line.cli import main
+from bundle.pictures.views import scan_line
 from bundle.predictor import Predictor
-from bundle.views import scan_line
 from scripts.core.errors import OUT_OF_MEMORY
 from scripts.core.files import sha256_of
 from scripts.core.messages import flag, report_note
 from tests.hostile import corpus
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture(scope="module")
@@ -186,7 +186,7 @@ def test_an_existing_prediction_is_kept_without_loading_a_network(picture: Path,
     assert main(command) == 0
     code = f"""
 import sys
-from bundle.cli import main
+from bundle.command_line.cli import main
 code = main({command!r})
 print(sorted({{"torch", "monai"}} & set(sys.modules)), code)
 """

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from bundle import commands
-from bundle.cli import main, parser
-from bundle.outcome import Outcome, only_json
+from bundle.command_line import commands
+from bundle.command_line.cli import main, parser
+from bundle.command_line.outcome import Outcome, only_json
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 PAGE = (ROOT / "docs" / "commands.md").read_text()
 ENDLESS = {"serve", "ui"}
 

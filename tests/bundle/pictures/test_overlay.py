@@ -12,11 +12,11 @@ import pytest
 from monai.data import MetaTensor
 from PIL import Image
 
-from bundle import overlay
 from bundle.core.messages import STATES, flag
-from bundle.drawing import MASK_COLOR, levels_of
 from bundle.intake import local_intake
-from bundle.overlay import FOOT, HEAD, SIDE, overlay_png
+from bundle.pictures import overlay
+from bundle.pictures.drawing import MASK_COLOR, levels_of
+from bundle.pictures.overlay import FOOT, HEAD, SIDE, overlay_png
 
 SHAPE, TUMOR = (64, 80, 40), (slice(14, 22), slice(50, 60), slice(10, 18))  # axes to the right, the front and the top
 RESULT = {"kind": "volume", "tumor_probability": 0.93, "threshold": 0.4, "state": "tumor", "flags": []}

@@ -1,0 +1,1 @@
+"""The command line: subcommands, their options, what they do and what they print."""
