@@ -1,6 +1,6 @@
 // A volume in NiiVue, as a component of Streamlit: https://docs.streamlit.io/develop/concepts/custom-components
 // Radiological on every plane: the patient's left at the right side of axial and coronal slices, the front at the left
-// of sagittal ones, as `bundle/drawing.py` draws them.
+// of sagittal ones, as `bundle/pictures/drawing.py` draws them.
 const { Niivue, NVImage, SLICE_TYPE, DRAG_MODE } = window.niivue
 const PLANES = {
   three: SLICE_TYPE.MULTIPLANAR,
