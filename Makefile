@@ -1,4 +1,4 @@
-# make setup, make demo, make test, make lint, make lock, make clean; in a container: make install, make health.
+# make setup, make demo, make test, make lint, make bench, make lock, make clean; in a container: make install, make health.
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
@@ -16,7 +16,7 @@ define install_torch
 		2>/dev/null || echo "no CPU build of PyTorch at $(TORCH_INDEX): installing the package index's, with CUDA"
 endef
 
-.PHONY: setup demo test lint lint-container lock install health clean
+.PHONY: setup demo test lint lint-container bench lock install health clean
 
 setup: $(READY)
 
@@ -35,11 +35,15 @@ test: setup
 lint: setup lint-container
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
-	$(VENV)/bin/mypy scripts bundle
+	$(VENV)/bin/mypy scripts bundle benchmarks
 
 lint-container: setup
 	$(VENV)/bin/hadolint Dockerfile
 	$(VENV)/bin/check-jsonschema --builtin-schema vendor.compose-spec compose.yaml
+
+# ratios of speed, docs/BENCHMARKS.md; ARGS="--only forward", ARGS=--long
+bench: setup
+	OMP_NUM_THREADS=1 $(RUN) -m benchmarks $(ARGS)
 
 # newest versions that setup.cfg allows, for every Python and system
 lock:

@@ -22,7 +22,7 @@ def lint(session: nox.Session) -> None:
     session.install("-e", ".[dev]")
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
-    session.run("mypy", "scripts", "bundle")
+    session.run("mypy", "scripts", "bundle", "benchmarks")
 
 
 @nox.session

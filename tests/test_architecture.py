@@ -68,7 +68,12 @@ def test_every_room_has_a_docstring_and_at_most_16_files() -> None:
     assert {path.name for path in rooms} == set(ROOMS)
     assert not set(ROOMS) & {"data", "eval"}, "tools that copy bundles leave out folders of these names"
     assert {path.name for path in (ROOT / "scripts").glob("*.py")} == {"__init__.py"}
-    for room in [*rooms, ROOT / "bundle", *(path.parent for path in (ROOT / "bundle").glob("*/__init__.py"))]:
+    for room in [
+        *rooms,
+        ROOT / "bundle",
+        ROOT / "benchmarks",
+        *(path.parent for path in (ROOT / "bundle").glob("*/__init__.py")),
+    ]:
         assert ast.get_docstring(ast.parse((room / "__init__.py").read_text())), room
         assert len(list(room.glob("*.py"))) <= 16, room
 
@@ -94,7 +99,9 @@ def test_no_pickle_and_no_eval(path: Path) -> None:
             assert keywords.get("weights_only") == "True", f"line {call.lineno}"
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(ROOT).as_posix())
+@pytest.mark.parametrize(
+    "path", [*MODULES, *sorted((ROOT / "benchmarks").glob("*.py"))], ids=lambda path: path.relative_to(ROOT).as_posix()
+)
 def test_files_have_fewer_than_310_lines(path: Path) -> None:
     assert len(path.read_text().splitlines()) <= 310
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-FOLDERS = ("scripts", "bundle", "configs", "docs", "tests", "models")
+FOLDERS = ("scripts", "bundle", "benchmarks", "configs", "docs", "tests", "models")
 PAGES = (
     "README.md",
     "AGENTS.md",

@@ -1,0 +1,116 @@
+"""Time and memory of preprocessing, an epoch, evaluation and prediction as the number of volumes grows."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from .clock import Measured
+from .comparison import Benchmark, Number, Prepare
+from .material import ROOT, Material
+from .processes import environment
+
+__all__ = ["BENCHMARKS"]
+
+VOLUMES = (1, 2, 4, 8)
+SLICES = 24
+SAMPLES = 24  # of an epoch, for each volume
+FEWEST = 4  # volumes of a split with training, validation and test cases
+KIB = 1024.0
+
+
+def works(step: str) -> Callable[[Material], Mapping[str, Prepare]]:
+    """One step for each number of volumes, as a process whose peak memory (MiB) is the result."""
+
+    def of(material: Material) -> Mapping[str, Prepare]:
+        return {str(count): preparing(material, step, count) for count in VOLUMES}
+
+    return of
+
+
+def preparing(material: Material, step: str, count: int) -> Prepare:
+    """The process of a step."""
+
+    def prepare() -> Callable[[], float]:
+        volumes, place = material.volumes(count, SLICES), material.folder / "growth" / f"{step}_{count}"
+        place.mkdir(parents=True, exist_ok=True)
+        store = material.folder / "growth" / f"preprocess_{max(count, FEWEST) if step == 'epoch' else count}" / "store"
+        monai = ("-m", "monai.bundle", "run")
+        commands: dict[str, tuple[str, ...]] = {
+            "preprocess": (
+                *(*monai, "preprocessing", "--config_file", "configs/preprocess.yaml"),
+                *("--volumes", str(volumes), "--dataset_dir", str(place / "store")),
+            ),
+            "epoch": (
+                *(*monai, "training", "--config_file", "configs/train.yaml", "--dataset_dir", str(store)),
+                *("--output_dir", str(place / "run"), "--max_epochs", "1", "--samples_per_epoch", str(SAMPLES * count)),
+            ),
+            "evaluate": (
+                *("-m", "bundle", "evaluate", "--volumes", str(volumes), "--model", str(material.weights)),
+                *("--output", str(place / "scores")),
+            ),
+            "predict": ("-m", "bundle", "predict", str(volumes), "--output", str(place / "predictions")),
+        }
+        if step == "epoch" and not store.is_dir():
+            peak_of(commands_of(material, max(count, FEWEST)))
+        return lambda: peak_of(commands[step])
+
+    return prepare
+
+
+def commands_of(material: Material, count: int) -> tuple[str, ...]:
+    """Preprocess some volumes."""
+    store = material.folder / "growth" / f"preprocess_{count}" / "store"
+    config = ("--config_file", "configs/preprocess.yaml", "--volumes", str(material.volumes(count, SLICES)))
+    return ("-m", "monai.bundle", "run", "preprocessing", *config, "--dataset_dir", str(store))
+
+
+def peak_of(arguments: tuple[str, ...]) -> float:
+    """Run a Python process; its peak memory, MiB.
+
+    Raises:
+        subprocess.CalledProcessError: when it fails.
+    """
+    words = [sys.executable, *arguments]
+    log: Any = subprocess.PIPE
+    process = subprocess.Popen(words, cwd=ROOT, env=environment(), stdout=subprocess.DEVNULL, stderr=log)  # noqa: S603
+    said = process.stderr.read() if process.stderr else b""
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode != 0:
+        raise subprocess.CalledProcessError(process.returncode, words, stderr=said[-2000:])
+    return usage.ru_maxrss / KIB
+
+
+def growth(found: Mapping[str, Measured]) -> float:
+    """CPU time of a further volume among many, divided by that among few: 1 if the time grows linearly."""
+    times = {count: min(found[str(count)].cpu) for count in VOLUMES}
+    few, some, many = VOLUMES[0], VOLUMES[-2], VOLUMES[-1]
+    return (times[many] - times[some]) / (many - some) / ((times[some] - times[few]) / (some - few))
+
+
+def memory(found: Mapping[str, Measured]) -> float:
+    """Peak memory for the most volumes, divided by that for the fewest."""
+    return float(found[str(VOLUMES[-1])].result / found[str(VOLUMES[0])].result)
+
+
+def goals(step: str, words: str) -> list[Number]:
+    """Linear time, constant memory."""
+    counts = [str(count) for count in VOLUMES]
+    last = f"{VOLUMES[-1]} volumes / {VOLUMES[0]}"
+    return [
+        Number(
+            f"{words}: CPU time of one more volume, among many / among few", counts, growth, 1.2, "ratio of CPU time"
+        ),
+        Number(f"{words}: peak memory of {last}", counts, memory, 1.15, "ratio of memory"),
+    ]
+
+
+STEPS = {"preprocess": "preprocessing", "epoch": "training epoch", "evaluate": "evaluation", "predict": "prediction"}
+BENCHMARKS = [
+    Benchmark(f"growth-{step}", works(step), goals(step, words), rounds=1, is_long=True)
+    for step, words in STEPS.items()
+]
