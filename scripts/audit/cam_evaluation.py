@@ -14,8 +14,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ..core.documents import Kind
-from ..core.files import nan_to_none, write_json
+from ..core.files import nan_to_none, read_json, write_json
 from ..core.messages import NOTICE
+from ..core.shared_work import in_order, is_first_process, share_of, wait_for_all
 from ..core.statistics import mean_defined
 from ..dataset.sampling import SliceDataset
 from ..inference.decision import Decision
@@ -152,17 +153,26 @@ class ExplainCases:
         """
         records = self.dataset.data
         chosen = [i for i, record in enumerate(records) if record["kind"] == "image" or record["cls"] == 1.0]
-        rows: dict[str, list[Row]] = {}
+        mine = share_of(chosen)
         with evaluating(self.network):
-            looks = tqdm(self._looks(chosen), total=len(chosen), desc="explaining", unit="slice")
-            for number, look in zip(chosen, looks, strict=True):
-                rows.setdefault(records[number]["source"], []).append({"number": number, **look.row()})
-            sources = {source: self._report(sorted(rows[source], key=worst_first)) for source in sorted(rows)}
-            for source in sources:
-                self._draw(source, rows[source])
+            looks = tqdm(
+                self._looks(mine), total=len(mine), desc="explaining", unit="slice", disable=not is_first_process()
+            )
+            rows = in_order([{"number": number, **look.row()} for number, look in zip(mine, looks, strict=True)])
+            if is_first_process():
+                self._write(rows)
+        wait_for_all()
+        return dict(read_json(self.output_dir / "explanation.json"))
+
+    def _write(self, rows: Sequence[Row]) -> None:
+        of_source: dict[str, list[Row]] = {}
+        for row in rows:
+            of_source.setdefault(self.dataset.data[row["number"]]["source"], []).append(row)
+        sources = {source: self._report(sorted(of_source[source], key=worst_first)) for source in sorted(of_source)}
+        for source in sources:
+            self._draw(source, of_source[source])
         report = {"notice": NOTICE, "rules": RULES, "seed": self.seed, "sources": sources}
         write_json(self.output_dir / "explanation.json", report)
-        return report
 
     def _looks(self, numbers: Sequence[int]) -> Iterator[Look]:
         """CAMs of these records of the data set, in this order, without the decoder."""

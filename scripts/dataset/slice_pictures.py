@@ -23,6 +23,7 @@ from PIL import Image
 from ..core.files import content_sha256, write_atomic, write_json
 from ..core.geometry import as_displayed, pixel_mm2, same_grid
 from ..core.label_codes import tumor_of
+from ..core.shared_work import in_order, share_of
 from ..io.datalists import Case, Cases
 from ..io.readers import BrainMriReader
 from ..transforms.background import level_surroundings
@@ -60,9 +61,14 @@ def with_slice_pictures(
     """
     found = Cases(cases, cases.skipped)
     limits = {"per_volume": per_volume, "min_tumor_mm2": min_tumor_pixels, "min_brain_mm2": min_brain_pixels}
-    for case in (case for case in cases if case["kind"] == "volume" and "label" in case):
-        for sequence in (name for name in sequences if name in case.get("sequences", ())):
-            found += _pictures_of(case, sequence, Path(folder), {**limits, "masked": sequence in masked})
+    volumes = [case for case in cases if case["kind"] == "volume" and "label" in case]
+    pairs = [(case, name) for case in volumes for name in sequences if name in case.get("sequences", ())]
+    written = [
+        _pictures_of(case, sequence, Path(folder), {**limits, "masked": sequence in masked})
+        for case, sequence in share_of(pairs)
+    ]
+    for pictures in in_order(written):
+        found += pictures
     return found
 
 

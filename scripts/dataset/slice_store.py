@@ -17,7 +17,6 @@ import hashlib
 import json
 import logging
 import os
-import re
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -31,9 +30,10 @@ from tqdm import tqdm
 
 from ..core.documents import SCHEMA_VERSION, StoreIndex, UnreadableCase
 from ..core.files import content_sha256, inflated_sha256, read_json, sha256_of, write_json
+from ..core.shared_work import in_order, is_first_process, share_of, wait_for_all
 from ..io.datalists import Case
 from .case_counts import count_cases, is_tumor_free
-from .stored_slices import is_undamaged, read_slice, slices_of, write_arrays
+from .stored_slices import is_undamaged, read_slice, remove_remains, slices_of, write_arrays
 
 logger = logging.getLogger(__name__)
 
@@ -42,8 +42,8 @@ __all__ = ["SliceStore", "build_store", "content_hash", "reason_in_one_line", "s
 REPEAT = "run the preprocessing again"
 
 FINGERPRINTED_SOURCES = (  # their change makes a store stale
-    *("core/file_types.py", "core/geometry.py", "core/label_codes.py", "core/nifti_geometry.py"),
-    *("io/readers.py", "io/volumes.py", "io/kaggle_3m.py"),
+    *("core/file_types.py", "core/geometry.py", "core/label_codes.py"),
+    *("io/kaggle_3m.py", "io/nifti_geometry.py", "io/readers.py", "io/volumes.py"),
     *("dicom/choice.py", "dicom/frames.py", "dicom/headers.py", "dicom/jpeg_lossless.py", "dicom/pixels.py"),
     "dicom/reading.py",
     *("transforms/background.py", "transforms/brain_extraction.py", "transforms/head.py"),
@@ -174,8 +174,8 @@ def build_store(
     """Write every case that is not in the store yet, then the index.
 
     A case is written to a temporary folder and renamed, so an interruption leaves complete cases only, and running
-    again continues; another process may write to the same store meanwhile. An unreadable case is named with its reason
-    at the end, after all others are stored.
+    again continues; other processes may write to the same store meanwhile, and share the cases if `torchrun` started
+    them. An unreadable case is named with its reason at the end, after all others are stored.
 
     Args:
         cases: from `datalists`.
@@ -191,10 +191,33 @@ def build_store(
     """
     root = Path(root)
     fingerprint = _fingerprint({**settings, "min_brain_pixels": min_brain_pixels})
-    _remove_remains(root / "cases")
-    jobs = (delayed(_store_case)(case, transform, root, min_brain_pixels, fingerprint) for case in cases)
+    if is_first_process():
+        remove_remains(root / "cases")
+    wait_for_all()
+    mine = share_of(cases)
+    jobs = (delayed(_store_case)(case, transform, root, min_brain_pixels, fingerprint) for case in mine)
     results = Parallel(n_jobs=num_workers, return_as="generator")(jobs)
-    problems = [p for p in tqdm(results, total=len(cases), desc="preprocessing", unit="case") if p]
+    shown = tqdm(results, total=len(mine), desc="preprocessing", unit="case", disable=not is_first_process())
+    problems = [problem for problem in in_order(list(shown)) if problem]
+    if is_first_process():
+        _write_index(cases, root, fingerprint, settings, problems)
+    wait_for_all()
+    if problems:
+        lines = "\n".join(f"  {problem['reason']}" for problem in problems)
+        message = f"{len(problems)} of {len(cases)} cases could not be read, the others are stored:\n{lines}"
+        if not skip_unreadable or len(problems) == len(cases):
+            raise ValueError(message)
+        logger.warning(message)
+
+
+def _write_index(
+    cases: Sequence[Case],
+    root: Path,
+    fingerprint: str,
+    settings: Mapping[str, Any],
+    problems: Sequence[UnreadableCase],
+) -> None:
+    """Write `store.json`, and warn about codes of masks that are not taken for tumor."""
     done = sorted({case["id"] for case in cases} - {problem["id"] for problem in problems})
     stored = [json.loads((root / "cases" / id / "case.json").read_text()) for id in done]
     counted = count_cases(cases, stored)
@@ -203,12 +226,6 @@ def build_store(
     for source, counts in counted.items():
         for code, masks in counts.get("left_out", {}).items():
             logger.warning(f"{source}: {code}, is in {masks} masks and not taken for tumor (--labels changes it)")
-    if problems:
-        lines = "\n".join(f"  {problem['reason']}" for problem in problems)
-        message = f"{len(problems)} of {len(cases)} cases could not be read, the others are stored:\n{lines}"
-        if not skip_unreadable or not done:
-            raise ValueError(message)
-        logger.warning(message)
 
 
 def _store_case(
@@ -249,29 +266,6 @@ def _store_case(
                 raise
     shutil.rmtree(temporary, ignore_errors=True)
     return None
-
-
-def _remove_remains(folder: Path) -> None:
-    """Remove the temporary folders of processes that are gone, at any depth."""
-    for parent, names, _ in os.walk(folder):
-        for name in [name for name in names if name.startswith(".writing-")]:
-            names.remove(name)
-            if not _still_written(name):
-                shutil.rmtree(Path(parent) / name, ignore_errors=True)
-
-
-def _still_written(temporary: str) -> bool:
-    """Whether the process in a temporary folder's name may be running; always True outside POSIX."""
-    number = re.match(r"\.writing-(\d+)-", temporary)
-    if number is None or os.name != "posix":
-        return number is not None
-    try:
-        os.kill(int(number[1]), 0)  # sends nothing
-    except ProcessLookupError:
-        return False
-    except PermissionError:  # another user's process
-        pass
-    return True
 
 
 def content_hash(paths: str | Sequence[str]) -> str:

@@ -23,6 +23,7 @@ from scipy.sparse.csgraph import connected_components
 from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
 
 from ..core.files import read_json, write_json
+from ..core.shared_work import is_first_process, wait_for_all
 from ..io.datalists import Case
 from ..transforms.preprocessing import BACKGROUND, BRIGHTEST
 from .near_duplicates import near_duplicates
@@ -52,10 +53,19 @@ def write_split(
         seed: of the shuffle.
         image_folds: number of folds of the images, if not the same: further folds test volumes only.
 
+    Of several processes that `torchrun` started the first makes it, and all get it.
+
     Raises:
         ValueError: when an existing file was made for other data or settings.
     """
-    store, split_file = SliceStore(store_dir), Path(split_file)
+    if is_first_process():
+        _write_split(store_dir, Path(split_file), folds, seed, image_folds)
+    wait_for_all()
+    return _read_split(split_file)
+
+
+def _write_split(store_dir: str | Path, split_file: Path, folds: int, seed: int, image_folds: int | None) -> None:
+    store = SliceStore(store_dir)
     asked = {"folds": folds, "image_folds": image_folds or folds, "seed": seed}
     cases = store.cases()
     if split_file.is_file():
@@ -65,11 +75,9 @@ def write_split(
         if split.get("asked", asked) != asked:  # files written before 0.4.0 lack it
             made, wanted = (", ".join(f"{k} {v}" for k, v in way.items()) for way in (split["asked"], asked))
             raise ValueError(f"{split_file}: made with {made}, not {wanted}; remove it, or choose another folder")
-        return split
+        return
     pictures = [fingerprint_image(store, case) for case in cases]
-    split = {"asked": asked, **make_split(cases, pictures, folds, seed, image_folds)}
-    write_json(split_file, split)
-    return split
+    write_json(split_file, {"asked": asked, **make_split(cases, pictures, folds, seed, image_folds)})
 
 
 def _read_split(path: str | Path) -> dict[str, Any]:

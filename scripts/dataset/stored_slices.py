@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import io
+import os
+import re
+import shutil
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,7 +18,7 @@ from ..core.files import write_bytes
 from ..transforms.preprocessing import TISSUE, tissue_of
 from ..transforms.skull import has_skull
 
-__all__ = ["is_undamaged", "read_slice", "slices_of", "write_arrays"]
+__all__ = ["is_undamaged", "read_slice", "remove_remains", "slices_of", "write_arrays"]
 
 Checksums = Mapping[str, Sequence[int]]
 
@@ -106,3 +109,26 @@ def _statistics(tissue: Sequence[torch.Tensor]) -> list[list[float]]:
     mean = [float(values.mean()) if len(values) else 0.0 for values in tissue]
     std = [float(values.std()) if len(values) > 1 else 1.0 for values in tissue]
     return [[round(m, 6) for m in mean], [round(max(s, 1e-3), 6) for s in std]]
+
+
+def remove_remains(folder: Path) -> None:
+    """Remove the temporary folders of processes that are gone, at any depth."""
+    for parent, names, _ in os.walk(folder):
+        for name in [name for name in names if name.startswith(".writing-")]:
+            names.remove(name)
+            if not _still_written(name):
+                shutil.rmtree(Path(parent) / name, ignore_errors=True)
+
+
+def _still_written(temporary: str) -> bool:
+    """Whether the process in a temporary folder's name may be running; always True outside POSIX."""
+    number = re.match(r"\.writing-(\d+)-", temporary)
+    if number is None or os.name != "posix":
+        return number is not None
+    try:
+        os.kill(int(number[1]), 0)  # sends nothing
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # another user's process
+        pass
+    return True

@@ -15,6 +15,7 @@ from scipy.special import expit
 
 from ..core.documents import SCHEMA_VERSION, Kind
 from ..core.files import sha256_of, write_json
+from ..core.shared_work import is_first_process
 from ..inference.decision import Calibration, Decision, report_of
 from .intervals import RESAMPLES, bootstrap
 from .reports import is_scored
@@ -259,6 +260,8 @@ def write_decision(
     Raises:
         ValueError: when the predictions are not of the validation cases: test cases must not be used for the fit.
     """
+    if not is_first_process():
+        return
     content = json.loads(Path(predictions_file).read_text())
     subset = content["facts"]["subset"]
     if subset != "val":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import ChainMap, Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from monai.utils import ensure_tuple
 from ..core.files import write_atomic
 from ..core.geometry import as_displayed
 from ..core.label_codes import tumor_of
+from ..core.shared_work import is_first_process, of_all_processes
 from ..inference.decision import Decision, kind_of
 from ..io.datalists import Case
 from ..io.readers import BrainMriReader
@@ -62,13 +63,13 @@ class DrawGallery:
         engine.add_event_handler(Events.COMPLETED, self.finish)
 
     def start(self, engine: Engine) -> None:
-        self.tiles: dict[str, list[dict[str, Any]]] = {}
+        self.tiles: dict[str, dict[str, Any]] = {}  # of each case that is shown
 
     def draw_batch(self, engine: Engine) -> None:
         for batch, output in zip(engine.state.batch, engine.state.output, strict=True):
             case = self.cases[batch["case"]]
             if case["id"] in self.shown[case["source"]]:
-                self.tiles.setdefault(case["source"], []).append(self._tile(case, output))
+                self.tiles[case["id"]] = self._tile(case, output)
 
     def _tile(self, case: Case, output: Mapping[str, Any]) -> dict[str, Any]:
         affine = output["pred"].meta["original_affine"]
@@ -89,8 +90,11 @@ class DrawGallery:
         }
 
     def finish(self, engine: Engine) -> None:
-        for source, tiles in self.tiles.items():
-            draw_tiles(tiles, self.output_dir / f"overlays_{source}.png", f"{len(tiles)} of {self.count[source]}")
+        drawn = ChainMap(*of_all_processes(self.tiles))
+        for source, shown in self.shown.items() if is_first_process() else ():
+            tiles = [drawn[id] for id in shown if id in drawn]
+            if tiles:
+                draw_tiles(tiles, self.output_dir / f"overlays_{source}.png", f"{len(tiles)} of {self.count[source]}")
 
 
 def _paths(paths: str | Sequence[str]) -> tuple[Path, ...]:

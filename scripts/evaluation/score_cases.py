@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import ChainMap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from monai.data import MetaTensor
 from ..core.files import nan_to_none, write_json
 from ..core.geometry import as_displayed, voxel_mm3
 from ..core.label_codes import tumor_of
+from ..core.shared_work import is_first_process, of_all_processes, share_of, wait_for_all
 from ..dataset.known_cases import known_cases
 from ..inference.decision import Decision, kind_of
 from ..io.datalists import Case
@@ -29,7 +31,7 @@ __all__ = ["ScoreCases", "provenance", "scoring_list", "trained_sources"]
 def scoring_list(
     cases: Sequence[Case], weights: str | Path | None, subset: str = "test", allow_training_cases: bool = False
 ) -> list[dict[str, Any]]:
-    """Items of the evaluator's data set: path of the image and id of the case.
+    """Items of the evaluator's data set: path of the image and id of the case; see `shared_work` of several processes.
 
     Args:
         cases: of a slice store's split, with their perceptual hashes.
@@ -38,8 +40,9 @@ def scoring_list(
         allow_training_cases: also score training cases; the report counts them.
 
     Raises:
-        ValueError: when there is no case, or any case is a training case of the weights: by id, hash, patient or
-            perceptual hash. Copies of another size or quality are found, other crops and edits are not.
+        ValueError: when there is no case, or fewer than processes; or any case is a training case of the weights: by
+            id, hash, patient or perceptual hash. Copies of another size or quality are found, other crops and edits
+            are not.
     """
     if not cases:
         raise ValueError("no cases to score")
@@ -49,7 +52,7 @@ def scoring_list(
         found = f"trained on {len(known)} of the {len(cases)} cases to score, such as {first} (same {by})"
         remedy = "if these are others of the same name, give NAME=DIR" if by == "name" else "leave them out"
         raise ValueError(f"{weights}: {found}; {remedy}; `evaluate --allow-training-cases` scores them all the same")
-    return [{"image": case["image"], "case": case["id"]} for case in cases]
+    return share_of([{"image": case["image"], "case": case["id"]} for case in cases], required=True)
 
 
 def provenance(cases: Sequence[Case], weights: str | Path | None) -> str:
@@ -101,8 +104,8 @@ class ScoreCases:
         engine.add_event_handler(Events.COMPLETED, self.finish)
 
     def start(self, engine: Engine) -> None:
-        self.patients: list[dict[str, Any]] = []  # one per volume with a mask
-        self.predictions: list[dict[str, Any]] = []  # one per slice or image
+        self.patients: dict[str, dict[str, Any]] = {}  # of each volume with a mask
+        self.predictions: dict[str, list[dict[str, Any]]] = {}  # of each case: one per slice or image
 
     def score_batch(self, engine: Engine) -> None:
         for batch, output in zip(engine.state.batch, engine.state.output, strict=True):
@@ -125,7 +128,7 @@ class ScoreCases:
             reference = tumor_of(values, case)
             predicted = mask.as_tensor()[0].numpy() > 0
             affine = np.asarray(mask.meta["original_affine"], dtype=np.float64)
-            self.patients.append(_volume_scores(case, predicted, reference, affine))
+            self.patients[case["id"]] = _volume_scores(case, predicted, reference, affine)
             pixel = voxel_mm3(affine) / voxel_mm3(canvas)
             areas, predicted_areas = (as_displayed(v, affine).sum(axis=(0, 1)) * pixel for v in (reference, predicted))
             self._note_slices({**case, "kind": kind_of(slice_logits)}, areas, predicted_areas, slice_logits)
@@ -147,13 +150,21 @@ class ScoreCases:
     def _note(self, case: Case, index: int, cls: float | None, logit: float, **measured: float | None) -> None:
         identity = {"case": case["id"], "slice": index, **{key: case[key] for key in ("source", "kind", "group")}}
         known = float(logit) if math.isfinite(logit) else None
-        self.predictions.append({**identity, "cls": cls, "logit": known, **measured})
+        self.predictions.setdefault(case["id"], []).append({**identity, "cls": cls, "logit": known, **measured})
 
     def finish(self, engine: Engine) -> None:
+        patients, predictions = of_all_processes(self.patients), of_all_processes(self.predictions)
+        if is_first_process():
+            self._write(ChainMap(*patients), ChainMap(*predictions))
+        wait_for_all()
+
+    def _write(self, patients: Mapping[str, dict[str, Any]], predictions: Mapping[str, list[dict[str, Any]]]) -> None:
+        """Write both files, with the cases in their given order."""
         missing = sum("label" not in case and "cls" not in case for case in self.cases.values())
         facts = {**self.facts, "without_reference": missing}
         content: dict[str, Any] = {"facts": facts, "min_tumor_pixels": self.min_tumor_pixels}
-        content |= {"segmentation": self.patients, "predictions": self.predictions}
+        content["segmentation"] = [patients[id] for id in self.cases if id in patients]
+        content["predictions"] = [row for id in self.cases for row in predictions.get(id, ())]
         write_json(self.output_dir / "predictions.json", content)
         report = make_report(content, self.decision)
         write_json(self.output_dir / "report.json", report)

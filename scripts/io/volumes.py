@@ -17,8 +17,8 @@ from nibabel.spatialimages import HeaderDataError
 
 from ..core.file_types import GZIP_MAGIC, FileType, why_unsupported
 from ..core.messages import with_remedy
-from ..core.nifti_geometry import affine_mm, geometry_of, is_oriented
 from ..core.text_headers import TextHeader, read_text_header
+from .nifti_geometry import affine_mm, geometry_of, is_oriented
 
 __all__ = ["UnreadableImageError", "code_of", "decathlon_channels", "decode_grid_file", "decode_nifti", "grid_meta"]
 

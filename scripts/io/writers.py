@@ -18,10 +18,10 @@ from PIL import Image
 from ..core.documents import SCHEMA_VERSION, PredictionIndex
 from ..core.filenames import stem
 from ..core.files import content_sha256, write_atomic, write_json
-from ..core.nifti_geometry import image_on
 from ..dicom.headers import DicomError
 from ..dicom.reading import is_dicom
 from ..dicom.segmentation import segmentation_of
+from .nifti_geometry import image_on
 from .scan_lists import INDEX
 from .volumes import UnreadableImageError
 

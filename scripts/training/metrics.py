@@ -9,12 +9,12 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import ignite.distributed as idist
 import numpy as np
 import torch
 from ignite.metrics import Metric, MetricsLambda
 from sklearn.metrics import roc_auc_score
 
+from ..core.shared_work import of_all_processes
 from ..core.statistics import mean_defined
 
 __all__ = ["CaseDice", "MeanMetric", "SourceAUC"]
@@ -23,14 +23,6 @@ __all__ = ["CaseDice", "MeanMetric", "SourceAUC"]
 def _prediction_and_target(output: Mapping[str, Any]) -> tuple[Any, Any]:
     """Output transform of the metrics."""
     return output["pred"], output["label"]
-
-
-def _of_all_processes(part: Any) -> list[Any]:
-    """What each process has, in the order of their ranks."""
-    parts = [part] * idist.get_world_size()
-    if len(parts) > 1:
-        torch.distributed.all_gather_object(parts, part)
-    return parts
 
 
 class CaseDice(Metric):
@@ -59,7 +51,7 @@ class CaseDice(Metric):
 
     def compute(self) -> float:
         counts: dict[str, np.ndarray] = {}
-        for part in _of_all_processes(self.counts):
+        for part in of_all_processes(self.counts):
             for case, row in part.items():
                 counts[case] = counts.get(case, 0) + row
         dice = [2 * shared / (p + r) for shared, p, r in counts.values() if r > 0]
@@ -87,7 +79,7 @@ class SourceAUC(Metric):
 
     def compute(self) -> float:
         predictions: dict[str, list[tuple[float, float]]] = {}
-        for part in _of_all_processes(self.predictions):
+        for part in of_all_processes(self.predictions):
             for source, pairs in part.items():
                 predictions.setdefault(source, []).extend(pairs)
         both = [pairs for pairs in predictions.values() if len({cls for cls, _ in pairs}) == 2]

@@ -93,13 +93,28 @@ def write_data(folder: Path) -> None:
     write_images(folder / "kaggle", 12)
 
 
+def take_place(rank: int, processes: int, port: int) -> None:
+    """Set what `torchrun` tells each of its processes."""
+    place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": processes, "LOCAL_WORLD_SIZE": processes}
+    os.environ |= {name: str(value) for name, value in place.items()}
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "CUDA_VISIBLE_DEVICES": ""}
+
+
+def shared_workflow(
+    run_id: str, configs: list[str], settings: dict[str, Any], rank: int, processes: int, port: int
+) -> None:
+    """One of the processes of a workflow that is shared by several."""
+    from bundle.loading import run_workflow
+
+    take_place(rank, processes, port)
+    run_workflow(run_id, [*configs, "several_processes.yaml"], **settings)
+
+
 def shared_training(folder: Path, store: Path, weights: Path, rank: int, processes: int, port: int) -> None:
     """One of the processes of a training that is shared by several, as `torchrun` starts them."""
     from bundle.workflows import stages
 
-    place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": processes, "LOCAL_WORLD_SIZE": processes}
-    os.environ |= {name: str(value) for name, value in place.items()}
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "CUDA_VISIBLE_DEVICES": ""}
+    take_place(rank, processes, port)
     settings = {**SHORT, "network_def#dropout": 0.0, "normalization": "frozen", "batch_size": 4, "train_size": 64}
     settings |= {"dataset_dir": str(store), "initial_weights": str(weights), "warmup_steps": 0}
     stages.train(["stage3_joint.yaml", "multi_gpu_train.yaml"], folder, **settings)

@@ -66,7 +66,8 @@ class Scorer:
         case, *rest = self.scored.pop()
         self.scored.append(({**case, "kind": "image", "cls": 1}, *rest))
 
-    def run(self) -> ScoreCases:
+    def run(self) -> dict[str, Any]:
+        """What was written for later fits and tables."""
         cases = [case for case, *_ in self.scored]
         scores = ScoreCases(cases, self.decision, 50, self.folder / "output", self.facts)
         engine = Engine(lambda engine, batch: None)
@@ -74,7 +75,8 @@ class Scorer:
         for scored in self.scored:
             scores.score(*scored)
         scores.finish(engine)
-        return scores
+        content: dict[str, Any] = json.loads((self.folder / "output/predictions.json").read_text())
+        return content
 
     def report(self) -> dict[str, Any]:
         """What was written to disk; no NaN is in it."""
@@ -180,7 +182,7 @@ def test_training_and_evaluation_have_the_same_tumor_slices(scorer: Scorer, pixe
     case = {"id": "a", "source": "s", "group": "g", "kind": "volume", "slices": [0], "tumor_pixels": [pixels]}
     (record,) = slice_records([{**case, "own_statistics": [[[0.0], [1.0]]], "sha256": {"image": "a"}}], 50)
     scorer.volume("A", box(pixels), box(0), [0.0])
-    (prediction,) = scorer.run().predictions
+    (prediction,) = scorer.run()["predictions"]
     np.testing.assert_equal(UNKNOWN if prediction["cls"] is None else prediction["cls"], record["cls"])
 
 
@@ -189,7 +191,7 @@ def test_rotated_affine_does_not_change_the_class_of_a_slice(scorer: Scorer) -> 
         cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
         affine = np.array([[-cos, sin, 0, 0], [-sin, -cos, 0, 0], [0, 0, 1.0, 0], [0, 0, 0, 1.0]])
         scorer.volume(f"{degrees}", box(50), box(0), [0.0], affine=affine.astype(np.float32))
-    assert {prediction["cls"] for prediction in scorer.run().predictions} == {1.0}
+    assert {prediction["cls"] for prediction in scorer.run()["predictions"]} == {1.0}
 
 
 def test_area_of_tumor_is_in_square_millimeters(scorer: Scorer) -> None:
@@ -253,7 +255,7 @@ def test_a_volume_of_one_slice_is_scored_as_it_is_predicted(tmp_path: Path) -> N
 def test_volume_of_one_slice_does_not_make_its_source_one_of_images(scorer: Scorer) -> None:
     scorer.volume("A", box(100), box(100), [2.0])
     scorer.volume("B", box(0, 100), box(0, 100), [-1.0, 2.0])
-    assert [(prediction["case"], prediction["kind"]) for prediction in scorer.run().predictions] == [
+    assert [(prediction["case"], prediction["kind"]) for prediction in scorer.run()["predictions"]] == [
         ("brats/A", "image"),
         ("brats/B", "volume"),
         ("brats/B", "volume"),
@@ -377,5 +379,5 @@ def test_a_picture_whose_mask_teaches_is_scored_as_a_picture_and_not_as_a_volume
     scorer = Scorer(tmp_path)
     scorer.picture_with_mask("017.png", 2.0)
     scores = scorer.run()
-    assert scores.patients == []
-    assert [(row["kind"], row["cls"], row["logit"]) for row in scores.predictions] == [("image", 1.0, 2.0)]
+    assert scores["segmentation"] == []
+    assert [(row["kind"], row["cls"], row["logit"]) for row in scores["predictions"]] == [("image", 1.0, 2.0)]

@@ -14,7 +14,7 @@ import torch
 from monai.data import MetaTensor
 
 from scripts.core.geometry import turned_grid
-from scripts.core.nifti_geometry import affine_mm, geometry_of, image_on, is_oriented
+from scripts.io.nifti_geometry import affine_mm, geometry_of, image_on, is_oriented
 from scripts.io.readers import BrainMriReader
 from scripts.io.writers import PredictionWriter
 
