@@ -15,7 +15,8 @@ from bundle import Predictor
 from bundle.loading import parse
 from scripts.core.files import sha256_of
 from scripts.dataset.sampling import SliceDataset
-from scripts.dataset.slice_store import SliceStore, slice_records
+from scripts.dataset.slice_records import SliceRecords
+from scripts.dataset.slice_store import SliceStore
 
 
 def digest(planes: torch.Tensor) -> str:
@@ -39,7 +40,7 @@ def served(pipeline_run: Path, synthetic: Path) -> dict[str, Any]:
 @pytest.mark.parametrize("kind", ["volume", "image"])
 def test_store_and_validation_contain_the_predictors_input(kind: str, served: dict[str, Any]) -> None:
     case = served["cases"][kind]
-    dataset = SliceDataset(slice_records([{**case, "group": "any"}], 50), served["store"])
+    dataset = SliceDataset(SliceRecords([{**case, "group": "any"}], 50), served["store"])
     stored = torch.stack([dataset[index]["image"] for index in range(len(dataset))])
     assert digest(stored) == digest(served["tensors"][kind])
 

@@ -16,8 +16,13 @@ Level = tuple[
 ]  # function from a record to its part, and shares of the parts
 
 
-def balanced_weights(records: Sequence[Record], tumor_fraction: float, tumor_free_fraction: float = 0.1) -> np.ndarray:
-    """Sampling probability of each record, balanced over patients, sources, classes and clusters.
+def balanced_weights(
+    records: Sequence[Record],
+    tumor_fraction: float,
+    tumor_free_fraction: float = 0.1,
+    chosen: Sequence[int] | None = None,
+) -> np.ndarray:
+    """Sampling probability of each record or each chosen one, balanced over patients, sources, classes and clusters.
 
     Volumes: patients without a tumor `tumor_free_fraction` together; of the others sources by the square root of their
     number of patients (so that a small source keeps a share), within a source patients equally; of the samples of a
@@ -26,20 +31,23 @@ def balanced_weights(records: Sequence[Record], tumor_fraction: float, tumor_fre
     it does not predict the class), within a class the clusters or patients equally.
 
     Returns:
-        float64 (len(records),), sum 1.
+        float64, one for each record, or each chosen one, sum 1.
     """
     free = {True: tumor_free_fraction, False: 1.0 - tumor_free_fraction}
     shown = {True: tumor_fraction, False: 1.0 - tumor_fraction}
+    chosen = range(len(records)) if chosen is None else chosen
     weights = np.zeros(len(records))
-    patients = {(record["source"], record["group"]) for record in records if record["kind"] == "volume"}
+    of_kind: dict[str, list[int]] = defaultdict(list)
+    for i in chosen:
+        of_kind[records[i]["kind"]].append(i)
+    patients = {(records[i]["source"], records[i]["group"]) for i in of_kind["volume"]}
     roots = {source: count**0.5 for source, count in Counter(source for source, _ in patients).items()}
     for kind, levels in (
         ("volume", ((_tumor_free, free), (_source, roots), (_group, {}), (_has_tumor, shown))),
         ("image", ((_of_volume, {}), (_sequence_or_source, {}), (_has_tumor, {}), (_group, {}))),
     ):
-        members = [i for i, record in enumerate(records) if record["kind"] == kind]
-        _divide(weights, records, members, levels, 1.0)
-    return weights / weights.sum()
+        _divide(weights, records, of_kind[kind], levels, 1.0)
+    return weights[np.asarray(chosen)] / weights.sum()
 
 
 def _divide(

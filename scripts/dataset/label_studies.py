@@ -9,7 +9,8 @@ from typing import Any
 from ..core.configs import components_of, raw_sections
 from ..core.filenames import stem
 from ..io.datalists import Case
-from .slice_store import SliceStore, build_store, slice_records
+from .slice_records import SliceRecords
+from .slice_store import SliceStore, build_store
 
 __all__ = ["Studies"]
 
@@ -25,7 +26,7 @@ class Studies:
         bundle_root: the bundle's folder.
         folder: of the slice store; studies that are already in it are not read again.
         modalities: of the network.
-        min_tumor_pixels: see `slice_records`.
+        min_tumor_pixels: see `SliceRecords`.
     """
 
     def __init__(
@@ -44,7 +45,7 @@ class Studies:
         """Path of the weights that MONAI Label loads before a training, and expects after it."""
         return self.root / "models" / "model.pt"
 
-    def records(self, pairs: Sequence[Pair]) -> list[dict[str, Any]]:
+    def records(self, pairs: Sequence[Pair]) -> SliceRecords:
         """Records of the studies' slices, in the store at `folder`; unreadable studies are logged.
 
         Raises:
@@ -64,7 +65,7 @@ class Studies:
         smallest = components["serving"]["min_brain_pixels"]
         build_store(cases, components["transform"], self.folder, smallest, settings, skip_unreadable=True)
         stored = [{"group": case["id"], **case} for case in SliceStore(self.folder).cases()]
-        return slice_records(stored, self.min_tumor_pixels)
+        return SliceRecords(stored, self.min_tumor_pixels)
 
     def _case(self, pair: Pair) -> Case:
         image = str(pair["image"])

@@ -44,7 +44,7 @@ class SliceDataset(Dataset[dict[str, Any]]):
     "brain_statistics" (2, C).
 
     Args:
-        data: records from `slice_records`.
+        data: records from `SliceRecords`.
         store_dir: the slice store of the records.
         transform: MONAI transform of the dict, reseeded for every sample.
         seed: of the random transforms.
@@ -62,7 +62,7 @@ class SliceDataset(Dataset[dict[str, Any]]):
         self.studies = studies if studies is not None and studies.are_given(data) else None
         if self.studies is not None:
             data, store_dir = self.studies.records(data), self.studies.folder
-        self.data, self.store_dir, self.transform, self.seed = list(data), store_dir, transform, seed
+        self.data, self.store_dir, self.transform, self.seed = data, store_dir, transform, seed
 
     @cached_property
     def store(self) -> SliceStore:
@@ -166,7 +166,7 @@ class BalancedSampler(Sampler[Sample]):
         world_size: int = 1,
     ) -> None:
         self.chosen = sorted(chosen, key=lambda i: (records[i]["case"], records[i]["index"]))
-        self.weights = balanced_weights([records[i] for i in self.chosen], tumor_fraction, tumor_free_fraction)
+        self.weights = balanced_weights(records, tumor_fraction, tumor_free_fraction, self.chosen)
         self.num_samples = num_samples - num_samples % world_size
         self.seed, self.rank, self.world_size = seed, rank, world_size
         self.epoch, self.first = 0, 0

@@ -50,16 +50,18 @@ class RandPasteLesiond(RandomizableTransform, MapTransform):
         RandomizableTransform.__init__(self, prob)
         self.donors, self.min_tumor_pixels = donors, min_tumor_pixels
         self.mask_key, self.foreground_key = mask_key, foreground_key
-        self.donor_indices = [
-            i for i, record in enumerate(donors.data) if record["kind"] == "volume" and record["cls"] == 1
-        ]
+        self.case_of = {  # by index of the donor
+            i: record["case"]
+            for i, record in enumerate(donors.data)
+            if record["kind"] == "volume" and record["cls"] == 1
+        }
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         d = dict(data)
         self.randomize(None)
         if not self._do_transform:
             return d
-        others = [i for i in self.donor_indices if self.donors.data[i]["case"] != d["case"]]
+        others = [i for i, case in self.case_of.items() if case != d["case"]]
         if not others:
             return d
         donor = self.donors[others[self.R.randint(len(others))]]

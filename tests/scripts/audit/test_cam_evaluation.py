@@ -25,7 +25,8 @@ from scripts.core.documents import SCHEMA_VERSION
 from scripts.core.files import write_json
 from scripts.core.messages import NOTICE
 from scripts.dataset.sampling import SliceDataset
-from scripts.dataset.slice_store import SliceStore, slice_records
+from scripts.dataset.slice_records import SliceRecords
+from scripts.dataset.slice_store import SliceStore
 from scripts.inference.decision import Calibration, Decision
 from scripts.networks.cam import predict_with_cam
 from scripts.networks.multitask_unet import MultiTaskUNet, multi_task_unet
@@ -435,7 +436,7 @@ def small_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def dataset_of(root: Path, *ids: str) -> SliceDataset:
     """All slices of a store, or of these cases."""
     cases = [{"group": case["id"], **case} for case in SliceStore(root).cases()]
-    records = slice_records([case for case in cases if not ids or case["id"] in ids], min_tumor_pixels=50)
+    records = SliceRecords([case for case in cases if not ids or case["id"] in ids], min_tumor_pixels=50)
     return SliceDataset(records, root)
 
 

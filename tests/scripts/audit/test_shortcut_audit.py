@@ -22,7 +22,8 @@ from scripts.audit.questions import Predictions, lesion_erased
 from scripts.audit.shortcut_audit import PARTS, AuditCases, audit
 from scripts.core.configs import components_of
 from scripts.dataset.sampling import SliceDataset
-from scripts.dataset.slice_store import build_store, slice_records
+from scripts.dataset.slice_records import SliceRecords
+from scripts.dataset.slice_store import build_store
 from scripts.dataset.splits import load_split, write_split
 from scripts.io.datalists import gather_cases
 from scripts.networks.multitask_unet import multi_task_unet
@@ -106,7 +107,7 @@ class PlantedShortcut:
             write_split(place / "store", place / "splits.json", 3, seed=0)
             subsets = load_split(place / "splits.json", place / "store")
             cases = [case for subset in subsets.values() for case in subset]
-            self.data[shortcut] = SliceDataset(slice_records(cases, 50), place / "store"), cases
+            self.data[shortcut] = SliceDataset(SliceRecords(cases, 50), place / "store"), cases
 
     def audit(self, score: Callable[[np.ndarray], float], shortcut: bool) -> Report:
         key = (score, shortcut)

@@ -15,7 +15,8 @@ from bundle.datasets.phantoms import write_images, write_volumes
 from scripts.core.configs import components_of
 from scripts.dataset.balance import balanced_weights
 from scripts.dataset.sampling import BalancedSampler, BatchesInOrder, Sample, SliceDataset, SourceLoader
-from scripts.dataset.slice_store import SliceStore, build_store, slice_records
+from scripts.dataset.slice_records import SliceRecords
+from scripts.dataset.slice_store import SliceStore, build_store
 from scripts.io.datalists import gather_cases
 from scripts.transforms.preprocessing import BACKGROUND
 
@@ -69,7 +70,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def records(store: Path) -> Records:
-    return slice_records([{"group": case["id"], **case} for case in SliceStore(store).cases()], min_tumor_pixels=50)
+    return SliceRecords([{"group": case["id"], **case} for case in SliceStore(store).cases()], min_tumor_pixels=50)
 
 
 @pytest.fixture
@@ -332,7 +333,7 @@ def test_volume_without_a_mask_does_not_stop_training(store: Path, records: Reco
                 (folder / case["id"] / file.name).symlink_to(file)
     (tmp_path / "store.json").symlink_to(store / "store.json")
     del cases[0]["tumor_pixels"]
-    dataset = SliceDataset(slice_records(cases, 50), tmp_path)
+    dataset = SliceDataset(SliceRecords(cases, 50), tmp_path)
     batches = SourceLoader(dataset, ["volume"], "alternating", batch_size=4, samples_per_epoch=40)
     for batch in batches:
         assert "mask" not in batch or len(batch["mask"]) == len(batch["image"])

@@ -11,7 +11,8 @@ from PIL import Image
 from bundle.datasets.phantoms import write_volumes
 from scripts.core.configs import components_of
 from scripts.dataset.slice_pictures import with_slice_pictures
-from scripts.dataset.slice_store import SliceStore, build_store, slice_records
+from scripts.dataset.slice_records import SliceRecords
+from scripts.dataset.slice_store import SliceStore, build_store
 from scripts.io.datalists import Case, Cases, gather_cases
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -80,7 +81,7 @@ def test_stored_pictures_are_images_whose_mask_is_known(volumes: Cases, pictures
     chosen = [next(p for p in pictures if p["source"] == source and p["cls"]) for source in ("brats_t1", "brats_t2")]
     transform: Any = components_of(ROOT, "preprocess.yaml", ["transform"])["transform"]
     build_store(Cases(chosen), transform, tmp_path, 1500, {})
-    plain, masked = slice_records(SliceStore(tmp_path).cases(), 50)
+    plain, masked = SliceRecords(SliceStore(tmp_path).cases(), 50)
     assert (plain["cls"], plain["has_mask"], masked["cls"], masked["has_mask"]) == (1.0, False, 1.0, True)
     assert plain["of_volume"] and masked["of_volume"] and not masked["tumor_free"]
     image, mask = SliceStore(tmp_path).read(masked["case"], 0)

@@ -18,7 +18,8 @@ from PIL import Image
 
 from bundle.datasets.phantoms import write_images, write_volumes
 from scripts.core.configs import components_of
-from scripts.dataset.slice_store import SliceStore, build_store, slice_records
+from scripts.dataset.slice_records import SliceRecords
+from scripts.dataset.slice_store import SliceStore, build_store
 from scripts.io.datalists import Case, gather_cases, volume_cases
 from scripts.transforms.preprocessing import BACKGROUND
 
@@ -98,8 +99,8 @@ def test_only_slices_with_enough_brain_are_stored(original: Path) -> None:
     serve = components_of(ROOT, "inference.yaml", ["preprocessing"])["preprocessing"]
     for case in SliceStore(original / "store").cases():
         brain = (serve({"image": case["image"]})["image"].numpy()[0] > BACKGROUND).sum(axis=(0, 1))
-        assert case["slices"] == np.flatnonzero(brain >= MIN_BRAIN).tolist()
-        assert case["brain_pixels"] == brain[brain >= MIN_BRAIN].tolist()
+        assert case["slices"].tolist() == np.flatnonzero(brain >= MIN_BRAIN).tolist()
+        assert case["brain_pixels"].tolist() == brain[brain >= MIN_BRAIN].tolist()
         assert case["kind"] == "image" or 0 < len(case["slices"]) < len(brain)  # blank ends were there to leave out
 
 
@@ -116,7 +117,7 @@ def test_the_mask_keeps_its_place_and_contains_every_tumor_code(
 
     store = SliceStore(tmp_path / "store")
     (case,) = store.cases()
-    assert (case["slices"], case["tumor_pixels"]) == ([2, 3, 4, 5], [0, 140, 140, 0])
+    assert [case[key].tolist() for key in ("slices", "tumor_pixels")] == [[2, 3, 4, 5], [0, 140, 140, 0]]
     for position in range(4):
         image, mask = store.read(case["id"], position)
         assert mask is not None and mask.shape == (1, 256, 256) and mask.dtype == np.uint8
@@ -136,18 +137,18 @@ def test_a_case_without_a_mask_has_no_empty_mask(original: Path) -> None:
 )
 def test_class_of_a_slice_follows_from_its_tumor_pixels(tumor_pixels: int | None, expected: float) -> None:
     case = made_case([7], None if tumor_pixels is None else [tumor_pixels])
-    (record,) = slice_records([case], min_tumor_pixels=50)
+    (record,) = SliceRecords([case], min_tumor_pixels=50)
     np.testing.assert_equal(record["cls"], expected)
     assert record["has_mask"] is (tumor_pixels is not None)
 
 
 def test_image_has_the_class_of_its_folder() -> None:
-    records = slice_records([made_case([0], cls=0, kind="image"), made_case([0], cls=1, kind="image")], 50)
+    records = SliceRecords([made_case([0], cls=0, kind="image"), made_case([0], cls=1, kind="image")], 50)
     assert [(record["cls"], record["has_mask"]) for record in records] == [(0.0, False), (1.0, False)]
 
 
 def test_a_record_has_its_position_in_the_store_and_index_in_the_volume() -> None:
-    records = slice_records([made_case([3, 4, 6], [0, 60, 70])], 50)
+    records = SliceRecords([made_case([3, 4, 6], [0, 60, 70])], 50)
     assert [(r["position"], r["index"], r["cls"]) for r in records] == [(0, 3, 0.0), (1, 4, 1.0), (2, 6, 1.0)]
     assert {(r["case"], r["source"], r["group"], r["kind"]) for r in records} == {("s/a", "s", "g", "volume")}
 

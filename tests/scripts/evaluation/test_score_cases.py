@@ -14,7 +14,7 @@ from monai.data import MetaTensor
 
 from scripts.core.files import sha256_of
 from scripts.core.geometry import pixel_mm2, voxel_mm3
-from scripts.dataset.slice_store import slice_records
+from scripts.dataset.slice_records import SliceRecords
 from scripts.evaluation.score_cases import ScoreCases, provenance, scoring_list
 from scripts.evaluation.segmentation_scores import segmentation_scores
 from scripts.inference.decision import Calibration, Decision
@@ -180,7 +180,7 @@ def test_a_tumor_slice_without_a_prediction_is_counted(scorer: Scorer) -> None:
 @pytest.mark.parametrize("pixels", [0, 1, 49, 50, 51, 400])
 def test_training_and_evaluation_have_the_same_tumor_slices(scorer: Scorer, pixels: int) -> None:
     case = {"id": "a", "source": "s", "group": "g", "kind": "volume", "slices": [0], "tumor_pixels": [pixels]}
-    (record,) = slice_records([{**case, "own_statistics": [[[0.0], [1.0]]], "sha256": {"image": "a"}}], 50)
+    (record,) = SliceRecords([{**case, "own_statistics": [[[0.0], [1.0]]], "sha256": {"image": "a"}}], 50)
     scorer.volume("A", box(pixels), box(0), [0.0])
     (prediction,) = scorer.run()["predictions"]
     np.testing.assert_equal(UNKNOWN if prediction["cls"] is None else prediction["cls"], record["cls"])

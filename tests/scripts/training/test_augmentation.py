@@ -11,7 +11,8 @@ from monai.transforms import Compose
 from bundle.datasets.phantoms import write_images, write_volumes
 from scripts.core.configs import components_of
 from scripts.dataset.sampling import Sample, SliceDataset
-from scripts.dataset.slice_store import SliceStore, build_store, slice_records
+from scripts.dataset.slice_records import SliceRecords
+from scripts.dataset.slice_store import SliceStore, build_store
 from scripts.io.datalists import gather_cases
 from scripts.training.augmentation import KeepBackgroundd, RandFakeSkulld, RandInvertContrastd, RandOwnStatisticsd
 from scripts.transforms.preprocessing import BACKGROUND, BRIGHTEST, DARKEST
@@ -29,7 +30,7 @@ def slices(tmp_path_factory: pytest.TempPathFactory) -> SliceDataset:
     transform = components_of(ROOT, "preprocess.yaml", ["transform"])["transform"]
     build_store(gather_cases(folder / "brats", folder / "kaggle"), transform, folder / "store", 1500, {})
     cases = [{"group": case["id"], **case} for case in SliceStore(folder / "store").cases()]
-    return SliceDataset(slice_records(cases, 50), folder / "store")
+    return SliceDataset(SliceRecords(cases, 50), folder / "store")
 
 
 def configured(slices: SliceDataset, **overrides: Any) -> Compose:
