@@ -61,6 +61,6 @@ def test_a_stage_runs_in_two_processes(bare_bundle: Path, store: Path, tmp_path:
 def test_all_stated_versions_are_the_same() -> None:
     application = yaml.safe_load((ROOT / "bundle" / "deploy" / "app.yaml").read_text())
     assert application["application"]["version"] == __version__
-    page = (ROOT / "docs" / "ecosystem.md").read_text()
+    page = (ROOT / "docs" / "how-to" / "other_tools.md").read_text()
     named = re.findall(r"(?:classification_v|brain-tumor:)(\d+\.\d+\.\d+)", page)
     assert len(named) == 2 and set(named) == {__version__}

@@ -30,7 +30,7 @@ from .usage import Parser
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a subcommand; return the exit code, see docs/commands.md."""
+    """Run a subcommand; return the exit code, see docs/reference/commands.md."""
     top = parser()
     options, unknown = top.parse_known_args(arguments)
     if unknown:
@@ -146,7 +146,7 @@ def parser() -> Parser:
     add_processes(sub)
 
     sub = command("finetune", commands.finetune, "Fine-tune weights on own volumes, and say whether it helps.")
-    sub.add_argument("volumes", nargs="+", metavar="[NAME=]DIR", help="folder of volumes with masks (docs/data.md)")
+    sub.add_argument("volumes", nargs="+", metavar="[NAME=]DIR", help="volumes with masks, see docs/reference/data.md")
     sub.add_argument("--output", metavar="DIR", required=True, help="folder for all results; the weights: models/")
     sub.add_argument("--model", metavar="FILE", help="weights to start from (default: the bundle's)")
     sub.add_argument("--folds", type=positive, default=10, help="fewer patients: leave one out (default: 10)")

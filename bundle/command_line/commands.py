@@ -17,7 +17,7 @@ from .outcome import Outcome
 if TYPE_CHECKING:
     from ..service.settings import Settings
 
-BAD_INPUT, INTERRUPTED = errors.BAD_INPUT, errors.INTERRUPTED  # exit codes, see docs/commands.md
+BAD_INPUT, INTERRUPTED = errors.BAD_INPUT, errors.INTERRUPTED  # exit codes, see docs/reference/commands.md
 NOT_READY, CLOSED, TERMINATED = 1, 141, 143
 
 

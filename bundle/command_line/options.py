@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-VOLUMES = "folder of volumes in any known layout (docs/data.md); repeatable"
+VOLUMES = "folder of volumes in any known layout (docs/reference/data.md); repeatable"
 IMAGES = "folder of yes/ and no/ images; NAME: what to call this source (default: the folder's name); repeatable"
 NETWORKS = ["cpu", "base", "large"]
 

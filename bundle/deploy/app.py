@@ -3,7 +3,7 @@
     python bundle/deploy/app.py -i STUDY -o PREDICTIONS -m BUNDLE            # the packed folder
     python bundle/deploy/app.py -i STUDY -o PREDICTIONS -m BUNDLE/models/model.ts
 
-It imports nothing of `bundle`: MONAI Deploy packs only this folder and a MONAI bundle. See docs/ecosystem.md.
+It imports nothing of `bundle`: MONAI Deploy packs only this folder and a MONAI bundle. See docs/how-to/other_tools.md.
 """
 
 from __future__ import annotations

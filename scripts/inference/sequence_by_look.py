@@ -42,9 +42,11 @@ class SequenceClassifier:
 
     Args:
         classes: keys of `LOOKS`, in the order of the outputs.
-        mean, scale: of the features (F,).
+        mean: of the features (F,).
+        scale: their standard deviations (F,).
         layers: of each network, weights and biases: (F, K), (K,), (K, N), (N,).
-        least, doubt: by sequence, the probability below which a volume is not taken for it, or only with doubt.
+        least: by sequence, the probability below which a volume is not taken for it.
+        doubt: by sequence, the probability below which a volume is taken for it only with doubt.
         fitted_on: on which patients, in words.
         evidence: confusion matrices by left-out patient.
     """

@@ -163,7 +163,7 @@ def _nothing(files: Sequence[Path], reasons: dict[Path, str], modalities: Sequen
     return (
         "its scans are in the output folder, name another"
         if files
-        else "no scan here; docs/predictions.md lists what is read"
+        else "no scan here; docs/reference/predictions.md lists what is read"
     )
 
 

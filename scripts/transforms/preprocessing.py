@@ -198,10 +198,8 @@ class NormalizeForegroundd(MapTransform):
 
     A volume is normalized by the statistics of the volume, a picture (a volume of one slice) by its own.
     Channels are normalized separately. The result is float32 in [-3.9, 5] where there is tissue and -4 elsewhere; its
-    metadata have the mean and the standard deviation of every channel's foreground (`foreground_statistics`).
-
-    Args:
-        keys: images (C, H, W, D) with background zero, as `FitHeadd` leaves them.
+    metadata have the mean and the standard deviation of every channel's foreground (`foreground_statistics`). What
+    the keys name are images (C, H, W, D) with background zero, as `FitHeadd` leaves them.
     """
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:

@@ -1,6 +1,6 @@
 """The application for MONAI Deploy in its real SDK: a study in, DICOM SEG and SR out, as the command line draws it.
 
-The SDK needs an environment of its own, which docs/ecosystem.md describes; DEPLOY_PYTHON is its interpreter.
+The SDK needs an environment of its own, see docs/how-to/other_tools.md; DEPLOY_PYTHON is its interpreter.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from scripts.core.geometry import as_displayed
 from tests.hostile.dicoms import mr_dataset, written
 
 PYTHON = os.environ.get("DEPLOY_PYTHON", "")
-pytestmark = [pytest.mark.session, pytest.mark.skipif(not PYTHON, reason="needs DEPLOY_PYTHON, see docs/ecosystem.md")]
+pytestmark = [pytest.mark.session, pytest.mark.skipif(not PYTHON, reason="needs DEPLOY_PYTHON, see other_tools.md")]
 APP = Path(__file__).resolve().parents[2] / "bundle" / "deploy" / "app.py"
 STUDY: dict[str, Any] = {"StudyInstanceUID": "1.2.3.4", "FrameOfReferenceUID": "1.2.3.5", "PixelSpacing": [1.0, 2.0]}
 

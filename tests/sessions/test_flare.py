@@ -1,6 +1,6 @@
 """The FLARE job in FLARE's real simulator: two sites with phantoms of their own, two rounds, one model.
 
-The simulator needs an environment of its own, which docs/ecosystem.md describes; FLARE_PYTHON is its interpreter.
+The simulator needs an environment of its own, see docs/how-to/other_tools.md; FLARE_PYTHON is its interpreter.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from scripts.core.messages import report_note
 from tests.federated_sites import FLARE, ROUNDS, SHORT, STEPS, flare_config, write_store
 
 PYTHON = os.environ.get("FLARE_PYTHON", "")
-pytestmark = [pytest.mark.session, pytest.mark.skipif(not PYTHON, reason="needs FLARE_PYTHON, see docs/ecosystem.md")]
-ECOSYSTEM = FLARE.parents[1] / "docs" / "ecosystem.md"
+pytestmark = [pytest.mark.session, pytest.mark.skipif(not PYTHON, reason="needs FLARE_PYTHON, see other_tools.md")]
+ECOSYSTEM = FLARE.parents[1] / "docs" / "how-to" / "other_tools.md"
 SITES = ("site-1", "site-2")
 LONGEST_S = 600.0
 

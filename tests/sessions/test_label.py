@@ -1,6 +1,6 @@
 """The packed folder in a real MONAI Label server: a NIfTI study, a PNG study, one epoch of training, and again.
 
-The server needs an environment of its own, which docs/ecosystem.md describes; LABEL_PYTHON is its interpreter.
+The server needs an environment of its own, see docs/how-to/other_tools.md; LABEL_PYTHON is its interpreter.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from tests.hostile.dicoms import mr_dataset, written
 from tests.sessions.serving import await_prediction, free_port
 
 PYTHON = os.environ.get("LABEL_PYTHON", "")
-pytestmark = [pytest.mark.session, pytest.mark.skipif(not PYTHON, reason="needs LABEL_PYTHON, see docs/ecosystem.md")]
+pytestmark = [pytest.mark.session, pytest.mark.skipif(not PYTHON, reason="needs LABEL_PYTHON, see other_tools.md")]
 LONGEST_S = 600.0
 DICOMWEB_PLUGIN = [str(path) for path in Path("/usr/share/orthanc/plugins").glob("libOrthancDicomWeb.so")]
 SERIES, REFERENCES = "1.2.3.10", {"StudyInstanceUID": "1.2.3.4", "FrameOfReferenceUID": "1.2.3.5"}

@@ -16,7 +16,7 @@ from bundle.command_line.cli import main, parser
 from bundle.command_line.outcome import Outcome, only_json
 
 ROOT = Path(__file__).resolve().parents[3]
-PAGE = (ROOT / "docs" / "commands.md").read_text()
+PAGE = (ROOT / "docs" / "reference" / "commands.md").read_text()
 ENDLESS = {"serve", "ui"}
 
 
