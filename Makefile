@@ -1,4 +1,4 @@
-# make setup, make demo, make test, make lint, make bench, make lock, make clean; in a container: make install, make health.
+# make setup, demo, test, lint, docs, bench, lock, clean; in a container: make install, make health.
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
@@ -16,7 +16,7 @@ define install_torch
 		2>/dev/null || echo "no CPU build of PyTorch at $(TORCH_INDEX): installing the package index's, with CUDA"
 endef
 
-.PHONY: setup demo test lint lint-container bench lock install health clean
+.PHONY: setup demo test lint lint-container docs bench lock install health clean
 
 setup: $(READY)
 
@@ -41,6 +41,10 @@ lint-container: setup
 	$(VENV)/bin/hadolint Dockerfile
 	$(VENV)/bin/check-jsonschema --builtin-schema vendor.compose-spec compose.yaml
 
+# the pages as a site in site/; a dead link is an error
+docs: setup
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --quiet --strict
+
 # ratios of speed, docs/BENCHMARKS.md; ARGS="--only forward", ARGS=--long
 bench: setup
 	OMP_NUM_THREADS=1 $(RUN) -m benchmarks $(ARGS)
@@ -60,4 +64,4 @@ health:
 	$(APP)/bin/python -m bundle health --port $(PORT)
 
 clean:
-	rm -rf dist build *.egg-info $(APP) .lock  # runs/ stays: it contains trained weights
+	rm -rf dist build site *.egg-info $(APP) .lock  # runs/ stays: it contains trained weights

@@ -113,10 +113,18 @@ def flare(session: nox.Session) -> None:
 
 
 @nox.session
-def notebook(session: nox.Session) -> None:
-    """All cells of the tutorial."""
+def docs(session: nox.Session) -> None:
+    """The documentation site, in site/; a dead link is an error."""
+    session.install("-e", ".[docs]")
+    session.run("mkdocs", "build", "--strict", env={"NO_MKDOCS_2_WARNING": "1"})
+
+
+@nox.session
+def tutorial(session: nox.Session) -> None:
+    """All commands and cells of the tutorials; with `-- --overwrite` the notebook's outputs are written anew."""
     session.install("-e", ".[dev]")
-    session.run("pytest", "--nbmake", "docs/tutorial.ipynb", *session.posargs)
+    session.run("pytest", "-m", "session", "tests/sessions/test_tutorial.py")
+    session.run("pytest", "--nbmake", "docs/tutorial/training.ipynb", *session.posargs)
 
 
 @nox.session
