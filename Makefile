@@ -43,7 +43,7 @@ lint-container: setup
 
 # the pages as a site in site/; a dead link is an error
 docs: setup
-	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --quiet --strict
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict
 
 # ratios of speed, docs/BENCHMARKS.md; ARGS="--only forward", ARGS=--long
 bench: setup

@@ -123,8 +123,8 @@ def docs(session: nox.Session) -> None:
 def tutorial(session: nox.Session) -> None:
     """All commands and cells of the tutorials; with `-- --overwrite` the notebook's outputs are written anew."""
     session.install("-e", ".[dev]")
-    session.run("pytest", "-m", "session", "tests/sessions/test_tutorial.py")
-    session.run("pytest", "--nbmake", "docs/tutorial/training.ipynb", *session.posargs)
+    session.run("pytest", "-m", "session", "--timeout", "1800", "tests/sessions/test_tutorial.py")
+    session.run("pytest", "--nbmake", "--timeout", "1800", "docs/tutorial/training.ipynb", *session.posargs)
 
 
 @nox.session

@@ -7,6 +7,7 @@ all commands, the Python reference, the page of the notebook and the pictures of
 
 from __future__ import annotations
 
+import logging
 import os
 import posixpath
 import re
@@ -22,7 +23,11 @@ from mkdocs.structure.pages import Page
 ROOT = Path(__file__).resolve().parents[2]
 HOME, OPTIONS, CONFIGS, PYTHON = "docs/index.md", "docs/reference/options.md", "configs", "docs/reference/python"
 LANGUAGES = {".py": "python", ".yaml": "yaml", ".cfg": "ini", ".txt": "text", "": "text"}  # of code shown as a page
-NOT_SEARCHED = "---\nsearch: {exclude: true}\n---\n"
+OF_CODE = "---\nsearch: {exclude: true}\nhide: [toc]\n---\n"  # the page is wider, and not found by searching
+FETCHED = re.compile(
+    r"<(?:script|img|iframe|source)\b[^>]*\bsrc=[\"']?(?:https?:)?//[^>]*>|<link\b[^>]*\bhref=[\"']?https?:[^>]*>"
+)
+logger = logging.getLogger("mkdocs.hooks")
 LINK = re.compile(r"\]\(([^)\s#]+)[^)]*\)|^\[[^\]]+\]: ([^\s#]+)", re.MULTILINE)
 
 
@@ -66,6 +71,12 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     return re.sub(r"^```mermaid\n(.*?)^```$", drawn, markdown, flags=re.DOTALL | re.MULTILINE)
 
 
+def on_post_page(output: str, page: Page, config: MkDocsConfig) -> None:
+    """Warn of what a browser would fetch from another machine as soon as the page is opened."""
+    for element in FETCHED.findall(output):
+        logger.warning("%s fetches %s", page.file.src_uri, element)
+
+
 def file_of(path: str, config: MkDocsConfig) -> File | None:
     """The site's file of a path in the repository; None if there is none, which MkDocs then reports."""
     here = ROOT / path
@@ -81,7 +92,7 @@ def file_of(path: str, config: MkDocsConfig) -> File | None:
     if not here.is_file():
         return None
     if here.suffix in LANGUAGES and here.parent != ROOT / "docs" / "mkdocs":
-        text = f"{NOT_SEARCHED}# {path}\n\n~~~~{LANGUAGES[here.suffix]}\n{here.read_text()}\n~~~~\n"
+        text = f"{OF_CODE}# {path}\n\n~~~~{LANGUAGES[here.suffix]}\n{here.read_text()}\n~~~~\n"
         return generated(path, text, config)
     file = File(path, str(ROOT), config.site_dir, use_directory_urls=False)
     if here.suffix == ".md":  # not index.html for README.md
@@ -136,7 +147,7 @@ def python_page(room: str) -> str:
     folder = ROOT.joinpath(*room.split("."))
     modules = sorted(path.stem for path in folder.glob("*.py") if not path.stem.startswith("_"))
     return (
-        f"# {room}\n\n"
+        f"---\nsearch: {{boost: 0.5}}\n---\n# {room}\n\n"
         + f"::: {room}\n    options: {{show_submodules: false, heading_level: 2}}\n"
         + "".join(f"\n## {module}\n\n::: {room}.{module}\n    options: {{heading_level: 3}}\n" for module in modules)
     )
