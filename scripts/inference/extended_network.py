@@ -65,15 +65,24 @@ class ExtendedNetwork:
 
     def __call__(self, image: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, len(planes), H, W)."""
-        network = self.network
+        if self.network.training:
+            raise ValueError("the network is in training mode, call its eval() before a prediction")
         self.between()
-        features, cls, cam = encode_with_cam(network, image)
-        with torch.inference_mode(False), torch.no_grad():
-            planes = [network.decoder(features), _plane(cls, image)]
-            planes += [cam] if self.include_cam else []
+        features, cls, cam = self._encoded(image)
+        with torch.no_grad():
+            planes = [self.network.decoder(features), _plane(cls, image), *cam]
             planes += self._deviations(features, image) if self.include_uncertainty else []
             planes += self._distance(features[-1], image)
             return torch.cat(planes, dim=1)
+
+    def _encoded(self, image: Tensor) -> tuple[list[Tensor], Tensor, list[Tensor]]:
+        """Features of each level, tumor logits (B, 1), and the CAM (B, 1, H, W) if it is included."""
+        if self.include_cam:
+            features, cls, cam = encode_with_cam(self.network, image)
+            return features, cls, [cam]
+        with torch.no_grad():
+            features = self.network.encoder(self.network._checked(image))
+            return features, self.network.head(features[-1], self.network.foreground(image)), []
 
     def _deviations(self, features: list[Tensor], image: Tensor) -> list[Tensor]:
         """Standard deviations of the mask (B, 1, H, W), and of the class over the same plane."""

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from monai.inferers import Inferer, SimpleInferer
 
-from ..transforms.preprocessing import tissue_of
+from ..transforms.preprocessing import tissue_pixels
 
 __all__ = ["BrainSliceInferer", "PrecisionInferer"]
 
@@ -47,20 +47,18 @@ class BrainSliceInferer(Inferer):
         if image.ndim == 4:
             return self(image[..., None], network, *args, **kwargs)[..., 0]
         batch, _, height, width, depth = image.shape
-        slices = image.permute(0, 4, 1, 2, 3).flatten(0, 1)  # (B * D, C, H, W)
-        brain = tissue_of(slices).sum(dim=(1, 2))
-        chosen = torch.nonzero(brain >= max(1, self.min_brain_pixels)).flatten()
+        slices = image.permute(0, 4, 1, 2, 3).flatten(0, 1).contiguous()  # (B * D, C, H, W)
+        seen = tissue_pixels(slices) >= max(1, self.min_brain_pixels)
         packed: torch.Tensor | None = None
-        for rows in chosen.split(self.batch_size) if len(chosen) else ():
+        for rows in torch.nonzero(seen).flatten().split(self.batch_size) if seen.any() else ():
             logits = network(slices[rows], *args, **kwargs)
             if packed is None:
-                packed = logits.new_full((len(slices), logits.shape[1], height, width), float("nan"))
-                packed[:, 0] = NO_TUMOR
+                packed = logits.new_empty((len(slices), logits.shape[1], height, width))
             packed[rows] = logits
         if packed is None:  # all slices are skipped
-            planes = len(getattr(network, "planes", PACKED))
-            packed = image.new_full((len(slices), planes, height, width), float("nan"))
-            packed[:, 0] = NO_TUMOR
+            packed = image.new_empty((len(slices), len(getattr(network, "planes", PACKED)), height, width))
+        packed[~seen] = float("nan")
+        packed[~seen, 0] = NO_TUMOR
         return packed.unflatten(0, (batch, depth)).permute(0, 2, 3, 4, 1)  # (B, K, H, W, D)
 
 

@@ -75,13 +75,13 @@ class SplitPackedd(MapTransform):
             mask_logits = smoothed_planes(
                 packed[0].float(), np.isfinite(logits), self.mask_smoothing_mm / max(gap_mm, 1e-3)
             )
-            tissue = tissue_of(torch.as_tensor(d[self.image_key]).movedim(-1, 0).cpu()).movedim(0, -1)  # (H, W, D)
+            slices = torch.as_tensor(d[self.image_key]).movedim(-1, 0).cpu().contiguous()  # (D, C, H, W)
+            tissue = tissue_of(slices).movedim(0, -1)  # (H, W, D)
             mask = (mask_logits > 0) & tissue
-            d["mask_share"] = float(mask.sum() / tissue.sum().clamp_min(1))
+            d["mask_share"] = float(mask.count_nonzero() / tissue.count_nonzero().clamp_min(1))
             if kind_of(logits) == "image":
                 d["mask_depth"] = mask_depth(mask[..., 0].numpy(), tissue[..., 0].numpy())
-            seen = torch.as_tensor(d[self.image_key])[0].movedim(-1, 0).cpu().numpy()[np.isfinite(logits)]
-            d["skull"] = skull_state(seen, TISSUE)
+            d["skull"] = skull_state(slices[:, 0].numpy()[np.isfinite(logits)], TISSUE)
             if d[self.image_key].meta.get("brain_extracted"):
                 d["skull"]["extracted"] = True
             d[key] = self._plane(mask_logits[None].float().sigmoid(), d)
@@ -245,7 +245,7 @@ class SummarizePredictiond(MapTransform):
         elif slice_deviations is not None:
             prediction["tumor_deviation"] = _rounded(slice_deviations[0])
         if known and mask.meta.get("spacing_used"):
-            affine, voxels = mask.meta["original_affine"], float((mask > 0).sum())
+            affine, voxels = mask.meta["original_affine"], float((mask > 0).count_nonzero())
             if mask.meta.get("thickness_known", True) and thickness_is_plausible(mask):
                 prediction["volume_ml"] = round(voxels * voxel_mm3(affine) / 1000.0, 4)
             if kind == "image":

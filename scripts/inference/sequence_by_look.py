@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from ..core.files import resolve_in_bundle
-from ..transforms.preprocessing import tissue_of
+from ..transforms.preprocessing import tissue_pixels
 from .look_features import FEATURES, features_of, slices_to_look_at
 
 __all__ = ["LOOKS", "SequenceClassifier", "sequence_classifier_of"]
@@ -79,8 +79,8 @@ class SequenceClassifier:
         Returns:
             Probability of each class, the mean over some slices; None where there is too little tissue in all of them.
         """
-        planes = torch.as_tensor(image)[0].movedim(-1, 0).cpu()  # (D, H, W)
-        brain = tissue_of(planes[:, None]).sum(dim=(1, 2)).numpy()
+        planes = torch.as_tensor(image)[0].movedim(-1, 0).cpu().contiguous()  # (D, H, W)
+        brain = tissue_pixels(planes[:, None]).numpy()
         found = [row for z in slices_to_look_at(brain) if (row := features_of(planes[z])) is not None]
         if not found:
             return None

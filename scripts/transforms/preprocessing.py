@@ -31,6 +31,7 @@ __all__ = [
     "foreground_statistics",
     "normalize",
     "tissue_of",
+    "tissue_pixels",
 ]
 
 # The network's input: standard deviations of the foreground within this range, and one value for everything else.
@@ -44,6 +45,14 @@ FRAME_FILLED, DARKER_THAN_BACKGROUND = 0.9, 0.02
 def tissue_of(image: torch.Tensor) -> torch.Tensor:
     """Tissue in any channel of a network's input (..., C, H, W): boolean (..., H, W)."""
     return (image > TISSUE).any(dim=-3)
+
+
+def tissue_pixels(slices: torch.Tensor) -> torch.Tensor:
+    """Pixels of tissue in each slice of a network's input: (N, C, H, W) -> (N,), whole numbers in float32.
+
+    Fastest for contiguous slices; PyTorch sums floats several times faster than booleans.
+    """
+    return tissue_of(slices).float().sum(dim=(1, 2))
 
 
 class FitHeadd(MapTransform, InvertibleTransform):

@@ -56,6 +56,10 @@ def skull_swing(planes: np.ndarray, tissue: float) -> float:
 
 def depth_profile(plane: np.ndarray, tissue: float) -> np.ndarray:
     """Median brightness at each of `DEPTHS` below the surface of a head (H, W), NaN where it is not so deep."""
-    depth = ndimage.distance_transform_edt(ndimage.binary_fill_holes(plane > tissue))
+    head = plane > tissue
+    for box in ndimage.find_objects(head.astype(np.uint8)):  # one, or none without a head
+        near = tuple(slice(max(0, span.start - 1), span.stop + 1) for span in box)  # with the background around it
+        plane, head = plane[near], head[near]
+    depth = ndimage.distance_transform_edt(ndimage.binary_fill_holes(head))
     shells = [plane[(depth > low) & (depth <= low + DEPTHS.step)] for low in DEPTHS]
     return np.array([np.median(shell) if shell.size else np.nan for shell in shells])
