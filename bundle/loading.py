@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .allocation import keep_freed_memory
 from .core import BUNDLE_ROOT
 from .errors import UserError
 from .minimal_monai import import_minimal_monai
@@ -64,6 +65,7 @@ def load_workflow(configs: Sequence[str], root: Path = BUNDLE_ROOT, **overrides:
         root: the bundle's folder.
         overrides: values by config id; `#` for nested ones.
     """
+    keep_freed_memory()
     if minimal_monai:
         import_minimal_monai()
     from monai.bundle import ConfigWorkflow
