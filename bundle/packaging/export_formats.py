@@ -118,7 +118,10 @@ def _open_onnx(path: Path) -> Network:
     import onnxruntime
     import torch
 
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # waiting threads sleep, as PyTorch's do
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
     def network(image: Tensor) -> Tensor:
         return torch.from_numpy(session.run(None, {"image": image.cpu().numpy()})[0])
