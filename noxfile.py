@@ -124,7 +124,8 @@ def tutorial(session: nox.Session) -> None:
     """All commands and cells of the tutorials; with `-- --overwrite` the notebook's outputs are written anew."""
     session.install("-e", ".[dev]")
     session.run("pytest", "-m", "session", "--timeout", "1800", "tests/sessions/test_tutorial.py")
-    session.run("pytest", "--nbmake", "--timeout", "1800", "docs/tutorial/training.ipynb", *session.posargs)
+    limits = ("--timeout", "1800", "--nbmake-timeout", "1800")
+    session.run("pytest", "--nbmake", *limits, "docs/tutorial/training.ipynb", *session.posargs)
 
 
 @nox.session
