@@ -9,6 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
 
+from .core import weights_report
 from .errors import UserError, reason_of, root_cause
 from .manifest import read_json
 from .pictures.overlay import overlay_png
@@ -43,8 +44,9 @@ def _scans(
 
     def list_scans(folders: Sequence[str | Path]) -> tuple[list[dict[str, Any]], dict[str, Any]]:
         named = {"dataset_dir": [escape_config_reference(path) for path in folders], "output_dir": output_dir}
-        parts = predictor.parsed(["dataset#data", "skipped"], **named)
-        return list(parts["dataset#data"]), {path: {"skipped": why} for path, why in parts["skipped"].items()}
+        parts = predictor.parsed(["dataset#data", "skipped", "incomplete"], **named)
+        others = {path: {"skipped": why} for path, why in parts["skipped"].items()}
+        return list(parts["dataset#data"]), others | {path: {"error": why} for path, why in parts["incomplete"].items()}
 
     try:
         return list_scans(paths)
@@ -90,7 +92,7 @@ def predict_files(
         output_dir: folder of the predictions.
         overwrite: replace existing predictions.
         dicom_seg: also write the masks of DICOM series as DICOM SEG.
-        probabilities: also write the probability that each voxel belongs to the tumor.
+        probabilities: also write the probability that each voxel belongs to the tumor, if the weights learned masks.
         say: gets one line for each prediction.
 
     Returns:
@@ -147,8 +149,9 @@ class _Files:
         probabilities: bool,
         say: Callable[[str], None],
     ) -> None:
-        self.predictor, self.write, self.probabilities, self.say = predictor, parts["writer"], probabilities, say
+        self.predictor, self.write, self.say = predictor, parts["writer"], say
         self.model = {**parts["model_card"], "decision": parts["decision"].digest()}
+        self.probabilities = probabilities and "segmentation" in weights_report.learned_of(self.model)
         self.width = max((len(scan["name"]) for scan in scans), default=0)
 
     def kept(self, scan: Scan) -> Entry:

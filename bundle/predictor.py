@@ -7,6 +7,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from .core import messages, weights_report
 from .errors import UserError, reason_of
 from .intake import Intake, Interrupt, MemoryFile, local_intake
 from .loading import BUNDLE_ROOT, parse, torch_device
@@ -204,6 +205,11 @@ class Predictor:
             "scores": {name: headline(found) for name, found in scores.items()},
         }
 
+    @property
+    def segments(self) -> bool:
+        """Whether the weights were trained on masks."""
+        return "segmentation" in weights_report.learned_of(self.parts["model_card"])
+
     def files(self, prediction: Mapping[str, Any]) -> dict[str, bytes]:
         """Encode a prediction as files, by their names.
 
@@ -212,10 +218,12 @@ class Predictor:
 
         Returns:
             mask.png for an image, mask.nii.gz for a volume; probability, cam and mask_deviation likewise, if present.
+            No mask of weights that were not trained on masks.
         """
         encode, found = self.parts["writer"].encode, {}
+        absent = set() if self.segments else {"pred"}
         for name, steps in {"pred": 1, "probability": 255, "cam": 255, "mask_deviation": 255}.items():
-            if name in prediction:
+            if name in prediction and name not in absent:
                 suffix, content = encode(prediction[name], steps)
                 found[f"{'mask' if name == 'pred' else name}.{suffix}"] = content
         return found
@@ -228,7 +236,10 @@ class Predictor:
             source: the predicted scan: a DICOM file, a folder of one series, or a file's content.
 
         Raises:
-            UserError: when the series lacks attributes that a segmentation needs; `code` names the kind of fault.
+            UserError: when the series lacks attributes that a segmentation needs; `code` names the kind of fault; and
+                for weights that were not trained on masks.
         """
+        if not self.segments:
+            raise UserError(messages.FLAGS["mask_not_learned"])
         mask = prediction["pred"].as_tensor()[0].cpu().numpy().astype("uint8")
         return self.intake.segment(source, mask, prediction["result"]["model"])

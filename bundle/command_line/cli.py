@@ -10,11 +10,12 @@ from .. import NOTICE, __version__, loading
 from ..errors import exit_on_sigterm, reason_of
 from ..packaging.export_formats import FORMATS
 from ..workflows.presets import PRESETS
-from . import commands
+from . import commands, training
 from .options import (
     NETWORKS,
     add_data,
     add_device,
+    add_modalities,
     add_model,
     add_precision,
     add_processes,
@@ -95,13 +96,15 @@ def parser() -> Parser:
     sub = command("check", commands.check, "Check folders of data before training: how they are read, and problems.")
     sub.add_argument("folders", nargs="*", metavar="[NAME=]DIR", help="volumes, images in classes, or scans")
     sub.add_argument("--model", metavar="FILE", help="weights that may have seen the cases (default: the bundle's)")
-    add_sources(sub, required=False)
+    add_sources(sub)
 
-    sub = command("pipeline", commands.pipeline, "Preprocess, train in three stages, evaluate.")
-    add_sources(sub, required=True)
+    sub = command("pipeline", training.pipeline, "Preprocess, train, evaluate: on volumes, images, or both.")
+    add_sources(sub)
     sub.add_argument("--output", metavar="DIR", default="runs/pipeline", help="default: runs/pipeline")
     sub.add_argument("--preset", choices=list(PRESETS), default="quick", help="how long to train (default: quick)")
     add_training(sub)
+    add_modalities(sub)
+    sub.add_argument("--initial-weights", metavar="FILE", help="weights to start from (default: random ones)")
     sub.add_argument("--seed", type=int, default=0, help="of the split, the sampling and the augmentation (default: 0)")
     sub.add_argument("--fold", type=int, default=0, help="the fold that is the test set (default: 0)")
     add_device(sub)
@@ -123,7 +126,7 @@ def parser() -> Parser:
 
     sub = command(
         "crossvalidate",
-        commands.crossvalidate,
+        training.crossvalidate,
         "Train and evaluate in every fold; folds by patient and near-duplicate cluster.",
     )
     add_data(sub)
@@ -143,9 +146,10 @@ def parser() -> Parser:
         help="then train on all cases (with --fold: take the fold's weights), and write weights and report there",
     )
     add_training(sub)
+    add_modalities(sub)
     add_processes(sub)
 
-    sub = command("finetune", commands.finetune, "Fine-tune weights on own volumes, and say whether it helps.")
+    sub = command("finetune", training.finetune, "Fine-tune weights on own volumes, and say whether it helps.")
     sub.add_argument("volumes", nargs="+", metavar="[NAME=]DIR", help="volumes with masks, see docs/reference/data.md")
     sub.add_argument("--output", metavar="DIR", required=True, help="folder for all results; the weights: models/")
     sub.add_argument("--model", metavar="FILE", help="weights to start from (default: the bundle's)")
@@ -155,7 +159,7 @@ def parser() -> Parser:
     add_processes(sub)
     add_reading(sub)
 
-    sub = command("ablate", commands.ablate, "Train and evaluate variants of the training; write one table.")
+    sub = command("ablate", training.ablate, "Train and evaluate variants of the training; write one table.")
     add_data(sub)
     sub.add_argument("--plan", metavar="FILE", help="what to compare (default: bundle/workflows/ablations.yaml)")
     sub.add_argument("--seeds", type=positive, help="repetitions of every variant (default: the plan's)")
@@ -221,6 +225,7 @@ def parser() -> Parser:
     sub.add_argument("--output", metavar="DIR", required=True, help="folder for brats/ (volumes) and kaggle/ (images)")
     sub.add_argument("--patients", type=positive, default=12, help="number of volumes (default: 12)")
     sub.add_argument("--images", type=positive, default=80, help="number of images (default: 80)")
+    add_modalities(sub)
     sub.add_argument("--seed", type=int, default=0, help="of the phantoms (default: 0)")
     sub.add_argument(
         "--shortcut", action="store_true", help="let the images' look depend on their label, to test the audit"

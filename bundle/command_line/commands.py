@@ -1,4 +1,4 @@
-"""The subcommands. Modules that need torch are imported when a command runs."""
+"""The subcommands, but those of `training.py`. Modules that need torch are imported when a command runs."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import NOTICE
-from ..core import errors
+from ..core import errors, weights_report
 from ..errors import UserError
+from ..weights import find_weights
+from .options import reading
 from .outcome import Outcome
 
 if TYPE_CHECKING:
@@ -39,7 +41,8 @@ def predict(options: argparse.Namespace) -> Outcome:
     reasons = [entry["error"] for entry in index.values() if "error" in entry]
     for reason in reasons:
         print(f"error: {reason}", file=sys.stderr)
-    unpredicted = [path for path, entry in index.items() if entry.get("state") == "no_prediction"]
+    classify = "classification" in weights_report.learned_of(predictor.parsed(["model_card"])["model_card"])
+    unpredicted = [path for path, entry in index.items() if classify and entry.get("state") == "no_prediction"]
     skipped = {path: entry["skipped"] for path, entry in index.items() if "skipped" in entry}
     for path, why in skipped.items():
         print(f"skipped: {path}: {why}", file=sys.stderr)
@@ -65,21 +68,13 @@ def moved_threshold(decision: Any) -> str:
     return f"operating point {decision.threshold:.2f}, moved from {fitted}"
 
 
-def pipeline(options: argparse.Namespace) -> Outcome:
-    """Preprocess, train and evaluate."""
-    from ..workflows.pipeline import run_pipeline
-
-    names = ("output", "volumes", "images", "preset", "network", "precision", "seed", "fold", "device", "tracking")
-    chosen = {name: getattr(options, name) for name in (*names, "skip_unreadable")}
-    models = run_pipeline(**chosen, reading=reading(options))
-    return Outcome({"weights": models / "model.pt", "evaluation": models.parent / "evaluation"})
-
-
 def score(options: argparse.Namespace) -> Outcome:
     """Score weights."""
     from ..workflows.stages import evaluate
 
-    score_folders(evaluate, options, allow_training_cases=options.allow_training_cases, strip=options.strip)
+    explain = "classification" in weights_report.learned_by(find_weights(options.model))
+    told = {"allow_training_cases": options.allow_training_cases, "strip": options.strip, "explain": explain}
+    score_folders(evaluate, options, **told)
     return Outcome({"report": Path(options.output) / "report.json"})
 
 
@@ -87,6 +82,9 @@ def audit_shortcuts(options: argparse.Namespace) -> Outcome:
     """Audit weights or a classifier for shortcuts."""
     from ..workflows.stages import audit
 
+    model = find_weights(options.model)
+    if not options.predict and "classification" not in weights_report.learned_by(model):
+        raise UserError(f"{model}: trained on masks only, there is no classifier to audit")
     score_folders(audit, options, predict=options.predict)
     return Outcome({"findings": Path(options.output) / "audit.json"})
 
@@ -114,60 +112,6 @@ def check(options: argparse.Namespace) -> Outcome:
     found = parse("check.yaml", ["findings", "text"], **told)
     errors = any(finding["level"] == "error" for finding in found["findings"]["findings"])
     return Outcome(found["findings"], found["text"], BAD_INPUT if errors else 0)
-
-
-def reading(options: argparse.Namespace) -> dict[str, Any]:
-    """How folders of data are to be read, as preprocessing's config names it; what is not said is left out."""
-    told = {
-        "groups_file": str(Path(options.groups).absolute()) if options.groups else None,
-        "tumor_codes": options.labels,
-        "masks": options.masks,
-        "four_classes": options.four_classes or None,
-        "brains": getattr(options, "brains", None) or None,  # of commands that train
-    }
-    return {name: value for name, value in told.items() if value is not None}
-
-
-def crossvalidate(options: argparse.Namespace) -> Outcome:
-    """Train and evaluate in every fold."""
-    from ..weights import require_served
-    from ..workflows.plans import cross_validation_plan
-    from ..workflows.run_plan import release_reference, run_plan
-
-    named = ("preset", "folds", "seeds", "network", "precision", "image_folds", "fold")
-    chosen = {name: getattr(options, name) for name in named}
-    plan = cross_validation_plan(**chosen, sources=options.learn_from or (), brains=options.brains)
-    if options.release:  # before the hours of work
-        require_served({"network_name": plan.network}, Path(options.release))
-    sources = (options.output, options.volumes, options.images, options.processes, reading(options))
-    summary = run_plan(plan, *sources)
-    made = {"summary": summary, "report": summary.with_name("report.json")}
-    if options.release:
-        release_reference(plan, summary.parent, Path(options.release))
-        made["weights"] = Path(options.release) / "model.pt"
-    return Outcome(made)
-
-
-def finetune(options: argparse.Namespace) -> Outcome:
-    """Fine-tune on own volumes."""
-    from ..weights import find_weights
-    from ..workflows.finetuning import as_text, finetune
-
-    chosen = {name: getattr(options, name) for name in ("folds", "epochs", "precision", "processes")}
-    model = find_weights(options.model)
-    found = finetune(options.output, options.volumes, model, **chosen, reading=reading(options))
-    weights = Path(options.output) / "models" / "model.pt"
-    return Outcome({**found, "weights": weights}, as_text(found) + f"\n\nweights: {weights}")
-
-
-def ablate(options: argparse.Namespace) -> Outcome:
-    """Train and evaluate variants."""
-    from ..workflows.plans import ablation_plan
-    from ..workflows.run_plan import run_plan
-
-    plan = ablation_plan(options.plan, options.network, options.seeds, options.precision)
-    sources = (options.output, options.volumes, options.images, options.processes, reading(options))
-    return Outcome({"summary": run_plan(plan, *sources)})
 
 
 def report(options: argparse.Namespace) -> Outcome:
@@ -291,7 +235,10 @@ def phantoms(options: argparse.Namespace) -> Outcome:
     root = Path(options.output)
     if root.is_dir() and any(root.iterdir()):
         raise UserError(f"{root}: not empty, choose another folder")
-    write_volumes(root / "brats", options.patients, seed=options.seed, spacing_mm=6.0)  # 24 slices span a head
+    sequences = options.modalities or ["flair"]
+    write_volumes(  # 24 slices span a head
+        root / "brats", options.patients, seed=options.seed, spacing_mm=6.0, modalities=sequences
+    )
     write_images(root / "kaggle", options.images, seed=options.seed, shortcut=options.shortcut)
     return Outcome({"volumes": root / "brats", "images": root / "kaggle"})
 

@@ -32,9 +32,9 @@ def info(model: str | Path | None = None) -> dict[str, Any]:
 
     Returns:
         "bundle" and "python" (versions), "platform"; "packages": name -> version, None if absent; "extras": name ->
-        whether all its packages are installed; "reads": file types; "weights": file, hash, network, modalities and a
-        message about their report; "thresholds" of images, slices of volumes and volumes, and "scores": empty without
-        a report of these weights.
+        whether all its packages are installed; "reads": file types; "weights": file, hash, network, modalities, learned
+        tasks and a message about their report; "thresholds" of images, slices of volumes and volumes, and "scores":
+        empty without a report of these weights.
 
     Raises:
         UserError: when there are no such weights.
@@ -43,7 +43,8 @@ def info(model: str | Path | None = None) -> dict[str, Any]:
     report, code = weights_report.report_beside(path)
     inference = yaml.safe_load((BUNDLE_ROOT / "configs" / "inference.yaml").read_text())
     names = {name: inference[name] for name in ("network_name", "modalities")} | trained_as(path)
-    weights = {"file": str(path), "sha256": files.sha256_of(path), **names}
+    learned = list(weights_report.learned_by(path))
+    weights = {"file": str(path), "sha256": files.sha256_of(path), **names, "learned": learned}
     return {
         "bundle": __version__,
         "python": platform.python_version(),
@@ -53,7 +54,7 @@ def info(model: str | Path | None = None) -> dict[str, Any]:
         "reads": _file_types(),
         "weights": {**weights, "report": messages.report_note(code)},
         "thresholds": _thresholds(report, inference["decision"]["display_threshold"]) if report else {},
-        "scores": _scores(report) if report else {},
+        "scores": _scores(report) if report and "segmentation" in report else {},
     }
 
 
@@ -70,13 +71,15 @@ def as_text(found: Mapping[str, Any]) -> str:
         f"weights     {weights['file']}",
         f"            sha256 {weights['sha256']}",
         f"            network {weights['network_name']}, reads {', '.join(weights['modalities'])}",
+        f"            learned {' and '.join(weights['learned'])}",
         f"            {weights['report']['text']}",
     ]
     for name, row in found["thresholds"].items():
         points = f"operating point {row['operating_point']:.3f}, display threshold {row['display_threshold']:.3f}"
         lines.append(f"thresholds  {name}: {points}; {_shares(row)}")
     if scores:
-        lines += [f"scores      {scores['scored']}", f"            Dice {_dice(scores['dice'])}"]
+        lines += [f"scores      {scores['scored']}"]
+        lines += [f"            Dice {_dice(scores['dice'])}"] if scores["dice"] else []
     for name, row in scores.get("sources", {}).items():
         lines.append(f"            {name} ({row['kind']}): ROC-AUC {_number(row['roc_auc'])}, {_shares(row)}")
     return "\n".join(lines)
@@ -130,13 +133,13 @@ def _thresholds(report: Mapping[str, Any], display: float) -> dict[str, Any]:
 
 
 def _scores(report: Mapping[str, Any]) -> dict[str, Any]:
-    """Dice over patients, and scores of each source, with intervals and n."""
+    """Dice over patients, None where no mask was scored; and scores of each source, with intervals and n."""
     segmentation = report["segmentation"]
-    mean = segmentation["mean"]
-    dice = {"value": mean["dice"], "ci95": mean["ci95"]["dice"], "patients": segmentation["patients_n"]}
+    mean, patients = segmentation["mean"], segmentation["patients_n"]
+    dice = {"value": mean.get("dice"), "ci95": mean["ci95"].get("dice"), "patients": patients} if patients else None
     sources = {
         name: {
-            **{field: row[field] for field in ("kind", "n", "positives", *MEASURES)},
+            **{field: row.get(field) for field in ("kind", "n", "positives", *MEASURES)},
             "ci95": {measure: (row.get("ci95") or {}).get(measure) for measure in MEASURES},
         }
         for name, row in report["classification"].items()

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
+from typing import Any
+
+from ..core import filenames
 
 VOLUMES = "folder of volumes in any known layout (docs/reference/data.md); repeatable"
 IMAGES = "folder of yes/ and no/ images; NAME: what to call this source (default: the folder's name); repeatable"
@@ -11,25 +15,17 @@ NETWORKS = ["cpu", "base", "large"]
 
 def add_data(sub: argparse.ArgumentParser) -> None:
     """Options that name labeled data, and where the results go."""
-    add_sources(sub, required=False)
+    add_sources(sub)
     sub.add_argument("--output", metavar="DIR", required=True, help="folder for all results")
 
 
-def add_sources(sub: argparse.ArgumentParser, required: bool) -> None:
+def add_sources(sub: argparse.ArgumentParser) -> None:
     """Options that name labeled data; --brats and --kaggle are their older names."""
     for names, dest, text in (
         (("--volumes", "--brats"), "volumes", VOLUMES),
         (("--images", "--kaggle"), "images", IMAGES),
     ):
-        sub.add_argument(
-            *names,
-            dest=dest,
-            metavar="[NAME=]DIR",
-            action="append",
-            required=required,
-            default=None if required else [],
-            help=text,
-        )
+        sub.add_argument(*names, dest=dest, metavar="[NAME=]DIR", action="append", default=[], help=text)
     add_reading(sub)
 
 
@@ -69,6 +65,16 @@ def add_training(sub: argparse.ArgumentParser) -> None:
     add_precision(sub)
 
 
+def add_modalities(sub: argparse.ArgumentParser) -> None:
+    """Option that names the sequences of volumes."""
+    sub.add_argument(
+        "--modalities",
+        metavar="flair,t1,...",
+        type=sequences,
+        help="sequences of volumes that the network reads, as channels: flair, t1, t1ce, t2 (default: flair)",
+    )
+
+
 def add_precision(sub: argparse.ArgumentParser) -> None:
     """Option of any training: how it computes."""
     sub.add_argument(
@@ -92,6 +98,23 @@ def codes(text: str) -> list[int]:
     return found
 
 
+def sequences(text: str) -> list[str]:
+    """Names of sequences, with commas between them; also as BraTS 2023 and BIDS write them.
+
+    >>> sequences("flair,T1w,t1c")
+    ['flair', 't1', 't1ce']
+    """
+    names = [name.strip() for name in text.split(",")]
+    found = [filenames.KIND_OF.get(name.lower(), "") for name in names]
+    for name, sequence in zip(names, found, strict=True):
+        if sequence not in filenames.SEQUENCES:
+            known = ", ".join(filenames.SEQUENCES)
+            raise argparse.ArgumentTypeError(f"'{name}' is no sequence, choose from {known}")
+        if found.count(sequence) > 1:
+            raise argparse.ArgumentTypeError(f"{sequence} is named twice")
+    return found
+
+
 def share(text: str) -> float:
     """Parse a number from 0 to 1."""
     number = float(text)
@@ -106,3 +129,15 @@ def positive(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError(f"{number} is not above zero")
     return number
+
+
+def reading(options: argparse.Namespace) -> dict[str, Any]:
+    """How folders of data are to be read, as preprocessing's config names it; what is not said is left out."""
+    told = {
+        "groups_file": str(Path(options.groups).absolute()) if options.groups else None,
+        "tumor_codes": options.labels,
+        "masks": options.masks,
+        "four_classes": options.four_classes or None,
+        "brains": getattr(options, "brains", None) or None,  # of commands that train
+    }
+    return {name: value for name, value in told.items() if value is not None}

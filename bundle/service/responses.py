@@ -73,7 +73,8 @@ def response_of(
     prediction = predictor.infer(image, include_cam, include_uncertainty, turn)
     result = dict(prediction["result"])
     index = most_suspicious(result)
-    planes = {PICTURES[name]: prediction[name] for name in PICTURES if name in prediction}
+    shown = [name for name in PICTURES if name in prediction and (predictor.segments or name != "pred")]
+    planes = {PICTURES[name]: prediction[name] for name in shown}
     pictures = {name: png(slice_of(plane, result, index)) for name, plane in planes.items()}
     dicom = None if dicom_source is None else predictor.dicom_seg(prediction, dicom_source)
     return PredictionResponse(result, predictor.files(prediction), pictures, index, dicom)

@@ -43,6 +43,7 @@ class Model(BaseModel):
     version: str = Field(description="of the bundle", examples=["0.6.0"])
     sha256: str | None = Field(description="of the weights")
     report: messages.Message = Field(examples=[messages.report_note("matching")])
+    learned: list[str] | None = Field(default=None, description="the one task that they learned; null: both tasks")
 
 
 class ModelInfo(BaseModel):

@@ -18,7 +18,7 @@ import numpy as np
 import streamlit as st
 
 from bundle import NOTICE, Predictor
-from bundle.core import geometry, messages
+from bundle.core import geometry, messages, weights_report
 from bundle.errors import UserError
 from bundle.intake.limits import MIB
 from bundle.pictures.drawing import outside_head
@@ -246,10 +246,14 @@ def tell(scan: Scan, prediction: Mapping[str, Any], image: Any, limits: list[str
     result = prediction["result"]
     title, sentence = messages.STATES[result["state"]]
     SHOWN[result["state"]](f"### {title}\n{sentence}")
-    if result["tumor_probability"] is not None:
+    probability, learned = result["tumor_probability"], weights_report.learned_of(result["model"])
+    if probability is not None or "classification" not in learned:
         with st.container(horizontal=True, gap="large"):
-            st.metric("Tumor probability", f"{result['tumor_probability']:.2f}", width="content")
-            st.metric("Size of the mask", size_of(result) or "unknown", width="content")
+            if probability is not None:
+                st.metric("Tumor probability", f"{probability:.2f}", width="content")
+            if "segmentation" in learned:
+                st.metric("Size of the mask", size_of(result) or "unknown", width="content")
+    if probability is not None:
         st.write(rule_of(result))
     if "tumor_deviation" in result:
         st.write(f"Monte-Carlo dropout: standard deviation of the probability {result['tumor_deviation']:.2f}.")
@@ -265,13 +269,13 @@ def tell(scan: Scan, prediction: Mapping[str, Any], image: Any, limits: list[str
 def downloads(scan: Scan, prediction: Mapping[str, Any], image: Any, limits: list[str], index: int | None) -> None:
     """Show the download buttons; the files are named after the scan."""
     result, files = prediction["result"], prediction["files"]
-    mask = next(name for name in files if name.startswith("mask."))
+    mask = next((name for name in files if name.startswith("mask.")), None)  # none if the weights learned none
     buffer = io.BytesIO()
     image.save(buffer, format="PNG")
     now = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
     told = {"input": scan.name, "input_sha256": scan.sha256, **result}
     offered: dict[str, tuple[str, Any]] = {
-        "Mask": (f"{scan.stem}_{mask}", files[mask]),
+        **({"Mask": (f"{scan.stem}_{mask}", files[mask])} if mask else {}),
         "Picture": (f"{scan.stem}_overlay.png", buffer.getvalue()),
         "PDF": (f"{scan.stem}.pdf", partial(sheet, told, image, limits, index, now)),
         "JSON": (f"{scan.stem}.json", json.dumps(told, indent=1).encode()),
@@ -279,7 +283,7 @@ def downloads(scan: Scan, prediction: Mapping[str, Any], image: Any, limits: lis
     with st.container(horizontal=True):
         for label, (name, content) in offered.items():
             st.download_button(label, content, name, on_click="ignore", icon=":material/download:")
-        wanted = scan.is_dicom and st.button("Make DICOM SEG", icon=":material/build:")
+        wanted = scan.is_dicom and predictor().segments and st.button("Make DICOM SEG", icon=":material/build:")
     if wanted:
         try:
             with scan.source() as source:

@@ -10,7 +10,7 @@ from typing import Any
 from PIL import Image
 
 from .. import NOTICE
-from ..core import messages
+from ..core import messages, weights_report
 from ..pictures.views import size_of
 
 __all__ = ["sheet"]
@@ -43,7 +43,7 @@ def sheet(result: Mapping[str, Any], image: Image.Image, limits: Sequence[str], 
     axes = figure.add_axes((0.08, 0.45, 0.84, 0.42))
     axes.imshow(image)
     axes.set_axis_off()
-    probability = result["tumor_probability"]
+    probability, masked = result["tumor_probability"], "segmentation" in weights_report.learned_of(result["model"])
     facts = {
         "file": textwrap.shorten(result["input"], 90, placeholder=" ..."),
         "its SHA-256": result["input_sha256"],
@@ -52,7 +52,7 @@ def sheet(result: Mapping[str, Any], image: Image.Image, limits: Sequence[str], 
         else f"{index} of 0 to {len(result['slice_probabilities']) - 1}",
         "probability": "none" if probability is None else f"{probability:.2f}",
         "operating point": f"{result['threshold']:.2f}",
-        "mask": size_of(result) or "size unknown: no pixel spacing in the file",
+        "mask": size_of(result) or ("size unknown: no pixel spacing in the file" if masked else "none"),
         "weights": f"bundle {result['model']['version']}, {result['model']['report']['text']}",
         "their SHA-256": result["model"]["sha256"],
         "date": date,

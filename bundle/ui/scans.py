@@ -32,10 +32,12 @@ class Scan:
     Args:
         name: of its file, or of the folder of its files.
         files: contents, in the order of their names; several of a DICOM series.
+        are_channels: whether they are the sequences of a case, in the order of the network's channels.
     """
 
     name: str
     files: tuple[bytes, ...]
+    are_channels: bool = False
 
     @property
     def stem(self) -> str:
@@ -51,11 +53,14 @@ class Scan:
     @property
     def is_dicom(self) -> bool:
         """Whether it is DICOM, of which there can be a DICOM SEG."""
-        return file_types.file_type_of(self.files[0][: file_types.HEAD_BYTES]) == "dicom"
+        return not self.are_channels and file_types.file_type_of(self.files[0][: file_types.HEAD_BYTES]) == "dicom"
 
     @contextmanager
-    def source(self) -> Iterator[bytes | Path]:
-        """What the predictor reads: the content of one file, or a folder in memory until the end of the block."""
+    def source(self) -> Iterator[Any]:
+        """What the predictor reads: the content of one file or of each sequence, or a folder in memory in the block."""
+        if self.are_channels:
+            yield list(self.files)
+            return
         if len(self.files) == 1:
             yield self.files[0]
             return
@@ -68,16 +73,16 @@ class Scan:
 def scans_of(files: Iterable[tuple[str, bytes]], modalities: Sequence[str] = ("flair",)) -> list[Scan]:
     """Put uploaded files together to scans, in the order of their names.
 
-    All DICOM files of a folder are one scan. Of an uploaded folder, files that are no scans are left out, and those
-    that their names call masks or other sequences.
+    All DICOM files of a folder are one scan, and so are the sequences of a case where the weights read several. Of an
+    uploaded folder, files that are no scans are left out, and those that their names call masks or other sequences.
 
     Args:
         files: name, which begins with the folder's if one was uploaded, and content.
         modalities: sequences that the weights read.
     """
     series: dict[str, list[tuple[str, bytes]]] = {}
-    scans = []
-    for name, content in sorted(files, key=lambda file: file[0]):
+    scans, left = _cases_of(sorted(files, key=lambda file: file[0]), modalities)
+    for name, content in left:
         kind = file_types.file_type_of(content[: file_types.HEAD_BYTES])
         path = PurePosixPath(name)
         if kind == "dicom":
@@ -88,6 +93,25 @@ def scans_of(files: Iterable[tuple[str, bytes]], modalities: Sequence[str] = ("f
         name = found[0][0] if len(found) == 1 or folder == "." else PurePosixPath(folder).name
         scans.append(Scan(name, tuple(content for _, content in found)))
     return sorted(scans, key=lambda scan: scan.name)
+
+
+def _cases_of(
+    files: Sequence[tuple[str, bytes]], modalities: Sequence[str]
+) -> tuple[list[Scan], list[tuple[str, bytes]]]:
+    """Cases with a file of every sequence, if the weights read several; and the other files."""
+    cases: dict[tuple[str, str], dict[str, tuple[str, bytes]]] = {}
+    for name, content in files if len(modalities) > 1 else ():
+        path = PurePosixPath(name)
+        told = filenames.parse_name(path.name)
+        if told.kind in modalities:
+            cases.setdefault((str(path.parent), told.case), {})[str(told.kind)] = (name, content)
+    whole = {place: kinds for place, kinds in cases.items() if len(kinds) == len(modalities)}
+    scans = [
+        Scan(case or PurePosixPath(folder).name, tuple(kinds[m][1] for m in modalities), are_channels=True)
+        for (folder, case), kinds in whole.items()
+    ]
+    used = {name for kinds in whole.values() for name, _ in kinds.values()}
+    return scans, [file for file in files if file[0] not in used]
 
 
 def example(title: str) -> Scan:

@@ -67,9 +67,10 @@ def scores_of(described: Mapping[str, Any]) -> str:
     if not scores:
         return "There is no report for these weights: their accuracy is unknown."
     segmentation = scores["segmentation"]
-    rows = {f"Dice, mean of {segmentation['patients_n']} patients": segmentation.get("mean", {}).get("dice")}
+    patients = segmentation["patients_n"]
+    rows = {f"Dice, mean of {patients} patients": segmentation.get("mean", {}).get("dice")} if patients else {}
     for name, found in scores["classification"].items():
-        rows[f"ROC-AUC within {name}, n = {found['n']}"] = found.get("within_folds", found)["roc_auc"]
+        rows[f"ROC-AUC within {name}, n = {found['n']}"] = found.get("within_folds", found).get("roc_auc")
     lines = [f"| {name} | {'unknown' if value is None else f'{value:.2f}'} |" for name, value in rows.items()]
     return "\n".join(["| score | |", "|---|---|", *lines])
 

@@ -14,12 +14,13 @@ from typing import Any
 
 import yaml
 
-from ..core import files
+from ..core import files, weights_report
 from ..errors import UserError
 from ..loading import parse
 from ..manifest import lock_folder, read_json
 from ..weights import trained_as
 from . import stages
+from .initial_weights import cases_in_words
 from .plans import Plan, Variant
 from .run_plan import release_reference, run_plan
 
@@ -62,6 +63,8 @@ def finetune(
             the cases: before and after could not be compared.
     """
     output, known = Path(output).resolve(), trained_as(model)
+    if "segmentation" not in weights_report.learned_by(model):
+        raise UserError(f"{model}: not trained on masks; train them with `pipeline --initial-weights {model}` first")
     volumes = [f"{name or path.name}={path}" for name, path in map(stages.named, volumes)]
     plan = finetuning_plan(model, known, folds, epochs, precision)
     modalities = {"modalities": known["modalities"]} if "modalities" in known else {}
@@ -104,13 +107,13 @@ def finetuning_plan(model: Path, known: Mapping[str, Any], folds: int, epochs: i
 
 def _require_comparable(store: Path, model: Path) -> None:
     """Require enough patients with a tumor, none of them among the training cases of the weights."""
-    checked = parse("finetune.yaml", ["patients", "known"], dataset_dir=str(store), model_path=str(model))
+    checked = parse("before_training.yaml", ["patients", "known"], dataset_dir=str(store), model_path=str(model))
     if len(checked["patients"]) < FEWEST_PATIENTS:
         raise UserError(
             f"{len(checked['patients'])} patients with a tumor, fine-tuning needs {FEWEST_PATIENTS} or more"
         )
     if checked["known"]:
-        named = ", ".join(f"{case} (same {how})" for case, how in sorted(checked["known"].items())[:3])
+        named = cases_in_words(checked["known"])
         raise UserError(
             f"{model}: trained on {len(checked['known'])} of these cases, such as {named}; leave them out: before and "
             "after cannot be compared on them"

@@ -1,8 +1,8 @@
-"""The whole pipeline: preprocess, train three stages, calibrate, evaluate, release; resumes an interrupted run.
+"""The whole pipeline: preprocess, train, calibrate, evaluate, release; resumes an interrupted run.
 
 OUTPUT/data/             slice store and split
-OUTPUT/stage1..3/        model.pt (best), checkpoints, TensorBoard, config.json
-OUTPUT/calibration/      predictions on the validation fold; temperature and operating point are in stage3/report.json
+OUTPUT/stage1..3/        model.pt (best), checkpoints, TensorBoard, config.json; only the stages that the data teach
+OUTPUT/calibration/      predictions on the validation fold; temperature and operating point are beside the last weights
 OUTPUT/evaluation_stage1/, OUTPUT/evaluation/   predictions.json, report.json and figures
 OUTPUT/models/           model.pt and its report.json, ready for `predict --model`
 OUTPUT/manifest.json     steps with versions, settings, seeds, hashes and times
@@ -16,10 +16,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from ..core import files
 from ..loading import torch_device
 from ..manifest import Manifest, contents, lock_folder, read_json, removed_if_refused
 from ..weights import release
 from . import stages
+from .initial_weights import require_fitting, require_held_out
 from .presets import PRESETS
 
 __all__ = ["run_pipeline"]
@@ -34,13 +36,14 @@ STEPS = {  # what each one does
     "evaluation": "score the weights on the test fold, draw figures",
     "models": "release the weights with their report",
 }
+DEFAULT = ["flair"]  # of configs/train.yaml
 SLICES_PER_SECOND = 10  # of the training of `--network cpu`, on one core
 
 
 def run_pipeline(
     output: str | Path,
-    volumes: str | Path | Sequence[str],
-    images: Sequence[str],
+    volumes: str | Path | Sequence[str] | None = None,
+    images: Sequence[str] = (),
     preset: str = "quick",
     network: str = "cpu",
     precision: str = "float32",
@@ -51,12 +54,14 @@ def run_pipeline(
     skip_unreadable: bool = False,
     reading: Mapping[str, Any] | None = None,
     times: Mapping[str, str] | None = None,
+    modalities: Sequence[str] | None = None,
+    initial_weights: str | Path | None = None,
 ) -> Path:
     """Run all steps that are not finished yet.
 
     Args:
         output: folder for all results.
-        volumes: folders of volumes, each "DIR" or "NAME=DIR".
+        volumes: folders of volumes with masks, each "DIR" or "NAME=DIR"; None: images alone.
         images: folders of images, each "DIR" or "NAME=DIR".
         preset: how long to train, a name in `presets.yaml`.
         network: cpu, base or large.
@@ -68,19 +73,31 @@ def run_pipeline(
         skip_unreadable: leave out the cases that cannot be read; they are named.
         reading: how preprocessing reads the folders: groups_file, tumor_codes, masks, four_classes.
         times: about how long steps take, by their names, to be printed before them (default: an estimate for training).
+        modalities: sequences of volumes that are read as channels; None: those of the initial weights, or FLAIR.
+        initial_weights: file that the first stage starts from, or None.
 
     Returns:
         The folder with the released weights and their report.
 
     Raises:
-        UserError: when a folder is missing, or `output` holds a run with other settings or an active one.
+        UserError: when a folder is missing, `output` holds a run with other settings or an active one, the initial
+            weights do not fit or know cases to test on, or the data teach nothing.
     """
     output = Path(output).resolve()
-    folders = {**stages.source_folders(volumes, images), **(reading or {}), "require_masks": True}
+    folders = {**stages.source_folders(volumes, images), **(reading or {}), "require_masks": bool(volumes)}
     shared: dict[str, Any] = {"network_name": network, "fold": fold, "dataset_dir": str(output / "data")}
     if device:
         shared["device"] = torch_device(device)
     settings = {"preset": preset, "network": network, "precision": precision, "seed": seed, "fold": fold}
+    start: Path | None = None
+    if initial_weights:
+        start, modalities = require_fitting(initial_weights, network, modalities)
+        settings |= {"initial_weights": files.sha256_of(start)}
+    if modalities and list(modalities) != DEFAULT:
+        stages.require_volumes_alone(modalities, images)
+        settings |= {"modalities": list(modalities)}
+        shared |= {"modalities": list(modalities)}
+        folders |= {"modalities": list(modalities)}
     kept = contents(output)
     with lock_folder(output):
         run = Manifest(output, settings)
@@ -90,39 +107,47 @@ def run_pipeline(
 
         def train(stage: str) -> None:
             own = {"seed": seed, "precision": precision, "tracking": tracking}
-            stages.train(stages.OVERLAYS[stage], output / stage, **shared, **own, **PRESETS[preset][stage])
-
-        def calibrate() -> None:
-            stages.calibrate(weights["stage3"], output / "calibration", **shared)
+            first = {"initial_weights": str(start)} if start and stage == order[0] else {}
+            stages.train(stages.OVERLAYS[stage], output / stage, **shared, **own, **{**chain[stage], **first})
 
         def evaluate(stage: str, folder: str) -> None:
-            stages.evaluate(weights[stage], output / folder, explain=stage == "stage3", **shared)
+            stages.evaluate(weights[stage], output / folder, explain=stage == order[-1] != "stage1", **shared)
 
-        def step(name: str, work: Callable[[], None], **files: Any) -> None:
-            told = (times or {}).get(name) or (network == "cpu" and not device and training_time(PRESETS[preset], name))
-            run.step(name, work, says=f"{STEPS[name]}, about {told}" if told else STEPS[name], **files)
+        def step(name: str, work: Callable[[], None], **made_of: Any) -> None:
+            told = (times or {}).get(name) or (network == "cpu" and not device and training_time(chain, name))
+            run.step(name, work, says=f"{STEPS[name]}, about {told}" if told else STEPS[name], **made_of)
 
+        chain: dict[str, dict[str, Any]] = {}
         weights = {stage: output / stage / "model.pt" for stage in stages.OVERLAYS}
         store = [output / "data" / "store.json", output / "data" / "splits.json"]
         with removed_if_refused(output, kept):
             step("data", preprocess, always=True)
-        step("stage1", lambda: train("stage1"), needs=store, makes=["model.pt"])
-        step("stage2", lambda: train("stage2"), needs=[*store, weights["stage1"]], makes=["model.pt"])
-        step("stage3", lambda: train("stage3"), needs=[*store, weights["stage2"]], makes=["model.pt"])
-        decision = output / "stage3" / "report.json"  # beside the weights, where inference reads it
-        fitted = ["predictions.json", "../stage3/report.json"]
-        step("calibration", calibrate, needs=[*store, weights["stage3"]], makes=fitted)
+            chain |= stages.chain_of(stages.taught_by(output / "data", fold), PRESETS[preset])
+            if start:
+                require_held_out(output / "data", start, fold)
+        order = list(chain)
+        print(f"stages: {', '.join(f'{stage} ({STEPS[stage]})' for stage in order)}", flush=True)
+        for before, stage in zip([None, *order], order, strict=False):
+            needs = [*store, weights[before]] if before else store
+            step(stage, partial(train, stage), needs=needs, makes=["model.pt"])
+        last = order[-1]
+        decision = output / last / "report.json"  # beside the weights, where inference reads it
+        calibrate = partial(stages.calibrate, weights[last], output / "calibration", **shared)
+        fitted = ["predictions.json", f"../{last}/report.json"]
+        step("calibration", calibrate, needs=[*store, weights[last]], makes=fitted)
         scored = ["predictions.json", "report.json"]
-        before, after = partial(evaluate, "stage1", "evaluation_stage1"), partial(evaluate, "stage3", "evaluation")
-        step("evaluation_stage1", before, needs=[*store, weights["stage1"]], makes=scored)
-        step("evaluation", after, needs=[*store, weights["stage3"], decision], makes=scored)
+        if len(order) > 1:
+            first = partial(evaluate, "stage1", "evaluation_stage1")
+            step("evaluation_stage1", first, needs=[*store, weights["stage1"]], makes=scored)
+        needs = [*store, weights[last], decision]
+        step("evaluation", partial(evaluate, last, "evaluation"), needs=needs, makes=scored)
         report = output / "evaluation" / "report.json"
         made = ["model.pt", "report.json"]
 
         def finish() -> None:
-            release(output / "stage3", read_json(report), output / "models")
+            release(output / last, read_json(report), output / "models")
 
-        step("models", finish, needs=[report, weights["stage3"]], makes=made)
+        step("models", finish, needs=[report, weights[last]], makes=made)
         return output / "models"
 
 

@@ -162,6 +162,7 @@ def cross_validation_plan(
     sources: Sequence[str] = (),
     fold: int | None = None,
     brains: bool = False,
+    modalities: Sequence[str] | None = None,
 ) -> Plan:
     """The three stages of a preset, and its first stage alone, in every fold, without a validation fold.
 
@@ -175,6 +176,7 @@ def cross_validation_plan(
         sources: training data; all if empty. The others are only tested.
         fold: the one fold to train and test; None: all.
         brains: whether the store has the brains of heads, to train on them alone too.
+        modalities: sequences of volumes, as channels; None: FLAIR alone.
     """
     steps = {name: {"overlays": stages.OVERLAYS[name], "settings": PRESETS[preset][name]} for name in stages.OVERLAYS}
     variants = {
@@ -182,10 +184,11 @@ def cross_validation_plan(
         "stage_1": Variant(tuple(steps)[:1], seeds, "segmentation alone"),
     }
     chosen = {"preset": preset, "folds": folds, "image-folds": image_folds, "seeds": seeds}
-    chosen |= {"fold": None if fold is None else str(fold)}
+    chosen |= {"fold": None if fold is None else str(fold), "modalities": ",".join(modalities or ())}
     chosen |= {"network": None if network == "cpu" else network, "precision": precision}
     words = [f"--{name} {value}" for name, value in chosen.items() if value]
     words += ["--brains"] if brains else []
     command = " ".join(["crossvalidate", *words, *(f"--learn-from {source}" for source in sources)])
     common = {"validation": False, "num_workers": 0, "precision": precision, "sources": list(sources) or None}
+    common |= {"modalities": list(modalities)} if modalities else {}
     return Plan(folds, common, steps, variants, "recipe", network, "crossvalidation", command, image_folds, fold)

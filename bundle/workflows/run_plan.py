@@ -107,11 +107,16 @@ def run_task(plan: Plan, output: Path, task: Task, parent: int) -> str:
 
 def train_chain(plan: Plan, output: Path, task: Task) -> Path:
     """Train the unfinished steps of a chain; return the folder of its last weights."""
-    needs = [output / STORE, output / SPLIT]
+    needs, shared = [output / STORE, output / SPLIT], _settings(plan, output, task)
+    asked = {name: shared[name] for name in ("validation", "sources") if name in shared}
+    alone = stages.taught_by(output / "data", task.fold, **asked)["kinds"] == ["volume"]
     for start in task.starts():
         step, folder = plan.steps[start.chain[-1]], output / start.folder
         before = {"initial_weights": str(needs[-1])} if len(start.chain) > 1 else {}
-        settings = {"seed": task.seed, **_settings(plan, output, task), **before, **plan.common, **step["settings"]}
+        settings = {"seed": task.seed, **shared, **before, **plan.common}
+        if alone and step.get("overlays"):  # of stages that train on both kinds
+            settings["kinds"] = ["volume"]
+        settings |= step["settings"]
         if "weights" in step:
             make = partial(take_weights, Path(step["weights"]), folder, settings)
         else:

@@ -7,17 +7,20 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
-from ..loading import run_workflow
+from ..loading import parse, run_workflow
 
 __all__ = [
     "OVERLAYS",
     "audit",
     "calibrate",
+    "chain_of",
     "evaluate",
     "fit_ood_detector",
     "named",
     "preprocess",
+    "require_volumes_alone",
     "source_folders",
+    "taught_by",
     "train",
 ]
 
@@ -41,7 +44,7 @@ def source_folders(volumes: str | Path | Sequence[str] | None, images: Sequence[
         if not folder.is_dir():
             raise UserError(f"{folder}: no such folder")
     if not of_volumes and not of_images:
-        raise UserError("name at least one folder of volumes or images")
+        raise UserError("no data: name a folder of volumes (--volumes), of images (--images), or both")
     return {"volumes": _as_config(of_volumes), "images": _as_config(of_images)}
 
 
@@ -60,6 +63,51 @@ def named(folder: str) -> tuple[str, Path]:
 def preprocess(store: Path, folders: Mapping[str, Any], **settings: Any) -> None:
     """Write the slice store and its split from folders of scans."""
     run_workflow("preprocessing", ["preprocess.yaml"], dataset_dir=str(store), **folders, **settings)
+
+
+def require_volumes_alone(modalities: Sequence[str], images: Sequence[str]) -> None:
+    """Refuse images for a network of several channels.
+
+    Raises:
+        UserError: naming the sequences and the folder.
+    """
+    if len(modalities) > 1 and images:
+        several = ",".join(modalities)
+        raise UserError(f"{images[0]}: images have one channel, the network reads {several}; leave the images out")
+
+
+def taught_by(store: Path, fold: int | None, **settings: Any) -> dict[str, list[str]]:
+    """What the training cases of a fold teach: labeled "kinds" of scans, and "tasks"; see `case_counts.taught_by`."""
+    asked = {"dataset_dir": str(store), "fold": fold, **settings}
+    return dict(parse("before_training.yaml", ["taught"], **asked)["taught"])
+
+
+def chain_of(
+    taught: Mapping[str, Sequence[str]], lengths: Mapping[str, Mapping[str, Any]]
+) -> dict[str, dict[str, Any]]:
+    """The stages that make sense for what the data teach, by name with their settings.
+
+    Both tasks take all three stages. Masks without slice classes take the first alone. Classes without masks take the
+    second alone, which then trains the encoder too, for as long as the first.
+
+    Args:
+        taught: see `taught_by`.
+        lengths: settings of each stage, of a preset.
+
+    Raises:
+        UserError: when the data teach nothing.
+    """
+    kinds, tasks = list(taught["kinds"]), taught["tasks"]
+    if not tasks:
+        raise UserError("nothing to train on: name masks with a tumor, or images both with a tumor and without")
+    if "classification" not in tasks:
+        return {"stage1": dict(lengths["stage1"])}
+    if "segmentation" not in tasks:
+        whole = {"frozen": ["decoder"], "empty_masks": True, "initial_weights": None}
+        return {"stage2": {**lengths["stage1"], **whole, "kinds": kinds}}
+    joint = {"kinds": kinds} if kinds != ["volume", "image"] else {}
+    own = {"stage1": {}, "stage2": joint, "stage3": joint}
+    return {stage: {**lengths[stage], **own[stage]} for stage in OVERLAYS}
 
 
 def train(overlays: Sequence[str], output: Path, **settings: Any) -> None:

@@ -40,6 +40,7 @@ class PredictingModel(TypedDict):
     report: Message  # whether the report beside the weights is theirs
     decision: str  # short hash of temperatures, thresholds and rules
     strip: NotRequired[bool]  # True: brains are cut out of volumes with a skull first
+    learned: NotRequired[list[str]]  # the one task that they were trained for: segmentation or classification
 
 
 class TakenFor(TypedDict):
@@ -105,7 +106,7 @@ class PredictedScan(TypedDict):
 
     state: str
     json: str
-    mask: str
+    mask: NotRequired[str]  # absent for weights that were not trained on masks
     overlay: NotRequired[str]
     probability: NotRequired[str]
     seg: NotRequired[str]

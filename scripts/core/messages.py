@@ -31,7 +31,10 @@ STATES = {
         "Uncertain: review", "The probability is between the thresholds. An expert has to read the image."
     ),
     "tumor": State("Tumor pattern", "The network detects a tumor pattern. This is not a diagnosis."),
-    "no_prediction": State("No prediction", "Too little brain is shown, or another sequence than the weights read."),
+    "no_prediction": State(
+        "No prediction",
+        "Too little brain is shown, another sequence than the weights read, or weights that do not classify.",
+    ),
 }
 
 # Warnings about a prediction, by code.
@@ -59,6 +62,8 @@ FLAGS = {
     "sequence_doubtful": "no name or header tells the sequence, and the scan may be of another than these weights read",
     "sequence_unchecked": "what the scan looks like was not checked: it may be of another sequence, or show no head",
     "report_of_other_weights": "the report beside the weights belongs to other weights: no scores are known for these",
+    "mask_not_learned": "these weights were not trained on masks: they classify only, there is no mask",
+    "class_not_learned": "these weights were trained on masks only: there is no tumor probability",
 }
 
 # Whether the report beside the weights belongs to them, by code.

@@ -1,15 +1,28 @@
-"""The report beside weights, and whether it is theirs."""
+"""The report beside weights, whether it is theirs, and which tasks the weights learned."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from .documents import SCHEMA_VERSION
 from .files import sha256_of
 
-__all__ = ["report_beside", "require_version"]
+__all__ = ["TASKS", "learned_by", "learned_of", "notes_beside", "report_beside", "require_version"]
+
+TASKS = ("segmentation", "classification")
+
+
+def learned_of(model: Mapping[str, Any]) -> Sequence[str]:
+    """The tasks that weights were trained for, by their description; both where it does not say.
+
+    >>> learned_of({"learned": ["classification"]}), learned_of({})
+    (['classification'], ('segmentation', 'classification'))
+    """
+    learned: Sequence[str] = model.get("learned", TASKS)
+    return learned
 
 
 def report_beside(model_path: Path) -> tuple[dict[str, Any] | None, str]:
@@ -22,6 +35,26 @@ def report_beside(model_path: Path) -> tuple[dict[str, Any] | None, str]:
     except (OSError, ValueError, KeyError, TypeError):
         pass
     return None, "of_other_weights" if file.is_file() and model_path.is_file() else "missing"
+
+
+def notes_beside(weights: str | Path | None) -> dict[str, Any]:
+    """The notes of a training beside weights, if they belong to these weights; empty if there are none."""
+    if weights is None:
+        return {}
+    for notes in (Path(weights).with_suffix(".json"), Path(weights).with_name("report.json")):
+        try:
+            content = json.loads(notes.read_text())
+            content = content.get("model", content)
+            if content["sha256"] == sha256_of(weights) and "trained_on" in content:
+                return dict(content)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            continue
+    return {}
+
+
+def learned_by(weights: str | Path | None) -> Sequence[str]:
+    """The tasks that weights were trained for, by the notes beside them; none without weights."""
+    return learned_of(notes_beside(weights)) if weights is not None else ()
 
 
 def require_version(report: dict[str, Any] | None, model_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Counts of a slice store by source: masks, volumes without tumor, classes, skipped files."""
+"""Counts of a slice store by source: masks, volumes without tumor, classes, skipped files; and what it can teach."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from ..core.label_codes import label_set_of
 from ..io.datalists import Case, Cases
 
-__all__ = ["count_cases", "is_tumor_free", "left_out_codes"]
+__all__ = ["count_cases", "is_tumor_free", "left_out_codes", "taught_by"]
 
 
 def count_cases(cases: Sequence[Case], stored: Sequence[Case]) -> dict[str, dict[str, Any]]:
@@ -51,3 +51,23 @@ def left_out_codes(case: Mapping[str, Any]) -> list[str]:
         return [f"code {code}" for code in codes if code not in case["tumor_codes"]]
     known = label_set_of(name)
     return [f"code {code}, {known.other[code]}" for code in codes if code in known.other] if known else []
+
+
+def taught_by(records: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
+    """What slices can teach.
+
+    Args:
+        records: from `slice_records`.
+
+    Returns:
+        "kinds": volume where one has a mask, image where there are any. "tasks": segmentation where a mask has a tumor,
+        classification where there are slices or images with a tumor and without.
+    """
+    labeled = [record for record in records if record["has_mask"] or record["kind"] == "image"]
+    kinds = {record["kind"] for record in labeled}
+    classes = {record["cls"] for record in labeled} & {0.0, 1.0}
+    masked = any(record["has_mask"] and record["cls"] == 1.0 for record in labeled if record["kind"] == "volume")
+    return {
+        "kinds": [kind for kind in ("volume", "image") if kind in kinds],
+        "tasks": [*(["segmentation"] if masked else []), *(["classification"] if len(classes) == 2 else [])],
+    }

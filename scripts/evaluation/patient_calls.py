@@ -91,8 +91,8 @@ def _calls(rows: Sequence[Row]) -> dict[str, Any]:
     return {
         "n": len(rows),
         "tumors": len(tumors),
-        "sensitivity": _share(tumors, called=True),
-        "specificity": _share(free, called=False),
+        "sensitivity": _share(tumors, called=True) if predicted else None,
+        "specificity": _share(free, called=False) if predicted else None,
         "roc_auc": auc,
         "states": {"tumor": _states(tumors), "none": _states(free)},
         "dice": {"mean": float(np.mean(dice)), "median": float(np.median(dice))} if dice else None,

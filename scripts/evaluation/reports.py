@@ -24,10 +24,11 @@ from .intervals import RESAMPLES, bootstrap, interval_of_mean
 from .patient_calls import patient_calls
 from .segmentation_scores import UNITS
 
-__all__ = ["auc_within_folds", "is_scored", "make_report", "manual_volumes", "patient_scores", "pool"]
+__all__ = ["auc_within_folds", "is_scored", "make_report", "manual_volumes", "of_learned", "patient_scores", "pool"]
 
 CLASSES = {"none": 0.0, "tumor": 1.0}
 HARD_NEGATIVE_SLICES = 5  # a slice without tumor this near to one with is a hard negative
+OF_MASK = {"predicted_mm2", "predicted_share"}  # of a slice or image
 COUNTS = ("id", "source", "patient", "lesions", "lesions_found", "lesions_false", "reference_ml", "predicted_ml")
 
 Row = Mapping[str, Any]
@@ -53,6 +54,21 @@ def pool(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "segmentation": [row for part in parts for row in part["segmentation"]],
         "predictions": [{**row, "fold": number} for number, part in enumerate(parts) for row in part["predictions"]],
     }
+
+
+def of_learned(content: Mapping[str, Any], learned: Sequence[str]) -> dict[str, Any]:
+    """Predictions without those of an untrained decoder or head, whose weights are random.
+
+    Args:
+        content: "segmentation" and "predictions", as `ScoreCases` writes them.
+        learned: tasks of the weights.
+    """
+    masks, rows = content["segmentation"], content["predictions"]
+    if "segmentation" not in learned:
+        masks, rows = [], [{key: row[key] for key in row if key not in OF_MASK} for row in rows]
+    if "classification" not in learned:
+        rows = [{**row, "logit": None} for row in rows]
+    return {**content, "segmentation": masks, "predictions": rows}
 
 
 def make_report(
@@ -82,7 +98,7 @@ def make_report(
         "decision": asdict(decision),
         "rules": {
             "tumor_slice": f"at least {content['min_tumor_pixels']} pixels of 1 mm2; fewer, but not 0: left out",
-            "region": "whole tumor, the one region that FLAIR supports",
+            "region": "whole tumor, as one region",
             "empty": "no Dice for an empty reference; a predicted mask is then a false positive",
             "interval": _interval_rule(resamples),
             "hard_negative": f"a slice without tumor, at most {HARD_NEGATIVE_SLICES} slices from one with",

@@ -16,12 +16,13 @@ from ..core.files import nan_to_none, write_json
 from ..core.geometry import as_displayed, voxel_mm3
 from ..core.label_codes import tumor_of
 from ..core.shared_work import is_first_process, of_all_processes, share_of, wait_for_all
+from ..core.weights_report import learned_of
 from ..dataset.known_cases import known_cases
 from ..inference.decision import Decision, kind_of
 from ..io.datalists import Case
 from ..io.readers import BrainMriReader
 from ..networks.weights import trained_on, unknown_lineage
-from .reports import make_report
+from .reports import make_report, of_learned
 from .segmentation_scores import segmentation_scores
 from .text_tables import as_text
 
@@ -165,6 +166,7 @@ class ScoreCases:
         content: dict[str, Any] = {"facts": facts, "min_tumor_pixels": self.min_tumor_pixels}
         content["segmentation"] = [patients[id] for id in self.cases if id in patients]
         content["predictions"] = [row for id in self.cases for row in predictions.get(id, ())]
+        content = of_learned(content, learned_of(facts.get("model", {})))
         write_json(self.output_dir / "predictions.json", content)
         report = make_report(content, self.decision)
         write_json(self.output_dir / "report.json", report)

@@ -15,7 +15,7 @@ from ..core.files import write_json
 from ..inference.decision import Decision
 from .calibration import fit_decision, with_evidence_of_others
 from .intervals import bootstrap, paired_difference
-from .reports import auc_within_folds, is_scored, make_report, manual_volumes, patient_scores, pool
+from .reports import auc_within_folds, is_scored, make_report, manual_volumes, of_learned, patient_scores, pool
 from .text_tables import table
 
 __all__ = ["cross_fitted", "summarize"]
@@ -106,7 +106,7 @@ def summarize(
         raise ValueError(f"no variant '{reference}' to compare with, there are {', '.join(variants)}")
     parts = {
         name: [
-            [_learned(json.loads(Path(file).read_text()), variant["learns"]) for file in files]
+            [of_learned(json.loads(Path(file).read_text()), variant["learns"]) for file in files]
             for files in variant["seeds"]
         ]
         for name, variant in variants.items()
@@ -135,14 +135,6 @@ def summarize(
     write_json(Path(output_dir) / "summary.json", summary)
     print(_as_text(summary))
     return summary
-
-
-def _learned(content: Content, learns: Sequence[str]) -> Content:
-    """Leave out predictions of an untrained head, whose weights are random."""
-    masks = content["segmentation"] if "segmentation" in learns else []
-    if "classification" in learns:
-        return {**content, "segmentation": masks}
-    return {**content, "segmentation": masks, "predictions": [{**row, "logit": None} for row in content["predictions"]]}
 
 
 def _scores_of(report: Mapping[str, Any]) -> dict[str, Any]:

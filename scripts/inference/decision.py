@@ -16,7 +16,7 @@ from scipy.special import expit
 from ..core.documents import Kind
 from ..core.files import resolve_in_bundle, sha256_of
 from ..core.messages import report_note
-from ..core.weights_report import report_beside, require_version
+from ..core.weights_report import TASKS, learned_by, report_beside, require_version
 
 __all__ = ["Calibration", "Decision", "ModelCard", "decision_of", "kind_of", "report_of"]
 
@@ -196,7 +196,7 @@ def _deciding(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class ModelCard(Mapping[str, Any]):
-    """Description of the weights in every prediction: version, hash, and whether a report belongs to them.
+    """Description of the weights in every prediction: version, hash, whether a report belongs to them, learned task.
 
     Args:
         model_path: the weights.
@@ -229,6 +229,8 @@ class ModelCard(Mapping[str, Any]):
             sha256 = sha256_of(self.model_path) if stamp != (0, 0) else None
             self._stamp, self._content = stamp, {"version": self.version, "sha256": sha256, "report": report}
             self._content |= {"strip": True} if self.strip else {}
+            learned = list(learned_by(self.model_path))
+            self._content |= {"learned": learned} if len(learned) < len(TASKS) else {}
         return dict(self._content)
 
     def __getitem__(self, key: str) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,14 @@ from ..core.messages import Message, flag
 from .decision import Decision, kind_of
 from .out_of_distribution import OODDetector
 
-__all__ = ["flags_of_distance", "flags_of_mask", "flags_of_report", "flags_of_scan", "thickness_is_plausible"]
+__all__ = [
+    "flags_of_distance",
+    "flags_of_learned",
+    "flags_of_mask",
+    "flags_of_report",
+    "flags_of_scan",
+    "thickness_is_plausible",
+]
 
 PLAUSIBLE_SHARE = 0.5  # of the tissue; a larger mask is flagged, and never inverted
 DEEP = 0.2  # of the head's depth; depths of held-out masks are in docs/results/mask_depths.json
@@ -73,3 +80,19 @@ def flags_of_distance(
         return [flag("ood_score_missing")]
     far = ood_detector.is_out_of_distribution(distances, kind)
     return [flag("out_of_distribution")] if far else []
+
+
+def flags_of_learned(learned: Sequence[str], seen: bool, flags: Sequence[Message]) -> list[Message]:
+    """The flags of a scan, with one for the task that the weights did not learn, without those that it alone raises.
+
+    Args:
+        learned: tasks of the weights.
+        seen: whether the scan shows enough brain.
+        flags: of the scan.
+    """
+    if "segmentation" not in learned:
+        return [*(found for found in flags if found["code"] != "tumor_without_mask"), flag("mask_not_learned")]
+    if "classification" not in learned:
+        kept = [found for found in flags if found["code"] != "too_little_brain" or not seen]
+        return [*kept, flag("class_not_learned")]
+    return list(flags)

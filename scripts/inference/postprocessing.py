@@ -16,15 +16,24 @@ from scipy import ndimage
 from ..core.documents import SCHEMA_VERSION, Prediction
 from ..core.geometry import pixel_mm2, slice_axis, voxel_mm3
 from ..core.messages import NOTICE
+from ..core.weights_report import learned_of
 from ..transforms.preprocessing import TISSUE, tissue_of
 from ..transforms.skull import skull_state
 from .decision import Decision, kind_of
-from .flags import flags_of_distance, flags_of_mask, flags_of_report, flags_of_scan, thickness_is_plausible
+from .flags import (
+    flags_of_distance,
+    flags_of_learned,
+    flags_of_mask,
+    flags_of_report,
+    flags_of_scan,
+    thickness_is_plausible,
+)
 from .out_of_distribution import OODDetector
 from .smoothing import smoothed, smoothed_planes
 
 __all__ = ["DropDepthd", "RemoveSmallComponentsd", "SplitPackedd", "SummarizePredictiond", "mask_depth"]
 
+OF_MASK = {"probability", "mask_deviation", "mask_share", "mask_depth"}  # none for weights that did not learn masks
 PER_SLICE = {"tumor_deviation": "slice_deviations", "distance": "slice_distances"}
 
 
@@ -185,6 +194,12 @@ class SummarizePredictiond(MapTransform):
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         d = dict(data)
         for key in self.key_iterator(d):
+            learned = learned_of(self.model)
+            if "segmentation" not in learned:  # whatever the decoder draws
+                d[key] = d[key] * 0
+                d = {name: value for name, value in d.items() if name not in OF_MASK}
+            if "classification" not in learned and "cam" in d:
+                d["cam"] = d["cam"] * 0
             mask = d[key]
             deviations = d.get("slice_deviations")
             prediction = self.summarize(mask, d["slice_logits"], deviations)
@@ -216,7 +231,9 @@ class SummarizePredictiond(MapTransform):
         model = dict(self.model)
         decision = self.decision if model.get("sha256") == self.fitted_on else self.decision.unfitted()
         model["decision"] = decision.digest()
-        kind = kind_of(slice_logits)
+        kind, learned, seen = kind_of(slice_logits), learned_of(model), bool(np.isfinite(slice_logits).any())
+        if "classification" not in learned:  # whatever the head says
+            slice_logits, slice_deviations = np.full_like(slice_logits, np.nan), None
         slices = decision.probability(slice_logits, kind)
         probability = round(decision.volume_probability(slices), 6)  # decide on the written value
         known = bool(np.isfinite(probability))
@@ -229,7 +246,7 @@ class SummarizePredictiond(MapTransform):
             "display_threshold": decision.display_threshold,
             "state": decision.state(probability, kind) if known else "no_prediction",
             "flags": [
-                *flags_of_scan(decision, probability, kind, mask),
+                *flags_of_learned(learned, seen, flags_of_scan(decision, probability, kind, mask)),
                 *flags_of_report(model),
             ],
         }
@@ -244,7 +261,7 @@ class SummarizePredictiond(MapTransform):
                 prediction["slice_deviations"] = [_rounded(deviation) for deviation in turned]
         elif slice_deviations is not None:
             prediction["tumor_deviation"] = _rounded(slice_deviations[0])
-        if known and mask.meta.get("spacing_used"):
+        if seen and "segmentation" in learned and mask.meta.get("spacing_used"):
             affine, voxels = mask.meta["original_affine"], float((mask > 0).count_nonzero())
             if mask.meta.get("thickness_known", True) and thickness_is_plausible(mask):
                 prediction["volume_ml"] = round(voxels * voxel_mm3(affine) / 1000.0, 4)

@@ -187,7 +187,14 @@ def volume_cases(
             f"{root}: no case found (files such as CASE_flair.nii.gz, CASE-t2f.nii.gz)"
             + (f"; {len(found.skipped)} files have no known name" if found.skipped else "")
         )
+    if len(modalities) > 1 and not any(_has(volume, modalities) for volume in found.cases):
+        raise ValueError(f"{root}: no case has {', '.join(SEQUENCES.get(m, m) for m in modalities)} together")
     return Cases(cases, {source: found.counts()}, volume_notices(root, found, modalities))
+
+
+def _has(volume: Volume, modalities: Sequence[str]) -> bool:
+    """Whether a case has files of all modalities."""
+    return "channels" in volume.files or set(modalities) <= volume.files.keys()
 
 
 def _case(volume: Volume, modalities: Sequence[str], source: str, tumor_codes: Sequence[int] | None) -> Case:

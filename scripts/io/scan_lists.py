@@ -19,7 +19,7 @@ from .kaggle_3m import is_slice_folder
 from .layouts import VOLUMES, name_by_channel, told_by_names
 from .told_sequences import sequence_told
 
-__all__ = ["INDEX", "named_path", "scans", "skipped", "survey"]
+__all__ = ["INDEX", "incomplete", "named_path", "scans", "skipped", "survey"]
 
 INDEX = "index"  # no scan's prediction is called so: it lists all predictions of a folder
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
@@ -60,6 +60,13 @@ def skipped(
     return survey(path, output_dir, modalities)[1]
 
 
+def incomplete(
+    path: Paths, output_dir: str | Path | None = None, modalities: Sequence[str] = ("flair",)
+) -> dict[str, str]:
+    """Cases that lack some of several sequences: what is missing, by the path of their first file; see `survey`."""
+    return _survey(path, output_dir, modalities)[2] if len(modalities) > 1 else {}
+
+
 def survey(
     path: Paths, output_dir: str | Path | None = None, modalities: Sequence[str] = ("flair",)
 ) -> tuple[list[Scan], dict[str, str]]:
@@ -70,7 +77,8 @@ def survey(
             its tree, below NAME if there is one; a folder that holds DICOM files is one scan. Masks and volumes of
             another sequence (by name) in a folder are skipped; a file that is named itself is predicted.
         output_dir: left out where it lies in one of the folders, however either path is written.
-        modalities: sequences that the weights were trained on; of several, the files of a case are one scan.
+        modalities: sequences that the weights were trained on; of several, the files of a case are one scan, whether
+            its folder is named or each of them.
 
     Returns:
         Dicts with "image" (the path, or a list with one for each modality) and "name": the place without suffix, or
@@ -79,10 +87,22 @@ def survey(
     Raises:
         ValueError: when there is nothing to predict, or two files would have one prediction.
     """
+    return _survey(path, output_dir, modalities)[:2]
+
+
+def _survey(
+    path: Paths, output_dir: str | Path | None, modalities: Sequence[str]
+) -> tuple[list[Scan], dict[str, str], dict[str, str]]:
+    """Scans, reasons of skipped files, and incomplete cases by their first file; see `survey`."""
     found: list[tuple[Files, Path]] = []  # a scan, and its place below the output folder
     over: dict[str, str] = {}
+    lacking: dict[str, str] = {}
+    roots = [named_path(entry) for entry in ([path] if isinstance(path, (str, Path)) else path)]
+    one_by_one, _, _ = _by_case([root for name, root in roots if not name and root.is_file()], modalities)
+    found += [(files, Path(place.name)) for files, place in one_by_one]
+    together = {file for files, _ in one_by_one for file in files}
     output = None if output_dir is None else Path(output_dir).resolve()
-    for name, root in map(named_path, [path] if isinstance(path, (str, Path)) else path):
+    for name, root in (entry for entry in roots if entry[1] not in together):
         files = [root] if root.is_file() else list(_scans_below(root)) if root.is_dir() else []
         inside = [f for f in files if f == root or output is None or not _real_place(f).is_relative_to(output)]
         voxels = _voxels_beside(inside)
@@ -90,11 +110,12 @@ def survey(
         reasons |= {
             file: why for file in inside if file not in {root, *reasons} and (why := _why_not(file, root, modalities))
         }
-        groups, apart = _by_case([f for f in inside if f not in {root, *reasons}], modalities)
+        groups, apart, missing = _by_case([f for f in inside if f not in {root, *reasons}], modalities)
         reasons |= apart
         if len(inside) == len(reasons):
-            raise ValueError(f"{root}: {_nothing(files, reasons, modalities)}")
+            raise ValueError(f"{root}: {_nothing(files, reasons, missing, modalities)}")
         over |= {str(file): why for file, why in reasons.items()}
+        lacking |= {str(file): why for file, why in missing.items()}
         grouped = {file for group in groups for file in group[0]}
         chosen = [file for file in inside if file not in reasons and file not in grouped]
         suffix = root.name[len(stem(root.name).name) :] if root.is_file() else ""
@@ -104,7 +125,7 @@ def survey(
         ]
         places += [(group, Path(name, place.relative_to(root)) if place != root else own) for group, place in groups]
         found += sorted(places, key=lambda scan: scan[0])
-    return _named(found), over
+    return _named(found), over, lacking
 
 
 def named_path(entry: str | Path) -> tuple[str, Path]:
@@ -130,11 +151,14 @@ def _voxels_beside(files: Sequence[Path]) -> dict[Path, str]:
     return found
 
 
-def _by_case(files: Sequence[Path], modalities: Sequence[str]) -> tuple[list[tuple[Files, Path]], dict[Path, str]]:
+def _by_case(
+    files: Sequence[Path], modalities: Sequence[str]
+) -> tuple[list[tuple[Files, Path]], dict[Path, str], dict[Path, str]]:
     """Group the files of each case, if the weights read several sequences.
 
     Returns:
-        Files in the order of the modalities, with the case's place; and reasons of files that are in no group.
+        Files in the order of the modalities, with the case's place; reasons of files that are in no group; and what
+        incomplete cases lack, by their first file.
     """
     cases: dict[Path, dict[str, list[tuple[FileName, Path]]]] = {}
     for path in files if len(modalities) > 1 else ():
@@ -144,18 +168,33 @@ def _by_case(files: Sequence[Path], modalities: Sequence[str]) -> tuple[list[tup
             cases.setdefault(folder / told.case, {}).setdefault(str(told.kind), []).append((told, path))
     groups: list[tuple[Files, Path]] = []
     apart: dict[Path, str] = {}
+    lacking: dict[Path, str] = {}
     for place, kinds in cases.items():
         ranked = {kind: sorted(found, key=lambda one: (len(one[0].variants), one[1])) for kind, found in kinds.items()}
         absent = [SEQUENCES.get(m, m) for m in modalities if m not in kinds]
         if absent:
-            apart |= {path: f"a case without {', '.join(absent)}" for found in ranked.values() for _, path in found}
+            there = sorted(path for found in ranked.values() for _, path in found)
+            apart |= {path: f"a case without {', '.join(absent)}" for path in there}
+            lacking[there[0]] = (
+                f"{place.parent}: case {place.name} has no {', no '.join(absent)}; {_all_of(modalities)}"
+            )
         else:
             groups.append((tuple(ranked[modality][0][1] for modality in modalities), place))
             apart |= {path: f"{kind} again" for kind, found in ranked.items() for _, path in found[1:]}
-    return groups, apart
+    return groups, apart, lacking
 
 
-def _nothing(files: Sequence[Path], reasons: dict[Path, str], modalities: Sequence[str]) -> str:
+def _all_of(modalities: Sequence[str]) -> str:
+    return f"these weights read {', '.join(SEQUENCES.get(m, m) for m in modalities)} of each case"
+
+
+def _nothing(
+    files: Sequence[Path], reasons: dict[Path, str], lacking: dict[Path, str], modalities: Sequence[str]
+) -> str:
+    if lacking:
+        first, *others = lacking.values()
+        more = f" ({len(others)} more cases are incomplete)" if others else ""
+        return f"{first.rpartition(': ')[2]}{more}"
     if reasons:
         wanted = ", ".join(SEQUENCES.get(m, m) for m in modalities)
         counts = ", ".join(f"{count} x {why}" for why, count in sorted(Counter(reasons.values()).items()))

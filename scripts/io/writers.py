@@ -18,6 +18,7 @@ from PIL import Image
 from ..core.documents import SCHEMA_VERSION, PredictionIndex
 from ..core.filenames import stem
 from ..core.files import content_sha256, write_atomic, write_json
+from ..core.weights_report import learned_of
 from ..dicom.headers import DicomError
 from ..dicom.reading import is_dicom
 from ..dicom.segmentation import segmentation_of
@@ -65,7 +66,8 @@ class PredictionWriter:
             beside: content of further files, by the end of their names, such as "overlay.png".
 
         Returns:
-            {"json": path, "mask": path}, "seg" where a DICOM Segmentation was written, and further files likewise.
+            {"json": path, "mask": path}, "seg" where a DICOM Segmentation was written, and further files likewise. Of
+            weights that were not trained on masks there is no mask.
 
         Raises:
             FileExistsError: when a file of another prediction is there and must not be overwritten.
@@ -74,8 +76,9 @@ class PredictionWriter:
         mask, source = data["pred"], Path(str(data["pred"].meta["filename_or_obj"]))
         suffix, content = self.encode(mask)
         target = self.output_dir / (name or stem(source.name))
-        contents = {f"mask.{suffix}": content, **(beside or {})}
-        if self.dicom_seg and is_series(source):
+        masked = "segmentation" in learned_of(data["result"].get("model", {}))
+        contents = {**({f"mask.{suffix}": content} if masked else {}), **(beside or {})}
+        if self.dicom_seg and masked and is_series(source):
             contents["seg.dcm"] = self.encode_dicom(mask, source, data["result"]["model"])
         files = {"json": target.with_name(f"{target.name}.json")}
         files |= {of.partition(".")[0]: target.with_name(f"{target.name}_{of}") for of in contents}
@@ -145,7 +148,8 @@ class PredictionWriter:
             raise FileExistsError(_exists(target))
         paths = [(of, target.with_name(f"{Path(name).name}_{of}")) for of in BESIDE]
         there = {of.partition(".")[0]: str(path) for of, path in paths if path.is_file()}
-        wanted = {"mask", *beside} | ({"seg"} if self.dicom_seg and is_series(_paths(source)[0]) else set())
+        of_mask = {"mask"} | ({"seg"} if self.dicom_seg and is_series(_paths(source)[0]) else set())
+        wanted = {*beside} | (of_mask if "segmentation" in learned_of(model) else set())
         found = {"json": str(target), **{kind: there[kind] for kind in sorted(wanted & there.keys())}}
         return found if wanted <= there.keys() else None
 

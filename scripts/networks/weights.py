@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ..core.files import remove_temporaries, sha256_of, write_atomic, write_json
+from ..core.weights_report import notes_beside
 
 __all__ = ["CheckpointFolder", "load_weights", "save_weights", "trained_on", "unknown_lineage"]
 
@@ -48,7 +49,8 @@ def load_weights(network: nn.Module, path: str | Path | None) -> nn.Module:
         raise ValueError(f"{path}: not a state dict of tensors")
     unfit = _unfit(network.state_dict(), state)
     if unfit:
-        raise ValueError(f"{path}: weights do not fit the network: {unfit}")
+        remedy = "the report.json of their training, beside them, names their network and sequences"
+        raise ValueError(f"{path}: weights do not fit the network: {unfit}; {remedy}")
     network.load_state_dict(state, strict=True)
     bad = [name for name, value in network.state_dict().items() if not torch.isfinite(value).all()]
     if bad:
@@ -78,28 +80,13 @@ def trained_on(weights: str | Path | None) -> dict[str, dict[str, Any]]:
         version 0.5.0), and "subset": "train" or "val". Empty if no notes belong to these weights: the training cases
         are unknown.
     """
-    return dict(_notes(weights).get("trained_on", {}))
+    return dict(notes_beside(weights).get("trained_on", {}))
 
 
 def unknown_lineage(weights: str | Path | None) -> bool:
     """Whether weights may have further training cases: they have no notes, or started from weights without notes."""
-    notes = _notes(weights)
+    notes = notes_beside(weights)
     return weights is not None and bool(notes.get("unknown_lineage", "trained_on" not in notes))
-
-
-def _notes(weights: str | Path | None) -> dict[str, Any]:
-    """The notes beside weights that belong to these weights; empty if there are none."""
-    if weights is None:
-        return {}
-    for notes in (Path(weights).with_suffix(".json"), Path(weights).with_name("report.json")):
-        try:
-            content = json.loads(notes.read_text())
-            content = content.get("model", content)
-            if content["sha256"] == sha256_of(weights) and "trained_on" in content:
-                return dict(content)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
-            continue
-    return {}
 
 
 class CheckpointFolder:

@@ -17,8 +17,10 @@ from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
 
 from ..core.files import nan_to_none, write_json
+from ..core.weights_report import TASKS, learned_by
 from ..dataset.sampling import SliceDataset
 from ..networks.weights import save_weights, trained_on, unknown_lineage
+from .prepare_batch import PrepareMultiTaskBatch
 
 __all__ = ["AverageWeights", "BestWeights", "ClipGradients", "Progress", "RequireFiniteLoss", "WritePredictions"]
 
@@ -38,6 +40,8 @@ class BestWeights:
         datasets: "train" and "val"; their cases are noted beside the weights, with those of the initial weights, or
             that these are unknown.
         initial_weights: file of the initial weights, or None.
+        prepare_batch: of the training; its tasks are noted too, with those of the initial weights if the encoder is
+            frozen.
     """
 
     def __init__(
@@ -47,7 +51,12 @@ class BestWeights:
         evaluator: Engine,
         datasets: Mapping[str, SliceDataset],
         initial_weights: str | Path | None = None,
+        prepare_batch: PrepareMultiTaskBatch | None = None,
     ) -> None:
+        batches, kept = prepare_batch or PrepareMultiTaskBatch(), "encoder" in getattr(network, "frozen", ())
+        trained = dict(zip(TASKS, (batches.do_seg, batches.do_cls), strict=True))
+        before = learned_by(initial_weights) if kept else ()
+        self.learned = [task for task in TASKS if trained[task] or task in before]
         self.path, self.network, self.evaluator = Path(path), network, evaluator
         self.validates = len(datasets["val"].data) > 0
         self.trained_on = trained_on(initial_weights)
@@ -87,9 +96,8 @@ class BestWeights:
             "metrics": nan_to_none(dict(state.metrics)),
         }
         sha256 = save_weights(self.network, self.path)
-        write_json(
-            self.path.with_suffix(".json"), {**score, "sha256": sha256, **self.origin, "trained_on": self.trained_on}
-        )
+        notes = {"learned": self.learned, **self.origin, "trained_on": self.trained_on}
+        write_json(self.path.with_suffix(".json"), {**score, "sha256": sha256, **notes})
 
 
 class AverageWeights:

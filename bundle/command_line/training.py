@@ -1,0 +1,69 @@
+"""The subcommands that train. Modules that need torch are imported when a command runs."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from .options import reading
+from .outcome import Outcome
+
+
+def pipeline(options: argparse.Namespace) -> Outcome:
+    """Preprocess, train and evaluate."""
+    from ..workflows.pipeline import run_pipeline
+
+    names = ("output", "volumes", "images", "preset", "network", "precision", "seed", "fold", "device", "tracking")
+    chosen = {name: getattr(options, name) for name in (*names, "skip_unreadable", "modalities", "initial_weights")}
+    models = run_pipeline(**chosen, reading=reading(options))
+    return Outcome({"weights": models / "model.pt", "evaluation": models.parent / "evaluation"})
+
+
+def crossvalidate(options: argparse.Namespace) -> Outcome:
+    """Train and evaluate in every fold."""
+    from ..weights import require_served
+    from ..workflows import stages
+    from ..workflows.plans import cross_validation_plan
+    from ..workflows.run_plan import release_reference, run_plan
+
+    named = ("preset", "folds", "seeds", "network", "precision", "image_folds", "fold", "modalities")
+    chosen = {name: getattr(options, name) for name in named}
+    stages.require_volumes_alone(options.modalities or (), options.images)
+    plan = cross_validation_plan(**chosen, sources=options.learn_from or (), brains=options.brains)
+    if options.release:  # before the hours of work
+        require_served({"network_name": plan.network, **_channels(options)}, Path(options.release))
+    told = {**reading(options), **_channels(options)}
+    summary = run_plan(plan, options.output, options.volumes, options.images, options.processes, told)
+    made = {"summary": summary, "report": summary.with_name("report.json")}
+    if options.release:
+        release_reference(plan, summary.parent, Path(options.release))
+        made["weights"] = Path(options.release) / "model.pt"
+    return Outcome(made)
+
+
+def _channels(options: argparse.Namespace) -> dict[str, Any]:
+    """The channels as a setting of configs; nothing if none were named."""
+    return {"modalities": options.modalities} if options.modalities else {}
+
+
+def finetune(options: argparse.Namespace) -> Outcome:
+    """Fine-tune on own volumes."""
+    from ..weights import find_weights
+    from ..workflows.finetuning import as_text, finetune
+
+    chosen = {name: getattr(options, name) for name in ("folds", "epochs", "precision", "processes")}
+    model = find_weights(options.model)
+    found = finetune(options.output, options.volumes, model, **chosen, reading=reading(options))
+    weights = Path(options.output) / "models" / "model.pt"
+    return Outcome({**found, "weights": weights}, as_text(found) + f"\n\nweights: {weights}")
+
+
+def ablate(options: argparse.Namespace) -> Outcome:
+    """Train and evaluate variants."""
+    from ..workflows.plans import ablation_plan
+    from ..workflows.run_plan import run_plan
+
+    plan = ablation_plan(options.plan, options.network, options.seeds, options.precision)
+    sources = (options.output, options.volumes, options.images, options.processes, reading(options))
+    return Outcome({"summary": run_plan(plan, *sources)})

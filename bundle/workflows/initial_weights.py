@@ -1,0 +1,74 @@
+"""Weights to start a training from: whether they fit, and which of the data they were trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..errors import UserError, reason_of
+from ..loading import parse
+from ..weights import find_weights, trained_as
+
+__all__ = ["cases_in_words", "require_fitting", "require_held_out"]
+
+
+def require_fitting(model: str | Path, network: str, modalities: Sequence[str] | None) -> tuple[Path, list[str]]:
+    """Load weights strictly into the network that is to be trained.
+
+    Args:
+        model: the weights.
+        network: cpu, base or large.
+        modalities: channels of the network; None: those that the weights read.
+
+    Returns:
+        The absolute path of the weights, and the channels.
+
+    Raises:
+        UserError: when there is no such file, it is no state dict, or of another network or other channels.
+    """
+    weights = find_weights(model)
+    known = trained_as(weights)
+    read = known.get("modalities", ["flair"])
+    if modalities is not None and list(modalities) != read:
+        raise UserError(f"{weights}: reads {','.join(read)}, not {','.join(modalities)}; leave --modalities out")
+    if (name := known.get("network_name", network)) != network:
+        raise UserError(f"{weights}: of the network {name}; add --network {name}")
+    settings = {"network_name": network, "modalities": read}
+    try:
+        parse("inference.yaml", ["loaded"], model_path=str(weights), **settings)
+    except Exception as error:
+        reason = reason_of(error)
+        raise (UserError(reason) if reason else error) from None
+    return weights, list(read)
+
+
+def require_held_out(store: Path, weights: Path, fold: int) -> None:
+    """Refuse weights that were trained on cases of the validation or test fold; name those that they train on again.
+
+    Args:
+        store: the slice store.
+        weights: to start from.
+        fold: the test fold.
+
+    Raises:
+        UserError: naming the weights and the cases.
+    """
+    asked: dict[str, Any] = {"dataset_dir": str(store), "model_path": str(weights), "fold": fold}
+    found = parse("before_training.yaml", ["known", "known_held_out"], **asked)
+    if held_out := found["known_held_out"]:
+        raise UserError(
+            f"{weights}: trained on {len(held_out)} of the cases to validate and test on, such as "
+            f"{cases_in_words(held_out)}; leave them out, or choose another --fold or --seed"
+        )
+    if again := found["known"]:
+        print(f"{weights}: trained on {len(again)} of the training cases already, such as {cases_in_words(again)}")
+
+
+def cases_in_words(known: Mapping[str, str]) -> str:
+    """The first cases of `known_cases`, with how they were recognized.
+
+    >>> cases_in_words({"clinic/2": "patient", "clinic/1": "name"})
+    'clinic/1 (same name), clinic/2 (same patient)'
+    """
+    return ", ".join(f"{case} (same {how})" for case, how in sorted(known.items())[:3])
