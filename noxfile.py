@@ -63,6 +63,12 @@ def finetune(session: nox.Session) -> None:
 
 
 @nox.session
+def subsets(session: nox.Session) -> None:
+    """The pipeline on volumes alone, images alone and several sequences, to its end."""
+    run_suite(session, "test_subsets.py")
+
+
+@nox.session
 def browser(session: nox.Session) -> None:
     """The page in Debian's chromium (apt install chromium chromium-driver)."""
     run_suite(session, "test_browser.py")

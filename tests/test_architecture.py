@@ -162,8 +162,8 @@ READ_BY_MONAI = {"imports", "run", "initialize", "finalize", "training", "evalua
 READ_BY_MONAI |= {"calibrating", "auditing", "fitting_ood_detector", "summarizing"}
 READ_BY_MONAI |= {"checking", "fitting_sequences"}
 READ_BY_MONAI |= {"save_execute_config", "post_transforms"}  # with --tracking; by MONAI Label
-READ_BY_THE_PREDICTOR = {"extended_network", "skipped"}
-READ_BY_FINETUNE = {"patients", "known"}
+READ_BY_THE_PREDICTOR = {"extended_network", "incomplete", "skipped"}
+READ_BY_TRAININGS = {"patients", "known", "known_held_out", "taught"}
 READ_BY_DEPLOY = {"dicom_segmentation", "dicom_report"}
 
 
@@ -172,9 +172,9 @@ def test_every_config_key_is_used(path: Path) -> None:
     texts = "\n".join(str(value) for config in CONFIGS for value in values_of(yaml.safe_load(config.read_text())))
     for key in yaml.safe_load(path.read_text()):
         top = key.lstrip("+").split("#")[0]
-        assert top in READ_BY_MONAI | READ_BY_THE_PREDICTOR | READ_BY_FINETUNE | READ_BY_DEPLOY or f"@{top}" in texts, (
-            f"nothing reads '{key}'"
-        )
+        assert (
+            top in READ_BY_MONAI | READ_BY_THE_PREDICTOR | READ_BY_TRAININGS | READ_BY_DEPLOY or f"@{top}" in texts
+        ), f"nothing reads '{key}'"
 
 
 def test_continuous_integration_calls_the_readmes_test_command() -> None:

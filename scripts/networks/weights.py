@@ -49,7 +49,7 @@ def load_weights(network: nn.Module, path: str | Path | None) -> nn.Module:
         raise ValueError(f"{path}: not a state dict of tensors")
     unfit = _unfit(network.state_dict(), state)
     if unfit:
-        remedy = "the report.json of their training, beside them, names their network and sequences"
+        remedy = "put the report.json of their training beside them, which names network and sequences"
         raise ValueError(f"{path}: weights do not fit the network: {unfit}; {remedy}")
     network.load_state_dict(state, strict=True)
     bad = [name for name, value in network.state_dict().items() if not torch.isfinite(value).all()]

@@ -63,3 +63,17 @@ def test_the_released_weights_are_right_on_the_examples_but_for_the_failure(titl
         assert result["state"] == "no_tumor"
     elif result["kind"] == "volume":
         assert (result["volume_ml"] == 0) is missed
+
+
+def test_the_sequences_of_a_case_are_one_scan_for_weights_that_read_several() -> None:
+    uploads = {
+        "A/A_t1.nii.gz": NIFTI + b"1",
+        "A/A_flair.nii.gz": NIFTI,
+        "A/A_seg.nii.gz": NIFTI,
+        "B_flair.nii.gz": NIFTI,
+    }
+    found = {scan.name: scan for scan in scans_of(uploads.items(), ["flair", "t1"])}
+    assert list(found) == ["A", "B_flair.nii.gz"] and found["A"].files == (NIFTI, NIFTI + b"1")
+    with found["A"].source() as content:
+        assert content == [NIFTI, NIFTI + b"1"]
+    assert not found["A"].is_dicom

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from bundle.errors import UserError
+from bundle.workflows import initial_weights, stages
 from bundle.workflows.pipeline import run_pipeline, training_time
 from bundle.workflows.presets import PRESETS
 from scripts.core.files import sha256_of
@@ -139,3 +140,58 @@ def test_unreadable_cases_stop_the_pipeline_and_are_named(
     assert json.loads((tmp_path / "out" / "data" / "store.json").read_text())["cases"]
     assert main(["pipeline", *arguments, "--skip-unreadable"]) == 0
     assert "broken.jpg" in capsys.readouterr().err
+
+
+BOTH, MASKS, CLASSES = ["segmentation", "classification"], ["segmentation"], ["classification"]
+
+
+@pytest.mark.parametrize(
+    ("kinds", "tasks", "order"),
+    [
+        (["volume", "image"], BOTH, ["stage1", "stage2", "stage3"]),
+        (["volume"], BOTH, ["stage1", "stage2", "stage3"]),
+        (["volume"], MASKS, ["stage1"]),
+        (["image"], CLASSES, ["stage2"]),
+        (["volume", "image"], CLASSES, ["stage2"]),
+    ],
+)
+def test_the_stages_are_those_that_the_data_teach(kinds: list[str], tasks: list[str], order: list[str]) -> None:
+    lengths = {stage: {"max_epochs": epochs} for stage, epochs in (("stage1", 7), ("stage2", 2), ("stage3", 3))}
+    chain = stages.chain_of({"kinds": kinds, "tasks": tasks}, lengths)
+    assert list(chain) == order
+    if kinds == ["volume", "image"] and tasks == BOTH:
+        assert chain == lengths, "as the configs say"
+    elif tasks == CLASSES:
+        assert chain["stage2"]["max_epochs"] == 7 and chain["stage2"]["frozen"] == ["decoder"]
+        assert chain["stage2"]["kinds"] == kinds and chain["stage2"]["initial_weights"] is None
+    elif tasks == BOTH:
+        assert chain["stage2"]["kinds"] == chain["stage3"]["kinds"] == ["volume"] and "kinds" not in chain["stage1"]
+
+
+def test_data_that_teach_nothing_and_no_data_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from bundle.command_line.cli import main
+
+    with pytest.raises(UserError, match="nothing to train on"):
+        stages.chain_of({"kinds": ["volume"], "tasks": []}, {})
+    assert main(["pipeline", "--output", str(tmp_path / "out")]) == 2
+    error = "error: no data: name a folder of volumes (--volumes), of images (--images), or both\n"
+    assert capsys.readouterr().err == error and not (tmp_path / "out").exists()
+
+
+def test_initial_weights_must_not_know_the_cases_of_the_test(pipeline_run: Path) -> None:
+    weights = pipeline_run / "models" / "model.pt"
+    asked = {"store": pipeline_run / "data", "weights": weights}
+    with pytest.raises(UserError, match=r"cases to validate and test on, such as .* \(same name\)"):
+        initial_weights.require_held_out(**asked, fold=0)  # fold 1 chose its best weights
+    assert stages.taught_by(pipeline_run / "data", 0) == {"kinds": ["volume", "image"], "tasks": BOTH}
+
+
+def test_initial_weights_must_fit(pipeline_run: Path, tmp_path: Path) -> None:
+    weights = pipeline_run / "models" / "model.pt"
+    assert initial_weights.require_fitting(weights, "cpu", None) == (weights, ["flair"])
+    with pytest.raises(UserError, match="of the network cpu; add --network cpu"):
+        initial_weights.require_fitting(weights, "base", None)
+    (tmp_path / "text.pt").write_text("no weights")
+    for file, reason in (("text.pt", "not a state dict, or damaged"), ("none.pt", "no weights here")):
+        with pytest.raises(UserError, match=reason):
+            initial_weights.require_fitting(tmp_path / file, "cpu", None)

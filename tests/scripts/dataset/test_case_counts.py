@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from scripts.dataset.case_counts import count_cases, left_out_codes
+import pytest
+
+from scripts.dataset.case_counts import count_cases, left_out_codes, taught_by
 from scripts.io.datalists import Cases, counts_in_words
 
 
@@ -35,3 +37,25 @@ def test_codes_of_other_structures_are_named() -> None:
         [stored("BraTS-GLI-02405-100", [1], label_codes=codes)], [stored("BraTS-GLI-02405-100", [1], label_codes=codes)]
     )
     assert counts["v"]["left_out"] == {"code 4, resection cavity": 1}
+
+
+@pytest.mark.parametrize(
+    ("slices", "kinds", "tasks"),
+    [
+        ("v1 v0 i1 i0", ["volume", "image"], ["segmentation", "classification"]),
+        ("v1 v0", ["volume"], ["segmentation", "classification"]),
+        ("v1 v?", ["volume"], ["segmentation"]),
+        ("v0 i1", ["volume", "image"], ["classification"]),
+        ("i1 i0 u?", ["image"], ["classification"]),
+        ("v0 u?", ["volume"], []),
+        ("u?", [], []),
+    ],
+)
+def test_what_slices_teach(slices: str, kinds: list[str], tasks: list[str]) -> None:
+    """v: of a volume with a mask, u: without, i: an image; 1: tumor, 0: none, ?: neither."""
+    codes = {"1": 1.0, "0": 0.0, "?": float("nan")}
+    records = [
+        {"kind": "image" if kind == "i" else "volume", "has_mask": kind == "v", "cls": codes[code]}
+        for kind, code in slices.split()
+    ]
+    assert taught_by(records) == {"kinds": kinds, "tasks": tasks}

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from scripts.evaluation.reports import auc_within_folds, make_report, patient_scores, pool
+from scripts.evaluation.reports import auc_within_folds, make_report, of_learned, patient_scores, pool
 from scripts.inference.decision import Calibration, Decision
 
 Row = dict[str, Any]
@@ -199,3 +199,15 @@ def test_every_source_has_its_own_n_beside_its_scores() -> None:
     for scores in made["classification"].values():
         assert {"n", "positives", "sensitivity", "specificity", "ci95", "groups"} <= scores.keys()
     assert "pooled" not in made["classification"] and set(made["classification"]) == {"brats", "kaggle", "other"}
+
+
+def test_what_was_not_learned_is_not_scored() -> None:
+    rows = slices("brats/A", [0.0, 90.0, 80.0], [-1.0, 2.0, 1.0])
+    both = content(rows, [volume("brats/A", 0.9)])
+    classes = make_report(of_learned(both, ["classification"]), Decision(), 0)
+    assert classes["segmentation"]["n"] == classes["segmentation"]["empty_slices"]["n"] == 0
+    assert classes["patients"] == {} and classes["classification"]["brats"]["roc_auc"] == 1.0
+    masks = make_report(of_learned(both, ["segmentation"]), Decision(), 0)
+    assert masks["segmentation"]["mean"]["dice"] == 0.9 and masks["classification"]["brats"]["n"] == 0
+    assert masks["patients"]["all"]["sensitivity"] is None, "no volume has a probability"
+    assert of_learned(both, ["segmentation", "classification"]) == both

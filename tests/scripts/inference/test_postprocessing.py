@@ -19,6 +19,7 @@ from PIL import Image
 
 from scripts.core.configs import components_of
 from scripts.core.messages import NOTICE, flag
+from scripts.core.weights_report import TASKS
 from scripts.inference.decision import Calibration, Decision
 from scripts.inference.flags import DEEP
 from scripts.inference.out_of_distribution import OODDetector
@@ -106,14 +107,16 @@ def summary(
     decision: Decision | None = None,
     affine: np.ndarray | None = None,
     meta: Mapping[str, Any] | None = None,
+    learned: Sequence[str] = TASKS,
 ) -> dict[str, Any]:
     """The result for slices of these logits."""
+    model = {"version": "1"} | ({"learned": learned} if learned != TASKS else {})
     affine = np.eye(4) if affine is None else affine
     told = {"spatial_shape": np.array([4, 4, len(logits)]), "original_affine": affine}
     told |= {"spacing_known": True, "spacing_used": True, **(meta or {})}
     pred = MetaTensor(torch.full((1, 4, 4, len(logits)), float(mask)), meta=told)
     data = {"pred": pred, "slice_logits": np.array(logits), "slice_distances": np.array(logits) * 0.0}
-    return dict(SummarizePredictiond("pred", decision or Decision(), {"version": "1"}, NEVER_FAR)(data)["result"])
+    return dict(SummarizePredictiond("pred", decision or Decision(), model, NEVER_FAR)(data)["result"])
 
 
 # small components -----------------------------------------------------------------------------------------------------
@@ -534,3 +537,21 @@ def test_a_scan_without_an_out_of_distribution_score_is_flagged(found: dict[str,
     data = {"pred": mask, "slice_logits": np.array([4.0]), **found}
     flags = SummarizePredictiond("pred", Decision(), {"sha256": "a"}, ood_detector)(data)["result"]["flags"]
     assert flags == ([flag(code)] if code else [])
+
+
+# weights of one task --------------------------------------------------------------------------------------------------
+
+
+def test_weights_that_learned_no_masks_give_none() -> None:
+    found = summary([4.0, np.nan], mask=True, learned=["classification"])
+    assert found["tumor_probability"] == pytest.approx(0.982, abs=1e-3) and "volume_ml" not in found
+    assert found["flags"] == [flag("mask_not_learned")] and found["model"]["learned"] == ["classification"]
+    assert summary([4.0], mask=False, learned=["classification"])["flags"] == [flag("mask_not_learned")]
+
+
+def test_weights_that_learned_no_classes_give_no_probability() -> None:
+    found = summary([4.0, -4.0], mask=True, learned=["segmentation"])
+    assert found["tumor_probability"] is found["tumor_detected"] is None and found["state"] == "no_prediction"
+    assert found["volume_ml"] > 0 and found["flags"] == [flag("class_not_learned")]
+    nothing = summary([np.nan], learned=["segmentation"])
+    assert nothing["flags"] == [flag("too_little_brain"), flag("class_not_learned")] and "volume_ml" not in nothing

@@ -90,6 +90,9 @@ def test_case_without_a_mask_has_no_label_at_all(tmp_path: Path) -> None:
 
 def test_missing_modality_is_named(tmp_path: Path) -> None:
     touch(tmp_path / "A/A_flair.nii.gz", tmp_path / "A/A_t2.nii.gz")
+    with pytest.raises(ValueError, match="no case has FLAIR, T1, T1 after contrast, T2 together"):
+        volume_cases(tmp_path, ALL)
+    touch(*(tmp_path / f"B/B_{sequence}.nii.gz" for sequence in ALL))
     image = volume_cases(tmp_path, ALL)[0]["image"]
     assert [Path(path).name for path in image if not Path(path).exists()] == ["A_t1.nii.gz", "A_t1ce.nii.gz"]
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from scripts.io.readers import BrainMriReader
-from scripts.io.scan_lists import scans, survey
+from scripts.io.scan_lists import incomplete, scans, survey
 
 
 def touch(root: Path, *names: str) -> Path:
@@ -131,3 +131,22 @@ def test_a_folder_without_the_sequence_names_its_sequences(tmp_path: Path) -> No
     with pytest.raises(ValueError, match="which read FLAIR; skipped by name: 2 x T1, by its name, 1 x T2") as caught:
         scans(tmp_path)
     assert "\n" not in str(caught.value)
+
+
+def test_a_case_that_lacks_a_sequence_is_named_with_what_it_lacks(tmp_path: Path) -> None:
+    touch(tmp_path, "A/A-t2f.nii.gz", "A/A-t1c.nii.gz", "B/B_flair.nii.gz")
+    lacking = incomplete(tmp_path, modalities=["flair", "t1ce"])
+    reason = (
+        f"{tmp_path / 'B'}: case B has no T1 after contrast; these weights read FLAIR, T1 after contrast of each case"
+    )
+    assert lacking == {str(tmp_path / "B/B_flair.nii.gz"): reason} and incomplete(tmp_path) == {}
+    with pytest.raises(ValueError, match="case B has no T1 after contrast; these weights read FLAIR") as caught:
+        scans(tmp_path / "B", modalities=["flair", "t1ce"])
+    assert "\n" not in str(caught.value)
+
+
+def test_files_of_a_case_that_are_named_one_by_one_are_one_scan(tmp_path: Path) -> None:
+    touch(tmp_path, "A_t1.nii.gz", "A_flair.nii.gz", "B_flair.nii.gz")
+    paths = [tmp_path / name for name in ("A_t1.nii.gz", "B_flair.nii.gz", "A_flair.nii.gz")]
+    found = {scan["name"]: scan["image"] for scan in scans(paths, modalities=["flair", "t1"])}
+    assert found == {"A": [str(paths[2]), str(paths[0])], "B_flair": str(paths[1])}

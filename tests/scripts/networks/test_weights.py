@@ -40,14 +40,16 @@ def test_a_missing_decoder_is_an_error(network: MultiTaskUNet, tmp_path: Path) -
     for number, (reason, wrong) in enumerate(reasons.items()):
         path = tmp_path / f"{number}.pt"
         torch.save(wrong, path)
-        with pytest.raises(ValueError, match=rf"^\S+: weights do not fit the network: {reason}$"):
+        with pytest.raises(
+            ValueError, match=rf"^\S+: weights do not fit the network: {reason}; put the report.json of"
+        ):
             load_weights(network, path)
 
 
 def test_another_width_is_an_error(network: MultiTaskUNet, tmp_path: Path) -> None:
     save_weights(multi_task_unet("cpu", channels=(32, 32, 64, 128, 256)), tmp_path / "wide.pt")
     reason = r"\d+ unknown, such as decoder\.levels\S+; \d+ of another shape, such as decoder\.\S+"
-    with pytest.raises(ValueError, match=rf"do not fit the network: {reason}$"):
+    with pytest.raises(ValueError, match=rf"do not fit the network: {reason}; put the report.json of"):
         load_weights(network, tmp_path / "wide.pt")
 
 

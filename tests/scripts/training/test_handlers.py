@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,6 +20,7 @@ from torch import nn
 
 from scripts.networks.weights import CheckpointFolder, save_weights, trained_on, unknown_lineage
 from scripts.training.handlers import BestWeights
+from scripts.training.prepare_batch import PrepareMultiTaskBatch
 from scripts.training.resumable_run import ResumableRun
 
 RECORD = {"case": "brats/A", "sha256": "a", "phash": None, "group": "brats/A"}
@@ -40,9 +41,17 @@ class Told(Metric):
         return next(self.values)
 
 
-def train(folder: Path, scores: list[float], val: bool = True, initial: Path | None = None) -> dict[str, Any]:
+def train(
+    folder: Path,
+    scores: list[float],
+    val: bool = True,
+    initial: Path | None = None,
+    batches_of: PrepareMultiTaskBatch | None = None,
+    frozen: Sequence[str] = (),
+) -> dict[str, Any]:
     """Train a network whose weight is the number of the epoch; return the notes beside the weights that are left."""
     network = nn.Linear(1, 1)
+    network.frozen = frozen
 
     def step(engine: Engine, batch: Any) -> None:
         nn.init.constant_(network.weight, engine.state.epoch)
@@ -54,7 +63,7 @@ def train(folder: Path, scores: list[float], val: bool = True, initial: Path | N
     trainer = Engine(step)
     ValidationHandler(1, evaluator).attach(trainer)
     datasets: Any = {"train": SimpleNamespace(data=[RECORD]), "val": SimpleNamespace(data=[RECORD] * val)}
-    BestWeights(folder / "model.pt", network, evaluator, datasets, initial).attach(trainer)
+    BestWeights(folder / "model.pt", network, evaluator, datasets, initial, batches_of).attach(trainer)
     trainer.run([None], max_epochs=3)
     notes: dict[str, Any] = json.loads((folder / "model.json").read_text())
     assert torch.load(folder / "model.pt", weights_only=True)["weight"].item() == notes["epoch"]
@@ -86,6 +95,19 @@ def test_unknown_lineage_is_noted_and_inherited(tmp_path: Path) -> None:
         assert unknown_lineage(after / "model.pt") and trained_on(after / "model.pt").keys() == {"brats/A"}
     train(folders[3], [0.5] * 3)
     assert not unknown_lineage(folders[3] / "model.pt")
+
+
+def test_the_learned_tasks_are_noted_and_kept_while_the_encoder_is_frozen(tmp_path: Path) -> None:
+    masks, classes = PrepareMultiTaskBatch(do_cls=False), PrepareMultiTaskBatch(do_seg=False)
+    folders = {name: tmp_path / name for name in ("stage1", "stage2", "alone")}
+    for folder in folders.values():
+        folder.mkdir()
+    assert train(folders["stage1"], [0.5] * 3, batches_of=masks)["learned"] == ["segmentation"]
+    before = folders["stage1"] / "model.pt"
+    head = train(folders["stage2"], [0.5] * 3, initial=before, batches_of=classes, frozen=["encoder", "decoder"])
+    assert head["learned"] == ["segmentation", "classification"]
+    other = train(folders["alone"], [0.5] * 3, initial=before, batches_of=classes, frozen=["decoder"])
+    assert other["learned"] == ["classification"], "another encoder than the decoder was trained with"
 
 
 def resumed(folder: Path) -> int:

@@ -1,0 +1,105 @@
+"""Weights that read several sequences: cases from folders and files, and what every command says of a wrong one."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from bundle import Predictor
+from bundle.command_line.cli import main
+from bundle.datasets.phantoms import write_volumes
+from scripts.core.files import write_json
+from scripts.networks.multitask_unet import multi_task_unet
+from scripts.networks.weights import save_weights
+
+READ = ["t2", "flair"]  # in another order than the files
+BRATS_2023 = {"flair": "t2f", "t1": "t1n", "t2": "t2w", "seg": "seg"}
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Untrained weights with a report."""
+    path = tmp_path_factory.mktemp("several") / "model.pt"
+    sha256 = save_weights(multi_task_unet(in_channels=len(READ)), path)
+    model = {"sha256": sha256, "network_name": "cpu", "modalities": READ, "trained_on": {}}
+    write_json(path.with_name("report.json"), {"schema_version": 1, "model": model, "decision": {}})
+    return path
+
+
+@pytest.fixture(scope="module")
+def cases(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three cases: named as in BraTS 2020, as in BraTS 2023, and without a T2."""
+    root = tmp_path_factory.mktemp("cases")
+    write_volumes(root, 3, slices=8, side=96, modalities=("flair", "t1", "t2"))
+    for old, new in BRATS_2023.items():
+        file = root / "PHANTOM_002" / f"PHANTOM_002_{old}.nii.gz"
+        file.rename(file.with_name(f"PHANTOM_002-{new}.nii.gz"))
+    (root / "PHANTOM_003" / "PHANTOM_003_t2.nii.gz").unlink()
+    return root
+
+
+def test_a_folder_of_cases_is_predicted_and_what_is_missing_is_named(
+    model: Path, cases: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "out"
+    assert main(["predict", str(cases), "--model", str(model), "--output", str(output)]) == 2
+    error = f"error: {cases / 'PHANTOM_003'}: case PHANTOM_003 has no T2; these weights read T2, FLAIR of each case"
+    told = capsys.readouterr()
+    assert error in told.err.splitlines() and "2 of 3 scans predicted" in told.out
+    index = json.loads((output / "index.json").read_text())["scans"]
+    predicted = [entry["mask"] for entry in index.values() if "mask" in entry]
+    assert predicted == [f"PHANTOM_00{n}/PHANTOM_00{n}_mask.nii.gz" for n in (1, 2)]
+    alone = cases / "PHANTOM_003"
+    assert main(["predict", str(alone), "--model", str(model), "--output", str(tmp_path / "none")]) == 2
+    assert capsys.readouterr().err.count("\n") == 1 and not (tmp_path / "none").exists()
+
+
+def test_channels_are_in_the_order_of_the_weights(model: Path, cases: Path) -> None:
+    predictor, case = Predictor(model), cases / "PHANTOM_001"
+    files = [case / f"PHANTOM_001_{sequence}.nii.gz" for sequence in READ]
+    from_files = predictor.predict(files)["result"]["slice_probabilities"]
+    (scan,) = predictor.parsed(["dataset#data"], dataset_dir=[str(case)])["dataset#data"]
+    assert scan["image"] == [str(file) for file in files]
+    assert predictor.predict(scan["image"])["result"]["slice_probabilities"] == from_files
+    assert predictor.predict(files[::-1])["result"]["slice_probabilities"] != from_files
+
+
+def test_what_such_weights_cannot_do_is_one_line(
+    model: Path, cases: Path, synthetic: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images, output = str(synthetic / "kaggle"), ["--output", str(tmp_path / "out")]
+    shutil.copy(model, tmp_path / "bare.pt")
+    for command, reason in (
+        (
+            ["evaluate", "--images", images, "--model", str(model)],
+            "images have one channel, the network reads t2,flair",
+        ),
+        (["pipeline", "--images", images, "--modalities", "t2,flair"], "leave the images out"),
+        (["crossvalidate", "--images", images, "--modalities", "t2,flair"], "leave the images out"),
+        (
+            ["pipeline", "--volumes", str(cases), "--initial-weights", str(model), "--modalities", "flair"],
+            "reads t2,flair, not flair; leave --modalities out",
+        ),
+        (
+            ["predict", str(cases), "--model", str(tmp_path / "bare.pt")],
+            "the report.json of their training, beside them",
+        ),
+        (
+            ["pipeline", "--volumes", str(synthetic / "brats"), "--modalities", "flair,t1"],
+            "no case has FLAIR, T1 together",
+        ),
+    ):
+        assert main([*command, *output]) == 2
+        error = capsys.readouterr().err.splitlines()[-1]
+        assert error.startswith("error: ") and reason in error, command
+        assert not (tmp_path / "out" / "data").exists()
+
+
+@pytest.mark.parametrize("wrong", ["flair,dwi", "t1,T1w", ""])
+def test_wrong_names_of_sequences_are_refused(wrong: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["pipeline", "--volumes", "x", "--modalities", wrong])
+    assert ended.value.code == 2 and "--modalities: " in capsys.readouterr().err
