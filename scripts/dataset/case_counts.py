@@ -57,17 +57,21 @@ def taught_by(records: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
     """What slices can teach.
 
     Args:
-        records: from `slice_records`.
+        records: of slices, see `SliceRecords`.
 
     Returns:
         "kinds": volume where one has a mask, image where there are any. "tasks": segmentation where a mask has a tumor,
         classification where there are slices or images with a tumor and without.
     """
-    labeled = [record for record in records if record["has_mask"] or record["kind"] == "image"]
-    kinds = {record["kind"] for record in labeled}
-    classes = {record["cls"] for record in labeled} & {0.0, 1.0}
-    masked = any(record["has_mask"] and record["cls"] == 1.0 for record in labeled if record["kind"] == "volume")
+    kinds: set[str] = set()
+    classes: set[float] = set()
+    masked = False
+    for record in records:
+        if record["has_mask"] or record["kind"] == "image":
+            kinds.add(record["kind"])
+            classes.add(record["cls"])
+            masked |= record["kind"] == "volume" and record["cls"] == 1.0
     return {
         "kinds": [kind for kind in ("volume", "image") if kind in kinds],
-        "tasks": [*(["segmentation"] if masked else []), *(["classification"] if len(classes) == 2 else [])],
+        "tasks": [*(["segmentation"] if masked else []), *(["classification"] if {0.0, 1.0} <= classes else [])],
     }
