@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from . import __version__
-from .core import files, weights_report
+from .core import filenames, files, weights_report
 from .errors import UserError
 from .loading import BUNDLE_ROOT
 from .manifest import read_json
@@ -135,7 +135,17 @@ def release(trained: Path, report: Mapping[str, Any], models: Path) -> None:
     metadata = models.resolve().parent / "configs" / "metadata.json"
     if metadata.is_file():
         noted = {**read_json(metadata), "weights_sha256": {"models/model.pt": model["sha256"]}}
+        _describe_channels(noted["network_data_format"]["inputs"]["image"], model["modalities"])
         files.write_json(metadata, with_installed_versions(noted), indent=4)
+
+
+def _describe_channels(image: dict[str, Any], modalities: Sequence[str]) -> None:
+    """Name the channels in the metadata's description of the network's input; that of the first stays as it is."""
+    if image["num_channels"] != len(modalities):
+        unit = str(image["channel_def"]["0"]).partition(",")[2]
+        titles = [filenames.SEQUENCES.get(name, name) for name in modalities]
+        image["num_channels"] = len(modalities)
+        image["channel_def"] = {str(number): f"{title},{unit}" for number, title in enumerate(titles)}
 
 
 def require_served(config: Mapping[str, Any], models: Path) -> None:

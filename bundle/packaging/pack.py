@@ -19,7 +19,7 @@ from ..core import files
 from ..errors import UserError
 from ..loading import BUNDLE_ROOT
 from ..manifest import read_json
-from ..weights import pins_of
+from ..weights import pins_of, report_beside, require_served, trained_as
 
 __all__ = ["NAME", "pack"]
 
@@ -47,8 +47,8 @@ def pack(output: Path, weights_url: str | None = None, root: Path = BUNDLE_ROOT)
         The folder and the zip.
 
     Raises:
-        UserError: when weights or documents are missing, the metadata names other weights, or the folder is the bundle
-            itself.
+        UserError: when weights or documents are missing, metadata or inference config are of other weights, or the
+            folder is the bundle itself.
     """
     missing = [name for name in (*NEEDED, WEIGHTS) if not (root / name).is_file()]
     if missing:
@@ -56,6 +56,11 @@ def pack(output: Path, weights_url: str | None = None, root: Path = BUNDLE_ROOT)
     metadata, hash_value = read_json(root / "configs" / "metadata.json"), files.sha256_of(root / WEIGHTS)
     if metadata.get("weights_sha256", {}).get(WEIGHTS) != hash_value:
         raise UserError(f"{root / WEIGHTS}: not the weights that configs/metadata.json names; release them first")
+    require_served(report_beside(root / WEIGHTS).get("model", {}), root / "models")
+    channels = metadata["network_data_format"]["inputs"]["image"]["num_channels"]
+    read = trained_as(root / WEIGHTS).get("modalities", ["flair"])
+    if channels != len(read):
+        raise UserError(f"{root / 'configs' / 'metadata.json'}: {channels} channels, the weights read {','.join(read)}")
     folder, archive = output / NAME, output / f"{NAME}_v{metadata['version']}.zip"
     if root.resolve().is_relative_to(folder.resolve()):
         raise UserError(f"{folder}: would replace the bundle that is packed, choose another folder")

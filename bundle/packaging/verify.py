@@ -128,22 +128,26 @@ def training(folder: Path, _: Given) -> None:
     from ..datasets.phantoms import write_images, write_volumes
 
     with tempfile.TemporaryDirectory() as place, redirect_stdout(StringIO()), redirect_stderr(StringIO()):
-        write_volumes(Path(place) / "brats", 3, slices=10, side=96)
+        read = _parsed(folder, "modalities")
+        write_volumes(Path(place) / "brats", 3, slices=10, side=96, modalities=read)
         write_images(Path(place) / "kaggle", 6)
-        data, trained = {"dataset_dir": f"{place}/data", "folds": 3}, f"{place}/trained"
-        sources = {"volumes": f"{place}/brats", "images": f"{place}/kaggle"}
+        alone, channels = len(read) > 1, {"modalities": read}  # images have one channel
+        data, trained = {"dataset_dir": f"{place}/data", "folds": 3, **channels}, f"{place}/trained"
+        sources = {"volumes": f"{place}/brats", "images": None if alone else f"{place}/kaggle"}
         run_workflow("preprocessing", ["preprocess.yaml"], folder, **data, **sources)
         short = {"dataset_dir": data["dataset_dir"], "max_epochs": 1, "samples_per_epoch": 16, "num_workers": 0}
-        joint = {"kinds": ["volume", "image"], "do_cls": True}
+        short |= channels
+        joint = {"kinds": ["volume"] if alone else ["volume", "image"], "do_cls": True}
         workflow = load_workflow(["train.yaml"], folder, workflow_type="train", **short, output_dir=trained, **joint)
         if absent := _absent(workflow):
             raise CheckError(f"train.yaml lacks {', '.join(absent)}")
         run_workflow("training", ["train.yaml"], folder, **short, output_dir=trained, **joint)
-        scored = {"dataset_dir": data["dataset_dir"], "model_path": f"{trained}/model.pt"}
+        scored = {"dataset_dir": data["dataset_dir"], "model_path": f"{trained}/model.pt", **channels}
         run_workflow("evaluating", ["train.yaml", "evaluate.yaml"], folder, **scored, output_dir=f"{place}/scores")
         predictions = {"model_path": f"{trained}/model.pt", "output_dir": f"{place}/predictions"}
-        run_workflow("run", ["inference.yaml"], folder, dataset_dir=f"{place}/kaggle/yes", **predictions)
-        if not list((Path(place) / "predictions").glob("*.json")):
+        scans = f"{place}/brats" if alone else f"{place}/kaggle/yes"
+        run_workflow("run", ["inference.yaml"], folder, dataset_dir=scans, **predictions)
+        if not list((Path(place) / "predictions").rglob("*.json")):
             raise CheckError("inference.yaml wrote no prediction")
 
 
@@ -151,16 +155,18 @@ def inference(folder: Path, _: Given) -> None:
     """Random scans are predicted, and every output is as the metadata describes it."""
     import numpy as np
 
+    from ..arrays import as_file
     from ..predictor import Predictor
 
     if not (folder / "models" / "model.pt").is_file():
         raise CheckSkipped("the weights are missing, download them first")
     described = read_json(folder / "configs" / "metadata.json")["network_data_format"]["outputs"]
     predictor, rng = Predictor(folder / "models" / "model.pt", root=folder), np.random.default_rng(0)
+    channels = len(predictor.parts["modalities"])
     head = np.hypot(*(np.mgrid[:96, :96] - 48)) < 40
     for shape, spacing in (((96, 96), None), ((96, 96, 4), (2.0, 2.0, 3.0))):
         noise = rng.uniform(20, 200, shape) * (head if len(shape) == 2 else head[..., None])
-        found = predictor.predict(noise, spacing)
+        found = predictor.predict([as_file(noise, spacing)] * channels)
         mask, result = found["pred"], found["result"]
         values = {float(value) for value in mask.unique()}
         if not values <= {float(name) for name in described["pred"]["channel_def"]}:

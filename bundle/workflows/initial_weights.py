@@ -57,9 +57,10 @@ def require_held_out(store: Path, weights: Path, fold: int) -> None:
     asked: dict[str, Any] = {"dataset_dir": str(store), "model_path": str(weights), "fold": fold}
     found = parse("before_training.yaml", ["known", "known_held_out"], **asked)
     if held_out := found["known_held_out"]:
+        same = "; if these are others of the same name, give NAME=DIR" if "name" in held_out.values() else ""
         raise UserError(
             f"{weights}: trained on {len(held_out)} of the cases to validate and test on, such as "
-            f"{cases_in_words(held_out)}; leave them out, or choose another --fold or --seed"
+            f"{cases_in_words(held_out)}; leave them out, or choose another --fold or --seed{same}"
         )
     if again := found["known"]:
         print(f"{weights}: trained on {len(again)} of the training cases already, such as {cases_in_words(again)}")
