@@ -85,7 +85,7 @@ def test_what_such_weights_cannot_do_is_one_line(
         ),
         (
             ["predict", str(cases), "--model", str(tmp_path / "bare.pt")],
-            "the report.json of their training, beside them",
+            "put the report.json of their training beside them",
         ),
         (
             ["pipeline", "--volumes", str(synthetic / "brats"), "--modalities", "flair,t1"],
