@@ -114,7 +114,7 @@ def mask_depth(mask: np.ndarray, tissue: np.ndarray) -> float | None:
     """75th percentile of the mask's depth in the head, as a share of the largest depth.
 
     Args:
-        mask: boolean (H, W).
+        mask: boolean (H, W), within the head.
         tissue: boolean (H, W); holes in it belong to the head.
 
     Returns:
@@ -122,8 +122,9 @@ def mask_depth(mask: np.ndarray, tissue: np.ndarray) -> float | None:
     """
     if not mask.any():
         return None
-    depth = ndimage.distance_transform_edt(np.pad(ndimage.binary_fill_holes(tissue), 1))[1:-1, 1:-1]
-    return float(np.percentile(depth[mask], 75) / depth.max())
+    box = ndimage.find_objects(tissue.astype(np.uint8))[0]
+    depth = ndimage.distance_transform_edt(np.pad(ndimage.binary_fill_holes(tissue[box]), 1))[1:-1, 1:-1]
+    return float(np.percentile(depth[mask[box]], 75) / depth.max())
 
 
 class RemoveSmallComponentsd(MapTransform):

@@ -142,4 +142,9 @@ def _convex_hull(mask: np.ndarray) -> np.ndarray:
         hull = Delaunay(points[ConvexHull(points).vertices])
     except (QhullError, ValueError):  # fewer than three pixels, or all in one line
         return mask
-    return (hull.find_simplex(np.argwhere(np.ones(mask.shape, dtype=bool))) >= 0).reshape(mask.shape)
+    first, last = points.min(axis=0), points.max(axis=0) + 1
+    box = tuple(slice(*span) for span in zip(first, last, strict=True))
+    inside = np.zeros_like(mask)
+    near = np.argwhere(np.ones(last - first, dtype=bool)) + first
+    inside[box] = (hull.find_simplex(near) >= 0).reshape(last - first)
+    return inside
