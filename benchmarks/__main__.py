@@ -32,7 +32,7 @@ def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser("python -m benchmarks", description="Compare speed with the goals, as ratios.")
     made.add_argument("--only", metavar="NAME", choices=names, action="append", help=f"repeatable: {', '.join(names)}")
     made.add_argument("--long", action="store_true", help="also what takes long: service, growth, demo and tests")
-    made.add_argument("--rounds", type=int, help="of every benchmark (default: its own number)")
+    made.add_argument("--rounds", type=int, help="of every benchmark that is not long (default: its own)")
     made.add_argument("--threads", type=int, default=1, help="that the work computes with (default: 1)")
     made.add_argument("--output", type=Path, default=ROOT / "docs", help="folder of results/ and the page")
     return made
@@ -57,8 +57,9 @@ def main(arguments: Sequence[str] | None = None, benchmarks: Sequence[Benchmark]
     with TemporaryDirectory(prefix="benchmarks_") as place:
         material = Material(Path(place))
         for benchmark in chosen:
-            print(f"\n{benchmark.name}: {benchmark.rounds} rounds", flush=True)
-            rows = rows_of(benchmark, material, options.threads, options.rounds)
+            rounds = benchmark.rounds if benchmark.is_long or not options.rounds else options.rounds
+            print(f"\n{benchmark.name}: {rounds} rounds", flush=True)
+            rows = rows_of(benchmark, material, options.threads, rounds)
             print("\n".join(map(line, rows)), flush=True)
             content = write_results(options.output / "results" / "bench.json", rows, order)
             write_page(content, options.output)

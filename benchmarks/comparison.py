@@ -110,18 +110,18 @@ def holds(reached: float, goal: float, direction: Direction) -> bool:
     return reached <= goal if direction == "at most" else reached >= goal
 
 
-def rows_of(benchmark: Benchmark, material: Material, threads: int, rounds: int | None = None) -> list[Row]:
+def rows_of(benchmark: Benchmark, material: Material, threads: int, rounds: int) -> list[Row]:
     """Run a benchmark; one row for each goal, whose "reached" is None where something is missing.
 
     Args:
         benchmark: to run.
         material: what it works on.
         threads: that this process computes with, for the rows.
-        rounds: instead of the benchmark's own number.
+        rounds: of all its work.
     """
     ready, missing = _prepared(benchmark.works(material))
     wanted = {name for goal in benchmark.goals if not missing.keys() & set(goal.needs) for name in goal.needs}
-    found = run_in_turns({name: work for name, work in ready.items() if name in wanted}, rounds or benchmark.rounds)
+    found = run_in_turns({name: work for name, work in ready.items() if name in wanted}, rounds)
     return [{**_row(benchmark.name, goal, found, missing), "threads": threads} for goal in benchmark.goals]
 
 

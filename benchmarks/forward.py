@@ -15,14 +15,14 @@ MC_SAMPLES = 10
 
 
 def passes(material: Material) -> Mapping[str, Prepare]:
-    """Passes of a batch through the released network and through others, with random weights."""
+    """Passes of a batch through the released network and through others, which have random weights."""
     return {
         "multi-task": lambda: inferring(material.network, material),
         "segmentation": lambda: inferring(segmentation_of(material), material),
-        "segmentation and ResNet18": lambda: inferring(both(segmentation_of(material), resnet18()), material),
-        "smp U-Net": lambda: inferring(smp_unet(), material),
-        "nnU-Net's shape": lambda: inferring(nnunet_shape(), material),
-        "MONAI UNet": lambda: inferring(monai_unet(), material),
+        "segmentation and ResNet18": lambda: inferring(both(segmentation_of(material), laid_out(resnet18())), material),
+        "smp U-Net": lambda: inferring(laid_out(smp_unet()), material),
+        "nnU-Net's shape": lambda: inferring(laid_out(nnunet_shape()), material),
+        "MONAI UNet": lambda: inferring(laid_out(monai_unet()), material),
     }
 
 
@@ -57,6 +57,13 @@ def inferring(network: Callable[[Any], Any], material: Material) -> Callable[[],
     return run
 
 
+def laid_out(network: Any) -> Any:
+    """Another network in evaluation mode and with the released network's layout in memory."""
+    import torch
+
+    return network.eval().to(memory_format=torch.channels_last)
+
+
 def segmentation_of(material: Material) -> Callable[[Any], Any]:
     """The released network without its head."""
     return lambda image: material.network.decoder(material.network.encoder(image))
@@ -81,14 +88,14 @@ def resnet18() -> Any:
 
     network = resnet18(num_classes=1)
     network.conv1 = torch.nn.Conv2d(1, 64, kernel_size=7, stride=2, padding=3, bias=False)
-    return network.eval()
+    return network
 
 
 def smp_unet() -> Any:
     """The U-Net of segmentation_models_pytorch with ResNet18 as encoder and a classification head."""
     from scripts.networks.baseline_networks import smp_unet
 
-    return smp_unet(packed=True).eval()
+    return smp_unet(packed=True)
 
 
 def nnunet_shape() -> Any:
@@ -97,14 +104,14 @@ def nnunet_shape() -> Any:
 
     strides = [1, *[2] * (len(NNUNET) - 1)]
     norm = ("INSTANCE", {"affine": True})
-    return DynUNet(2, 1, 1, [3] * len(NNUNET), strides, strides[1:], filters=NNUNET, norm_name=norm).eval()
+    return DynUNet(2, 1, 1, [3] * len(NNUNET), strides, strides[1:], filters=NNUNET, norm_name=norm)
 
 
 def monai_unet() -> Any:
     """MONAI's U-Net of the same width."""
     from scripts.networks.baseline_networks import monai_unet
 
-    return monai_unet(packed=True).eval()
+    return monai_unet(packed=True)
 
 
 def monai_cam(material: Material) -> Callable[[], Any]:

@@ -15,10 +15,9 @@ from .processes import environment
 
 __all__ = ["BENCHMARKS"]
 
-VOLUMES = (1, 2, 4, 8)
-SLICES = 24
-SAMPLES = 24  # of an epoch, for each volume
-FEWEST = 4  # volumes of a split with training, validation and test cases
+VOLUMES = (4, 8, 16, 32)  # of fewer, no split can be made
+SLICES = 12
+SAMPLES = 12  # of an epoch, for each volume
 KIB = 1024.0
 
 
@@ -32,40 +31,39 @@ def works(step: str) -> Callable[[Material], Mapping[str, Prepare]]:
 
 
 def preparing(material: Material, step: str, count: int) -> Prepare:
-    """The process of a step."""
+    """The process of a step; an epoch is preceded by the preprocessing of its volumes."""
 
     def prepare() -> Callable[[], float]:
-        volumes, place = material.volumes(count, SLICES), material.folder / "growth" / f"{step}_{count}"
-        place.mkdir(parents=True, exist_ok=True)
-        store = material.folder / "growth" / f"preprocess_{max(count, FEWEST) if step == 'epoch' else count}" / "store"
-        monai = ("-m", "monai.bundle", "run")
-        commands: dict[str, tuple[str, ...]] = {
-            "preprocess": (
-                *(*monai, "preprocessing", "--config_file", "configs/preprocess.yaml"),
-                *("--volumes", str(volumes), "--dataset_dir", str(place / "store")),
-            ),
-            "epoch": (
-                *(*monai, "training", "--config_file", "configs/train.yaml", "--dataset_dir", str(store)),
-                *("--output_dir", str(place / "run"), "--max_epochs", "1", "--samples_per_epoch", str(SAMPLES * count)),
-            ),
-            "evaluate": (
-                *("-m", "bundle", "evaluate", "--volumes", str(volumes), "--model", str(material.weights)),
-                *("--output", str(place / "scores")),
-            ),
-            "predict": ("-m", "bundle", "predict", str(volumes), "--output", str(place / "predictions")),
-        }
-        if step == "epoch" and not store.is_dir():
-            peak_of(commands_of(material, max(count, FEWEST)))
-        return lambda: peak_of(commands[step])
+        arguments = command_of(material, step, count)
+        if step == "epoch":
+            peak_of(command_of(material, "preprocess", count))
+        return lambda: peak_of(arguments)
 
     return prepare
 
 
-def commands_of(material: Material, count: int) -> tuple[str, ...]:
-    """Preprocess some volumes."""
-    store = material.folder / "growth" / f"preprocess_{count}" / "store"
-    config = ("--config_file", "configs/preprocess.yaml", "--volumes", str(material.volumes(count, SLICES)))
-    return ("-m", "monai.bundle", "run", "preprocessing", *config, "--dataset_dir", str(store))
+def command_of(material: Material, step: str, count: int) -> tuple[str, ...]:
+    """The command of a step for some volumes."""
+    volumes, place = str(material.volumes(count, SLICES)), material.folder / "growth" / f"{step}_{count}"
+    store = str(material.folder / "growth" / f"store_{count}")
+    place.mkdir(parents=True, exist_ok=True)
+    monai = ("-m", "monai.bundle", "run")
+    commands = {
+        "preprocess": (
+            *(*monai, "preprocessing", "--config_file", "configs/preprocess.yaml"),
+            *("--volumes", volumes, "--dataset_dir", store),
+        ),
+        "epoch": (
+            *(*monai, "training", "--config_file", "configs/train.yaml", "--dataset_dir", store),
+            *("--output_dir", str(place / "run"), "--max_epochs", "1", "--samples_per_epoch", str(SAMPLES * count)),
+        ),
+        "evaluate": (
+            *("-m", "bundle", "evaluate", "--volumes", volumes, "--model", str(material.weights)),
+            *("--output", str(place / "scores")),
+        ),
+        "predict": ("-m", "bundle", "predict", volumes, "--output", str(place / "predictions")),
+    }
+    return commands[step]
 
 
 def peak_of(arguments: tuple[str, ...]) -> float:

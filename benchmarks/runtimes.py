@@ -24,8 +24,8 @@ CALIBRATION = 16  # slices that the range of the eight bits is measured on
 def passes(material: Material) -> Mapping[str, Prepare]:
     """A batch through each runtime; the result is its packed logits."""
     return {
-        "eager": lambda: passing(material.network, material.batch),
-        "eager, channels_last": lambda: channels_last(material),
+        "eager": lambda: laid_out(material, "contiguous_format"),
+        "eager, channels_last": lambda: laid_out(material, "channels_last"),
         "ONNX Runtime": lambda: passing(exported(material, "onnx"), material.batch),
         "OpenVINO": lambda: passing(exported(material, "openvino"), material.batch),
         "int8": lambda: passing(in_eight_bits(material), material.batch),
@@ -51,13 +51,13 @@ def passing(network: Callable[[Any], Any], batch: Any) -> Callable[[], Any]:
     return run
 
 
-def channels_last(material: Material) -> Callable[[], Any]:
-    """The pass with the channels of each pixel side by side in memory."""
+def laid_out(material: Material, layout: str) -> Callable[[], Any]:
+    """The pass with a layout of PyTorch, "contiguous_format" or "channels_last"."""
     import torch
 
-    layout: Any = torch.channels_last
-    network = copy.deepcopy(material.network).to(memory_format=layout)
-    return passing(network, material.batch.contiguous(memory_format=layout))
+    chosen: Any = getattr(torch, layout)
+    network = copy.deepcopy(material.network).to(memory_format=chosen)
+    return passing(network, material.batch.contiguous(memory_format=chosen))
 
 
 def exported(material: Material, name: str) -> Callable[[Any], Any]:

@@ -168,7 +168,7 @@ BENCHMARKS = [
         [
             *(
                 Number(
-                    f"raw forward of a volume's slices / its request to the service, {clients} clients at a time",
+                    f"raw forward of a volume's slices / its request to the service, clients at a time: {clients}",
                     *(["raw forward", f"{clients} clients"], share(f"{clients} clients"), goal),
                     *("ratio of CPU time", "at least"),
                 )
