@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import datetime
 import os
+import sys
 from collections.abc import Sequence
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import torch
-from torch import distributed
+if TYPE_CHECKING:
+    import torch
 
 __all__ = ["device", "end", "in_order", "is_first_process", "of_all_processes", "share_of", "start", "wait_for_all"]
 
@@ -27,18 +28,26 @@ def start(hours: float = 24.0) -> None:
     Args:
         hours: how long one process waits for another.
     """
-    if "RANK" in os.environ and not distributed.is_initialized():
+    if "RANK" in os.environ:
+        from torch import distributed
+
+        if distributed.is_initialized():
+            return
         distributed.init_process_group("gloo", timeout=datetime.timedelta(hours=hours))
 
 
 def end() -> None:
     """Leave the other processes."""
-    if distributed.is_available() and distributed.is_initialized():
+    if _is_connected():
+        from torch import distributed
+
         distributed.destroy_process_group()
 
 
 def device() -> torch.device:
     """GPU of this process, counted on its machine; the CPU where there is no GPU."""
+    import torch
+
     if not torch.cuda.is_available():
         return torch.device("cpu")
     return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
@@ -46,9 +55,17 @@ def device() -> torch.device:
 
 def _place() -> tuple[int, int]:
     """Number of this process, and of all."""
-    if distributed.is_available() and distributed.is_initialized():
-        return distributed.get_rank(), distributed.get_world_size()
-    return 0, 1
+    if not _is_connected():
+        return 0, 1
+    from torch import distributed
+
+    return distributed.get_rank(), distributed.get_world_size()
+
+
+def _is_connected() -> bool:
+    """Whether this process is one of several; torch, which takes seconds to load, is not loaded to tell."""
+    distributed = sys.modules.get("torch.distributed")
+    return distributed is not None and distributed.is_available() and bool(distributed.is_initialized())
 
 
 def is_first_process() -> bool:
@@ -59,6 +76,8 @@ def is_first_process() -> bool:
 def wait_for_all() -> None:
     """Wait until every process has come here."""
     if _place()[1] > 1:
+        from torch import distributed
+
         distributed.barrier()
 
 
@@ -82,6 +101,8 @@ def of_all_processes(part: T) -> list[T]:
     """What each process has, in the order of the processes."""
     parts: list[Any] = [part] * _place()[1]
     if len(parts) > 1:
+        from torch import distributed
+
         distributed.all_gather_object(parts, part)
     return parts
 
