@@ -178,11 +178,15 @@ def test_data_that_teach_nothing_and_no_data_are_refused(tmp_path: Path, capsys:
     assert capsys.readouterr().err == error and not (tmp_path / "out").exists()
 
 
-def test_initial_weights_must_not_know_the_cases_of_the_test(pipeline_run: Path) -> None:
+def test_initial_weights_must_not_know_the_cases_of_the_test(
+    pipeline_run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     weights = pipeline_run / "models" / "model.pt"
     asked = {"store": pipeline_run / "data", "weights": weights}
+    initial_weights.require_held_out(**asked, fold=0)  # of which nothing was trained on
+    assert "of the training cases already, such as" in capsys.readouterr().out
     with pytest.raises(UserError, match=r"cases to validate and test on, such as .* \(same name\)"):
-        initial_weights.require_held_out(**asked, fold=0)  # fold 1 chose its best weights
+        initial_weights.require_held_out(**asked, fold=1)
     assert stages.taught_by(pipeline_run / "data", 0) == {"kinds": ["volume", "image"], "tasks": BOTH}
 
 
