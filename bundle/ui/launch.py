@@ -40,7 +40,7 @@ def launch(chosen: Settings) -> None:
     os.environ[OPTIONS] = json.dumps(named)
     known = chosen.known_hosts if chosen.token is None else None
     app = streamlit.App(PAGE, middleware=[Middleware(PageGuardMiddleware, known_hosts=known)])
-    print(f"http://{chosen.host}:{chosen.port}", flush=True)
+    print(f"http://{chosen.host}:{chosen.port}  (open it in a browser; Ctrl+C ends it)", flush=True)
     sys.argv = [str(PAGE)]  # Streamlit puts the folder of the started script on the path
     app.run(
         config={
@@ -50,6 +50,7 @@ def launch(chosen: Settings) -> None:
             "server.fileWatcherType": "none",
             "server.maxUploadSize": SCAN_BYTES // MIB,
             "server.enableXsrfProtection": True,
+            "logger.hideWelcomeMessage": True,
             "browser.gatherUsageStats": False,
             "browser.serverAddress": chosen.host,  # otherwise it asks an outside address for this machine's own one
             "client.showErrorDetails": "none",
