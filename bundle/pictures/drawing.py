@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageFont
 from scipy import ndimage
 
-__all__ = ["levels_of", "outside_head", "overlay", "text", "upright", "with_outline"]
+__all__ = ["draw_outline", "levels_of", "outside_head", "overlay", "text", "upright", "windowed", "with_outline"]
 
 THIN = 240  # pixels: the outline of a smaller picture is one pixel wide, of a larger two
 MASK_COLOR, CAM_COLOR = (255, 159, 28), (46, 196, 182)  # orange and teal
@@ -37,7 +37,12 @@ def upright(plane: np.ndarray, affine: Any, axis: int) -> np.ndarray:
 
 
 def overlay(
-    image: np.ndarray, mask: np.ndarray | None, cam: np.ndarray | None, mask_opacity: float, cam_opacity: float
+    image: np.ndarray,
+    mask: np.ndarray | None,
+    cam: np.ndarray | None,
+    mask_opacity: float,
+    cam_opacity: float,
+    levels: tuple[float, float] | None = None,
 ) -> Image.Image:
     """A slice with its mask and CAM.
 
@@ -45,17 +50,16 @@ def overlay(
         image: (H, W), gray levels of any scale.
         mask: (H, W) of 0 and 1, or None.
         cam: (H, W) in [0, 1], or None.
-        mask_opacity: of the mask's area; its edge is opaque if this is above 0.
+        mask_opacity: of the mask's area.
         cam_opacity: of the CAM where it is 1.
+        levels: shown black and white; None: see `levels_of`.
     """
-    picture = np.repeat(_gray(image, levels_of(image))[:, :, None], 3, axis=2)
+    picture = np.repeat(_gray(image, levels or levels_of(image))[:, :, None], 3, axis=2)
     if cam is not None and cam_opacity:
         weight = (np.clip(cam, 0, 1) * cam_opacity)[:, :, None]
         picture = picture * (1 - weight) + np.array(CAM_COLOR) * weight
-    if mask is not None and mask_opacity and (mask > 0.5).any():
-        inside = mask > 0.5
-        edge = inside & ~ndimage.binary_erosion(inside)
-        weight = np.where(edge, 1.0, inside * mask_opacity)[:, :, None]
+    if mask is not None and mask_opacity:
+        weight = ((mask > 0.5) * mask_opacity)[:, :, None]
         picture = picture * (1 - weight) + np.array(MASK_COLOR) * weight
     return Image.fromarray(picture.round().astype(np.uint8))
 
@@ -73,12 +77,18 @@ def with_outline(
     """
     gray = Image.fromarray(_gray(plane, levels).astype(np.uint8))
     picture = gray.resize(size, Image.Resampling.BICUBIC).convert("RGB")
-    if mask.any():
-        enlarged = Image.fromarray(mask.astype(np.uint8) * 255).resize(size, Image.Resampling.BILINEAR)
-        area = enlarged.point(lambda value: 255 * (value > 127))
-        edge = ImageChops.subtract(area, area.filter(ImageFilter.MinFilter(5 if min(size) > THIN else 3)))
-        picture.paste(MASK_COLOR, None, edge)
+    draw_outline(picture, mask)
     return picture
+
+
+def draw_outline(picture: Image.Image, mask: np.ndarray) -> None:
+    """Draw the outline of a mask (H, W), boolean, into a picture of any size."""
+    if not mask.any():
+        return
+    enlarged = Image.fromarray(mask.astype(np.uint8) * 255).resize(picture.size, Image.Resampling.BILINEAR)
+    area = enlarged.point(lambda value: 255 * (value > 127))
+    edge = ImageChops.subtract(area, area.filter(ImageFilter.MinFilter(5 if min(picture.size) > THIN else 3)))
+    picture.paste(MASK_COLOR, None, edge)
 
 
 def levels_of(image: np.ndarray) -> tuple[float, float]:
@@ -86,6 +96,23 @@ def levels_of(image: np.ndarray) -> tuple[float, float]:
     between = image[(image > image.min()) & (image < image.max())]
     low, high = np.percentile(between if np.unique(between).size > 1 else image, (1, 99.5))
     return float(low), float(high)
+
+
+def windowed(levels: tuple[float, float], brightness: float, contrast: float) -> tuple[float, float]:
+    """Gray levels that are shown black and white at another brightness and contrast, as `viewer.js` sets them.
+
+    Args:
+        levels: at brightness and contrast 0.
+        brightness: -100 to 100; at 100 the middle gray is the former black, at -100 the former white.
+        contrast: -100 to 100; at 100 the range of gray levels is a tenth, at -100 ten times as wide.
+
+    >>> windowed((0.0, 10.0), 0, 0), windowed((0.0, 10.0), 100, 0), windowed((0.0, 10.0), 0, 100)
+    ((0.0, 10.0), (-5.0, 5.0), (4.5, 5.5))
+    """
+    low, high = levels
+    middle = low + (0.5 - brightness / 200) * (high - low)
+    half = (high - low) / 10 ** (contrast / 100) / 2
+    return middle - half, middle + half
 
 
 def _gray(image: np.ndarray, levels: tuple[float, float]) -> np.ndarray:

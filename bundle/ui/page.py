@@ -26,11 +26,11 @@ from bundle.pictures.overlay import edges_of, pixel_of
 from bundle.pictures.views import most_suspicious, size_of
 from bundle.service.access import Allowance
 from bundle.ui.launch import settings
-from bundle.ui.picture import picture_of, upright_planes
 from bundle.ui.report_sheet import sheet
 from bundle.ui.scans import EXAMPLES, Scan, example, scans_of
+from bundle.ui.slice_view import show_slice
 from bundle.ui.texts import evidence, limitations, rule_of, scores_of
-from bundle.ui.volume_view import MASKED, show_volume, viewer_arguments
+from bundle.ui.volume_view import show_volume, viewer_arguments
 
 SHOWN = {"no_tumor": st.info, "uncertain": st.warning, "tumor": st.error, "no_prediction": st.warning}
 WRONG_S = 2.0  # until a wrong token is answered when there were too many
@@ -38,9 +38,17 @@ KEPT, KEPT_S = 4, 600  # number of cached predictions, and their lifetime in sec
 STYLE = """<style>
 [data-testid="stMainBlockContainer"] { padding: 1rem 1.5rem 3rem; max-width: 1800px; }
 [data-testid="stHeader"] { display: none; }
-[data-testid="stImage"] img { max-height: 65vh; object-fit: contain; background: black; }
+[data-testid="stImage"] img { max-height: 62vh; object-fit: contain; background: black; }
+[data-testid="stTabs"] [data-testid="stImage"] img { max-height: 48vh; }
 [data-testid="stAlert"] h3 { padding: 0; }
-@media (max-width: 640px) { [data-testid="stMainBlockContainer"] { padding: 0.5rem 0.75rem 2rem; } }
+@media (min-width: 641px) { .st-key-adjust_button { display: none; } }
+@media (max-width: 640px) {
+  [data-testid="stMainBlockContainer"] { padding: 0.5rem 0.75rem 2rem; }
+  [data-testid="stMain"] [data-testid="stImage"] img { max-height: 42vh; }
+  [data-testid="stMain"] [data-testid="stHorizontalBlock"] { gap: 1rem; }
+  .st-key-adjust { display: none; }
+  .st-key-adjust_opened [data-testid="stColumn"] { min-width: calc(50% - 1rem); }
+}
 </style>"""
 
 
@@ -197,48 +205,26 @@ def view(prediction: Mapping[str, Any]) -> tuple[Any, list[str], int | None]:
     """Show the scan; return the picture of the chosen slice, the limitations of the prediction and the slice."""
     result = prediction["result"]
     if result["kind"] == "image":
-        return view_slice(prediction, most_suspicious(result))
+        return view_slice(prediction, most_suspicious(result), st.container())
     volume, one = st.tabs(["Volume", "Slice"])
     with volume:
         show_volume(prediction["volume"])
     with one:
         count, first = len(result["slice_probabilities"]), most_suspicious(result) or 0
-        picture = st.container()
+        frame = st.container()
         index = st.slider("Slice", 0, count - 1, first, key=f"slice of {prediction['id']}")
-        with picture:
-            return view_slice(prediction, index)
+        return view_slice(prediction, index, frame)
 
 
-def view_slice(prediction: Mapping[str, Any], index: int | None) -> tuple[Any, list[str], int | None]:
-    """Show one slice with its sliders; see `view`."""
+def view_slice(prediction: Mapping[str, Any], index: int | None, frame: Any) -> tuple[Any, list[str], int | None]:
+    """Show one slice; see `view`."""
     result = prediction["result"]
-    frame, controls = st.container(), st.container(horizontal=True)
-    with controls:
-        shown = st.checkbox("Mask and CAM", value=result["state"] in MASKED, key=f"shown {prediction['id']}")
-        mask_opacity = st.slider("Mask: opacity", 0.0, 1.0, 0.2, 0.05) if shown else 0.0
-        cam_opacity = st.slider("CAM: opacity", 0.0, 1.0, 0.4, 0.05) if shown else 0.0
-    planes = upright_planes(prediction, index)
-    image = picture_of(prediction, planes, mask_opacity, cam_opacity)
-    words = "orange: predicted tumor mask; teal: class activation map (CAM)" if shown else "without mask and CAM"
-    if result["kind"] == "volume" and index is not None:
-        words = f"slice {index}, probability {probability_in(result, index)}; {words}"
-    sides = "" if prediction["edges"] else "; the file does not tell left from right"
-    frame.image(image, caption=words + sides, width="stretch")
-    if "mask_deviation" in planes and shown:
-        uncertain = {**planes, "cam": 2 * planes["mask_deviation"]}
-        uncertainty = picture_of(prediction, uncertain, 0.0, 1.0)
-        st.image(uncertainty, caption="teal: uncertainty of the mask (Monte-Carlo dropout)", width="stretch")
+    image, planes = show_slice(prediction, index, frame)
     outside = outside_head(planes["cam"], planes["scan"])
     area = (
         float(planes["pred"].sum()) * geometry.pixel_mm2(prediction["affine"]) if result["kind"] == "volume" else None
     )
     return image, limitations(result, predictor().describe(), outside, area or None), index
-
-
-def probability_in(result: Mapping[str, Any], index: int) -> str:
-    """Tumor probability of a slice, in words."""
-    probability = result["slice_probabilities"][index]
-    return "unknown (too little brain)" if probability is None else f"{probability:.2f}"
 
 
 def tell(scan: Scan, prediction: Mapping[str, Any], image: Any, limits: list[str], index: int | None) -> None:
@@ -252,7 +238,9 @@ def tell(scan: Scan, prediction: Mapping[str, Any], image: Any, limits: list[str
             if probability is not None:
                 st.metric("Tumor probability", f"{probability:.2f}", width="content")
             if "segmentation" in learned:
-                st.metric("Size of the mask", size_of(result) or "unknown", width="content")
+                size = size_of(result)
+                unknown = None if size else "The file has no pixel spacing."
+                st.metric("Size of the mask", size or "unknown", width="content", help=unknown)
     if probability is not None:
         st.write(rule_of(result))
     if "tumor_deviation" in result:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from ..pictures.drawing import overlay, text, upright
+from ..pictures.drawing import draw_outline, overlay, text, upright
 from ..pictures.views import slice_of
 
 __all__ = ["picture_of", "upright_planes"]
@@ -29,7 +29,11 @@ def upright_planes(prediction: Mapping[str, Any], index: int | None) -> dict[str
 
 
 def picture_of(
-    prediction: Mapping[str, Any], planes: Mapping[str, np.ndarray], mask_opacity: float, cam_opacity: float
+    prediction: Mapping[str, Any],
+    planes: Mapping[str, np.ndarray],
+    mask_opacity: float,
+    cam_opacity: float,
+    levels: tuple[float, float] | None = None,
 ) -> Image.Image:
     """Draw a slice with its mask and CAM; letters name its edges where the file tells them.
 
@@ -38,12 +42,15 @@ def picture_of(
         planes: "scan", "pred" and "cam", see `upright_planes`.
         mask_opacity: see `overlay`.
         cam_opacity: see `overlay`.
+        levels: see `overlay`.
     """
-    drawn = overlay(planes["scan"], planes["pred"], planes["cam"], mask_opacity, cam_opacity)
+    drawn = overlay(planes["scan"], planes["pred"], planes["cam"], mask_opacity, cam_opacity, levels)
     height, width = (side * mm for side, mm in zip(drawn.size[::-1], prediction["pixel_mm"] or (1.0, 1.0), strict=True))
     scale = SIDE / max(height, width)
     size = max(1, round(width * scale)), max(1, round(height * scale))
     picture = drawn.resize(size, Image.Resampling.BICUBIC)
+    if mask_opacity:
+        draw_outline(picture, planes["pred"] > 0.5)
     places = ((LETTERS // 3, "lm"), (picture.width - LETTERS // 3, "rm"))
     for letter, (column, anchor) in zip(prediction["edges"], places, strict=False):
         text(picture, letter, (column, picture.height // 2), LETTERS, anchor)

@@ -57,6 +57,7 @@ async function show(args) {
       logLevel: 'error',
     })
     view.onLocationChange = (place) => tell(place.mm)
+    view.onIntensityChange = (image) => image === view.volumes[0] && followWindow(image)
     await view.attachToCanvas(byId('canvas'))
     if (!view.gl) throw new Error('no WebGL 2')
   }
@@ -150,17 +151,23 @@ function listOverlays(images) {
   byId('overlays').replaceChildren(...rows)
 }
 
-function setWindow() {
+function setWindow() { // as `windowed` of `bundle/pictures/drawing.py`
   const [low, high] = range
-  const middle = low + Number(byId('level').value) * (high - low)
-  const half = (Number(byId('window').value) * (high - low)) / 2
+  const middle = low + (0.5 - Number(byId('brightness').value) / 200) * (high - low)
+  const half = (high - low) / 10 ** (Number(byId('contrast').value) / 100) / 2
   Object.assign(view.volumes[0], { cal_min: middle - half, cal_max: middle + half })
   view.updateGLVolume()
 }
 
+function followWindow({ cal_min, cal_max }) { // of an area, chosen with the right button
+  const [low, high] = range
+  byId('brightness').value = 200 * (0.5 - ((cal_min + cal_max) / 2 - low) / (high - low))
+  byId('contrast').value = 100 * Math.log10((high - low) / Math.max(cal_max - cal_min, 1e-6))
+}
+
 function resetWindow() {
-  byId('level').value = 0.5
-  byId('window').value = 1
+  byId('brightness').value = 0
+  byId('contrast').value = 0
   setWindow()
 }
 
@@ -168,7 +175,7 @@ const KEYS = {
   ArrowUp: () => view.moveCrosshairInVox(0, 0, 1),
   ArrowDown: () => view.moveCrosshairInVox(0, 0, -1),
   m: () => byId('mask')?.click(),
-  c: () => byId('cam')?.click(),
+  a: () => byId('cam')?.click(),
   t: () => goTo(shown.start_mm),
   w: resetWindow,
   1: () => choosePlane('three'),
@@ -188,8 +195,8 @@ document.addEventListener('keydown', (event) => {
 byId('planes').addEventListener('change', (event) => choosePlane(event.target.value))
 byId('home').addEventListener('click', () => goTo(shown.start_mm))
 byId('reset').addEventListener('click', resetWindow)
-byId('level').addEventListener('input', setWindow)
-byId('window').addEventListener('input', setWindow)
+byId('brightness').addEventListener('input', setWindow)
+byId('contrast').addEventListener('input', setWindow)
 byId('curve').addEventListener('click', (event) => {
   const box = byId('curve').getBoundingClientRect()
   goToSlice(Math.floor(((event.clientX - box.left) / box.width) * shown.probabilities.length))

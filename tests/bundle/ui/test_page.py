@@ -26,7 +26,7 @@ from bundle import NOTICE, Predictor
 from bundle.core.messages import STATES, flag, report_note
 from bundle.intake import Limits
 from bundle.intake.limits import MIB
-from bundle.pictures.drawing import CAM_COLOR, MASK_COLOR, outside_head, overlay, upright
+from bundle.pictures.drawing import CAM_COLOR, MASK_COLOR, outside_head, overlay, upright, windowed
 from bundle.pictures.views import size_of
 from bundle.service import Settings
 from bundle.ui.launch import OPTIONS, launch
@@ -116,7 +116,7 @@ def test_a_slice_is_upright_for_any_axes_of_the_file(codes: list[str], picks: li
 def test_mask_and_cam_are_overlaid_at_their_place() -> None:
     image, mask, cam = np.tile(np.linspace(0, 1, 32), (32, 1)), np.zeros((32, 32)), np.zeros((32, 32))
     mask[4:12, 4:12], cam[20:30, 20:30] = 1, 1
-    shown = np.asarray(overlay(image, mask, cam, 0.2, 1.0))
+    shown = np.asarray(overlay(image, mask, cam, 1.0, 1.0))
     assert tuple(shown[4, 6]) == MASK_COLOR and tuple(shown[25, 25]) == CAM_COLOR
     assert len(set(shown[16, 2])) == 1, "the rest is gray"
     plain = np.asarray(overlay(image, mask, cam, 0.0, 0.0))
@@ -193,6 +193,12 @@ def upload(page: Any, content: bytes, name: str = "Case 1.NII.GZ") -> str:
     return "\n".join(box.value for box in boxes)
 
 
+def press(page: Any, label: str) -> None:
+    """Press a button of the page."""
+    next(button for button in page.button if button.label == label).click().run()
+    assert not page.exception
+
+
 @pytest.fixture(scope="module")
 def picture(synthetic: Path) -> bytes:
     return sorted((synthetic / "kaggle" / "yes").glob("*.[jJ][pP]*"))[0].read_bytes()
@@ -226,7 +232,7 @@ def test_page_pdf_and_files_show_the_same_state(predicted: SimpleNamespace) -> N
 
 def test_an_implausible_mask_is_shown_and_saved_unchanged(predicted: SimpleNamespace) -> None:
     """A mask of the whole head or an empty one is never inverted."""
-    ((_, mask, _, _, _),) = predicted.overlays
+    ((_, mask, *_),) = predicted.overlays
     assert np.array_equal(mask, predicted.predicted["pred"][0, ..., 0])
     assert predicted.downloads["Case 1_mask.png"] == predicted.predictor.files(predicted.predicted)["mask.png"]
     mask = np.asarray(Image.open(io.BytesIO(predicted.downloads["Case 1_mask.png"]))) > 0
@@ -262,11 +268,33 @@ def test_the_shown_cam_is_the_predictors_and_comes_from_one_encoder_pass(
     """Moving a slider does not predict again."""
     with opened(weights_with_cam) as found:
         upload(found.page, picture)
-        found.page.slider[0].set_value(0.5).run()
+        next(slider for slider in found.page.slider if slider.label == "CAM: opacity").set_value(0.5).run()
         assert passes == [1]
     expected = np.asarray(Predictor(weights_with_cam).predict(picture, include_cam=True)["cam"][0, ..., 0])
     assert expected.any() and len(found.overlays) == 2
-    assert all(np.array_equal(cam, expected) for _, _, cam, _, _ in found.overlays)
+    assert all(np.array_equal(cam, expected) for _, _, cam, *_ in found.overlays)
+
+
+def test_brightness_contrast_mask_and_cam_of_a_picture_can_be_changed(weights_with_cam: Path, picture: bytes) -> None:
+    """The picture that is downloaded is the one on display."""
+    with opened(weights_with_cam) as found:
+        page = found.page
+        upload(page, picture)
+        first = found.downloads["Case 1_overlay.png"]
+        sliders = {slider.label: slider for slider in page.slider}
+        sliders["Brightness"].set_value(50)
+        sliders["Contrast"].set_value(-20).run()
+        low, high = found.overlays[0][-1]
+        assert (
+            found.overlays[-1][-1] == windowed((low, high), 50, -20) and found.downloads["Case 1_overlay.png"] != first
+        )
+        press(page, "Reset")
+        assert found.overlays[-1][-1] == (low, high) and found.downloads["Case 1_overlay.png"] == first
+        press(page, "Hide mask")
+        press(page, "Hide CAM")
+        assert found.overlays[-1][3:5] == (0.0, 0.0)
+        press(page, "Show mask")
+        assert found.overlays[-1][3:5] == (0.2, 0.0)
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2])
@@ -277,7 +305,7 @@ def test_a_volume_of_one_slice_is_upright(weights_with_cam: Path, axis: int) -> 
     affine = np.diag([-1.0, -1.0, 1.0, 1.0])[:, [*order, 3]]
     with opened(weights_with_cam) as found:
         upload(found.page, nib.Nifti1Image(np.expand_dims(shown.T, axis), affine).to_bytes())
-    ((image, mask, _, _, _),) = found.overlays
+    ((image, mask, *_),) = found.overlays
     assert np.array_equal(image, shown) and mask.shape == shown.shape
 
 
@@ -386,7 +414,7 @@ def test_of_several_scans_one_is_chosen(weights_with_cam: Path, picture: bytes) 
         found.page.file_uploader(key="files").upload("b.jpg", picture)
         upload(found.page, picture[:900], "a.jpg")
         assert [error.value.partition(":")[0] for error in found.page.error] == ["a.jpg cannot be predicted"]
-        next(button for button in found.page.button if button.label == "Next").click().run()
+        press(found.page, "Next")
         assert found.page.selectbox[0].value == 1 and "b.json" in found.downloads
 
 
