@@ -53,6 +53,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
         options.add_argument(flag)
     options.add_experimental_option("prefs", {"download.default_directory": str(tmp_path_factory.mktemp("downloads"))})
     found = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
+    found.set_script_timeout(LONGEST_S)
     yield found
     found.quit()
 
@@ -110,9 +111,25 @@ def choose(page: Any, title: str) -> str:
     pills = await_that(lambda: elements(page, '[data-testid="stButtonGroup"] button'), "an example")
     next(pill for pill in pills if pill.text.strip() == title).click()
     said = see(page, "Limitations of this prediction")
-    if EXAMPLES[title][0] == "volume":
-        await_volume(page)
+    await_volume(page) if EXAMPLES[title][0] == "volume" else await_picture(page)
     return said
+
+
+def await_picture(page: Any) -> Any:
+    """Wait until the picture is loaded; return it."""
+    loaded = "return arguments[0].complete && arguments[0].naturalWidth > 0"
+    selector = '[data-testid="stImage"] img'
+    return await_that(
+        lambda: next(
+            (e for e in elements(page, selector) if e.is_displayed() and page.execute_script(loaded, e)), None
+        ),
+        "the picture",
+    )
+
+
+def pixels_of(element: Any) -> np.ndarray:
+    """What an element of the page shows, (H, W, 3)."""
+    return np.asarray(Image.open(io.BytesIO(element.screenshot_as_png)).convert("RGB")).astype(int)
 
 
 def await_volume(page: Any) -> None:
@@ -142,9 +159,9 @@ def press(page: Any, key: str) -> None:
 def canvas(page: Any) -> np.ndarray:
     """What NiiVue shows, (H, W, 3)."""
     page.switch_to.frame(elements(page, "iframe")[0])
-    shot = page.find_element("css selector", "canvas").screenshot_as_png
+    shown = pixels_of(page.find_element("css selector", "canvas"))
     page.switch_to.default_content()
-    return np.asarray(Image.open(io.BytesIO(shot)).convert("RGB")).astype(int)
+    return shown
 
 
 def orange(pixels: np.ndarray) -> np.ndarray:
@@ -156,9 +173,11 @@ def orange(pixels: np.ndarray) -> np.ndarray:
 def keep(page: Any, name: str) -> None:
     if folder := os.environ.get("BUNDLE_SCREENSHOTS"):
         Path(folder).mkdir(parents=True, exist_ok=True)
+        await_that(lambda: not elements(page, '[data-testid="stSkeleton"]'), "the rest of the page")
         time.sleep(1.0)
         shot = Image.open(io.BytesIO(page.get_screenshot_as_png())).convert("RGB")
-        shot.quantize(128, dither=Image.Dither.NONE).save(Path(folder) / f"page_{name}.png", optimize=True)
+        few = shot.quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+        few.save(Path(folder) / f"page_{name}.png", optimize=True)
 
 
 CUT_OFF = """
@@ -194,13 +213,11 @@ def test_the_volume_is_opened_at_the_tumor_which_lies_at_the_patients_left(page:
     press(page, "4")  # sagittal: this tumor lies in front, at the left of the picture
     assert orange(canvas(page)).mean(axis=0)[0] < 0.5
     next(tab for tab in elements(page, "[role=tab]") if tab.text == "Slice").click()
-    picture = await_that(lambda: [e for e in elements(page, '[data-testid="stImage"] img') if e.is_displayed()], "it")
-    shot = np.asarray(Image.open(io.BytesIO(picture[0].screenshot_as_png)).convert("RGB")).astype(int)
-    assert orange(shot).mean(axis=0)[0] > 0.52
+    assert orange(pixels_of(await_picture(page))).mean(axis=0)[0] > 0.52
     keep(page, "slice")
 
 
-def test_keys_move_the_slice_and_the_window(page: Any) -> None:
+def test_keys_move_the_slice_and_reset_brightness_and_contrast(page: Any) -> None:
     choose(page, VOLUME)
     place = "return document.getElementById('place').textContent"
     before = in_viewer(page, place)
@@ -209,7 +226,8 @@ def test_keys_move_the_slice_and_the_window(page: Any) -> None:
     press(page, "t")
     assert in_viewer(page, place) == before
     bright = canvas(page).mean()
-    in_viewer(page, "const s = document.getElementById('level'); s.value = 0.9; s.dispatchEvent(new Event('input'))")
+    script = "const s = document.getElementById('{}'); s.value = {}; s.dispatchEvent(new Event('input'))"
+    in_viewer(page, script.format("brightness", -80))
     time.sleep(0.7)
     assert canvas(page).mean() < bright - 3
     press(page, "w")
@@ -224,12 +242,38 @@ def test_an_example_has_one_state(page: Any, title: str) -> None:
     keep(page, {"Image with a tumor": "tumor", "Image without a tumor": "no_tumor"}.get(title, "uncertain"))
 
 
+def test_brightness_contrast_mask_and_cam_of_a_picture_follow_the_keyboard(page: Any) -> None:
+    from selenium.webdriver.common.keys import Keys
+
+    choose(page, "Image with a tumor")
+    first = pixels_of(await_picture(page))
+
+    def shows(condition: Callable[[np.ndarray], bool], what: str) -> None:
+        await_that(lambda: condition(pixels_of(await_picture(page))), what)
+
+    assert len(orange(first)) > 50
+    page.switch_to.active_element.send_keys("m")
+    shows(lambda pixels: not len(orange(pixels)), "the picture without mask")
+    page.switch_to.active_element.send_keys("m")
+    shows(lambda pixels: len(orange(pixels)) > 50, "the picture with mask")
+    slider = await_that(lambda: elements(page, '[data-testid="stSlider"] input[aria-label="Brightness"]'), "a slider")[
+        0
+    ]
+    page.execute_script("arguments[0].focus()", slider)
+    page.switch_to.active_element.send_keys(Keys.ARROW_RIGHT * 6)
+    shows(lambda pixels: pixels.mean() > first.mean() + 5, "a brighter picture")
+    keep(page, "brighter")
+    page.find_element("css selector", "body").send_keys("w")
+    shows(lambda pixels: abs(pixels.mean() - first.mean()) < 1, "the first picture")
+
+
 def test_a_phone_and_a_dark_screen_show_an_image_first(page: Any) -> None:
     resize(page, 390, dark=True)
     page.refresh()
     see(page, "How well these weights were tested")
     choose(page, "Image with a tumor")
     assert elements(page, '[data-testid="stImage"]')[0].rect["y"] < 220
+    assert elements(page, '[data-testid="stAlert"] h3')[0].rect["y"] < WIDTHS[390] - 60, "the state can be read, too"
     background = "return getComputedStyle(document.querySelector('[data-testid=stApp]')).backgroundColor"
     assert max(int(level) for level in page.execute_script(background)[4:-1].split(",")[:3]) < 60
     keep(page, "dark_390")
@@ -251,20 +295,38 @@ def test_several_files_and_a_folder_of_dicom_files_are_scans(page: Any, tmp_path
         (series / f"{index}").write_bytes(
             written(mr_dataset(plane, 5.0 * index, PixelSpacing=[1.0, 1.0], **REFERENCES))
         )
-    for name in ("case_a.nii", "case_b.nii"):
-        (tmp_path / name).write_bytes(example(VOLUME).files[0])
     one, _ = elements(page, 'input[type="file"]')
-    one.send_keys(f"{tmp_path / 'case_a.nii'}\n{tmp_path / 'case_b.nii'}")
-    see(page, "Limitations of this prediction")
-    assert elements(page, '[data-testid="stSelectbox"] input')[0].get_attribute("value") == "1 of 2: case_a.nii"
+    one.send_keys("\n".join(map(str, sorted(series.iterdir()))))
+    assert "cannot be predicted" not in see(page, "Limitations of this prediction")
+    assert not elements(page, '[data-testid="stSelectbox"]'), "several DICOM files are one scan"
     page.refresh()
     see(page, "How well these weights were tested")
     _, folder = elements(page, 'input[type="file"]')
     folder.send_keys(str(series))
-    said = see(page, "Limitations of this prediction")
-    assert "cannot be predicted" not in said
+    assert "cannot be predicted" not in see(page, "Limitations of this prediction")
     next(button for button in elements(page, "button") if "Make DICOM SEG" in button.text).click()
     await_that(lambda: len([b for b in elements(page, "button") if "DICOM SEG" in b.text]) == 2, "the DICOM SEG")
+
+
+def test_of_five_files_a_bad_one_gets_a_message_and_the_others_are_predicted(page: Any, tmp_path: Path) -> None:
+    good, other = (example(title).files[0] for title in ("Image with a tumor", "Image without a tumor"))
+    files = {"a.png": good, "b.png": b"not a picture", "c.png": other, "d.png": good, "e.png": other}
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+    elements(page, 'input[type="file"]')[0].send_keys("\n".join(str(tmp_path / name) for name in files))
+    said = see(page, "Limitations of this prediction")
+    await_picture(page)
+
+    def selected() -> str:
+        return str(elements(page, '[data-testid="stSelectbox"] input')[0].get_attribute("value"))
+
+    assert selected() == "1 of 5: a.png" and "Tumor pattern" in said
+    page.find_element("css selector", "body").send_keys("n")
+    said = see(page, "b.png cannot be predicted")
+    assert selected() == "2 of 5: b.png" and not any(state in said for state in STATES)
+    keep(page, "several")
+    page.find_element("css selector", "body").send_keys("n")
+    assert "cannot be predicted" not in see(page, "No tumor detected") and selected() == "3 of 5: c.png"
 
 
 @pytest.mark.parametrize("family", sorted({case.family for case in corpus()}))
