@@ -176,7 +176,7 @@ def keep(page: Any, name: str) -> None:
         await_that(lambda: not elements(page, '[data-testid="stSkeleton"]'), "the rest of the page")
         time.sleep(1.0)
         shot = Image.open(io.BytesIO(page.get_screenshot_as_png())).convert("RGB")
-        few = shot.quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+        few = shot.quantize(256, Image.Quantize.MAXCOVERAGE, kmeans=1, dither=Image.Dither.NONE)
         few.save(Path(folder) / f"page_{name}.png", optimize=True)
 
 
