@@ -437,8 +437,8 @@ OTHER_FILES = {
     "zeros": bytes(4096),
     "noise": np.random.default_rng(0).bytes(4096),
     "DICOM": DICOM_LIKE,
-    "gzipped text": gzip.compress(b"text" * 200),
-    "empty gzip": gzip.compress(b""),
+    "gzipped text": gzip.compress(b"text" * 200, mtime=0),
+    "empty gzip": gzip.compress(b"", mtime=0),
     "PNG magic": b"\x89PNG\r\n\x1a\n",
     "JPEG magic": b"\xff\xd8\xff",
 }
