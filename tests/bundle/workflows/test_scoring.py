@@ -108,7 +108,7 @@ def test_folders_without_labels_are_refused(
     assert evaluate(tmp_path / "out", model, *options) == 2
     message = capsys.readouterr().err.strip().splitlines()[-1]
     told = {"no labels": "pictures", "no masks": "2 cases, 0 masks"}
-    assert {**told, "no folder": "no such folder", "nothing": "name at least one"}[case] in message
+    assert {**told, "no folder": "no such folder", "nothing": "no data: name a folder"}[case] in message
 
 
 def test_a_class_without_an_image_is_refused(
