@@ -23,11 +23,12 @@ class BrainSliceInferer(Inferer):
     Args:
         batch_size: slices per batch.
         min_brain_pixels: slices with less tissue are skipped: their mask is empty, their class logit NaN.
+        mirrored: give the mean of each slice's logits and those of the slice with left and right exchanged.
     """
 
-    def __init__(self, batch_size: int = 8, min_brain_pixels: int = 0) -> None:
+    def __init__(self, batch_size: int = 8, min_brain_pixels: int = 0, mirrored: bool = False) -> None:
         super().__init__()
-        self.batch_size, self.min_brain_pixels = batch_size, min_brain_pixels
+        self.batch_size, self.min_brain_pixels, self.mirrored = batch_size, min_brain_pixels, mirrored
 
     def __call__(
         self, inputs: torch.Tensor, network: Callable[..., torch.Tensor], *args: Any, **kwargs: Any
@@ -52,6 +53,8 @@ class BrainSliceInferer(Inferer):
         packed: torch.Tensor | None = None
         for rows in torch.nonzero(seen).flatten().split(self.batch_size) if seen.any() else ():
             logits = network(slices[rows], *args, **kwargs)
+            if self.mirrored:
+                logits = (logits + network(slices[rows].flip(-1), *args, **kwargs).flip(-1)) / 2
             if packed is None:
                 packed = logits.new_empty((len(slices), logits.shape[1], height, width))
             packed[rows] = logits

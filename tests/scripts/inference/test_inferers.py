@@ -67,6 +67,20 @@ def test_slices_with_too_little_brain_are_skipped() -> None:
     assert (packed[0, 0, :, :, [0, 2]].sigmoid() < 1e-6).all()
 
 
+def test_the_mean_with_the_mirrored_slice_has_no_preferred_side() -> None:
+    image = volumes(depth=5)
+    weights = torch.linspace(0.5, 1.5, image.shape[3])
+
+    def network(x: torch.Tensor) -> torch.Tensor:
+        return torch.cat([x * weights, (x * weights).mean(dim=(2, 3), keepdim=True).expand_as(x)], dim=1)
+
+    inferer = BrainSliceInferer(batch_size=2, mirrored=True)
+    packed = inferer(image, network)
+    assert torch.allclose(packed[:, :1], image, atol=1e-6)  # the weights of both sides have the mean 1
+    assert torch.allclose(inferer(image.flip(3), network), packed.flip(3), atol=1e-6)
+    assert not torch.allclose(BrainSliceInferer()(image, network)[:, :1], image, atol=0.1)
+
+
 def test_empty_slices_are_always_skipped() -> None:
     image, network = volumes(), FakeNetwork()
     image[..., 4] = BACKGROUND
