@@ -31,7 +31,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "validation": False,
         "num_workers": 0,
     }
-    schedule = {"num_workers": 0, "max_epochs": 10, "samples_per_epoch": 480, "encoder_lr": 2e-3, "other_lr": 2e-3}
+    schedule = {"max_epochs": 10, "samples_per_epoch": 480, "encoder_lr": 2e-3, "other_lr": 2e-3}
     stages.train(
         stages.OVERLAYS["stage3"],
         root / "run",
