@@ -15,7 +15,7 @@ from bundle.datasets.phantoms import write_volumes
 from bundle.weights import release
 from bundle.workflows import stages
 
-pytestmark = pytest.mark.session
+pytestmark = [pytest.mark.session, pytest.mark.timeout(3600)]
 
 
 @pytest.fixture(scope="module")
