@@ -4,18 +4,35 @@ from __future__ import annotations
 
 import argparse
 import re
+import sys
 from collections.abc import Sequence
 from difflib import get_close_matches
-from typing import NoReturn
+from typing import Any, NoReturn
 
 __all__ = ["Parser"]
+
+WRONG_COMMAND = re.compile(r"argument COMMAND: invalid choice: '(?P<name>.*)' \(choose from (?P<names>.*)\)", re.DOTALL)
 
 
 class Parser(argparse.ArgumentParser):
     """A parser of options whose errors are one line."""
 
+    given: Sequence[str] = ()
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As argparse does, and remember the arguments for the errors."""
+        self.given = sys.argv[1:] if args is None else list(args)
+        return super().parse_known_args(args, namespace)
+
     def error(self, message: str) -> NoReturn:
-        """Print the message and where the options are listed; end with exit code 2."""
+        """Print the message, with the nearest command or option if one is misspelled; end with exit code 2."""
+        if wrong := WRONG_COMMAND.match(message):
+            near = get_close_matches(wrong["name"], re.findall(r"[\w-]+", wrong["names"]), 1)
+            remedy = f"did you mean {near[0]}?" if near else f"{self.prog} --help lists the commands"
+            self.exit(2, f"error: {wrong['name']}: no such command, {remedy}\n")
+        unknown = [word for word in self.given if word.startswith("--") and not self._get_option_tuples(word)]
+        if unknown and "are required" in message:
+            self.refuse(unknown)
         self.exit(2, f"error: {message}; {self.prog} --help lists the options\n")
 
     def refuse(self, unknown: Sequence[str]) -> NoReturn:

@@ -95,4 +95,6 @@ def listening(settings: Settings) -> socket.socket:
         return socket.create_server((settings.host, settings.port), family=family)
     except (OSError, OverflowError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise UserError(f"{settings.host}:{settings.port}: {reason.partition(' (while')[0]}") from None
+        raise UserError(
+            f"{settings.host}:{settings.port}: {reason.partition(' (while')[0]}; choose another with --port"
+        ) from None

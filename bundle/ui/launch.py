@@ -24,7 +24,8 @@ def launch(chosen: Settings) -> None:
     """Serve the page until stopped.
 
     Raises:
-        UserError: when weights or Streamlit are missing, or other machines can reach the address without a token.
+        UserError: when weights or Streamlit are missing, the address cannot be used, or other machines can reach it
+            without a token.
     """
     require_safe(chosen)
     find_weights(chosen.model)
@@ -34,10 +35,12 @@ def launch(chosen: Settings) -> None:
         raise UserError("the page needs Streamlit: pip install '.[app]'") from None
     from starlette.middleware import Middleware
 
+    from ..service.server import listening
     from .page_guard import PageGuardMiddleware
 
     named = {"model": chosen.model and str(chosen.model.resolve()), "network": chosen.network, "device": chosen.device}
     os.environ[OPTIONS] = json.dumps(named)
+    listening(chosen).close()  # Streamlit answers a port that is taken or impossible after the address is printed
     known = chosen.known_hosts if chosen.token is None else None
     app = streamlit.App(PAGE, middleware=[Middleware(PageGuardMiddleware, known_hosts=known)])
     print(f"http://{chosen.host}:{chosen.port}  (open it in a browser; Ctrl+C ends it)", flush=True)

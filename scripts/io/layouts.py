@@ -46,6 +46,8 @@ VISIT = re.compile(
     re.IGNORECASE,
 )
 UNTOLD = "no telling name"
+PREDICTED = re.compile(r"_(?:mask|probability)\.nii\.gz$")
+PREDICTION = "a prediction of this bundle"
 CHANNEL = re.compile(r"^(?P<case>.+)_(?P<channel>\d{4})$")
 
 
@@ -174,7 +176,9 @@ def _by_name(root: Path) -> Found:
         if not name_of(path).lower().endswith(VOLUMES):
             continue
         told = told_by_names(path, root)
-        if told.kind == OTHER:
+        if is_prediction(path):
+            found.skipped[path] = PREDICTION
+        elif told.kind == OTHER:
             found.skipped[path] = told.word.lower()
         elif told.kind is None:
             found.skipped[path] = UNTOLD
@@ -194,6 +198,16 @@ def _by_name(root: Path) -> Found:
         found.cases.append(volume)
     found.cases = _with_masks_of_other_names(sorted(found.cases, key=lambda volume: volume.name))
     return found
+
+
+def is_prediction(path: Path) -> bool:
+    """Whether a file is the mask or probability of a prediction, and so no reference: NAME.json is beside it."""
+    name = PREDICTED.sub("", path.name)
+    try:
+        content = json.loads(path.with_name(f"{name}.json").read_text()) if name != path.name else {}
+    except (OSError, ValueError):
+        return False
+    return isinstance(content, dict) and "input_sha256" in content
 
 
 def told_by_names(path: Path, root: Path) -> FileName:

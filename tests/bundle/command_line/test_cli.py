@@ -422,7 +422,12 @@ def test_usage_errors_exit_with_two(capsys: pytest.CaptureFixture[str]) -> None:
         (["predict", "a"], "the following arguments are required: --output; "),
         (["predict", "a", "--output", ""], "--output: is empty, name a folder; "),
         (["health", "--port", "x"], "argument --port: invalid int value: 'x'; "),
-        (["predicts"], "argument COMMAND: invalid choice: 'predicts'"),
+        (["predikt"], "predikt: no such command, did you mean predict?"),
+        (["something"], "something: no such command, python -m bundle --help lists the commands"),
+        (
+            ["predict", "a", "--ouput", "b"],
+            "--ouput: no such option of python -m bundle predict, did you mean --output?",
+        ),
     ],
 )
 def test_usage_errors_are_one_line(arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -430,7 +435,7 @@ def test_usage_errors_are_one_line(arguments: list[str], said: str, capsys: pyte
         main(arguments)
     told = capsys.readouterr()
     assert told.err.startswith(f"error: {said}") and told.err.count("\n") == 1 and not told.out
-    assert told.err.endswith(("did you mean --probabilities?\n", "--help lists the options\n"))
+    assert told.err.endswith(("?\n", "--help lists the options\n", "--help lists the commands\n"))
 
 
 def test_phantoms_are_written(tmp_path: Path) -> None:

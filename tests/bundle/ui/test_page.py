@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -24,6 +25,7 @@ from PIL import Image
 
 from bundle import NOTICE, Predictor
 from bundle.core.messages import STATES, flag, report_note
+from bundle.errors import UserError
 from bundle.intake import Limits
 from bundle.intake.limits import MIB
 from bundle.pictures.drawing import CAM_COLOR, MASK_COLOR, outside_head, overlay, upright, windowed
@@ -61,6 +63,17 @@ PREDICTED: dict[str, Any] = {
     **{"input": "case_1.nii.gz", "input_sha256": "f" * 64, "tumor_probability": 0.5, "threshold": 0.345},
     "model": {"version": "0.2.0", "sha256": "0" * 64, "report": report_note("matching")},
 }
+
+
+def test_a_used_port_or_an_impossible_one_is_one_line(pipeline_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = pipeline_run / "models" / "model.pt"
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        for port in (taken.getsockname()[1], 99999):
+            with pytest.raises(UserError, match=r"choose another with --port$"):
+                launch(Settings(model, port=port))
+    assert capsys.readouterr().out == "", "no address that does not answer"
 
 
 def test_evidence_gives_sensitivity_specificity_and_n_or_says_that_they_are_unknown() -> None:

@@ -115,6 +115,18 @@ def test_the_original_scan_is_read_and_its_copies_are_skipped(tmp_path: Path) ->
     assert found.counts() == {"adc": 1, "brain_segmentation": 1, "flair again": 1}
 
 
+def test_predictions_are_no_references(tmp_path: Path) -> None:
+    found = find_volumes(
+        touch(tmp_path, "P1/P1_flair.nii.gz", "P1/P1_flair_mask.nii.gz", "P2_flair.nii.gz", "P2_mask.nii.gz")
+    )
+    assert {volume.name: MASK in volume.files for volume in found.cases} == {"P1": True, "P2": True}
+    (tmp_path / "P1" / "P1_flair.json").write_text(json.dumps({"input_sha256": "a"}))
+    (tmp_path / "P2.json").write_text(json.dumps({"site": "a"}))  # of another program
+    found = find_volumes(tmp_path)
+    assert {volume.name: MASK in volume.files for volume in found.cases} == {"P1": False, "P2": True}
+    assert found.counts() == {"a prediction of this bundle": 1}
+
+
 def test_a_manual_mask_comes_before_an_automatic_one(tmp_path: Path) -> None:
     found = find_volumes(touch(tmp_path, *TREES["UPENN-GBM"][0]))
     assert found.cases[0].files[MASK].parent.name == "images_segm"
