@@ -40,7 +40,7 @@ def geometry_of(image: NiftiImage) -> np.ndarray:
         header[name] = image.header[name]
     header["pixdim"][:4] = image.header["pixdim"][:4]
     header["xyzt_units"] = int(image.header["xyzt_units"]) & SPATIAL_UNITS
-    return np.frombuffer(header.binaryblock, dtype=np.uint8)
+    return np.frombuffer(bytearray(header.binaryblock), dtype=np.uint8)  # of bytes it could not be written to
 
 
 def image_on(geometry: np.ndarray | None, values: np.ndarray, affine: np.ndarray) -> NiftiImage:
