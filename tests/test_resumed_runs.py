@@ -41,8 +41,15 @@ def resumed(folder: Path) -> str:
 
 
 def test_five_kills_at_random_times(expected: tuple[str, float], tmp_path: Path) -> None:
-    killed = kill_at_random(toy, tmp_path, log=tmp_path / "log", kills=5, within=expected[1])
-    assert killed and resumed(tmp_path) == expected[0]
+    killed = 0
+    for number in range(10):  # a run can end before it is killed, on a machine that was busy at first
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        killed += kill_at_random(toy, folder, log=tmp_path / "log", kills=5, within=expected[1], seed=number)
+        assert resumed(folder) == expected[0]
+        if killed:
+            return
+    assert killed
 
 
 @pytest.mark.parametrize("k", range(41, 46))
