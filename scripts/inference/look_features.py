@@ -81,29 +81,8 @@ def _folds(levels: np.ndarray, tissue: np.ndarray, depth: np.ndarray) -> list[fl
     """How much thin bright and thin dark structures stand out, near the surface and deep inside."""
     found = []
     for size in FOLDS:
-        bright = levels - _extreme(np.maximum, _extreme(np.minimum, levels, size), size)  # white top hat
-        dark = _extreme(np.minimum, _extreme(np.maximum, levels, size), size) - levels  # black top hat
+        bright, dark = ndimage.white_tophat(levels, size), ndimage.black_tophat(levels, size)
         for shallow, deep in (OUTER, INNER):
             ring = tissue & (depth >= shallow) & (depth < deep)
             found += [float(bright[ring].mean()), float(dark[ring].mean())] if ring.any() else [0.0, 0.0]
     return found
-
-
-def _extreme(choose: np.ufunc, levels: np.ndarray, size: int) -> np.ndarray:
-    """Smallest or largest value in the square of `size` pixels around each pixel (H, W), within the plane.
-
-    As `ndimage.minimum_filter` and `maximum_filter`, to the bit, in a third of their time: windows grow by doubling.
-
-    Args:
-        choose: np.minimum or np.maximum.
-        levels: (H, W).
-        size: an odd number.
-    """
-    for axis in (0, 1):
-        lines, width = np.pad(np.moveaxis(levels, axis, 0), ((size // 2, size // 2), (0, 0)), mode="edge"), 1
-        while 2 * width <= size:
-            lines, width = choose(lines[:-width], lines[width:]), 2 * width
-        if width < size:
-            lines = choose(lines[: width - size], lines[size - width :])
-        levels = np.moveaxis(lines, 0, axis)
-    return levels

@@ -11,11 +11,10 @@ import numpy as np
 import pytest
 import torch
 from monai.data import MetaTensor
-from scipy import ndimage
 
 from scripts.inference.check_sequence import CheckSequenced, assess_sequence
 from scripts.inference.decision import Decision
-from scripts.inference.look_features import FEATURES, _extreme, features_of, slices_to_look_at
+from scripts.inference.look_features import FEATURES, features_of, slices_to_look_at
 from scripts.inference.postprocessing import SummarizePredictiond
 from scripts.inference.sequence_by_look import SequenceClassifier, sequence_classifier_of
 
@@ -88,14 +87,6 @@ def test_features_do_not_change_with_brightness_and_contrast() -> None:
     first, second = features_of(plane), features_of(other)
     assert first is not None and second is not None and first.shape == (FEATURES,)
     assert np.isfinite(first).all() and np.allclose(first, second, atol=0.02)
-
-
-@pytest.mark.parametrize("size", [3, 5, 7])
-def test_the_extremes_of_squares_are_those_of_scipy(size: int) -> None:
-    for shape in ((20, 31), (7, 7), (4, 9)):
-        levels = np.random.default_rng(size).normal(size=shape)
-        assert np.array_equal(_extreme(np.minimum, levels, size), ndimage.minimum_filter(levels, size))
-        assert np.array_equal(_extreme(np.maximum, levels, size), ndimage.maximum_filter(levels, size))
 
 
 def test_empty_and_tiny_planes_have_no_features() -> None:
