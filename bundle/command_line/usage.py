@@ -30,15 +30,20 @@ class Parser(argparse.ArgumentParser):
             near = get_close_matches(wrong["name"], re.findall(r"[\w-]+", wrong["names"]), 1)
             remedy = f"did you mean {near[0]}?" if near else f"{self.prog} --help lists the commands"
             self.exit(2, f"error: {wrong['name']}: no such command, {remedy}\n")
-        unknown = [word for word in self.given if word.startswith("--") and not self._get_option_tuples(word)]
+        words = [word.partition("=")[0] for word in self.given if word.startswith("--")]
+        unknown = [word for word in words if not any(option.startswith(word) for option in self.options())]
         if unknown and "are required" in message:
             self.refuse(unknown)
         self.exit(2, f"error: {message}; {self.prog} --help lists the options\n")
 
+    def options(self) -> list[str]:
+        """Names of the options, as `--name`."""
+        return re.findall(r"--[\w-]+", self.format_usage())
+
     def refuse(self, unknown: Sequence[str]) -> NoReturn:
         """Refuse arguments that the parser does not know; name the nearest option."""
         first = next((word for word in unknown if word.startswith("-")), unknown[0]).partition("=")[0]
-        near = get_close_matches(first, re.findall(r"--[\w-]+", self.format_usage()), 1)
+        near = get_close_matches(first, self.options(), 1)
         if near:
             self.exit(2, f"error: {first}: no such option of {self.prog}, did you mean {near[0]}?\n")
         self.error(f"{first}: no such option")
