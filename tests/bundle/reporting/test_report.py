@@ -267,7 +267,7 @@ def test_numbers_have_one_format() -> None:
 
 
 def test_no_scan_is_among_the_committed_files() -> None:
-    assert {path.suffix for path in COMMITTED.rglob("*") if path.is_file()} == {".json", ".md"}
+    assert {path.suffix for path in COMMITTED.rglob("*") if path.is_file()} == {".json"}
     images = COMMITTED.with_name("images")
     drawn = {path.name for path in images.glob("evaluation_*.png")}
     assert {path.name for path in images.glob("phantoms_*.png")} == {f"phantoms_{name}.png" for name in GALLERY}
