@@ -1,7 +1,8 @@
 """Work that several processes share, as `torchrun` starts them: on one machine, or on several with a shared folder.
 
 A process takes every Nth item of a list, the first process writes what belongs to all. Without `torchrun` there is one
-process, and every function here gives what it was given.
+process, and every function here gives what it was given. Inference needs it too, so it uses torch alone: MONAI Deploy's
+environment has no ignite.
 """
 
 from __future__ import annotations
