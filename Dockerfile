@@ -1,5 +1,6 @@
 # Service and page on CPU: not root, writes to /tmp only. Every step is a make target that also runs without Docker.
 #   docker build --tag brain-mri-tumor .   or   docker compose up
+# By tag until `make pin` writes the digest that the registry has today; all packages below have locked hashes.
 FROM python:3.12-slim-bookworm
 SHELL ["/bin/bash", "-o", "pipefail", "-c"]
 # hadolint ignore=DL3008
@@ -8,7 +9,8 @@ RUN apt-get update \
     && rm -rf /var/lib/apt/lists/* \
     && useradd --create-home --uid 10001 bundle
 WORKDIR /opt/bundle
-COPY Makefile setup.cfg pyproject.toml constraints.txt README.md LICENSE ./
+COPY Makefile setup.cfg pyproject.toml README.md LICENSE ./
+COPY requirements requirements
 COPY bundle bundle
 COPY configs configs
 COPY scripts scripts

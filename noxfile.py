@@ -139,15 +139,17 @@ def audit(session: nox.Session) -> None:
     """Known vulnerabilities of all locked packages (needs pypi.org), and a CycloneDX file of what is installed."""
     session.install("pip-audit", "cyclonedx-bom")
     found = Path(session.create_tmp()) / "audit.json"
-    options = ("--strict", "--no-deps", "--disable-pip", "--requirement", "constraints.txt", "--format", "json")
+    files = [Path("requirements") / name for name in ("torch.txt", "dev.txt")]
+    named = [word for file in files for word in ("--requirement", str(file))]
+    options = ("--strict", "--no-deps", "--disable-pip", *named, "--format", "json")
     session.run("pip-audit", *options, "--output", str(found), success_codes=[0, 1])
-    locked = {
-        line.partition("==")[0].strip() for line in Path("constraints.txt").read_text().splitlines() if "==" in line
-    }
+    locked = {line.partition("==")[0] for file in files for line in file.read_text().splitlines() if "==" in line}
     if missing := not_audited(locked, json.loads(found.read_text()) if found.is_file() else {}):
         session.error(f"{len(missing)} of {len(locked)} packages were not audited, such as {min(missing)}")
     session.run("pip-audit", *options, silent=True)  # fails for a vulnerability
-    python = environment(session, (".[app]", "--constraint", "constraints.txt"), ())
+    application = ("--requirement", "requirements/torch.txt", "--requirement", "requirements/app.txt")
+    python = environment(session, ("--require-hashes", *application), ())
+    session.run(python, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", ".", external=True)
     bill = Path("dist") / "installed.cdx.json"
     bill.parent.mkdir(exist_ok=True)
     session.run("cyclonedx-py", "environment", python, "--output-reproducible", "--output-file", str(bill))

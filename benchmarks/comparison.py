@@ -151,7 +151,8 @@ def _row(name: str, goal: Ratio | Number, found: Mapping[str, Measured], missing
     medians = {work: found[work] for work in dict.fromkeys(goal.needs)}
     for clock in ("cpu", "wall"):
         row[f"{clock}_s"] = {work: _significant(np.median(getattr(of, clock))) for work, of in medians.items()}
-    return row
+    results = {work: of.result for work, of in medians.items() if isinstance(of.result, float)}
+    return row | ({"results": {work: _significant(result) for work, result in results.items()}} if results else {})
 
 
 def _significant(value: float, digits: int = 3) -> float:

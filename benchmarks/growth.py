@@ -15,7 +15,7 @@ from .processes import environment
 
 __all__ = ["BENCHMARKS"]
 
-VOLUMES = (4, 8, 16, 32)  # of fewer, no split can be made
+VOLUMES = (4, 16, 64)  # of fewer, no split can be made
 SLICES = 12
 SAMPLES = 12  # of an epoch, for each volume
 KIB = 1024.0
