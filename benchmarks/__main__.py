@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 
 from bundle.loading import silence_loggers
 
-from . import forward, growth, processes, runtimes, scans, serving, training
+from . import forward, growth, per_volume, processes, runtimes, scans, serving, training
 from .comparison import Benchmark, rows_of
 from .material import ROOT, Material
 from .page import line, write_page
@@ -21,7 +21,7 @@ __all__ = ["ALL", "main"]
 
 ALL: list[Benchmark] = [
     benchmark
-    for module in (forward, scans, runtimes, training, processes, serving, growth)
+    for module in (forward, scans, runtimes, training, processes, serving, growth, per_volume)
     for benchmark in module.BENCHMARKS
 ]
 

@@ -13,7 +13,7 @@ from .comparison import Benchmark, Number, Prepare
 from .material import ROOT, Material
 from .processes import environment
 
-__all__ = ["BENCHMARKS"]
+__all__ = ["BENCHMARKS", "STEPS", "VOLUMES", "command_of", "peak_of"]
 
 VOLUMES = (4, 16, 64)  # of fewer, no split can be made
 SLICES = 12
@@ -42,10 +42,20 @@ def preparing(material: Material, step: str, count: int) -> Prepare:
     return prepare
 
 
-def command_of(material: Material, step: str, count: int) -> tuple[str, ...]:
-    """The command of a step for some volumes."""
-    volumes, place = str(material.volumes(count, SLICES)), material.folder / "growth" / f"{step}_{count}"
-    store = str(material.folder / "growth" / f"store_{count}")
+def command_of(
+    material: Material, step: str, count: int, slices: int = SLICES, samples: int | None = None
+) -> tuple[str, ...]:
+    """The command of a step for some volumes.
+
+    Args:
+        material: has the volumes.
+        step: preprocess, epoch (of the store that preprocess wrote), evaluate or predict.
+        count: of the volumes.
+        slices: of each.
+        samples: slices of the epoch (default: `SAMPLES` for each volume).
+    """
+    volumes, of = str(material.volumes(count, slices)), f"{count}_{slices}"
+    place, store = material.folder / "growth" / f"{step}_{of}", str(material.folder / "growth" / f"store_{of}")
     place.mkdir(parents=True, exist_ok=True)
     monai = ("-m", "monai.bundle", "run")
     commands = {
@@ -55,7 +65,8 @@ def command_of(material: Material, step: str, count: int) -> tuple[str, ...]:
         ),
         "epoch": (
             *(*monai, "training", "--config_file", "configs/train.yaml", "--dataset_dir", store),
-            *("--output_dir", str(place / "run"), "--max_epochs", "1", "--samples_per_epoch", str(SAMPLES * count)),
+            *("--output_dir", str(place / f"run_{samples}"), "--max_epochs", "1"),
+            *("--samples_per_epoch", str(samples or SAMPLES * count)),
         ),
         "evaluate": (
             *("-m", "bundle", "evaluate", "--volumes", volumes, "--model", str(material.weights)),

@@ -1,4 +1,4 @@
-"""The page of benchmarks, and its picture, made from the file of results."""
+"""The page of benchmarks with its picture, made from the file of results."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any
+
+from . import large_data
 
 __all__ = ["page", "picture", "write_page"]
 
@@ -106,7 +108,9 @@ def distance(row: Row) -> float | None:
 
 
 def write_page(content: Mapping[str, Any], docs: Path) -> Path:
-    """Write the page and its picture to a folder; return the page's path."""
+    """Write the page, its picture and the page about many volumes to a folder; return the first page's path."""
     picture(content["rows"], docs / "images" / PICTURE)
+    (docs / large_data.PAGE).parent.mkdir(exist_ok=True)
+    (docs / large_data.PAGE).write_text(large_data.page(content["rows"]))
     (docs / PAGE).write_text(page(content))
     return docs / PAGE

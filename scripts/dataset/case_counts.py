@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ..core.label_codes import label_set_of
@@ -11,29 +12,29 @@ from ..io.datalists import Case, Cases
 __all__ = ["count_cases", "is_tumor_free", "left_out_codes", "taught_by"]
 
 
-def count_cases(cases: Sequence[Case], stored: Sequence[Case]) -> dict[str, dict[str, Any]]:
+def count_cases(cases: Sequence[Case], stored: Iterable[Case]) -> dict[str, dict[str, Any]]:
     """Count the listed and the stored cases.
 
     Args:
         cases: from `gather_cases`.
-        stored: the cases in the store, with tumor_pixels and label_codes.
+        stored: the cases in the store, with tumor_pixels and label_codes; read once, so that it may be a generator.
 
     Returns:
         By source: with_mask, without_mask and without_tumor (a mask that is empty), yes, no, skipped (files by
         reason), and left_out: number of masks by code of another structure than tumor.
     """
     counts = (cases if isinstance(cases, Cases) else Cases(cases)).counts()
+    free: dict[str, int] = {}
+    left_out: dict[str, Counter[str]] = {}
+    for case in stored:
+        if case["kind"] == "volume" and "tumor_pixels" in case:
+            free[case["source"]] = free.get(case["source"], 0) + is_tumor_free(case)
+            left_out.setdefault(case["source"], Counter()).update(left_out_codes(case))
     for source, counted in counts.items():
-        of = [case for case in stored if case["source"] == source]
-        masks = [case for case in of if case["kind"] == "volume" and "tumor_pixels" in case]
-        if masks:
-            counted["without_tumor"] = sum(is_tumor_free(case) for case in masks)
-        left_out: dict[str, int] = {}
-        for case in masks:
-            for code in left_out_codes(case):
-                left_out[code] = left_out.get(code, 0) + 1
-        if left_out:
-            counted["left_out"] = left_out
+        if source in free:
+            counted["without_tumor"] = free[source]
+        if left_out.get(source):
+            counted["left_out"] = dict(left_out[source])
     return counts
 
 

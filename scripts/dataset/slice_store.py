@@ -172,7 +172,7 @@ def _write_index(
 ) -> None:
     """Write `store.json`, and warn about codes of masks that are not taken for tumor."""
     done = sorted({case["id"] for case in cases} - {problem["id"] for problem in problems})
-    stored = [json.loads((root / "cases" / id / "case.json").read_text()) for id in done]
+    stored = (json.loads((root / "cases" / id / "case.json").read_text()) for id in done)  # one at a time in memory
     counted = count_cases(cases, stored)
     index = {"schema_version": SCHEMA_VERSION, "fingerprint": fingerprint, "settings": dict(settings)}
     write_json(root / "store.json", {**index, "counts": counted, "cases": done, "problems": problems})

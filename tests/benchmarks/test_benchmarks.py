@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
+from benchmarks import large_data, per_volume
 from benchmarks.__main__ import ALL, main
 from benchmarks.clock import Measured, run_in_turns
 from benchmarks.comparison import Benchmark, MissingError, Number, Ratio, holds, rows_of
-from benchmarks.growth import VOLUMES, growth
+from benchmarks.growth import VOLUMES, command_of, growth
 from benchmarks.material import Material
 from benchmarks.page import distance, page
 from benchmarks.results import merged
@@ -87,6 +88,40 @@ def test_linear_growth_is_one_whatever_the_start_costs() -> None:
     assert growth(times(2.0)) > 2
 
 
+def test_one_more_volume_is_without_the_start_of_the_process() -> None:
+    found = {"predict 4": Measured([5.0 + 4 * 3]), "predict 6": Measured([5.0 + 6 * 3])}
+    assert per_volume.of_one_more("predict")(found) == pytest.approx(3.0)
+
+
+def test_the_disk_of_a_volume_is_that_of_its_files(tmp_path: Path) -> None:
+    material = Material(tmp_path)
+    folder = per_volume.place(material, "store", 4) / "cases"
+    folder.mkdir(parents=True)
+    (folder / "image.npy").write_bytes(bytes(6_000_000))
+    assert per_volume.sizes(material, "store", 4)()() == pytest.approx(1.5)
+
+
+def test_a_step_writes_where_its_size_is_measured(tmp_path: Path) -> None:
+    material = Material(tmp_path)
+    material.volumes = lambda count, slices=24: tmp_path / "volumes"  # type: ignore[method-assign]
+    for step, name in (("preprocess", "store"), ("predict", "predict")):
+        of_step = command_of(material, step, 4, per_volume.SLICES)
+        assert any(word.startswith(str(per_volume.place(material, name, 4))) for word in of_step)
+
+
+def test_the_page_of_large_data_multiplies_what_was_measured() -> None:
+    of = f"of a volume of {per_volume.SLICES} slices"
+    rows: list[dict[str, Any]] = [
+        {"name": f"store {of}", "reached": 20.0, "threads": 1},
+        {"name": f"preprocessing {of}", "reached": 3.6, "threads": 1},
+        {"name": f"prediction {of}", "reached": 1.0, "threads": 2},
+    ]
+    made = large_data.page(rows)
+    assert "| the store | 20 MB | 2 TB | | 40 a month |" in made
+    assert "| preprocessing | 3.6 CPU s | 100 core hours | 0.26 days | 5 |" in made
+    assert "| prediction | - | - | - | - |" in made, "only of one thread"
+
+
 def test_rows_have_reached_or_a_reason(tmp_path: Path) -> None:
     first, fastest, peer, cores, runs = rows_of(TINY, Material(tmp_path), threads=1, rounds=3)
     assert first["reached"] == pytest.approx(1 / 3, abs=0.1) and first["holds"] and first["rounds"] == 3
@@ -94,7 +129,7 @@ def test_rows_have_reached_or_a_reason(tmp_path: Path) -> None:
     assert fastest["direction"] == "at least" and fastest["holds"]
     assert (peer["reached"], peer["holds"], peer["reason"]) == (None, None, "peer is not installed")
     assert cores["reason"] == "this machine has one core"
-    assert runs["reached"] == 3
+    assert runs["reached"] == 3 and "results" not in runs
 
 
 def test_a_tiny_benchmark_runs_from_end_to_end(tmp_path: Path) -> None:
@@ -139,8 +174,9 @@ def test_goals_are_of_work_that_there_is(benchmark: Benchmark, tmp_path: Path) -
     assert len(set(names)) == len(names) and not any("|" in name for name in names)
 
 
-def test_the_page_is_made_of_the_committed_results() -> None:
+def test_the_pages_are_made_of_the_committed_results() -> None:
     content = json.loads(RESULTS.read_text())
+    assert (ROOT / "docs" / large_data.PAGE).read_text() == large_data.page(content["rows"])
     assert (ROOT / "docs" / "BENCHMARKS.md").read_text() == page(content)
     assert {row["benchmark"] for row in content["rows"]} <= {benchmark.name for benchmark in ALL}
 

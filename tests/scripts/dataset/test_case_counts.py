@@ -22,7 +22,7 @@ def test_masks_empty_masks_classes_and_what_was_skipped_are_counted_by_source() 
         stored("B", [0, 0], tumor_pixels_left_out=0),
         stored("D", [0], tumor_pixels_left_out=7),
     ]
-    counts = count_cases(Cases([*volumes, bare, *images], {"v": {"adc": 2}}), volumes)
+    counts = count_cases(Cases([*volumes, bare, *images], {"v": {"adc": 2}}), iter(volumes))
     assert counts["v"] == {"with_mask": 3, "without_mask": 1, "skipped": {"adc": 2}, "without_tumor": 1}
     assert counts["k"] == {"no": 2, "yes": 1, "skipped": {}}
     assert counts_in_words(counts["v"]) == "3 with mask, 1 without mask, 1 without tumor; skipped: adc 2"
