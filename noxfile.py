@@ -69,6 +69,20 @@ def subsets(session: nox.Session) -> None:
 
 
 @nox.session
+def panoptica(session: nox.Session) -> None:
+    """Lesions and their matches as panoptica finds them, in 200 random masks."""
+    session.install("-e", ".[dev]", "panoptica==2.1.7")
+    session.run("pytest", "-m", "session", "tests/scripts/evaluation/test_lesion_recall.py", *session.posargs)
+
+
+@nox.session
+def croissant(session: nox.Session) -> None:
+    """The description of the lists of cases, read by mlcroissant."""
+    session.install("-e", ".[dev]", "mlcroissant==1.1.1")
+    session.run("pytest", "tests/bundle/packaging/test_data_description.py", *session.posargs)
+
+
+@nox.session
 def browser(session: nox.Session) -> None:
     """The page in Debian's chromium (apt install chromium chromium-driver)."""
     run_suite(session, "test_browser.py")

@@ -1,15 +1,20 @@
-"""Predict files and folders: list the scans, write each prediction with its files, list all in `index.json`."""
+"""Predict files and folders: list the scans, write each prediction with its files, list all in `index.json`.
+
+`lesions.csv` has one row for each lesion of all of them.
+"""
 
 from __future__ import annotations
 
+import csv
 import errno
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from io import StringIO
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
 
-from .core import weights_report
+from .core import documents, files, weights_report
 from .errors import UserError, reason_of, root_cause
 from .manifest import read_json
 from .pictures.overlay import overlay_png
@@ -18,6 +23,8 @@ from .predictor import Predictor
 
 __all__ = ["own_path", "predict_files"]
 
+LESIONS = "lesions.csv"
+PLACES = {"slices": ("first_slice", "last_slice"), "centroid": "ijk", "centroid_mm": "xyz"}  # columns of lists
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
 logger = logging.getLogger(__name__)
@@ -124,10 +131,37 @@ def predict_files(
                 index[file_of(scan)] = _entry(files.predicted, scan)
         finally:
             parts["writer"].update_index({file: entry for file, entry in index.items() if entry})
+            _write_lesions(output_dir)
     except OSError as error:
         remedy = "finished predictions are kept; make room and run the same command again to resume"
         raise UserError(f"{output_dir}: {error.strerror}; {remedy}") from None
     return index
+
+
+def _write_lesions(folder: Path) -> None:
+    """Write the lesions of all predictions that the folder's index lists, one row for each."""
+    buffer = StringIO()
+    names = [name for key in documents.Lesion.__annotations__ for name in _columns(key)]
+    table = csv.DictWriter(buffer, ["scan", *names], restval="", lineterminator="\n")
+    table.writeheader()
+    table.writerows(_rows(folder))
+    files.write_bytes(folder / LESIONS, buffer.getvalue().encode())
+
+
+def _rows(folder: Path) -> Iterator[dict[str, Any]]:
+    for scan, entry in read_json(folder / "index.json")["scans"].items():
+        file = folder / entry.get("json", "")
+        for lesion in read_json(file).get("lesions", ()) if file.is_file() else ():
+            row: dict[str, Any] = {"scan": scan}
+            for key, value in lesion.items():
+                row |= dict(zip(_columns(key), value if key in PLACES else [value], strict=True))
+            yield row
+
+
+def _columns(key: str) -> list[str]:
+    """Columns of an entry of a lesion; a list has several."""
+    names = PLACES.get(key, (key,))
+    return list(names) if key == "slices" or key not in PLACES else [f"{key}_{name}" for name in names]
 
 
 class _Files:

@@ -80,6 +80,7 @@ class Prediction(BaseModel):
         default=None, description="of the mask; if prediction, spacing and thickness are known"
     )
     area_mm2: float | None = Field(default=None, description="of the mask of a single slice with known spacing")
+    lesions: list[documents.Lesion] | None = Field(default=None, description="of the mask, from the largest")
     shown_slice: int | None = Field(default=None, description="index of a volume's slice in the pictures")
     pictures: dict[str, str] = Field(description="PNG in base64: mask, on request cam and mask_deviation")
     model: Model

@@ -71,6 +71,22 @@ class ChosenSeries(TypedDict):
     rule: Literal["sequence", "original", "slices", "plane", "echo", "number"]  # that decided
 
 
+class Lesion(TypedDict):
+    """A connected part of the mask; millimeters and volumes only where the file tells its spacing."""
+
+    number: int  # from 1, the largest
+    voxels: int
+    volume_ml: NotRequired[float]
+    slices: list[int]  # first and last along the slice axis, from 0
+    widest_slice: int  # the one with the longest diameter, of which the next three are
+    area_mm2: NotRequired[float]
+    longest_mm: NotRequired[float]
+    perpendicular_mm: NotRequired[float]
+    centroid: list[float]  # in indices of the file
+    centroid_mm: NotRequired[list[float]]  # to the right, to the front, upwards
+    probability: float | None  # mean of the mask's over the voxels; not calibrated
+
+
 class Prediction(TypedDict):
     """NAME.json: what is predicted for one scan. Keys that may be absent are of some scans only."""
 
@@ -96,6 +112,7 @@ class Prediction(TypedDict):
     tumor_deviation: NotRequired[float | None]  # the same, of an image
     volume_ml: NotRequired[float]  # of the mask
     area_mm2: NotRequired[float]  # of the mask of a single slice
+    lesions: NotRequired[list[Lesion]]  # from the largest; absent for weights that were not trained on masks
 
 
 # index.json -----------------------------------------------------------------------------------------------------------
@@ -195,6 +212,8 @@ class VolumeScores(TypedDict):
     lesions_false: int
     reference_ml: float
     predicted_ml: float
+    reference_lesions: NotRequired[list[dict[str, float]]]  # of each: ml, and iou with the best predicted one
+    predicted_lesions: NotRequired[int]
 
 
 class ManualMasks(TypedDict):
@@ -223,6 +242,7 @@ class SegmentationScores(TypedDict):
     mean: dict[str, float | dict[str, Interval] | None]  # by score; "ci95": their intervals
     patients: list[VolumeScores]
     manual: NotRequired[ManualMasks]
+    lesions: NotRequired[dict[str, Any]]  # recall by size, panoptic quality; see `lesion_recall.py`
     empty_slices: EmptySlices
 
 

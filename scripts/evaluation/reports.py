@@ -21,6 +21,7 @@ from ..core.messages import NOTICE
 from ..inference.decision import Decision
 from .classification_scores import area_bins, classification_scores, curves, reliability, resampled_scores, roc_auc
 from .intervals import RESAMPLES, bootstrap, interval_of_mean
+from .lesion_recall import lesion_scores
 from .patient_calls import patient_calls
 from .segmentation_scores import UNITS
 
@@ -30,6 +31,7 @@ CLASSES = {"none": 0.0, "tumor": 1.0}
 HARD_NEGATIVE_SLICES = 5  # a slice without tumor this near to one with is a hard negative
 OF_MASK = {"predicted_mm2", "predicted_share"}  # of a slice or image
 COUNTS = ("id", "source", "patient", "lesions", "lesions_found", "lesions_false", "reference_ml", "predicted_ml")
+OF_LESIONS = ("reference_lesions", "predicted_lesions")
 
 Row = Mapping[str, Any]
 
@@ -104,7 +106,7 @@ def make_report(
             "hard_negative": f"a slice without tumor, at most {HARD_NEGATIVE_SLICES} slices from one with",
         },
         "segmentation": {
-            **_segmentation(content["segmentation"]),
+            **_segmentation(content["segmentation"], resamples),
             **({"manual": _manual(content["segmentation"], automatic_masks)} if automatic_masks else {}),
             "empty_slices": _empty_slices(content["predictions"]),
         },
@@ -141,8 +143,8 @@ def _interval_rule(resamples: int) -> str:
     return of_means + of_others
 
 
-def _segmentation(volumes: Sequence[Row]) -> dict[str, Any]:
-    names = [name for name in (volumes[0] if volumes else ()) if name not in COUNTS]
+def _segmentation(volumes: Sequence[Row], resamples: int) -> dict[str, Any]:
+    names = [name for name in (volumes[0] if volumes else ()) if name not in COUNTS + OF_LESIONS]
     mean: dict[str, Any] = {}
     intervals: dict[str, Any] = {}
     for name in names:
@@ -153,6 +155,7 @@ def _segmentation(volumes: Sequence[Row]) -> dict[str, Any]:
         "patients_n": len({row["patient"] for row in volumes}),
         "units": {name: UNITS[name] for name in names},
         "mean": {**mean, "ci95": intervals},
+        **({"lesions": lesion_scores(volumes, resamples)} if volumes and "reference_lesions" in volumes[0] else {}),
         "patients": sorted(volumes, key=lambda row: row["dice"] if row["dice"] is not None else -1.0),
     }
 

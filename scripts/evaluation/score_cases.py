@@ -22,6 +22,7 @@ from ..inference.decision import Decision, kind_of
 from ..io.datalists import Case
 from ..io.readers import BrainMriReader
 from ..networks.weights import trained_on, unknown_lineage
+from .lesion_recall import matched_lesions
 from .reports import make_report, of_learned
 from .segmentation_scores import segmentation_scores
 from .text_tables import as_text
@@ -182,4 +183,5 @@ def _volume_scores(case: Case, predicted: np.ndarray, reference: np.ndarray, aff
         "predicted_ml": float(predicted.sum()) * milliliters,
     }
     identity = {"id": case["id"], "source": case["source"], "patient": case["group"]}
-    return {**identity, **nan_to_none({**scores, **volumes})}
+    lesions = matched_lesions(predicted, reference, milliliters)
+    return {**identity, **nan_to_none({**scores, **volumes}), **lesions}

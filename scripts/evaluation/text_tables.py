@@ -24,6 +24,7 @@ def as_text(report: Mapping[str, Any]) -> str:
         "",
         f"Segmentation: {report['rules']['region']}; volumetric, per case",
         table(["case", *names, "reference (ml)"], patients),
+        *_lesions(segmentation.get("lesions")),
         f"Slices without tumor: {empty['n']}, share with a predicted mask {_cell(empty['false_positive_rate'])}, "
         f"{_cell(empty['mean_false_positive_mm2'])} mm2 on average",
     ]
@@ -39,6 +40,27 @@ def as_text(report: Mapping[str, Any]) -> str:
         report["notice"],
     ]
     return "\n".join(lines)
+
+
+def _lesions(found: Mapping[str, Any] | None) -> list[str]:
+    """Recall of lesions by size, one row per size."""
+    if not found or not found["n"]:
+        return []
+    rows = [
+        [
+            f"{row['low_ml']:g} and more" if row["high_ml"] is None else f"{row['low_ml']:g}-{row['high_ml']:g}",
+            *(row[key] for key in ("n", "touched", "matched")),
+            *(_interval(row["ci95"].get(key)) for key in ("touched", "matched")),
+        ]
+        for row in found["by_size"]
+    ]
+    header = ["lesion (ml)", "n", "touched", "matched", "95 % of touched", "95 % of matched"]
+    return [
+        "",
+        "Lesions: share of which any voxel is predicted, and share with an IoU above 0.5 with one predicted lesion",
+        table(header, rows),
+        "",
+    ]
 
 
 def _patients(calls: Mapping[str, Any] | None) -> list[str]:
@@ -96,3 +118,7 @@ def _cell(value: Any) -> str:
     if value is None:
         return "-"
     return f"{value:.3f}" if isinstance(value, float) else str(value)
+
+
+def _interval(bounds: Sequence[float] | None) -> str:
+    return "-" if bounds is None else f"{bounds[0]:.3f}-{bounds[1]:.3f}"

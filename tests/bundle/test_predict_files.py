@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from pathlib import Path
 
@@ -29,3 +30,23 @@ def test_named_folders_keep_their_predictions_apart(tmp_path: Path, capsys: pyte
     assert index[str(tmp_path / "b" / "scan.raw")] == {"skipped": "the voxels of scan.mhd"}
     assert main(["predict", f"x={tmp_path / 'absent'}", "--output", str(out)]) == 2
     assert "no such file or folder" in capsys.readouterr().err
+
+
+def test_every_lesion_of_a_folder_is_a_row_of_one_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_volumes(tmp_path / "a", 2, slices=20, side=160, seed=21)
+    out = tmp_path / "out"
+    assert main(["predict", str(tmp_path / "a"), "--output", str(out)]) == 0
+    rows = list(csv.DictReader((out / "lesions.csv").read_text().splitlines()))
+    told = [json.loads(path.read_text()) for path in sorted(out.rglob("*_flair.json"))]
+    assert len(rows) == sum(len(prediction["lesions"]) for prediction in told) >= 2
+    for prediction in told:
+        assert sum(lesion["volume_ml"] for lesion in prediction["lesions"]) == pytest.approx(prediction["volume_ml"])
+        own = [row for row in rows if Path(row["scan"]).name == prediction["input"]]
+        for row, lesion in zip(own, prediction["lesions"], strict=True):
+            assert int(row["number"]) == lesion["number"] and float(row["longest_mm"]) == lesion["longest_mm"]
+            assert [int(row["first_slice"]), int(row["last_slice"])] == lesion["slices"]
+            assert [float(row[f"centroid_mm_{axis}"]) for axis in "xyz"] == lesion["centroid_mm"]
+            assert 0.5 < lesion["probability"] <= 1.0
+    before = (out / "lesions.csv").read_text()
+    assert main(["predict", str(tmp_path / "a"), "--output", str(out)]) == 0  # all are kept
+    assert (out / "lesions.csv").read_text() == before
