@@ -27,7 +27,7 @@ from .options import (
     share,
 )
 from .outcome import failed, only_json
-from .usage import Parser
+from .usage import Parser, remedy_of
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -53,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         package = (error.name or "").partition(".")[0]
         if package in ("", "bundle", "scripts"):
             raise
-        reason = f"error: {options.command} needs the package {package}, which is not installed"
+        reason = f"error: {options.command} needs the package {package}, which is not installed{remedy_of(package)}"
         return failed(reason, options.json, commands.BAD_INPUT)
     except Exception as error:
         if (reason_found := reason_of(error)) is None:
@@ -191,6 +191,9 @@ def parser() -> Parser:
     sub = command("pack", commands.pack, "Write the bundle as a folder and a zip, for other tools.")
     sub.add_argument("--output", metavar="DIR", default="dist", help="default: dist")
     sub.add_argument("--weights-url", metavar="URL", help="leave the weights out; they are downloaded from here")
+    sub.add_argument(
+        "--sign", metavar="KEY", help="sign the folder with this private key (PEM), see docs/how-to/sign.md"
+    )
 
     sub = command("verify", commands.verify, "Check a packed bundle's files, offline; run its code on request only.")
     sub.add_argument("folder", metavar="DIR", help="the packed bundle")
@@ -199,6 +202,7 @@ def parser() -> Parser:
         action="store_true",
         help="then also run its Python files and configs, which can do whatever you can: only if you trust its author",
     )
+    sub.add_argument("--key", metavar="FILE", help="public key (PEM) whose owner must have signed the folder")
     sub.add_argument("--signers", metavar="FILE", help="accepted keys, as ssh-keygen's allowed signers")
     sub.add_argument("--schema", metavar="FILE", help="the metadata's JSON schema, if you have it")
 

@@ -139,7 +139,8 @@ def pack(options: argparse.Namespace) -> Outcome:
     from ..core import files
     from ..packaging.pack import pack as make
 
-    folder, archive = make(Path(options.output), options.weights_url)
+    key = Path(options.sign) if options.sign else None
+    folder, archive = make(Path(options.output), options.weights_url, key=key)
     return Outcome({"folder": folder, "zip": archive, "sha256": files.sha256_of(archive)})
 
 
@@ -170,11 +171,13 @@ def verify(options: argparse.Namespace) -> Outcome:
     if not folder.is_dir():
         raise UserError(f"{options.folder}: no such folder")
     if options.run_code:
+        sys.dont_write_bytecode = True  # a signed folder stays as it is
         print(f"{folder}: after the other checks its code is run here, with your rights", file=sys.stderr)
     words = {True: "pass", False: "FAIL", None: "skipped"}
     results = []
-    schema, signers = (Path(name).resolve() if name else None for name in (options.schema, options.signers))
-    for check in checks(folder, schema, signers, options.run_code):
+    named = (options.schema, options.signers, options.key)
+    schema, signers, key = (Path(name).resolve() if name else None for name in named)
+    for check in checks(folder, schema, signers, options.run_code, key):
         print(f"{words[check.passed]:<10}{check.name}{f': {check.reason}' if check.reason else ''}", flush=True)
         results.append({"name": check.name, "passed": check.passed, "reason": check.reason})
     return Outcome({"checks": results}, "", BAD_INPUT if any(one["passed"] is False for one in results) else 0)

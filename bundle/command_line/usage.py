@@ -9,7 +9,18 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 from typing import Any, NoReturn
 
-__all__ = ["Parser"]
+__all__ = ["Parser", "remedy_of"]
+
+EXTRAS = {  # what to install for a package that is missing
+    "app": ("fastapi", "fastapi_offline", "prometheus_client", "python_multipart", "starlette", "streamlit", "uvicorn"),
+    "dicom": ("highdicom", "pydicom"),
+    "export": ("onnx", "onnxruntime", "onnxscript", "openvino"),
+    "kaggle": ("kagglehub",),
+    "mlflow": ("mlflow",),
+    "pack": ("cyclonedx", "packageurl"),
+    "sign": ("OpenSSL", "cryptography", "model_signing"),
+    "strip": ("deepbet",),
+}
 
 WRONG_COMMAND = re.compile(r"argument COMMAND: invalid choice: '(?P<name>.*)' \(choose from (?P<names>.*)\)", re.DOTALL)
 
@@ -47,3 +58,13 @@ class Parser(argparse.ArgumentParser):
         if near:
             self.exit(2, f"error: {first}: no such option of {self.prog}, did you mean {near[0]}?\n")
         self.error(f"{first}: no such option")
+
+
+def remedy_of(package: str) -> str:
+    """How to install a package that is missing, by the extra that has it.
+
+    >>> remedy_of("uvicorn")
+    "; pip install -e '.[app]'"
+    """
+    extras = [extra for extra, packages in EXTRAS.items() if package in packages]
+    return f"; pip install -e '.[{extras[0]}]'" if extras else ""

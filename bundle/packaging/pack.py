@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import shutil
-import uuid
 import zipfile
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import yaml
 
-from .. import __version__
 from ..core import files
 from ..errors import UserError
 from ..loading import BUNDLE_ROOT
 from ..manifest import read_json
-from ..weights import pins_of, report_beside, require_served, trained_as
+from ..weights import report_beside, require_served, trained_as
+from .data_description import data_of, describe_data
+from .materials import bill_of_materials
+from .signing import require_key, sign
 
 __all__ = ["NAME", "pack"]
 
@@ -35,20 +33,23 @@ FIXED_TIME = (1980, 1, 1, 0, 0, 0)  # two packs of the same files are the same b
 MODE = 0o100644 << 16
 
 
-def pack(output: Path, weights_url: str | None = None, root: Path = BUNDLE_ROOT) -> tuple[Path, Path]:
+def pack(
+    output: Path, weights_url: str | None = None, root: Path = BUNDLE_ROOT, key: Path | None = None
+) -> tuple[Path, Path]:
     """Write the folder and the zip; replace existing ones.
 
     Args:
         output: folder for both.
         weights_url: leave the weights out and name this address in `large_files.yml`.
         root: the bundle's folder.
+        key: private key that signs the folder, see `sign`.
 
     Returns:
         The folder and the zip.
 
     Raises:
-        UserError: when weights or documents are missing, metadata or inference config are of other weights, or the
-            folder is the bundle itself.
+        UserError: when weights or documents are missing, metadata or inference config are of other weights, the folder
+            is the bundle itself, or the key cannot sign.
     """
     missing = [name for name in (*NEEDED, WEIGHTS) if not (root / name).is_file()]
     if missing:
@@ -56,11 +57,14 @@ def pack(output: Path, weights_url: str | None = None, root: Path = BUNDLE_ROOT)
     metadata, hash_value = read_json(root / "configs" / "metadata.json"), files.sha256_of(root / WEIGHTS)
     if metadata.get("weights_sha256", {}).get(WEIGHTS) != hash_value:
         raise UserError(f"{root / WEIGHTS}: not the weights that configs/metadata.json names; release them first")
-    require_served(report_beside(root / WEIGHTS).get("model", {}), root / "models")
+    report = report_beside(root / WEIGHTS)
+    require_served(report.get("model", {}), root / "models")
     channels = metadata["network_data_format"]["inputs"]["image"]["num_channels"]
     read = trained_as(root / WEIGHTS).get("modalities", ["flair"])
     if channels != len(read):
         raise UserError(f"{root / 'configs' / 'metadata.json'}: {channels} channels, the weights read {','.join(read)}")
+    if key is not None:
+        require_key(key)
     folder, archive = output / NAME, output / f"{NAME}_v{metadata['version']}.zip"
     if root.resolve().is_relative_to(folder.resolve()):
         raise UserError(f"{folder}: would replace the bundle that is packed, choose another folder")
@@ -78,8 +82,11 @@ def pack(output: Path, weights_url: str | None = None, root: Path = BUNDLE_ROOT)
         else:
             entry = {"path": WEIGHTS, "url": weights_url, "hash_type": "sha256", "hash_val": hash_value}
             (made / "large_files.yml").write_text(yaml.safe_dump({"large_files": [entry]}, sort_keys=False))
-        (made / "sbom.cdx.json").write_text(bill_of_materials(metadata))
+        describe_data(root, report, made)
+        (made / "sbom.cdx.json").write_text(bill_of_materials(NAME, metadata, report, data_of(made)))
         (made / SUMS).write_text(sums_of(made))
+        if key is not None:
+            sign(made, key)
         zip_folder(made, archive)
         shutil.rmtree(folder, ignore_errors=True)
         made.replace(folder)
@@ -107,30 +114,3 @@ def zip_folder(folder: Path, archive: Path) -> None:
                 entry.external_attr, entry.compress_type = MODE, zipfile.ZIP_DEFLATED
                 made.writestr(entry, path.read_bytes())
     temporary.replace(archive)
-
-
-def bill_of_materials(metadata: dict[str, Any]) -> str:
-    """The packages that the bundle needs, as CycloneDX JSON; the same for the same metadata."""
-    from cyclonedx.model.bom import Bom
-    from cyclonedx.model.component import Component, ComponentType
-    from cyclonedx.output import make_outputter
-    from cyclonedx.schema import OutputFormat, SchemaVersion
-    from packageurl import PackageURL
-
-    pins = pins_of(metadata)
-    seed = uuid.uuid5(uuid.NAMESPACE_URL, json.dumps([NAME, __version__, sorted(pins.items())]))
-    parts = [
-        Component(
-            name=name,
-            version=pin,
-            type=ComponentType.LIBRARY,
-            bom_ref=name,
-            purl=PackageURL("pypi", None, name, pin),
-        )
-        for name, pin in sorted(pins.items())
-    ]
-    whole = Component(name=NAME, version=metadata["version"], bom_ref=NAME, type=ComponentType.APPLICATION)
-    bom = Bom(components=parts, serial_number=seed)
-    bom.metadata.timestamp, bom.metadata.component = datetime(1980, 1, 1, tzinfo=UTC), whole
-    bom.register_dependency(whole, parts)
-    return str(make_outputter(bom, OutputFormat.JSON, SchemaVersion.V1_6).output_as_string(indent=1))

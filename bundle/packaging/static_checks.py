@@ -17,6 +17,7 @@ from ..core import files
 from ..manifest import read_json
 from ..weights import pins_of
 from .pack import NEEDED, SUMS
+from .signing import SIGNED, BadSignatureError, verify_signature
 
 __all__ = ["STATIC_CHECKS", "CheckError", "CheckSkipped", "Given"]
 
@@ -41,10 +42,27 @@ class Given(NamedTuple):
     Args:
         schema: of the metadata, JSON.
         signers: whose signatures are accepted, in the format of ssh-keygen's allowed signers.
+        key: public key whose owner must have signed the folder, PEM.
     """
 
     schema: Path | None = None
     signers: Path | None = None
+    key: Path | None = None
+
+
+def model_signature(folder: Path, given: Given) -> None:
+    """All files are those that the owner of a key signed; nothing was added."""
+    if given.key is None:
+        signed = (folder / SIGNED).is_file()
+        raise CheckSkipped("needs the public key that you accept: --key FILE" if signed else f"no {SIGNED}")
+    if not (folder / SIGNED).is_file():
+        raise CheckError(f"{SIGNED}: is missing, so the owner of {given.key.name} did not sign this folder")
+    try:
+        verify_signature(folder, given.key)
+    except BadSignatureError as error:
+        raise CheckError(str(error)) from None
+    except ModuleNotFoundError as error:
+        raise CheckError(f"needs the package {error.name}: pip install -e '.[sign]'") from None
 
 
 def structure(folder: Path, _: Given) -> None:
@@ -96,7 +114,7 @@ def hashes(folder: Path, _: Given) -> None:
         if not path.is_file() or files.sha256_of(path) != expected or named.get(name, expected) != expected:
             raise CheckError(f"{name}: is missing, or was changed after the folder was packed")
     if (folder / SUMS).is_file():
-        listed = {*sums, SUMS, SIGNATURE}
+        listed = {*sums, SUMS, SIGNATURE, SIGNED}
         present = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
         if extra := sorted(name for name in present - listed if "__pycache__" not in name):
             raise CheckError(f"{extra[0]}: is not in {SUMS}")
@@ -168,6 +186,7 @@ def schema_of_metadata(folder: Path, given: Given) -> None:
 
 
 STATIC_CHECKS: dict[str, Callable[[Path, Given], None]] = {
+    "model signature": model_signature,
     "structure": structure,
     "files can be parsed": readable,
     "hashes": hashes,

@@ -41,7 +41,11 @@ class CheckResult:
 
 
 def verify(
-    folder: Path, schema: Path | None = None, signers: Path | None = None, run_code: bool = False
+    folder: Path,
+    schema: Path | None = None,
+    signers: Path | None = None,
+    run_code: bool = False,
+    key: Path | None = None,
 ) -> Iterator[CheckResult]:
     """Run every check, one after the other; those that run the folder's code last, on request only.
 
@@ -50,8 +54,9 @@ def verify(
         schema: file of the metadata's JSON schema, which is not part of the bundle.
         signers: file of accepted keys, see `static_checks.signature`.
         run_code: also run its Python files and configs, in this process and with its rights, if all else is right.
+        key: file of a public key; the folder must be signed by its owner, see `signing.py`.
     """
-    given, sound = Given(schema, signers), True
+    given, sound = Given(schema, signers, key), True
     for name, check in STATIC_CHECKS.items():
         result = _result(name, check, folder, given)
         sound = sound and result.passed is not False

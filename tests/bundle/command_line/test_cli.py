@@ -138,7 +138,10 @@ def test_a_missing_package_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: 
     for name in [name for name in sys.modules if name.startswith("bundle.service.server")]:
         monkeypatch.delitem(sys.modules, name)
     assert main(["serve"]) == 2
-    assert capsys.readouterr().err == "error: serve needs the package uvicorn, which is not installed\n"
+    assert (
+        capsys.readouterr().err
+        == "error: serve needs the package uvicorn, which is not installed; pip install -e '.[app]'\n"
+    )
 
 
 def test_two_inputs_with_the_same_stem_keep_their_extensions(picture: Path, model: str, tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from bundle.packaging.static_checks import NAMESPACE, SIGNATURE, CheckError, Che
 from bundle.packaging.verify import CHECKS, CODE_CHECKS, NOT_ASKED, verify
 
 SLOW = ("training on random files",)
-NEED_MORE = ("exact pins", "metadata schema", "signature")
+NEED_MORE = ("exact pins", "metadata schema", "signature", "model signature")
 
 
 @pytest.fixture(scope="module")
