@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import shutil
 from collections.abc import Callable
 from functools import cached_property
@@ -71,9 +72,17 @@ class Material:
         return copied / "model.pt"
 
     @cached_property
-    def predictor(self) -> Predictor:
-        """With the released weights, on the CPU."""
+    def served(self) -> Predictor:
+        """With the released weights, on the CPU, as the config says."""
         return Predictor(device="cpu", batch_size=BATCH)
+
+    @cached_property
+    def predictor(self) -> Predictor:
+        """The same, with each slice passing the network once, as in what it is compared with."""
+        once = copy.copy(self.served)
+        once.parts = {**once.parts, "inferer": copy.copy(once.parts["inferer"])}
+        once.parts["inferer"].mirrored = False
+        return once
 
     @property
     def network(self) -> Any:
