@@ -139,11 +139,13 @@ def parser() -> Parser:
     sub.add_argument(
         "--learn-from", metavar="NAME", action="append", help="train on these sources, test all; repeatable"
     )
-    sub.add_argument("--fold", type=int, metavar="K", help="train and test this fold only (default: all)")
+    sub.add_argument(
+        "--fold", type=int, metavar="K", action="append", help="train and test this fold; repeatable (default: all)"
+    )
     sub.add_argument(
         "--release",
         metavar="DIR",
-        help="then train on all cases (with --fold: take the fold's weights), and write weights and report there",
+        help="then train on all cases (after one fold: take its weights), and write weights and report there",
     )
     add_training(sub)
     add_modalities(sub)

@@ -27,10 +27,12 @@ def crossvalidate(options: argparse.Namespace) -> Outcome:
     from ..workflows.plans import cross_validation_plan
     from ..workflows.run_plan import release_reference, run_plan
 
-    named = ("preset", "folds", "seeds", "network", "precision", "image_folds", "fold", "modalities")
+    named = ("preset", "folds", "seeds", "network", "precision", "image_folds", "modalities")
     chosen = {name: getattr(options, name) for name in named}
     stages.require_volumes_alone(options.modalities or (), options.images)
-    plan = cross_validation_plan(**chosen, sources=options.learn_from or (), brains=options.brains)
+    plan = cross_validation_plan(
+        **chosen, sources=options.learn_from or (), fold=options.fold or (), brains=options.brains
+    )
     if options.release:  # before the hours of work
         require_served({"network_name": plan.network, **_channels(options)}, Path(options.release))
     told = {**reading(options), **_channels(options)}

@@ -133,6 +133,7 @@ def load(results: Path) -> dict[str, Any]:
     summary, report, run, maps = (read_json(main / f"{name}.json") for name in ("summary", "report", "run", "maps"))
     audits = audits_in(main)
     learned = learned_sources(list(audits.values()))
+    split = list(read_json(main / "splits.json")["cases"].values())
     sources = report["classification"]
     rows = [{**row, "source": name} for name, found in sources.items() for row in found.get("cases", ())]
     summaries = {name: read_json(folder / "summary.json") for name, folder in found.items()}
@@ -157,7 +158,8 @@ def load(results: Path) -> dict[str, Any]:
         "audited_volumes": read_json(main / "volumes.json"),
         "other_audits": {name: audits_in(folder) for name, folder in found.items() if folder != main},
         "learned": learned,
-        "near_duplicates": near_duplicates(read_json(main / "splits.json")["cases"].values(), learned),
+        "split_folds": 1 + max(case["fold"] for case in split),
+        "near_duplicates": near_duplicates(split, learned),
         "baselines": baselines(audits),
         "maps": maps,
         "screened": screened(results / "screening.json"),

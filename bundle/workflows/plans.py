@@ -59,7 +59,7 @@ class Plan:
     Args:
         folds: of the split; the number of patients or more gives leave-one-patient-out.
         image_folds: of the images; None: as many.
-        only: the one fold that is trained and tested; None: all.
+        only: the folds that are trained and tested; none named: all.
         audited: whether the reference's first seed is explained and audited.
         common: settings of every training.
         steps: by name: "overlays" of train.yaml and "settings"; or "weights", a file that is scored as it is.
@@ -82,7 +82,7 @@ class Plan:
     name: str = "ablations"
     command: str = ""
     image_folds: int | None = None
-    only: int | None = None
+    only: tuple[int, ...] = ()
     audited: bool = True
 
     def __post_init__(self) -> None:
@@ -97,11 +97,10 @@ class Plan:
         Raises:
             UserError: when the split has no such fold.
         """
-        if self.only is None:
-            return range(folds)
-        if self.only >= folds:
-            raise UserError(f"fold {self.only}: the split has folds 0 to {folds - 1}")
-        return [self.only]
+        for fold in self.only:
+            if not 0 <= fold < folds:
+                raise UserError(f"fold {fold}: the split has folds 0 to {folds - 1}")
+        return self.only or range(folds)
 
     def rounds(self, folds: int) -> Iterator[list[Task]]:
         """All chains in rounds; no two chains of a round train the same prefix. The first seed comes first."""
@@ -160,7 +159,7 @@ def cross_validation_plan(
     precision: str = "float32",
     image_folds: int | None = None,
     sources: Sequence[str] = (),
-    fold: int | None = None,
+    fold: Sequence[int] = (),
     brains: bool = False,
     modalities: Sequence[str] | None = None,
 ) -> Plan:
@@ -174,7 +173,7 @@ def cross_validation_plan(
         precision: of the trainings' convolutions, float32 or bfloat16.
         image_folds: of the images; None: as many.
         sources: training data; all if empty. The others are only tested.
-        fold: the one fold to train and test; None: all.
+        fold: the folds to train and test; none named: all.
         brains: whether the store has the brains of heads, to train on them alone too.
         modalities: sequences of volumes, as channels; None: FLAIR alone.
     """
@@ -184,11 +183,13 @@ def cross_validation_plan(
         "stage_1": Variant(tuple(steps)[:1], seeds, "segmentation alone"),
     }
     chosen = {"preset": preset, "folds": folds, "image-folds": image_folds, "seeds": seeds}
-    chosen |= {"fold": None if fold is None else str(fold), "modalities": ",".join(modalities or ())}
+    chosen |= {"modalities": ",".join(modalities or ())}
     chosen |= {"network": None if network == "cpu" else network, "precision": precision}
     words = [f"--{name} {value}" for name, value in chosen.items() if value]
     words += ["--brains"] if brains else []
+    only = tuple(sorted(set(fold)))
+    words += [f"--fold {number}" for number in only]
     command = " ".join(["crossvalidate", *words, *(f"--learn-from {source}" for source in sources)])
     common = {"validation": False, "num_workers": 0, "precision": precision, "sources": list(sources) or None}
     common |= {"modalities": list(modalities)} if modalities else {}
-    return Plan(folds, common, steps, variants, "recipe", network, "crossvalidation", command, image_folds, fold)
+    return Plan(folds, common, steps, variants, "recipe", network, "crossvalidation", command, image_folds, only)

@@ -196,26 +196,29 @@ def trained_tasks(output: Path, task: Task) -> list[str]:
 def release_reference(plan: Plan, output: Path, models: Path) -> None:
     """Release the reference's weights with the scores and the decision of the cases that were left out.
 
-    After all folds they are trained on all cases. After a single fold they are the fold's own.
+    After a single fold they are the fold's own. After several they are trained on the cases of all folds, also of those
+    that were not tested.
 
     Raises:
         UserError: when the plan has not been run to its end, or another run is active in the folder.
     """
     if not (output / "report.json").is_file():
         raise UserError(f"{output / 'report.json'}: missing, finish the run first")
-    task = Task(plan.only, 0, plan.variants[plan.reference].steps)
+    chain = plan.variants[plan.reference].steps
     with lock_folder(output):
-        folds = [Task(fold, 0, task.chain) for fold in plan.chosen(number_of_folds(output / SPLIT))]
+        count = number_of_folds(output / SPLIT)
+        folds = [Task(fold, 0, chain) for fold in plan.chosen(count)]
         evaluations = [output / fold.folder / "evaluation" for fold in folds]
-        trained, detector = output / task.folder, evaluations[0]
-        scored = f"fold {plan.only} of {plan.folds}, which these weights were not trained on"
-        if plan.only is None:
-            trained = train_chain(plan, output, task)
+        if len(folds) == 1:
+            trained, detector = output / folds[0].folder, evaluations[0]
+            scored = f"fold {folds[0].fold} of {count}, which these weights were not trained on"
+        else:
+            everything = Task(None, 0, chain)
+            trained = train_chain(plan, output, everything)
             detector = trained / "ood_detector"
-            stages.fit_ood_detector(trained / "model.pt", detector, **_settings(plan, output, task))
-            scored = (
-                "cross-validation: each case by weights not trained on it; released are weights trained on all cases"
-            )
+            stages.fit_ood_detector(trained / "model.pt", detector, **_settings(plan, output, everything))
+            tested = f"{len(folds)} of {count} folds" if len(folds) < count else "cross-validation"
+            scored = f"{tested}: each case by weights not trained on it; released are weights trained on all cases"
         report = read_json(output / "report.json")
         decision = report.pop("decision_out_of_fold")
         release(trained, {**report, "decision": decision, "scored": scored}, models)

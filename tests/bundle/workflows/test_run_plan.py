@@ -159,7 +159,7 @@ def test_released_weights_are_trained_on_all_cases_and_have_cross_validated_scor
 
 def test_a_single_fold_is_scored_and_its_weights_are_released(finished: Path, synthetic: Path, tmp_path: Path) -> None:
     whole = plan(recipe=(("a", "b"), 1), stage_1=(("a",), 1))
-    one = replace(whole, only=1)
+    one = replace(whole, only=(1,))
     assert {task.fold for part in one.rounds(3) for task in part} == {1}
     run = tmp_path / "run"
     shutil.copytree(finished, run, ignore=shutil.ignore_patterns("tensorboard"))
@@ -176,8 +176,31 @@ def test_a_single_fold_is_scored_and_its_weights_are_released(finished: Path, sy
     assert report["scored"] == "fold 1 of 3, which these weights were not trained on"
     assert {row["id"] for row in report["segmentation"]["patients"]} == {id for id in tested if id.startswith("brats")}
     assert (tmp_path / "models" / "ood_detector.npz").is_file()
-    with pytest.raises(UserError, match="fold 7: the split has folds 0 to 2"):
-        list(replace(whole, only=7).rounds(3))
+
+
+@pytest.mark.parametrize("fold", [-1, 3])
+def test_a_fold_that_the_split_does_not_have_is_named(fold: int) -> None:
+    with pytest.raises(UserError, match=f"fold {fold}: the split has folds 0 to 2"):
+        list(replace(plan(recipe=(("a",), 1)), only=(0, fold)).rounds(3))
+
+
+def test_weights_trained_on_all_cases_are_released_after_some_of_the_folds(
+    finished: Path, synthetic: Path, tmp_path: Path
+) -> None:
+    two = replace(plan(recipe=(("a", "b"), 1), stage_1=(("a",), 1)), only=(0, 2))
+    run = tmp_path / "run"
+    shutil.copytree(finished, run, ignore=shutil.ignore_patterns("tensorboard"))
+    shutil.rmtree(run / "runs" / "fold1_seed0")
+    run_plan(two, run, synthetic / "brats", [str(synthetic / "kaggle")])
+    release_reference(two, run, tmp_path / "models")
+    report = json.loads((tmp_path / "models" / "report.json").read_text())
+    split = json.loads((run / "data" / "splits.json").read_text())["cases"]
+    tested = {id for id, entry in split.items() if entry["fold"] != 1}
+    assert set(report["model"]["trained_on"]) == set(split), "also on those of the fold that was not tested"
+    assert {row["id"] for row in report["segmentation"]["patients"]} == {id for id in tested if id.startswith("brats")}
+    assert report["decision"]["image"]["fitted_on"].startswith("out-of-fold predictions: 16 images")
+    assert report["scored"].startswith("2 of 3 folds: each case by weights not trained on it")
+    assert not (run / "runs" / "fold1_seed0").exists()
 
 
 def test_every_repetition_is_collected(finished: Path, tmp_path: Path) -> None:
