@@ -83,6 +83,14 @@ def croissant(session: nox.Session) -> None:
 
 
 @nox.session
+def exchange(session: nox.Session) -> None:
+    """DICOM files to Debian's Orthanc and back; outlines as plastimatch reads them (apt install orthanc-dicomweb)."""
+    session.install("-e", ".[dev]", "plastimatch==1.10.0")
+    files = ("tests/bundle/exchange", "tests/scripts/dicom/test_structure_set.py")
+    session.run("pytest", "-m", "session or not session", *files, *session.posargs)
+
+
+@nox.session
 def browser(session: nox.Session) -> None:
     """The page in Debian's chromium (apt install chromium chromium-driver)."""
     run_suite(session, "test_browser.py")

@@ -85,7 +85,7 @@ def predict_files(
     paths: Sequence[str | Path],
     output_dir: str | Path,
     overwrite: bool = False,
-    dicom_seg: bool = False,
+    dicom: Sequence[str] = (),
     probabilities: bool = False,
     say: Callable[[str], None] = lambda line: None,
 ) -> dict[str, Any]:
@@ -98,14 +98,14 @@ def predict_files(
         paths: files, and folders, each "PATH" or "NAME=PATH"; the tree of a folder is kept, below NAME.
         output_dir: folder of the predictions.
         overwrite: replace existing predictions.
-        dicom_seg: also write the masks of DICOM series as DICOM SEG.
+        dicom: also write of DICOM series "dicom_seg" (the mask), "dicom_sr" (the values), "rtstruct" (its outlines).
         probabilities: also write the probability that each voxel belongs to the tumor, if the weights learned masks.
         say: gets one line for each prediction.
 
     Returns:
-        The index: input -> {"state", "json", "mask", "overlay", "probability", "seg"}, files relative to `output_dir`,
-        {"error": reason}, or {"skipped": reason} for a file in a folder that is skipped, being a mask or another
-        sequence by its name.
+        The index: input -> {"state", "json", "mask", "overlay", "probability", "seg", "sr", "rtstruct"}, files
+        relative to `output_dir`, {"error": reason}, or {"skipped": reason} for a file in a folder that is skipped,
+        being a mask or another sequence by its name.
 
     Raises:
         UserError: when no path exists, or the folder of the predictions cannot be written to or is full.
@@ -114,7 +114,7 @@ def predict_files(
 
     output_dir, literal = Path(output_dir), escape_config_reference(output_dir)
     parts = predictor.parsed(
-        ["writer", "decision", "model_card"], output_dir=literal, overwrite=overwrite, dicom_seg=dicom_seg
+        ["writer", "decision", "model_card"], output_dir=literal, overwrite=overwrite, **dict.fromkeys(dicom, True)
     )
     index = {str(path): {"error": f"{path}: no such file or folder"} for path in paths if not own_path(path).exists()}
     scans, others = _scans(predictor, [path for path in paths if str(path) not in index], literal)

@@ -10,7 +10,7 @@ from .. import NOTICE, __version__, loading
 from ..errors import exit_on_sigterm, reason_of
 from ..packaging.export_formats import FORMATS
 from ..workflows.presets import PRESETS
-from . import commands, training
+from . import commands, exchange, training
 from .options import (
     NETWORKS,
     add_data,
@@ -83,6 +83,8 @@ def parser() -> Parser:
     sub.add_argument("--network", choices=NETWORKS, help="its size, if no report beside the weights names it")
     sub.add_argument("--overwrite", action="store_true", help="replace existing predictions")
     sub.add_argument("--dicom-seg", action="store_true", help="for DICOM series: also write NAME_seg.dcm")
+    sub.add_argument("--dicom-sr", action="store_true", help="and the values as NAME_sr.dcm")
+    sub.add_argument("--rtstruct", action="store_true", help="and the mask's outlines as NAME_rtstruct.dcm")
     sub.add_argument("--probabilities", action="store_true", help="also write NAME_probability.png / .nii.gz")
     sub.add_argument("--threshold", type=share, metavar="P", help="operating point, 0 to 1 (default: the weights')")
     sub.add_argument("--batch-size", type=positive, default=8, help="slices per batch (default: 8)")
@@ -207,6 +209,15 @@ def parser() -> Parser:
     sub.add_argument("--key", metavar="FILE", help="public key (PEM) whose owner must have signed the folder")
     sub.add_argument("--signers", metavar="FILE", help="accepted keys, as ssh-keygen's allowed signers")
     sub.add_argument("--schema", metavar="FILE", help="the metadata's JSON schema, if you have it")
+
+    sub = command(
+        "send", exchange.send, "Send the DICOM files of predictions to an archive (DICOMweb), and read them back."
+    )
+    sub.add_argument("folder", metavar="PREDICTIONS", help="of predict --dicom-seg --dicom-sr --rtstruct")
+    sub.add_argument("--to", required=True, metavar="URL", help="the archive's DICOMweb service")
+
+    sub = command("fhir", exchange.fhir, "Write every prediction as a FHIR R5 diagnostic report, NAME_fhir.json.")
+    sub.add_argument("folder", metavar="PREDICTIONS", help="a folder of predictions")
 
     sub = command(
         "serve", commands.serve, "Serve predictions over HTTP, on this machine only unless BUNDLE_TOKEN is set."

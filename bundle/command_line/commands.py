@@ -36,7 +36,8 @@ def predict(options: argparse.Namespace) -> Outcome:
     predictor = Predictor(**{name: getattr(options, name) for name in named}, load=False)
     if options.threshold is not None:
         print(moved_threshold(predictor.parsed(["decision"])["decision"]))
-    wanted = (options.overwrite, options.dicom_seg, options.probabilities)
+    dicom = [name for name in ("dicom_seg", "dicom_sr", "rtstruct") if getattr(options, name)]
+    wanted = (options.overwrite, dicom, options.probabilities)
     index = predict_files(predictor, options.paths, options.output, *wanted, say=tqdm.write)
     reasons = [entry["error"] for entry in index.values() if "error" in entry]
     for reason in reasons:

@@ -13,7 +13,8 @@ __all__ = ["Parser", "remedy_of"]
 
 EXTRAS = {  # what to install for a package that is missing
     "app": ("fastapi", "fastapi_offline", "prometheus_client", "python_multipart", "starlette", "streamlit", "uvicorn"),
-    "dicom": ("highdicom", "pydicom"),
+    "dicom": ("contourpy", "highdicom", "pydicom"),
+    "exchange": ("dicomweb_client", "fhir", "requests"),
     "export": ("onnx", "onnxruntime", "onnxscript", "openvino"),
     "kaggle": ("kagglehub",),
     "mlflow": ("mlflow",),

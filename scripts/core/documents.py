@@ -29,9 +29,6 @@ Kind = Literal["image", "volume"]
 Interval = list[float] | None  # [low, high], 95 %; None where there are too few cases
 
 
-# NAME.json ------------------------------------------------------------------------------------------------------------
-
-
 class PredictingModel(TypedDict):
     """The weights that predicted."""
 
@@ -115,9 +112,6 @@ class Prediction(TypedDict):
     lesions: NotRequired[list[Lesion]]  # from the largest; absent for weights that were not trained on masks
 
 
-# index.json -----------------------------------------------------------------------------------------------------------
-
-
 class PredictedScan(TypedDict):
     """Where the prediction of a scan is, relative to the folder."""
 
@@ -127,6 +121,8 @@ class PredictedScan(TypedDict):
     overlay: NotRequired[str]
     probability: NotRequired[str]
     seg: NotRequired[str]
+    sr: NotRequired[str]
+    rtstruct: NotRequired[str]
 
 
 class FailedScan(TypedDict):
@@ -148,9 +144,6 @@ class PredictionIndex(TypedDict):
     scans: dict[str, PredictedScan | FailedScan | SkippedFile]
 
 
-# store.json -----------------------------------------------------------------------------------------------------------
-
-
 class UnreadableCase(TypedDict):
     """A case that is not in the store."""
 
@@ -167,9 +160,6 @@ class StoreIndex(TypedDict):
     counts: dict[str, dict[str, Any]]  # by source
     cases: list[str]
     problems: list[UnreadableCase]
-
-
-# report.json ----------------------------------------------------------------------------------------------------------
 
 
 class CalibrationOfKind(TypedDict):

@@ -22,6 +22,8 @@ from ..core.weights_report import learned_of
 from ..dicom.headers import DicomError
 from ..dicom.reading import is_dicom
 from ..dicom.segmentation import segmentation_of
+from ..dicom.structure_set import structure_set_of
+from ..dicom.structured_report import report_of
 from .nifti_geometry import image_on
 from .scan_lists import INDEX
 from .volumes import UnreadableImageError
@@ -32,7 +34,17 @@ if TYPE_CHECKING:
 __all__ = ["PredictionWriter"]
 
 Source = str | Path | Sequence[str]
-BESIDE = ("mask.png", "mask.nii.gz", "seg.dcm", "overlay.png", "probability.png", "probability.nii.gz")  # NAME.json
+OF_SERIES = ("seg", "sr", "rtstruct")  # DICOM files that refer to a series
+BESIDE = (
+    "mask.png",
+    "mask.nii.gz",
+    "seg.dcm",
+    "sr.dcm",
+    "rtstruct.dcm",
+    "overlay.png",
+    "probability.png",
+    "probability.nii.gz",
+)  # NAME.json
 
 
 class PredictionWriter:
@@ -42,6 +54,8 @@ class PredictionWriter:
         output_dir: folder for the files.
         overwrite: replace what is there.
         dicom_seg: write the mask of a DICOM series as NAME_seg.dcm as well.
+        dicom_sr: write its values as NAME_sr.dcm, which refers to NAME_seg.dcm.
+        rtstruct: write the mask's outlines as NAME_rtstruct.dcm.
         modalities: sequences that were read: of a folder with several series, that one is referred to.
     """
 
@@ -51,8 +65,12 @@ class PredictionWriter:
         overwrite: bool = False,
         dicom_seg: bool = False,
         modalities: Sequence[str] = ("flair",),
+        dicom_sr: bool = False,
+        rtstruct: bool = False,
     ) -> None:
-        self.output_dir, self.overwrite, self.dicom_seg = Path(output_dir), overwrite, dicom_seg
+        self.output_dir, self.overwrite = Path(output_dir), overwrite
+        wanted = {"seg": dicom_seg or dicom_sr, "sr": dicom_sr, "rtstruct": rtstruct}
+        self.of_series = [name for name in OF_SERIES if wanted[name]]
         self.modalities = tuple(modalities)
 
     def __call__(
@@ -66,8 +84,8 @@ class PredictionWriter:
             beside: content of further files, by the end of their names, such as "overlay.png".
 
         Returns:
-            {"json": path, "mask": path}, "seg" where a DICOM Segmentation was written, and further files likewise. Of
-            weights that were not trained on masks there is no mask.
+            {"json": path, "mask": path}, "seg", "sr" and "rtstruct" where these were written, and further files
+            likewise. Of weights that were not trained on masks there is no mask.
 
         Raises:
             FileExistsError: when a file of another prediction is there and must not be overwritten.
@@ -78,8 +96,8 @@ class PredictionWriter:
         target = self.output_dir / (name or stem(source.name))
         masked = "segmentation" in learned_of(data["result"].get("model", {}))
         contents = {**({f"mask.{suffix}": content} if masked else {}), **(beside or {})}
-        if self.dicom_seg and masked and is_series(source):
-            contents["seg.dcm"] = self.encode_dicom(mask, source, data["result"]["model"])
+        if self.of_series and masked and is_series(source):
+            contents |= self._encode_series(mask, source, data["result"])
         files = {"json": target.with_name(f"{target.name}.json")}
         files |= {of.partition(".")[0]: target.with_name(f"{target.name}_{of}") for of in contents}
         scan = mask.meta.get("files", source)
@@ -103,6 +121,20 @@ class PredictionWriter:
         except DicomError as error:
             name = "the file" if isinstance(source, bytes) else source
             raise UnreadableImageError(name, str(error), error.code) from None
+
+    def _encode_series(self, mask: MetaTensor, source: Path, result: Mapping[str, Any]) -> dict[str, bytes]:
+        """The wanted DICOM files of a prediction, by the end of their names; see `encode_dicom` for errors."""
+        voxels, made = mask.as_tensor()[0].cpu().numpy(), {}
+        if "seg" in self.of_series:
+            made["seg.dcm"] = self.encode_dicom(mask, source, result["model"])
+        try:
+            if "sr" in self.of_series:
+                made["sr.dcm"] = report_of(source, made["seg.dcm"], result, self.modalities)
+            if "rtstruct" in self.of_series:
+                made["rtstruct.dcm"] = structure_set_of(source, voxels, result["model"], self.modalities)
+        except DicomError as error:
+            raise UnreadableImageError(source, str(error), error.code) from None
+        return made
 
     @staticmethod
     def encode(volume: MetaTensor, steps: int = 1) -> tuple[str, bytes]:
@@ -148,7 +180,7 @@ class PredictionWriter:
             raise FileExistsError(_exists(target))
         paths = [(of, target.with_name(f"{Path(name).name}_{of}")) for of in BESIDE]
         there = {of.partition(".")[0]: str(path) for of, path in paths if path.is_file()}
-        of_mask = {"mask"} | ({"seg"} if self.dicom_seg and is_series(_paths(source)[0]) else set())
+        of_mask = {"mask", *(self.of_series if is_series(_paths(source)[0]) else ())}
         wanted = {*beside} | (of_mask if "segmentation" in learned_of(model) else set())
         found = {"json": str(target), **{kind: there[kind] for kind in sorted(wanted & there.keys())}}
         return found if wanted <= there.keys() else None

@@ -49,6 +49,24 @@ def process(
             started.wait()
 
 
+@contextmanager
+def running(command: list[str], place: Path, environment: dict[str, str], ready: str) -> Iterator[None]:
+    """A process, from when an address predictions until the end of the block."""
+    log = place / "log.txt"
+    with log.open("wb") as output:
+        server = subprocess.Popen(command, cwd=place, stdout=output, stderr=output, env=environment)
+        try:
+            await_prediction(ready, server, log)
+            yield
+        finally:
+            server.terminate()
+            try:
+                server.wait(30)
+            except subprocess.TimeoutExpired:
+                server.kill()
+                server.wait()
+
+
 def await_prediction(address: str, started: subprocess.Popen[bytes], log: Path) -> None:
     """Until an address predictions with 200."""
     until = time.monotonic() + LONGEST_START_S

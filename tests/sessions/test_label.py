@@ -29,7 +29,7 @@ from scripts.core.files import sha256_of
 from scripts.core.geometry import as_displayed
 from scripts.core.messages import report_note
 from tests.hostile.dicoms import mr_dataset, written
-from tests.sessions.serving import await_prediction, free_port
+from tests.sessions.serving import free_port, running
 
 PYTHON = os.environ.get("LABEL_PYTHON", "")
 pytestmark = [pytest.mark.session, pytest.mark.skipif(not PYTHON, reason="needs LABEL_PYTHON, see other_tools.md")]
@@ -72,24 +72,6 @@ def label_server(place: Path, studies: str, **environment: str) -> Iterator[tupl
         httpx2.Client(base_url=address, timeout=LONGEST_S) as client,
     ):
         yield client, folder
-
-
-@contextmanager
-def running(command: list[str], place: Path, environment: dict[str, str], ready: str) -> Iterator[None]:
-    """A process, from when an address predictions until the end of the block."""
-    log = place / "log.txt"
-    with log.open("wb") as output:
-        server = subprocess.Popen(command, cwd=place, stdout=output, stderr=output, env=environment)
-        try:
-            await_prediction(ready, server, log)
-            yield
-        finally:
-            server.terminate()
-            try:
-                server.wait(30)
-            except subprocess.TimeoutExpired:
-                server.kill()
-                server.wait()
 
 
 @pytest.fixture(scope="module")

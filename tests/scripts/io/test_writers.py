@@ -156,6 +156,11 @@ def test_a_dicom_seg_is_written_only_for_a_series_and_not_repeated(tmp_path: Pat
     files = write(found)
     assert set(files) == {"json", "mask", "seg"} and Path(files["seg"]).name == "series_seg.dcm"
     assert write.done_before("series", tmp_path / "series", data) == files
+    more = PredictionWriter(tmp_path / "more", dicom_sr=True, rtstruct=True)
+    told = {**found, "result": {**found["result"], "tumor_probability": 0.7, "threshold": 0.4, "state": "tumor"}}
+    assert set(more(told)) == {"json", "mask", "seg", "sr", "rtstruct"}
+    assert more.done_before("series", tmp_path / "series", data) is not None
+    assert PredictionWriter(tmp_path / "out", rtstruct=True).done_before("series", tmp_path / "series", data) is None
     Path(files["seg"]).unlink()
     assert write.done_before("series", tmp_path / "series", data) is None
     (tmp_path / "scan.nii.gz").write_bytes(b"one")
