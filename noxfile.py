@@ -163,7 +163,7 @@ def audit(session: nox.Session) -> None:
     found = Path(session.create_tmp()) / "audit.json"
     files = [Path("requirements") / name for name in ("torch.txt", "dev.txt")]
     named = [word for file in files for word in ("--requirement", str(file))]
-    options = ("--strict", "--no-deps", "--disable-pip", *named, "--format", "json")
+    options = ("--strict", "--require-hashes", "--disable-pip", *named, "--format", "json")
     session.run("pip-audit", *options, "--output", str(found), success_codes=[0, 1])
     locked = {line.partition("==")[0] for file in files for line in file.read_text().splitlines() if "==" in line}
     if missing := not_audited(locked, json.loads(found.read_text()) if found.is_file() else {}):

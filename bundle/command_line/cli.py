@@ -11,6 +11,7 @@ from ..errors import exit_on_sigterm, reason_of
 from ..packaging.export_formats import FORMATS
 from ..workflows.presets import PRESETS
 from . import commands, exchange, training
+from .addresses import LocalCopies
 from .options import (
     NETWORKS,
     add_data,
@@ -41,7 +42,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options.parser.error("--output: is empty, name a folder")
     try:
         with only_json(options.json), exit_on_sigterm(options.on_interrupt):
-            outcome = options.run(options)
+            copies = LocalCopies(options)
+            with copies.returned():
+                outcome = options.run(options)
+        outcome = copies.named(outcome)
         outcome.show(options.json)
         return int(outcome.code)
     except BrokenPipeError:  # whatever reads the output has ended, as `head` does
