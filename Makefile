@@ -8,7 +8,7 @@ PORT ?= 8000
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 PIP := -m pip install --quiet --disable-pip-version-check
 HASHED := $(PIP) --require-hashes --requirement requirements
-OF_TORCH := torch|torchvision|triton|nvidia-|cuda-
+OF_TORCH := torch=|torchvision=|triton|nvidia-|cuda-
 
 # Everything in the versions and with the hashes of requirements/, the bundle last. Only PyTorch's CPU build, which Linux
 # gets without an NVIDIA GPU, as it is several gigabytes smaller, is of a locked version but without a locked hash: its

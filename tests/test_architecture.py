@@ -164,6 +164,7 @@ READ_BY_MONAI |= {"checking", "fitting_sequences"}
 READ_BY_MONAI |= {"save_execute_config", "post_transforms"}  # with --tracking; by MONAI Label
 READ_BY_THE_PREDICTOR = {"extended_network", "incomplete", "skipped"}
 READ_BY_TRAININGS = {"patients", "known", "known_held_out", "taught"}
+READ_BY_SCORING = {"robustness"}
 READ_BY_DEPLOY = {"dicom_segmentation", "dicom_report"}
 
 
@@ -173,7 +174,8 @@ def test_every_config_key_is_used(path: Path) -> None:
     for key in yaml.safe_load(path.read_text()):
         top = key.lstrip("+").split("#")[0]
         assert (
-            top in READ_BY_MONAI | READ_BY_THE_PREDICTOR | READ_BY_TRAININGS | READ_BY_DEPLOY or f"@{top}" in texts
+            top in READ_BY_MONAI | READ_BY_THE_PREDICTOR | READ_BY_TRAININGS | READ_BY_SCORING | READ_BY_DEPLOY
+            or f"@{top}" in texts
         ), f"nothing reads '{key}'"
 
 

@@ -14,6 +14,7 @@ from . import commands, exchange, training
 from .addresses import LocalCopies
 from .options import (
     NETWORKS,
+    add_corruptions,
     add_data,
     add_device,
     add_modalities,
@@ -24,6 +25,7 @@ from .options import (
     add_sources,
     add_strip,
     add_training,
+    add_training_cases,
     positive,
     share,
 )
@@ -73,7 +75,7 @@ def parser() -> Parser:
 
     def command(name: str, run: object, text: str) -> argparse.ArgumentParser:
         sub = subcommands.add_parser(name, help=text, description=text)
-        resumes = name in ("predict", "pipeline", "demo", "ablate", "crossvalidate", "finetune")
+        resumes = name in ("predict", "pipeline", "demo", "ablate", "crossvalidate", "finetune", "robustness")
         resume = "; run the same command again to resume" if resumes else ""
         sub.set_defaults(run=run, command=name, parser=sub, on_interrupt=resume, json=False)
         if name not in ("serve", "ui"):
@@ -121,14 +123,18 @@ def parser() -> Parser:
     add_data(sub)
     add_model(sub)
     add_strip(sub)
-    sub.add_argument(
-        "--allow-training-cases", action="store_true", help="also score cases that the weights were trained on"
-    )
+    add_training_cases(sub)
 
     sub = command("audit", commands.audit_shortcuts, "Test whether the classifier uses shortcuts instead of the tumor.")
     add_data(sub)
     add_model(sub)
     sub.add_argument("--predict", metavar="MODULE:FUNCTION", help="audit this classifier instead of the network")
+
+    sub = command("robustness", commands.robustness, "Score weights on scans with artifacts, of several severities.")
+    add_data(sub)
+    add_model(sub)
+    add_strip(sub)
+    add_corruptions(sub)
 
     sub = command(
         "crossvalidate",

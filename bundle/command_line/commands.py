@@ -90,6 +90,19 @@ def audit_shortcuts(options: argparse.Namespace) -> Outcome:
     return Outcome({"findings": Path(options.output) / "audit.json"})
 
 
+def robustness(options: argparse.Namespace) -> Outcome:
+    """Score weights on corrupted scans."""
+    from ..workflows.robustness import require_torchio, score_corrupted
+
+    require_torchio(options.corruptions)
+    chosen = ("corruptions", "severities", "seed", "allow_training_cases", "strip")
+    told = {name: getattr(options, name) for name in chosen} | {"on_device": options.device}
+    options.device = None  # of the predictor alone
+    score_folders(score_corrupted, options, **told)
+    output = Path(options.output)
+    return Outcome({"scores": output / "robustness.json", "figure": output / "robustness.png"})
+
+
 def score_folders(job: Callable[..., None], options: argparse.Namespace, **settings: Any) -> None:
     """Run a job on the folders and with the weights that the options name."""
     from ..workflows.scoring import on_folders

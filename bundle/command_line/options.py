@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core import filenames
+from ..workflows.robustness import CORRUPTIONS
 
 VOLUMES = "folder of volumes in any known layout (docs/reference/data.md); repeatable"
 IMAGES = "folder of yes/ and no/ images; NAME: what to call this source (default: the folder's name); repeatable"
@@ -51,6 +52,29 @@ def add_model(sub: argparse.ArgumentParser, skip: bool = True) -> None:
 def add_strip(sub: argparse.ArgumentParser) -> None:
     """Option that cuts the brain out first."""
     sub.add_argument("--strip", action="store_true", help="cut the brain out of volumes with a skull (needs deepbet)")
+
+
+def add_training_cases(sub: argparse.ArgumentParser) -> None:
+    """Option that also scores training cases."""
+    sub.add_argument(
+        "--allow-training-cases", action="store_true", help="also score cases that the weights were trained on"
+    )
+
+
+def add_corruptions(sub: argparse.ArgumentParser) -> None:
+    """Options that choose what is done to scans."""
+    add_training_cases(sub)
+    sub.add_argument(
+        "--corruptions",
+        metavar="NAME",
+        nargs="+",
+        choices=CORRUPTIONS,
+        help=f"default: all of {', '.join(CORRUPTIONS)}",
+    )
+    sub.add_argument(
+        "--severities", metavar="N", nargs="+", type=int, choices=range(6), help="0 to 5, 0: unchanged (default: all)"
+    )
+    sub.add_argument("--seed", type=int, default=0, help="of the artifacts and the intervals (default: 0)")
 
 
 def add_device(sub: argparse.ArgumentParser) -> None:

@@ -19,6 +19,8 @@ EXTRAS = {  # what to install for a package that is missing
     "kaggle": ("kagglehub",),
     "mlflow": ("mlflow",),
     "pack": ("cyclonedx", "packageurl"),
+    "risk": ("mapie",),
+    "robustness": ("torchio",),
     "sign": ("OpenSSL", "cryptography", "model_signing"),
     "strip": ("deepbet",),
 }

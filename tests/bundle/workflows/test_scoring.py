@@ -163,3 +163,30 @@ def test_the_audit_accepts_the_network_or_any_function(unseen: Path, model: Path
     assert [own[name]["values"] for name in asked] != [other[name]["values"] for name in asked]
     assert other["cam"]["verdict"] == "not applicable"
     assert main([*options, "--predict", "classifiers:absent"]) == 2
+
+
+def test_unchanged_scans_are_scored_as_by_evaluate(scored: Path, unseen: Path, model: Path, tmp_path: Path) -> None:
+    folders = ["--volumes", str(unseen / "brats"), "--images", f"synthetic={unseen / 'kaggle'}"]
+    chosen = ["--corruptions", "jpeg", "--severities", "0", "5"]
+    outputs = [tmp_path / "first", tmp_path / "second"]
+    for output in outputs:
+        assert main(["robustness", *folders, *chosen, "--output", str(output), "--model", str(model)]) == 0
+    first, second = ((output / "robustness.json").read_bytes() for output in outputs)
+    assert first == second, "the same command gives the same bytes"
+    report = report_of(scored)
+    unchanged = {source: rows["jpeg"][0] for source, rows in json.loads(first)["sources"].items()}
+    assert unchanged["brats"]["dice"]["value"] == pytest.approx(report["segmentation"]["mean"]["dice"], abs=1e-9)
+    for source, scores in unchanged.items():
+        for name in ("roc_auc", "ece"):
+            assert scores[name]["value"] == pytest.approx(report["classification"][source][name], abs=1e-6)
+
+
+def test_artifacts_need_torchio(
+    unseen: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("bundle.workflows.robustness.find_spec", lambda name: None)
+    output = tmp_path / "out"
+    told = ["--volumes", str(unseen / "brats"), "--output", str(output), "--model", str(model)]
+    assert main(["robustness", *told]) == 2
+    needed = "needs the package torchio, which is not installed; pip install -e '.[robustness]'"
+    assert needed in capsys.readouterr().err and not output.exists()
