@@ -82,12 +82,9 @@ class DrawGallery:
         index = int(shown.sum(axis=(0, 1)).argmax())
         probability = self.decision.probability(output["slice_logits"], kind_of(output["slice_logits"]))[index]
         truth = f"label {case['cls']}" if "cls" in case else f"slice {index}"
-        return {
-            "title": f"{case['id'].split('/')[-1]}  {truth}  p={probability:.2f}",
-            "image": image[:, :, index],
-            "predicted": drawn[:, :, index],
-            "reference": None if reference is None else reference[:, :, index],
-        }
+        shown_slices = {"image": image, "predicted": drawn, "reference": reference}  # copied, so that no volume is kept
+        tile = {name: None if of is None else of[:, :, index].copy() for name, of in shown_slices.items()}
+        return {"title": f"{case['id'].split('/')[-1]}  {truth}  p={probability:.2f}", **tile}
 
     def finish(self, engine: Engine) -> None:
         drawn = ChainMap(*of_all_processes(self.tiles))

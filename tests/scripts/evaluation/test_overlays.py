@@ -75,6 +75,7 @@ def test_a_volume_is_shown_at_its_largest_tumor_with_its_masks(tmp_path: Path, d
         turned = [[{row}, {row}, {row + 1}], [{11 - row}, {11 - row}, {10 - row}]]  # as displayed
         by_column = [set(np.argwhere(tile[name] > 0)[:, 1]) for name in ("image", "reference", "predicted")]
         assert places in turned or by_column in turned
+        assert all(tile[name].base is None for name in ("image", "reference", "predicted")), "no volume is kept"
 
 
 def test_a_gallery_of_many_cases_shows_all_kinds(tmp_path: Path, drawn: Tiles) -> None:
