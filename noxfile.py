@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import nox
+from packaging.requirements import Requirement
 
 nox.options.sessions = ["tests", "lint"]
 
@@ -165,7 +166,7 @@ def audit(session: nox.Session) -> None:
     named = [word for file in files for word in ("--requirement", str(file))]
     options = ("--strict", "--require-hashes", "--disable-pip", *named, "--format", "json")
     session.run("pip-audit", *options, "--output", str(found), success_codes=[0, 1])
-    locked = {line.partition("==")[0] for file in files for line in file.read_text().splitlines() if "==" in line}
+    locked = {name for file in files for name in locked_here(file.read_text())}
     if missing := not_audited(locked, json.loads(found.read_text()) if found.is_file() else {}):
         session.error(f"{len(missing)} of {len(locked)} packages were not audited, such as {min(missing)}")
     session.run("pip-audit", *options, silent=True)  # fails for a vulnerability
@@ -182,6 +183,12 @@ def wheel(session: nox.Session) -> None:
     """The wheel in an empty environment, with all its requirements."""
     session.install("-e", ".[dev]")
     session.run("pytest", "-m", "session", "--timeout", "1800", "tests/integrations/test_wheel.py", *session.posargs)
+
+
+def locked_here(text: str) -> set[str]:
+    """Names in a file of locked versions, without those for other systems and Python versions."""
+    wanted = [Requirement(line.partition("\\")[0]) for line in text.splitlines() if "==" in line and line[0] != "#"]
+    return {one.name for one in wanted if one.marker is None or one.marker.evaluate()}
 
 
 def not_audited(locked: set[str], report: dict[str, Any]) -> set[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from importlib.metadata import version
 
 import pytest
@@ -9,7 +10,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from tests.test_setup import ROOT, SYSTEMS, locked, requirements
+from tests.test_setup import ROOT, SYSTEMS, in_file, locked, requirements
 
 DISTRIBUTION, ALWAYS, EXTRAS = requirements()
 FLOORS = {  # below: security advisories, or what was seen to fail
@@ -76,6 +77,19 @@ def test_an_audit_that_looked_nothing_up_is_noticed() -> None:
     assert noxfile.not_audited(locked, {}) == locked
     assert noxfile.not_audited(locked, {"dependencies": [skipped, looked_up]}) == {"pillow"}
     assert not noxfile.not_audited({"jinja2"}, {"dependencies": [looked_up]})
+
+
+def test_what_other_systems_get_is_not_audited_here() -> None:
+    """pip-audit leaves it out, too."""
+    import noxfile
+
+    here, elsewhere = (f"sys_platform {sign} '{sys.platform}'" for sign in ("==", "!="))
+    hashed = "\n    --hash=sha256:0"
+    lines = [f"a==1 \\{hashed}", f"b==2 ; {here} \\{hashed}", f"c==3 ; {elsewhere} \\{hashed}"]
+    assert noxfile.locked_here("\n".join(["# made by x==1", *lines])) == {"a", "b"}
+    for file in ("torch.txt", "dev.txt"):
+        found = noxfile.locked_here((ROOT / "requirements" / file).read_text())
+        assert found == {one.name for one in in_file(file) if one.marker is None or one.marker.evaluate()}
 
 
 def test_metadata_names_this_version_and_every_package_that_components_import() -> None:
