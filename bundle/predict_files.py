@@ -25,6 +25,7 @@ __all__ = ["own_path", "predict_files"]
 
 LESIONS = "lesions.csv"
 PLACES = {"slices": ("first_slice", "last_slice"), "centroid": "ijk", "centroid_mm": "xyz"}  # columns of lists
+OF_BOUND = ("kind", "state", "tumor_probability", "flags")
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
 logger = logging.getLogger(__name__)
@@ -88,6 +89,7 @@ def predict_files(
     dicom: Sequence[str] = (),
     probabilities: bool = False,
     say: Callable[[str], None] = lambda line: None,
+    population: str | None = None,
 ) -> dict[str, Any]:
     """Predict files and folders; write predictions, masks, overlays and `index.json`.
 
@@ -101,6 +103,7 @@ def predict_files(
         dicom: also write of DICOM series "dicom_seg" (the mask), "dicom_sr" (the values), "rtstruct" (its outlines).
         probabilities: also write the probability that each voxel belongs to the tumor, if the weights learned masks.
         say: gets one line for each prediction.
+        population: which of the weights' populations the scans are of, for the bound on missed tumors.
 
     Returns:
         The index: input -> {"state", "json", "mask", "overlay", "probability", "seg", "sr", "rtstruct"}, files
@@ -108,14 +111,19 @@ def predict_files(
         being a mask or another sequence by its name.
 
     Raises:
-        UserError: when no path exists, or the folder of the predictions cannot be written to or is full.
+        UserError: when no path exists, the weights have no such population, or the folder of the predictions cannot be
+            written to or is full.
     """
     from tqdm import tqdm
 
     output_dir, literal = Path(output_dir), escape_config_reference(output_dir)
     parts = predictor.parsed(
-        ["writer", "decision", "model_card"], output_dir=literal, overwrite=overwrite, **dict.fromkeys(dicom, True)
+        ["writer", "decision", "model_card", "no_tumor_bounds"],
+        output_dir=literal,
+        overwrite=overwrite,
+        **dict.fromkeys(dicom, True),
     )
+    _require_population(parts["no_tumor_bounds"], population)
     index = {str(path): {"error": f"{path}: no such file or folder"} for path in paths if not own_path(path).exists()}
     scans, others = _scans(predictor, [path for path in paths if str(path) not in index], literal)
     index |= others
@@ -132,10 +140,30 @@ def predict_files(
         finally:
             parts["writer"].update_index({file: entry for file, entry in index.items() if entry})
             _write_lesions(output_dir)
+        _write_bounds(parts["no_tumor_bounds"], population, index, output_dir)
     except OSError as error:
         remedy = "finished predictions are kept; make room and run the same command again to resume"
         raise UserError(f"{output_dir}: {error.strerror}; {remedy}") from None
     return index
+
+
+def _require_population(bounds: Any, population: str | None) -> None:
+    """Refuse a population that the weights have no bounds for."""
+    if population is not None and population not in (known := sorted(bounds.populations if bounds else ())):
+        words = f"these weights have {', '.join(known)}" if known else "these weights have no bounds on missed tumors"
+        raise UserError(f"--population {population}: not known, {words}")
+
+
+def _write_bounds(bounds: Any, population: str | None, index: Mapping[str, Entry], folder: Path) -> None:
+    """Write to each prediction of no tumor what bounds the misses, or why nothing does; see `NoTumorBounds`."""
+    places = {scan: folder / entry["json"] for scan, entry in index.items() if bounds and "json" in entry}
+    results = {scan: {name: read_json(file)[name] for name in OF_BOUND} for scan, file in places.items()}
+    said = bounds.of_folder(population, results) if results else {}
+    for scan, file in places.items():
+        content = read_json(file)
+        if content.get("no_tumor_bound") != said.get(scan):
+            kept = {name: value for name, value in content.items() if name != "no_tumor_bound"}
+            files.write_json(file, {**kept, **({"no_tumor_bound": said[scan]} if scan in said else {})})
 
 
 def _write_lesions(folder: Path) -> None:

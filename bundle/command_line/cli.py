@@ -93,6 +93,7 @@ def parser() -> Parser:
     sub.add_argument("--rtstruct", action="store_true", help="and the mask's outlines as NAME_rtstruct.dcm")
     sub.add_argument("--probabilities", action="store_true", help="also write NAME_probability.png / .nii.gz")
     sub.add_argument("--threshold", type=share, metavar="P", help="operating point, 0 to 1 (default: the weights')")
+    sub.add_argument("--population", metavar="NAME", help="whose scans these are, for the bound on missed tumors")
     sub.add_argument("--batch-size", type=positive, default=8, help="slices per batch (default: 8)")
     add_device(sub)
     add_strip(sub)
@@ -189,6 +190,7 @@ def parser() -> Parser:
     sub.add_argument(
         "--output", metavar="DIR", default="docs", help="folder for the report, images/ and results/ (default: docs)"
     )
+    sub.add_argument("--robustness", metavar="DIR", help="take the scores of corrupted scans from this robustness run")
     sub.add_argument("--gallery", metavar="DEMO", help="take the images of phantoms from this output of demo")
     sub.add_argument(
         "--picture", metavar="FILE", action="append", default=[], help="add an image to the HTML report; repeatable"

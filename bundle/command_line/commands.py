@@ -38,7 +38,9 @@ def predict(options: argparse.Namespace) -> Outcome:
         print(moved_threshold(predictor.parsed(["decision"])["decision"]))
     dicom = [name for name in ("dicom_seg", "dicom_sr", "rtstruct") if getattr(options, name)]
     wanted = (options.overwrite, dicom, options.probabilities)
-    index = predict_files(predictor, options.paths, options.output, *wanted, say=tqdm.write)
+    index = predict_files(
+        predictor, options.paths, options.output, *wanted, say=tqdm.write, population=options.population
+    )
     reasons = [entry["error"] for entry in index.values() if "error" in entry]
     for reason in reasons:
         print(f"error: {reason}", file=sys.stderr)
@@ -133,12 +135,15 @@ def report(options: argparse.Namespace) -> Outcome:
     from ..reporting.readme_table import START, write_readme_table
     from ..reporting.report import write_report
     from ..reporting.results import collect, collect_gallery
+    from ..reporting.robustness import collect_robustness
 
     docs = Path(options.output)
     if options.gallery:
         collect_gallery(Path(options.gallery), docs / "images")
     if options.finished:
         collect(Path(options.finished), docs / "results")
+    if options.robustness:
+        collect_robustness(Path(options.robustness), docs / "results")
     page = write_report(docs / "results", docs, [Path(file) for file in options.picture])
     made = {"report": page, "html": page.with_suffix(".html")}
     readme = docs.resolve().with_name("README.md")

@@ -11,6 +11,8 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from . import robustness
+
 __all__ = ["draw_charts"]
 
 matplotlib.use("Agg")
@@ -24,6 +26,7 @@ def draw_charts(facts: Mapping[str, Any], folder: Path) -> dict[str, Path]:
     folder.mkdir(parents=True, exist_ok=True)
     charts: dict[str, Path] = {}
     figures = {"patients": patients(facts), "curves": curves(facts)}
+    figures |= {"robustness": robustness.chart(facts["robustness"]) if facts.get("robustness") else None}
     figures |= {name: comparison(summary) for name, summary in facts["comparisons"].items()}
     for name, figure in figures.items():
         if figure is not None:

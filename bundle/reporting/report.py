@@ -8,6 +8,7 @@ import mimetypes
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from .. import __version__
 from ..core import files
@@ -15,6 +16,7 @@ from ..errors import UserError
 from ..pictures.views import area_range
 from .estimates import mean
 from .results import load
+from .robustness import worst_of
 from .targets import attempted, evaluated
 
 __all__ = ["write_report"]
@@ -66,8 +68,9 @@ def write_report(results: Path, docs: Path, pictures: Sequence[Path] = ()) -> Pa
         "mean": mean,
         "area_range": area_range,
         "states": states,
+        "estimate": estimate,
     }
-    own = {"version": __version__, "picture": picture, "gallery": gallery}
+    own: dict[str, object] = {"worst_of": worst_of, "version": __version__, "picture": picture, "gallery": gallery}
     page = tidied(environment.get_template("report.md.j2").render(**facts, **own))
     docs.mkdir(parents=True, exist_ok=True)
     (docs / f"{PAGE}.md").write_text(page)
@@ -111,6 +114,15 @@ def digits(value: float) -> str:
 def interval(bounds: Sequence[float] | None) -> str:
     """An interval as text."""
     return "(no interval)" if not bounds else f"({digits(bounds[0])} to {digits(bounds[1])})"
+
+
+def estimate(found: Mapping[str, Any]) -> str:
+    """A value with its interval.
+
+    >>> estimate({"value": 0.5, "ci95": [0.25, 0.75]})
+    '0.500 (0.250 to 0.750)'
+    """
+    return f"{number(found['value'])} {interval(found['ci95'])}" if found["value"] is not None else "-"
 
 
 def as_html(page: str, docs: Path, pictures: Sequence[Path]) -> str:

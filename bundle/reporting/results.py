@@ -10,6 +10,7 @@ RESULTS/mask_depths.json  depth of masks of held-out images in the head, and how
 RESULTS/sequences.json    how well the look of a scan tells its sequence, as in models/sequences.json, if any
 RESULTS/choices.json      settings that were chosen with scores of tested cases, if any
 RESULTS/kept_apart.json   scores of released weights on held-out cases that were not used in development, if any
+RESULTS/robustness.json   scores of released weights on corrupted scans that they were not trained on, if any
 RESULTS/screening.json    variants and patients of the choice of the augmentation, if any
 """
 
@@ -26,18 +27,11 @@ from ..manifest import machine, read_json
 from .audit_summary import baselines, is_part, learned_sources, volumes_by_fold
 from .estimates import mean, negated
 
-__all__ = [
-    "GALLERY",
-    "SEGMENTATION",
-    "collect",
-    "collect_gallery",
-    "describe_run",
-    "finished",
-    "load",
-]
+__all__ = ["GALLERY", "SEGMENTATION", "collect", "collect_gallery", "describe_run", "finished", "load"]
 
 CROSS_VALIDATION = "crossvalidation"
 WORST = 12
+OPTIONAL = ("kept_apart", "sequences", "robustness", "choices", "mask_depths")
 SEGMENTATION = {
     "dice": "Dice",
     "iou": "IoU",
@@ -162,15 +156,17 @@ def load(results: Path) -> dict[str, Any]:
         "near_duplicates": near_duplicates(split, learned),
         "baselines": baselines(audits),
         "maps": maps,
+        **{name: if_any(results / f"{name}.json") for name in OPTIONAL},
         "screened": screened(results / "screening.json"),
-        "kept_apart": read_json(results / "kept_apart.json") if (results / "kept_apart.json").is_file() else None,
-        "sequences": read_json(results / "sequences.json") if (results / "sequences.json").is_file() else None,
-        "choices": read_json(results / "choices.json") if (results / "choices.json").is_file() else None,
-        "mask_depths": read_json(results / "mask_depths.json") if (results / "mask_depths.json").is_file() else None,
         "attempts": {path.parent.name: attempt(path) for path in sorted(results.glob("attempts/*/targets.json"))},
         "worst": most_wrong(rows)[:WORST],
         "all_show_a_tumor": all(volume["reference_ml"] > 0 for volume in report["segmentation"]["patients"]),
     }
+
+
+def if_any(file: Path) -> Any:
+    """The content of a JSON file that may be absent; None if it is."""
+    return read_json(file) if file.is_file() else None
 
 
 def near_duplicates(cases: Iterable[Mapping[str, Any]], learned: Sequence[str]) -> int:

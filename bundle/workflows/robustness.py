@@ -64,7 +64,7 @@ def score_corrupted(
         modalities: sequences of the weights.
         settings: of `configs/robustness.yaml`.
     """
-    from ..reporting.robustness_chart import draw
+    from ..reporting.robustness import draw
 
     told: dict[str, Any] = {"dataset_dir": dataset_dir, "output_dir": str(output), "model_path": str(model), **settings}
     told |= {"modalities": list(modalities)} if modalities else {}

@@ -9,7 +9,7 @@ from typing import Any, Literal, NotRequired
 
 from typing_extensions import TypedDict
 
-from .messages import Message
+from .messages import Message, NoTumorBound
 
 __all__ = [
     "SCHEMA_VERSION",
@@ -109,6 +109,7 @@ class Prediction(TypedDict):
     tumor_deviation: NotRequired[float | None]  # the same, of an image
     volume_ml: NotRequired[float]  # of the mask
     area_mm2: NotRequired[float]  # of the mask of a single slice
+    no_tumor_bound: NotRequired[NoTumorBound]  # of a state "no_tumor" by weights that have such bounds
     lesions: NotRequired[list[Lesion]]  # from the largest; absent for weights that were not trained on masks
 
 
@@ -289,6 +290,7 @@ class Report(TypedDict):
     notice: NotRequired[str]
     model: NotRequired[dict[str, Any]]
     decision_out_of_fold: NotRequired[DecisionRules]
+    no_tumor_bounds: NotRequired[dict[str, Any]]  # miss_rate, confidence and populations
     rules: NotRequired[dict[str, str]]
     segmentation: NotRequired[SegmentationScores]
     patients: NotRequired[dict[str, Any]]  # volumes as a whole

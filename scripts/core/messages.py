@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, NotRequired
 
 from typing_extensions import TypedDict
 
-__all__ = ["FLAGS", "NOTICE", "REMEDIES", "REPORTS", "STATES", "Message", "State", "flag", "report_note", "with_remedy"]
+__all__ = [
+    "BOUND_ABSENT",
+    "FLAGS",
+    "NOTICE",
+    "REMEDIES",
+    "REPORTS",
+    "STATES",
+    "Message",
+    "NoTumorBound",
+    "State",
+    "bound_absent",
+    "flag",
+    "report_note",
+    "with_remedy",
+]
 
 NOTICE = "Research use only. Not a medical device."
 
@@ -16,6 +30,19 @@ class Message(TypedDict):
 
     code: str
     text: str
+
+
+class NoTumorBound(TypedDict):
+    """What bounds the misses behind "no tumor", or why nothing does."""
+
+    population: str | None  # that the user named
+    miss_rate: NotRequired[float]  # largest share of its tumors that get this bound
+    confidence: NotRequired[float]
+    n: NotRequired[int]  # tumors that it was fitted on
+    threshold: NotRequired[float]  # below which it holds
+    absent: NotRequired[Message]  # why there is none
+    needed: NotRequired[int]  # tumors or scans, if these are too few
+    p_value: NotRequired[float]  # of the two-sample test, if the folder differs
 
 
 class State(NamedTuple):
@@ -73,6 +100,17 @@ REPORTS = {
     "missing": "there is no report for these weights",
 }
 
+# Why nothing bounds the misses behind "no tumor", by code.
+BOUND_ABSENT = {
+    "population_unknown": "nobody named the population of these scans",
+    "other_kind": "the population has volumes and this is an image, or the other way around",
+    "too_few_tumors": "the bound was fitted on too few tumors of this population",
+    "no_threshold": "no threshold of this population keeps the bound",
+    "too_few_scans": "too few scans to compare them with the population",
+    "folder_differs": "the probabilities of these scans differ from those of the population",
+    "out_of_distribution": "the scan differs from the training data",
+    "above_threshold": "the probability is not below the threshold of the bound",
+}
 
 # What to do about a file that cannot be read, by the code of the fault.
 REMEDIES = {
@@ -109,6 +147,11 @@ def flag(code: str) -> Message:
     'the image shows too little brain for a prediction'
     """
     return {"code": code, "text": FLAGS[code]}
+
+
+def bound_absent(code: str) -> Message:
+    """Why there is no bound, by its code."""
+    return {"code": code, "text": BOUND_ABSENT[code]}
 
 
 def report_note(code: str) -> Message:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -15,10 +16,13 @@ from ..core.files import write_json
 from ..inference.decision import Decision
 from .calibration import fit_decision, with_evidence_of_others
 from .intervals import bootstrap, paired_difference
+from .miss_rate import CONFIDENCE, MISS_RATE, fit_bounds
 from .reports import auc_within_folds, is_scored, make_report, manual_volumes, of_learned, patient_scores, pool
 from .text_tables import table
 
 __all__ = ["cross_fitted", "summarize"]
+
+logger = logging.getLogger(__name__)
 
 Content = Mapping[str, Any]
 SEGMENTATION = ("dice", "hd95_mm")
@@ -76,6 +80,8 @@ def summarize(
     resamples: int,
     output_dir: str | Path,
     automatic_masks: Sequence[str] = (),
+    miss_rate: float = MISS_RATE,
+    confidence: float = CONFIDENCE,
 ) -> dict[str, Any]:
     """Write `summary.json`: scores of every variant over all folds and seeds, each compared with the reference.
 
@@ -93,6 +99,8 @@ def summarize(
         resamples: of the bootstrap.
         output_dir: folder for the files.
         automatic_masks: see `make_report`.
+        miss_rate: of the bounds on missed tumors in the reference's report, see `fit_bounds`.
+        confidence: of these bounds.
 
     Raises:
         ValueError: when the reference is not among the variants, a variant lacks a key, or variants were scored on
@@ -129,12 +137,25 @@ def summarize(
             every = pooled[name][0]["predictions"]
             fitted = fit_decision(every, decision, target_sensitivity, OUT_OF_FOLD, resamples, learned_from)
             fitted = with_evidence_of_others(fitted, every, per_fold_decisions[0], learned_from)
-            write_json(Path(output_dir) / "report.json", {**reports[0], "decision_out_of_fold": asdict(fitted)})
+            bounds = _bounds(every, fitted, miss_rate, confidence)
+            told = {"decision_out_of_fold": asdict(fitted), **bounds}
+            write_json(Path(output_dir) / "report.json", {**reports[0], **told})
             for number, report in enumerate(reports[1:], start=1):
                 write_json(Path(output_dir) / f"report_seed{number}.json", report)
     write_json(Path(output_dir) / "summary.json", summary)
     print(_as_text(summary))
     return summary
+
+
+def _bounds(
+    predictions: Sequence[Mapping[str, Any]], decision: Decision, miss_rate: float, confidence: float
+) -> dict[str, Any]:
+    """The bounds on missed tumors as an entry of the report; none without the package that fits them."""
+    try:
+        return {"no_tumor_bounds": fit_bounds(predictions, decision, miss_rate, confidence)}
+    except ModuleNotFoundError as error:
+        logger.warning("no bounds on missed tumors: %s is not installed; pip install -e '.[risk]'", error.name)
+        return {}
 
 
 def _scores_of(report: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import itk
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 
 from bundle.command_line.cli import main
-from bundle.datasets.phantoms import write_volumes
+from bundle.datasets.phantoms import write_images, write_volumes
 
 
 def test_named_folders_keep_their_predictions_apart(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -50,3 +51,27 @@ def test_every_lesion_of_a_folder_is_a_row_of_one_table(tmp_path: Path, monkeypa
     before = (out / "lesions.csv").read_text()
     assert main(["predict", str(tmp_path / "a"), "--output", str(out)]) == 0  # all are kept
     assert (out / "lesions.csv").read_text() == before
+
+
+def test_the_bound_on_missed_tumors_is_written_for_a_named_population(
+    constant_weights: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = shutil.copytree(constant_weights["no_tumor"].parent, tmp_path / "models") / "model.pt"
+    write_images(tmp_path / "images", 10)
+    told = ["predict", str(tmp_path / "images"), "--model", str(model), "--output", str(tmp_path / "out")]
+    assert main(told) == 0
+    files = [path for path in (tmp_path / "out").rglob("*.json") if path.name != "index.json"]
+    assert len(files) == 10 and not any("no_tumor_bound" in json.loads(file.read_text()) for file in files)
+
+    probability = json.loads(files[0].read_text())["tumor_probability"]
+    fields = {"kind": "image", "tumors": 25, "threshold": 0.1, "needed": None, "probabilities": [probability] * 40}
+    report = json.loads(model.with_name("report.json").read_text())
+    report["no_tumor_bounds"] = {"miss_rate": 0.1, "confidence": 0.9, "populations": {"site": fields}}
+    model.with_name("report.json").write_text(json.dumps(report))
+    assert main([*told, "--population", "elsewhere"]) == 2
+    assert "--population elsewhere: not known, these weights have site" in capsys.readouterr().err
+    for population, expected in (("site", {"miss_rate": 0.1, "n": 25}), (None, {"population": None})):
+        assert main([*told, *(["--population", population] if population else [])]) == 0  # predictions are kept
+        for file in files:
+            bound = json.loads(file.read_text())["no_tumor_bound"]
+            assert expected.items() <= bound.items() and ("absent" in bound) is (population is None)

@@ -1,4 +1,4 @@
-"""Chart of the scores of corrupted scans: one panel for each source and score, corruptions by severity."""
+"""Scores of corrupted scans in the report: a chart, with a panel for each source and score, and the rows of a table."""
 
 from __future__ import annotations
 
@@ -11,7 +11,11 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-__all__ = ["draw"]
+from ..core import files
+from ..errors import UserError
+from ..manifest import read_json
+
+__all__ = ["chart", "collect_robustness", "draw", "worst_of"]
 
 matplotlib.use("Agg")
 
@@ -21,6 +25,26 @@ SCORES = {  # title, and whether high values are good
     "ece": ("calibration error", False),
     "wrong_without_flag": ("wrong without a flag", False),
 }
+
+
+def collect_robustness(run: Path, results: Path) -> None:
+    """Copy the scores of corrupted scans, which name no scan.
+
+    Args:
+        run: output of `robustness`.
+        results: folder of the JSON files.
+
+    Raises:
+        UserError: when the run is not finished.
+    """
+    if not (run / "robustness.json").is_file():
+        raise UserError(f"{run / 'robustness.json'}: missing, finish the run first")
+    files.write_json(results / "robustness.json", read_json(run / "robustness.json"))
+
+
+def worst_of(found: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[tuple[str, Mapping[str, Any]]]:
+    """The unchanged scans of a source, and each corruption at its highest severity: names and scores."""
+    return [("unchanged", next(iter(found.values()))[0]), *((name, rows[-1]) for name, rows in found.items())]
 
 
 def draw(content: Mapping[str, Any], file: Path) -> None:
