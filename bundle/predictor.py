@@ -119,7 +119,7 @@ class Predictor:
                 folder with one DICOM series, one of these per modality, or an array (H, W) or (H, W, D), see `as_file`.
             spacing_mm: of an array's axes.
             include_cam: add the class activation map (CAM).
-            include_uncertainty: add Monte-Carlo dropout deviations, over `mc_samples` passes (see the config).
+            include_uncertainty: add Monte-Carlo dropout deviations, over `mc_samples` samples (see the config).
             include_probability: add the mask's probability, which CAM and uncertainty come with in any case.
 
         Returns:

@@ -106,8 +106,8 @@ def main() -> None:
     with left:
         scan = chosen(scans)
     with right:
-        passes = predictor().parts["mc_samples"]
-        include_uncertainty = st.checkbox("Uncertainty (slower)", help=f"Monte-Carlo dropout, {passes} passes.")
+        samples = predictor().parts["mc_samples"]
+        include_uncertainty = st.checkbox("Uncertainty", help=f"Monte-Carlo dropout, {samples} samples.")
     try:
         with left:
             prediction = predicted(scan.sha256, include_uncertainty, scan)

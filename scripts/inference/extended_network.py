@@ -1,4 +1,4 @@
-"""The network with CAM, Monte-Carlo dropout and out-of-distribution score, from one pass through the encoder."""
+"""The network with CAM, Monte-Carlo dropout and out-of-distribution score, from one pass."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
+from torch.nn.functional import linear
 
 from ..networks.cam import encode_with_cam
 from ..networks.multitask_unet import PackedMultiTaskUNet
@@ -15,28 +16,29 @@ __all__ = ["ExtendedNetwork"]
 
 
 class ExtendedNetwork:
-    """A packed network with further output channels; each slice passes the encoder once.
+    """A packed network with further output channels; each slice passes encoder and decoder once.
 
     `planes` names the output channels:
 
     - "mask", "tumor": logits, as from `PackedMultiTaskUNet`;
     - "cam": class activation map of the tumor logit, in [0, 1], see `predict_with_cam`;
-    - "mask_deviation": standard deviation of each pixel's probability over Monte-Carlo dropout passes;
+    - "mask_deviation": standard deviation of each pixel's probability over Monte-Carlo dropout samples;
     - "tumor_deviation": the same of the slice's probability, over the whole plane;
     - "distance": out-of-distribution score of the slice's features, over the whole plane.
 
-    Dropout is applied to channels of the encoder's features, the same for all slices and scans, so that predictions
-    depend neither on the batch nor on the order. Batch normalization keeps its statistics.
+    Dropout is applied to channels of the decoder's last features and of the head's, so that a sample takes the last
+    layer and the head again, and nothing else. The same channels are dropped for all slices and scans, so that
+    predictions depend neither on the batch nor on the order. Batch normalization keeps its statistics.
 
     Args:
         network: in evaluation mode.
         include_cam: return the CAM.
         include_uncertainty: return the deviations.
-        mc_samples: Monte-Carlo dropout passes for the deviations.
+        mc_samples: Monte-Carlo dropout samples for the deviations.
         dropout: share of dropped channels.
         seed: of the dropped channels.
         ood_detector: distribution of the training slices' features; None: no distance.
-        between: called before each pass through the encoder or the decoder, so that other work gets its turn.
+        between: called before each pass, so that other work gets its turn.
 
     Reference:
         Gal and Ghahramani, Dropout as a Bayesian Approximation, ICML 2016; Ledda et al., Dropout Injection at Test Time
@@ -48,7 +50,7 @@ class ExtendedNetwork:
         network: PackedMultiTaskUNet,
         include_cam: bool = False,
         include_uncertainty: bool = False,
-        mc_samples: int = 8,
+        mc_samples: int = 20,
         dropout: float = 0.2,
         seed: int = 0,
         ood_detector: OODDetector | None = None,
@@ -70,8 +72,10 @@ class ExtendedNetwork:
         self.between()
         features, cls, cam = self._encoded(image)
         with torch.no_grad():
-            planes = [self.network.decoder(features), _plane(cls, image), *cam]
-            planes += self._deviations(features, image) if self.include_uncertainty else []
+            decoder = self.network.decoder
+            decoded = decoder.expand(features)[-1]
+            planes = [decoder.to_image(decoder.final(decoded)), _plane(cls, image), *cam]
+            planes += self._deviations(decoded, features[-1], image) if self.include_uncertainty else []
             planes += self._distance(features[-1], image)
             return torch.cat(planes, dim=1)
 
@@ -84,18 +88,18 @@ class ExtendedNetwork:
             features = self.network.encoder(self.network._checked(image))
             return features, self.network.head(features[-1], self.network.foreground(image)), []
 
-    def _deviations(self, features: list[Tensor], image: Tensor) -> list[Tensor]:
+    def _deviations(self, decoded: Tensor, bottleneck: Tensor, image: Tensor) -> list[Tensor]:
         """Standard deviations of the mask (B, 1, H, W), and of the class over the same plane."""
-        foreground = self.network.foreground(image)
+        decoder, foreground = self.network.decoder, self.network.foreground(image)
         generator = torch.Generator().manual_seed(self.seed)
-        masks, classes = [], []
-        for _ in range(self.mc_samples):
-            self.between()
-            dropped = [level * self._kept(level.shape[1], generator).to(level) for level in features]
-            masks.append(self.network.decoder(dropped).sigmoid())
-            classes.append(self.network.head(dropped[-1], foreground).sigmoid())
-        mask, cls = (torch.stack(passes).std(dim=0, correction=0) for passes in (masks, classes))
-        return [mask, _plane(cls, image)]
+        last = decoder.final  # of 1 x 1 pixels: the samples of all pixels are one matrix product
+        weights = last.weight[:, None, :, 0, 0] * self._kept(last.in_channels, generator).to(last.weight)
+        biases = None if last.bias is None else last.bias.repeat_interleave(self.mc_samples)
+        logits = linear(decoded.permute(0, 2, 3, 1), weights.flatten(0, 1), biases)
+        mask = _deviation(logits.sigmoid_().unflatten(-1, (last.out_channels, self.mc_samples)))
+        kept = self._kept(bottleneck.shape[1], generator).to(bottleneck)[:, :, None, None]
+        classes = [self.network.head(bottleneck * sample, foreground).sigmoid() for sample in kept]
+        return [decoder.to_image(mask.permute(0, 3, 1, 2)), _plane(_deviation(torch.stack(classes, dim=-1)), image)]
 
     def _distance(self, bottleneck: Tensor, image: Tensor) -> list[Tensor]:
         """OOD score of each slice over its plane (B, 1, H, W); empty without a detector."""
@@ -106,9 +110,16 @@ class ExtendedNetwork:
         return [_plane(distances.to(image)[:, None], image)]
 
     def _kept(self, channels: int, generator: torch.Generator) -> Tensor:
-        """Dropout weights (1, channels, 1, 1): 0 for dropped channels, the others are scaled up."""
-        kept = torch.rand(channels, generator=generator) >= self.dropout
-        return (kept.float() / (1 - self.dropout))[None, :, None, None]
+        """Dropout weights (samples, channels): 0 for dropped channels, the others are scaled up."""
+        kept = torch.rand(self.mc_samples, channels, generator=generator) >= self.dropout
+        return kept.float() / (1 - self.dropout)
+
+
+def _deviation(samples: Tensor) -> Tensor:
+    """(..., S) -> standard deviation over the samples (...); a third of the time of `torch.std`."""
+    shifted = samples - samples[..., :1]  # else the squares of equal samples would leave rounding errors
+    square = torch.linalg.vector_norm(shifted, dim=-1).square() / samples.shape[-1]
+    return (square - shifted.mean(dim=-1).square()).clamp_min(0.0).sqrt()
 
 
 def _plane(values: Tensor, image: Tensor) -> Tensor:

@@ -364,8 +364,8 @@ def test_the_page_follows_its_settings(weights_with_cam: Path, picture: bytes, m
         assert all(uploader.help.startswith("At most 5 MiB") for uploader in found.page.file_uploader)
         assert any("nothing of it is written to a file" in text.value for text in found.page.caption)
         upload(found.page, picture)
-        uncertainty = next(box for box in found.page.checkbox if box.label == "Uncertainty (slower)")
-        assert uncertainty.help == "Monte-Carlo dropout, 8 passes."
+        uncertainty = next(box for box in found.page.checkbox if box.label == "Uncertainty")
+        assert uncertainty.help == "Monte-Carlo dropout, 20 samples."
         uncertainty.check().run()
     assert wanted == [False, True]
 

@@ -40,10 +40,11 @@ def test_outputs_are_the_networks_and_further_ones_by_name(network: PackedMultiT
     assert not found.isnan().any() and found[:, 3:].max() < 0.5 + 1e-6
 
 
-def test_each_slice_passes_the_encoder_once_for_all_outputs(network: PackedMultiTaskUNet) -> None:
-    """Each slice passes the encoder once."""
+@pytest.mark.parametrize("part", ["encoder", "decoder.levels.0", "decoder.levels.3"])
+def test_each_slice_passes_the_network_once_for_all_outputs(part: str, network: PackedMultiTaskUNet) -> None:
     slices = []
-    hook = network.encoder.register_forward_hook(lambda module, inputs, output: slices.append(len(inputs[0])))
+    module = network.get_submodule(part)
+    hook = module.register_forward_hook(lambda module, inputs, output: slices.append(len(inputs[0])))
     try:
         volume = heads(5).permute(1, 2, 3, 0)[None]  # (1, 1, H, W, 5)
         BrainSliceInferer(batch_size=2)(
@@ -65,6 +66,24 @@ def test_deviations_are_reproducible_and_keep_normalization_statistics(network: 
     assert not network.training and all(
         torch.equal(before[name], value) for name, value in network.state_dict().items()
     )
+
+
+def test_deviations_are_those_of_passes_with_dropped_features(network: PackedMultiTaskUNet) -> None:
+    """The same samples one at a time, with the dropped features set to 0."""
+    images, samples = heads(), 7
+    generator = torch.Generator().manual_seed(0)
+    with torch.inference_mode():
+        features = network.encoder(images)
+        decoded = network.decoder.expand(features)[-1]
+        of_mask, of_head = (
+            (torch.rand(samples, part.shape[1], generator=generator) >= 0.2).float()[:, :, None, None] / 0.8
+            for part in (decoded, features[-1])
+        )
+        masks = [network.decoder.to_image(network.decoder.final(decoded * kept)).sigmoid() for kept in of_mask]
+        classes = [network.head(features[-1] * kept, network.foreground(images)).sigmoid() for kept in of_head]
+    found = ExtendedNetwork(network, include_uncertainty=True, mc_samples=samples)(images)
+    assert torch.allclose(found[:, 2:3], torch.stack(masks).std(dim=0, correction=0), atol=1e-5)
+    assert torch.allclose(found[:, 3, 0, 0], torch.stack(classes).std(dim=0, correction=0)[:, 0], atol=1e-5)
 
 
 def test_deviations_depend_only_on_the_slice(network: PackedMultiTaskUNet) -> None:
