@@ -13,7 +13,7 @@ from monai.data import MetaTensor
 from tqdm import tqdm
 
 from ..core.documents import SCHEMA_VERSION
-from ..core.files import read_json, sha256_of, write_json
+from ..core.files import content_sha256, read_json, write_json
 from ..core.geometry import as_displayed, voxel_mm3
 from ..core.label_codes import tumor_of
 from ..core.messages import NOTICE
@@ -32,15 +32,16 @@ from ..transforms.corruptions import CORRUPTIONS, WORST, applies, corrupt, visib
 __all__ = ["UNCORRUPTED", "Predicting", "ScoreCorrupted", "is_wrong", "summary_of"]
 
 UNCORRUPTED = "none"
-OF_WEIGHTS = {  # flags that every prediction of these weights has, whatever the scan
-    *("report_of_other_weights", "mask_not_learned", "class_not_learned", "ood_score_missing"),
-    "sequence_unchecked",
+UNRELATED = {  # flags that an artifact cannot raise: of the weights, and of the file's header
+    *("report_of_other_weights", "mask_not_learned", "class_not_learned", "ood_score_missing", "sequence_unchecked"),
+    *("spacing_estimated", "spacing_implausible", "thickness_implausible", "orientation_unknown", "position_missing"),
+    *("series_chosen", "sagittal_slice", "coronal_slice"),
 }
 RULES = {
     "severity": "0: unchanged, to 5; strengths are in scripts/transforms/corruptions.py",
     "wrong": f"tumor where there is none, no tumor where there is one, or a tumor with a Dice below {LOW_DICE}",
     "wrong_without_flag": "of all scans; uncertain and no prediction are not wrong",
-    "flagged": "scans with a flag; flags that every prediction of these weights has do not count",
+    "flagged": "scans with a flag of the image; flags of the file's header and of the weights do not count",
     "refused": "scans that cannot be predicted, with a message; their mask is empty",
     "dice": "of the part that is left where a scan is cropped; mean over patients, Student's t",
     "roc_auc": "within the source, of slices or images with a prediction; intervals over patients and clusters",
@@ -129,7 +130,7 @@ class ScoreCorrupted:
         """Predictions of a case under all conditions, those of an earlier run if they are of the same."""
         file = self.output_dir / "cases" / f"{case['id']}.json"
         files = [case["image"]] if isinstance(case["image"], str) else list(case["image"])
-        own = {**identity, "scan": [sha256_of(path) for path in files]}
+        own = {**identity, "scan": [content_sha256(path) for path in files]}
         if file.is_file() and (kept := read_json(file))["identity"] == own:
             return list(kept["rows"])
         rows = list(self._predictions(case, predictor))
@@ -179,7 +180,7 @@ class ScoreCorrupted:
             for cls, logit in zip(classes, logits, strict=True)
             if predicted and cls is not None and np.isfinite(logit)
         ]
-        flags = sorted({flag["code"] for flag in result["flags"]} - OF_WEIGHTS)
+        flags = sorted({flag["code"] for flag in result["flags"]})
         found = {"state": result["state"], "flags": flags, "kind": kind_of(logits), "dice": dice, "slices": slices}
         return {"tumor": tumor, "refused": None, **found}
 
@@ -229,7 +230,8 @@ def _scores(rows: Sequence[Mapping[str, Any]], decision: Decision, resamples: in
         of_slices = {**scorer(np.arange(len(pairs))), "ece": expected_calibration_error(classes, probabilities)}
         intervals = bootstrap([row["patient"] for row, _, _ in pairs], scorer, resamples, seed)
     wrong = np.array([is_wrong(row) for row in rows])
-    flagged = np.array([bool(row["flags"]) for row in rows])
+    flags = [set(row["flags"]) - UNRELATED for row in rows]
+    flagged = np.array([bool(found) for found in flags])
     shares = {"wrong": wrong, "wrong_without_flag": wrong & ~flagged, "flagged": flagged}
     groups = [row["patient"] for row in rows]
     of_shares = bootstrap(
@@ -244,7 +246,7 @@ def _scores(rows: Sequence[Mapping[str, Any]], decision: Decision, resamples: in
         **{name: {"value": of_slices.get(name), "ci95": intervals.get(name)} for name in ("roc_auc", "ece")},
         **{name: {"value": float(share.mean()), "ci95": of_shares.get(name)} for name, share in shares.items()},
         "states": dict(sorted(Counter(row["state"] for row in rows).items())),
-        "flags": dict(sorted(Counter(code for row in rows for code in row["flags"]).items())),
+        "flags": dict(sorted(Counter(code for found in flags for code in found).items())),
         "refused": sum(row["refused"] is not None for row in rows),
     }
 

@@ -42,6 +42,7 @@ def test_a_wrong_prediction_with_a_flag_is_not_counted_as_one_without() -> None:
     unchanged, noisy = found["noise"]
     assert [unchanged["severity"], noisy["severity"]] == [0, 3]
     assert (unchanged["wrong"]["value"], noisy["wrong"]["value"]) == (0.0, 1.0)
+    assert summary_of([row("a", 0, flags=["spacing_estimated"])], Decision())["none"][0]["flagged"]["value"] == 0.0
     assert noisy["wrong_without_flag"]["value"] == 0.5 and noisy["wrong_without_flag"]["ci95"] == [0.0, 1.0]
     assert noisy["flags"] == {"x": 1} and noisy["states"] == {"no_tumor": 2}
     assert unchanged["dice"] == {"value": pytest.approx(0.8), "ci95": pytest.approx([0.8, 0.8]), "patients": 2}
@@ -62,7 +63,7 @@ class Threshold:
         self.images: list[MetaTensor] = []
 
     def read(self, scan: str) -> MetaTensor:
-        values = np.load(scan)
+        values = np.load(Path(scan) / "slice.npy" if Path(scan).is_dir() else scan)
         return MetaTensor(torch.as_tensor(values)[None, :, :, None], affine=torch.eye(4))
 
     def infer(self, image: MetaTensor) -> dict[str, Any]:
@@ -75,7 +76,8 @@ class Threshold:
 
 def test_cases_are_predicted_once_and_the_first_time_unchanged(tmp_path: Path) -> None:
     np.save(tmp_path / "bright.npy", np.full((32, 32), 150.0, dtype=np.float32))
-    np.save(tmp_path / "dark.npy", np.full((32, 32), 50.0, dtype=np.float32))
+    (tmp_path / "dark.npy").mkdir()  # a folder of slices is a scan too
+    np.save(tmp_path / "dark.npy" / "slice.npy", np.full((32, 32), 50.0, dtype=np.float32))
     cases: list[Any] = [
         {
             "id": f"s/{name}",

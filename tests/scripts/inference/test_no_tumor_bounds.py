@@ -106,3 +106,8 @@ def test_damaged_bounds_are_named(tmp_path: Path) -> None:
     fields["threshold"] = 0.2
     found = bounds_of(write_report(tmp_path, {"no_tumor_bounds": stored}))
     assert found is not None and found.populations["site"].threshold == 0.2
+
+
+def test_every_reason_is_documented(root: Path) -> None:
+    page = (root / "docs" / "reference" / "predictions.md").read_text()
+    assert all(f"| `{code}` | {text}" in page for code, text in BOUND_ABSENT.items())

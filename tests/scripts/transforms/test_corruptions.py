@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -93,5 +95,7 @@ def test_unknown_ones_are_refused() -> None:
             corrupt(scan(), name, severity, [0])
 
 
-def test_the_command_names_the_same_ones() -> None:
+def test_the_command_names_the_same_ones(root: Path) -> None:
     assert robustness.CORRUPTIONS == CORRUPTIONS and robustness.OF_TORCHIO == OF_TORCHIO
+    page = (root / "docs" / "how-to" / "evaluation.md").read_text()
+    assert all(f"`{name}`" in page for name in CORRUPTIONS)
