@@ -156,6 +156,11 @@ def parser() -> Parser:
         "--fold", type=int, metavar="K", action="append", help="train and test this fold; repeatable (default: all)"
     )
     sub.add_argument(
+        "--choose-from",
+        metavar="PLAN",
+        help="choose among a plan's variants on inner folds, and score only the chosen one (then --preset is not used)",
+    )
+    sub.add_argument(
         "--release",
         metavar="DIR",
         help="then train on all cases (after one fold: take its weights), and write weights and report there",

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from ..errors import UserError
 from .options import reading
 from .outcome import Outcome
 
@@ -22,6 +23,8 @@ def pipeline(options: argparse.Namespace) -> Outcome:
 
 def crossvalidate(options: argparse.Namespace) -> Outcome:
     """Train and evaluate in every fold."""
+    if options.choose_from:
+        return _choose(options)
     from ..weights import require_served
     from ..workflows import stages
     from ..workflows.plans import cross_validation_plan
@@ -42,6 +45,25 @@ def crossvalidate(options: argparse.Namespace) -> Outcome:
         release_reference(plan, summary.parent, Path(options.release))
         made["weights"] = Path(options.release) / "model.pt"
     return Outcome(made)
+
+
+def _choose(options: argparse.Namespace) -> Outcome:
+    """Choose a variant in every fold, and evaluate it."""
+    from ..workflows.nested import run_nested
+    from ..workflows.plans import nested_plan
+
+    unused = ("release", "modalities")
+    if named := [name for name in unused if getattr(options, name)] + (["seeds"] if options.seeds > 1 else []):
+        raise UserError(
+            f"--choose-from: takes no --{named[0]}; a plan's settings and first seeds are scored, not released"
+        )
+    sources = options.learn_from or ()
+    chosen = {name: getattr(options, name) for name in ("folds", "network", "precision", "image_folds", "brains")}
+    plan = nested_plan(options.choose_from, **chosen, sources=sources, fold=options.fold or ())
+    summary = run_nested(plan, options.output, options.volumes, options.images, options.processes, reading(options))
+    return Outcome(
+        {"summary": summary, "report": summary.with_name("report.json"), "choices": summary.with_name("choices.json")}
+    )
 
 
 def _channels(options: argparse.Namespace) -> dict[str, Any]:

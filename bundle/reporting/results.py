@@ -268,7 +268,7 @@ def describe_run(output: Path, experiment: str, network: str, command: str) -> d
     """Time, machine and versions of a run of experiments, from the manifests of its steps."""
     steps = [
         entry
-        for path in sorted([output / "manifest.json", *output.glob("runs/*/*.json")])
+        for path in sorted([output / "manifest.json", *output.glob("runs/*/*.json"), *output.glob("inner/*/*.json")])
         for entry in read_json(path)["steps"].values()
         if "seconds" in entry
     ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from ..errors import UserError
 from . import stages
 from .presets import PRESETS
 
-__all__ = ["Plan", "Task", "Variant", "ablation_plan", "cross_validation_plan"]
+__all__ = ["Plan", "Task", "Variant", "ablation_plan", "cross_validation_plan", "nested_plan"]
 
 Chain = tuple[str, ...]
 
@@ -35,21 +35,25 @@ class Variant:
 
 @dataclass(frozen=True)
 class Task:
-    """A chain of trainings with one seed, in one fold; without a fold all cases are training data."""
+    """A chain of trainings with one seed, in one fold; without a fold all cases are training data.
+
+    An inner one is trained without the next fold too, and scored on that.
+    """
 
     fold: int | None
     seed: int
     chain: Chain
+    inner: bool = False
 
     @property
     def folder(self) -> str:
         """Folder of the weights of the chain's last step."""
         fold = "all" if self.fold is None else f"fold{self.fold}"
-        return f"runs/{fold}_seed{self.seed}/{'+'.join(self.chain)}"
+        return f"{'inner' if self.inner else 'runs'}/{fold}_seed{self.seed}/{'+'.join(self.chain)}"
 
     def starts(self) -> list[Task]:
         """The chain's prefixes, from its first step to the whole chain."""
-        return [Task(self.fold, self.seed, self.chain[:length]) for length in range(1, 1 + len(self.chain))]
+        return [replace(self, chain=self.chain[:length]) for length in range(1, 1 + len(self.chain))]
 
 
 @dataclass(frozen=True)
@@ -193,3 +197,29 @@ def cross_validation_plan(
     common = {"validation": False, "num_workers": 0, "precision": precision, "sources": list(sources) or None}
     common |= {"modalities": list(modalities)} if modalities else {}
     return Plan(folds, common, steps, variants, "recipe", network, "crossvalidation", command, image_folds, only)
+
+
+def nested_plan(
+    path: str | Path,
+    folds: int,
+    network: str = "cpu",
+    precision: str = "float32",
+    image_folds: int | None = None,
+    sources: Sequence[str] = (),
+    fold: Sequence[int] = (),
+    brains: bool = False,
+) -> Plan:
+    """The variants of a file to choose among in every outer fold; see `nested` and, for the arguments, the plans above.
+
+    Raises:
+        UserError: when the file is not a plan, or a variant names an unknown step.
+    """
+    plan = ablation_plan(path, network, 1, precision)
+    only = tuple(sorted(set(fold)))
+    words = [f"--choose-from {path}", f"--folds {folds}"] + ([f"--image-folds {image_folds}"] if image_folds else [])
+    words += [f"--network {network}"] if network != "cpu" else []
+    words += [f"--precision {precision}", *(["--brains"] if brains else []), *(f"--fold {number}" for number in only)]
+    words += [f"--learn-from {source}" for source in sources]
+    common = {**plan.common, **({"sources": list(sources)} if sources else {})}
+    command = " ".join(["crossvalidate", *words])
+    return replace(plan, folds=folds, image_folds=image_folds, only=only, common=common, command=command)

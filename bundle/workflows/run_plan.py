@@ -57,27 +57,39 @@ def run_plan(
     Raises:
         UserError: when the plan's reference is none of its variants, or another run is active in the folder.
     """
-    from joblib import Parallel, delayed
-
     if plan.reference not in plan.variants:
         raise UserError(f"the plan's reference '{plan.reference}' is none of its variants: {', '.join(plan.variants)}")
     output = Path(output).resolve()
     with lock_folder(output):
-        folds = {"folds": plan.folds, "image_folds": plan.image_folds}
-        Manifest(output, {**folds, "network": plan.network}).step(
-            "data",
-            lambda: stages.preprocess(
-                output / "data", {**stages.source_folders(volumes, images), **(reading or {})}, **folds
-            ),
-            always=True,
-        )
+        prepare(plan, output, volumes, images, reading)
         count = number_of_folds(output / SPLIT)
-        os.environ["OMP_NUM_THREADS"] = "1"  # of the processes that are started from here on
         for tasks in plan.rounds(count):
-            jobs = (delayed(run_task)(plan, output, task, os.getpid()) for task in tasks)
-            for folder in Parallel(n_jobs=processes, return_as="generator_unordered")(jobs):
-                print(f"done: {folder}", flush=True)
+            run_tasks(plan, output, tasks, processes)
         return summarize(plan, output, count)
+
+
+def prepare(
+    plan: Plan,
+    output: Path,
+    volumes: str | Path | Sequence[str] | None,
+    images: Sequence[str],
+    reading: Mapping[str, Any] | None = None,
+) -> None:
+    """Write the slice store and its split, as far as they are not there yet; see `run_plan`."""
+    folds = {"folds": plan.folds, "image_folds": plan.image_folds}
+    folders = {**stages.source_folders(volumes, images), **(reading or {})}
+    run = Manifest(output, {**folds, "network": plan.network})
+    run.step("data", lambda: stages.preprocess(output / "data", folders, **folds), always=True)
+
+
+def run_tasks(plan: Plan, output: Path, tasks: Sequence[Task], processes: int) -> None:
+    """Train and score chains, none of which trains what another one trains too."""
+    from joblib import Parallel, delayed
+
+    os.environ["OMP_NUM_THREADS"] = "1"  # of the processes that are started from here on
+    jobs = (delayed(run_task)(plan, output, task, os.getpid()) for task in tasks)
+    for folder in Parallel(n_jobs=processes, return_as="generator_unordered")(jobs):
+        print(f"done: {folder}", flush=True)
 
 
 def number_of_folds(split_file: Path) -> int:
@@ -93,9 +105,9 @@ def run_task(plan: Plan, output: Path, task: Task, parent: int) -> str:
         threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     torch.set_num_threads(1)
     folder = train_chain(plan, output, task)
-    settings = _settings(plan, output, task)
+    settings = _settings(plan, output, task) | ({"subset": "val"} if task.inner else {})
     settings |= {k: v for k, v in plan.steps[task.chain[-1]]["settings"].items() if k.startswith("network")}
-    is_reference = task.seed == 0 and task.chain == plan.variants[plan.reference].steps
+    is_reference = task.seed == 0 and not task.inner and task.chain == plan.variants[plan.reference].steps
     audited = is_reference and plan.audited
     further = (["explanation.json", "audit.json"] if audited else []) + (["distances.json"] if is_reference else [])
     predictions = ["predictions.json", "report.json", *further]
@@ -117,6 +129,8 @@ def train_chain(plan: Plan, output: Path, task: Task) -> Path:
         if alone and step.get("overlays"):  # of stages that train on both kinds
             settings["kinds"] = ["volume"]
         settings |= step["settings"]
+        if task.inner:  # scored after the training only: the last weights count, as on the outer folds
+            settings |= {"validation": True, "val_interval": 1 + settings["max_epochs"]}
         if "weights" in step:
             make = partial(take_weights, Path(step["weights"]), folder, settings)
         else:
@@ -137,6 +151,7 @@ def take_weights(weights: Path, folder: Path, settings: Mapping[str, Any]) -> No
 def _settings(plan: Plan, output: Path, task: Task) -> dict[str, Any]:
     """Settings that training and scoring have in common."""
     shared = {name: plan.common[name] for name in ("validation", "sources", "modalities") if name in plan.common}
+    shared |= {"validation": True} if task.inner else {}
     return {"dataset_dir": str(output / "data"), "fold": task.fold, "network_name": plan.network, **shared}
 
 
