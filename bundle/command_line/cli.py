@@ -99,6 +99,14 @@ def parser() -> Parser:
     add_strip(sub)
     sub.add_argument("--runtime", choices=list(FORMATS), help="run the network as `export` wrote it")
 
+    sub = command("compare", commands.compare, "Compare two dates of one patient: change of the tumor's volume.")
+    sub.add_argument("first", metavar="T0", help="volume of the first date")
+    sub.add_argument("second", metavar="T1", help="of the second date, the same sequence")
+    sub.add_argument("--output", required=True, metavar="DIR", help="folder for comparison.json and both masks")
+    sub.add_argument("--model", metavar="FILE", help="weights (default: the bundle's)")
+    sub.add_argument("--repeats", type=positive, default=8, help="predictions of each date for the band (default: 8)")
+    add_device(sub)
+
     sub = command("info", commands.info, "Show versions, weights, thresholds, scores and what can be read.")
     sub.add_argument("--model", metavar="FILE", help="weights (default: the bundle's)")
 

@@ -55,6 +55,30 @@ def predict(options: argparse.Namespace) -> Outcome:
     return Outcome(content, text, BAD_INPUT if reasons else 0)
 
 
+def compare(options: argparse.Namespace) -> Outcome:
+    """Compare two dates."""
+    from ..followup.compare import compare as make
+    from ..predictor import Predictor
+
+    if options.repeats < 2:
+        raise UserError("--repeats: a band needs at least 2")
+    for path in (options.first, options.second):
+        if not Path(path).exists():
+            raise UserError(f"{path}: no such file or folder")
+    paths = (Path(options.first), Path(options.second), Path(options.output))
+    found = make(Predictor(options.model, device=options.device), *paths, options.repeats)
+    first, second = (sum(values) / len(values) for values in found["repeats_ml"].values())
+    share = "" if found["change_percent"] is None else f" ({found['change_percent']:+.0f} %)"
+    text = (
+        f"first {first:.1f} ml, second {second:.1f} ml, change {found['change_ml']:+.1f} ml{share}, "
+        f"noise up to {found['band_ml']:.1f} ml: {found['shown']}\n"
+    )
+    if not found["registration"]["right"]:
+        text += "the scans do not fit after the registration: are both of one patient and one sequence?\n"
+    text += NOTICE
+    return Outcome({"comparison": Path(options.output) / "comparison.json", "shown": found["shown"]}, text)
+
+
 def info(options: argparse.Namespace) -> Outcome:
     """Show what is installed and how good the weights are."""
     from .info import as_text

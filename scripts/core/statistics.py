@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from scipy.stats import sem, t
 
-__all__ = ["interval_of_mean", "mean_defined", "ratio_of_folds"]
+__all__ = ["interval_of_mean", "mean_defined", "quantile_of_t", "ratio_of_folds"]
 
 
 def mean_defined(values: Iterable[float]) -> float:
@@ -62,9 +62,18 @@ def ratio_of_folds(above: Sequence[float], below: Sequence[float]) -> tuple[floa
     return ratio, _interval(ratio, float(error), count)
 
 
+def quantile_of_t(freedom: int) -> float:
+    """Half width of a 95 % interval by Student's t, in standard errors.
+
+    >>> round(quantile_of_t(10), 3)
+    2.228
+    """
+    return float(t.ppf(0.975, freedom))
+
+
 def _interval(
     mean: float, error: float, count: int, limits: tuple[float, float] = (-math.inf, math.inf)
 ) -> list[float]:
     """Mean minus and plus the standard error times Student's t quantile, clipped to limits."""
-    margin = float(t.ppf(0.975, count - 1)) * error
+    margin = quantile_of_t(count - 1) * error
     return [float(bound) for bound in np.clip([mean - margin, mean + margin], *limits)]
