@@ -81,7 +81,8 @@ def as_text(found: Mapping[str, Any]) -> str:
         lines += [f"scores      {scores['scored']}"]
         lines += [f"            Dice {_dice(scores['dice'])}"] if scores["dice"] else []
     for name, row in scores.get("sources", {}).items():
-        lines.append(f"            {name} ({row['kind']}): ROC-AUC {_number(row['roc_auc'])}, {_shares(row)}")
+        of = "ROC-AUC" if row["patients"] is None else f"ROC-AUC of slices, mean of {row['patients']} patients,"
+        lines.append(f"            {name} ({row['kind']}): {of} {_number(row['roc_auc'])}; {_shares(row)}")
     return "\n".join(lines)
 
 
@@ -133,14 +134,20 @@ def _thresholds(report: Mapping[str, Any], display: float) -> dict[str, Any]:
 
 
 def _scores(report: Mapping[str, Any]) -> dict[str, Any]:
-    """Dice over patients, None where no mask was scored; and scores of each source, with intervals and n."""
+    """Dice over patients, None where no mask was scored; and scores of each source, with intervals and n.
+
+    The ROC-AUC is that of `auc_of`, as in the README; "patients" is the number that it is a mean of, None of images.
+    """
     segmentation = report["segmentation"]
     mean, patients = segmentation["mean"], segmentation["patients_n"]
     dice = {"value": mean.get("dice"), "ci95": mean["ci95"].get("dice"), "patients": patients} if patients else None
+    aucs = {name: weights_report.auc_of(row) for name, row in report["classification"].items()}
     sources = {
         name: {
             **{field: row.get(field) for field in ("kind", "n", "positives", *MEASURES)},
-            "ci95": {measure: (row.get("ci95") or {}).get(measure) for measure in MEASURES},
+            **{"roc_auc": aucs[name]["value"], "patients": aucs[name]["patients"]},
+            "ci95": {measure: (row.get("ci95") or {}).get(measure) for measure in MEASURES}
+            | {"roc_auc": aucs[name]["ci95"]},
         }
         for name, row in report["classification"].items()
     }

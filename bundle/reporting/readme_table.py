@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..core import weights_report
 from ..errors import UserError
 from ..pictures.views import area_range
 from .report import interval, number
@@ -56,8 +57,9 @@ def readme_table(facts: Mapping[str, Any]) -> str:
         _row("Dice of the worst patient", min(dice, default=None), None, "1 patient"),
     ]
     for source, scores in volumes.items():
-        auc = scores["mean_patient_roc_auc"]
-        rows.append(_row(f"ROC-AUC of a volume's slices, {source}", auc["value"], auc["ci95"], f"{auc['n']} patients"))
+        auc = weights_report.auc_of(scores)
+        count = f"{auc['patients']} patients"
+        rows.append(_row(f"ROC-AUC of a volume's slices, {source}", auc["value"], auc["ci95"], count))
         smallest = min(scores["by_tumor_area"], key=lambda found: found["low_mm2"])
         name = f"sensitivity for slices with {area_range(smallest)} of tumor, {source}"
         rows.append(_row(name, smallest["sensitivity"], None, f"{smallest['positives']} slices"))
@@ -77,9 +79,9 @@ def _volume_sources(facts: Mapping[str, Any]) -> set[str]:
 def _image_rows(name: str, scores: Mapping[str, Any], short: bool) -> list[str]:
     """Scores of the images of one source; sensitivity and specificity are those at the operating point."""
     negatives = scores["n"] - scores["positives"]
-    auc, bounds = scores["within_folds"], scores["ci95"]
-    rows = [_row(f"ROC-AUC of images, {name}", auc["roc_auc"], auc["ci95"], f"{scores['n']} images")]
-    if auc["roc_auc"] is None:  # of one class
+    auc, bounds = weights_report.auc_of(scores), scores["ci95"]
+    rows = [_row(f"ROC-AUC of images, {name}", auc["value"], auc["ci95"], f"{scores['n']} images")]
+    if auc["value"] is None:  # of one class
         return []
     if not short:
         for measure, count in (

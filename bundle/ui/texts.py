@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from ..core import weights_report
 from ..pictures.views import area_range
 
 __all__ = ["evidence", "limitations", "rule_of", "scores_of"]
@@ -70,7 +71,10 @@ def scores_of(described: Mapping[str, Any]) -> str:
     patients = segmentation["patients_n"]
     rows = {f"Dice, mean of {patients} patients": segmentation.get("mean", {}).get("dice")} if patients else {}
     for name, found in scores["classification"].items():
-        rows[f"ROC-AUC within {name}, n = {found['n']}"] = found.get("within_folds", found).get("roc_auc")
+        auc = weights_report.auc_of(found)
+        count = auc["patients"]
+        of = f"{name}, n = {found['n']}" if count is None else f"slices of {name}, mean of {count} patients"
+        rows[f"ROC-AUC within {of}"] = auc["value"]
     lines = [f"| {name} | {'unknown' if value is None else f'{value:.2f}'} |" for name, value in rows.items()]
     return "\n".join(["| score | |", "|---|---|", *lines])
 

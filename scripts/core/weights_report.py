@@ -10,7 +10,7 @@ from typing import Any
 from .documents import SCHEMA_VERSION
 from .files import sha256_of
 
-__all__ = ["TASKS", "learned_by", "learned_of", "notes_beside", "report_beside", "require_version"]
+__all__ = ["TASKS", "auc_of", "learned_by", "learned_of", "notes_beside", "report_beside", "require_version"]
 
 TASKS = ("segmentation", "classification")
 
@@ -23,6 +23,28 @@ def learned_of(model: Mapping[str, Any]) -> Sequence[str]:
     """
     learned: Sequence[str] = model.get("learned", TASKS)
     return learned
+
+
+def auc_of(scores: Mapping[str, Any]) -> dict[str, Any]:
+    """ROC-AUC of a source, by one rule wherever it is shown alone.
+
+    Of volumes it is the mean over patients of the ROC-AUC of a patient's slices; of images that of all images, compared
+    within folds.
+
+    Args:
+        scores: of a source, of a report's "classification".
+
+    Returns:
+        "value" and "ci95", None where unknown, and "patients", their number, None of images.
+
+    >>> auc_of({"roc_auc": 0.9, "mean_patient_roc_auc": {"value": 0.8, "ci95": None, "n": 1}})
+    {'value': 0.8, 'ci95': None, 'patients': 1}
+    """
+    if patients := scores.get("mean_patient_roc_auc"):
+        return {"value": patients["value"], "ci95": patients["ci95"], "patients": patients["n"]}
+    found = scores.get("within_folds", {"roc_auc": scores.get("roc_auc")})
+    interval = found.get("ci95", (scores.get("ci95") or {}).get("roc_auc"))
+    return {"value": found["roc_auc"], "ci95": interval, "patients": None}
 
 
 def report_beside(model_path: Path) -> tuple[dict[str, Any] | None, str]:

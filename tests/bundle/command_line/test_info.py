@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -43,9 +44,13 @@ def test_versions_weights_and_numbers_are_those_of_the_files(capsys: pytest.Capt
     dice = report["segmentation"]["mean"]["dice"]
     assert found["scores"]["dice"]["value"] == dice and found["scores"]["scored"] == report["scored"]
     for name, row in found["scores"]["sources"].items():
-        assert {row[key] == report["classification"][name][key] for key in ("n", "roc_auc", "specificity")} == {True}
+        scores = report["classification"][name]
+        assert {row[key] == scores[key] for key in ("n", "specificity")} == {True}
+        assert row["roc_auc"] == (scores.get("mean_patient_roc_auc") or {"value": scores["roc_auc"]})["value"]
     assert main(["info"]) == 0
     text = capsys.readouterr().out
+    readme = re.findall(r"ROC-AUC of (?:a volume's slices|images), (\w+) \| ([\d.]+)", (ROOT / "README.md").read_text())
+    assert readme and all(re.search(rf"{name} \(.*ROC-AUC.* {value};", text) for name, value in readme), "the same"
     assert f"Dice {dice:.3f} (" in text and f"operating point {decision['image']['operating_point']:.3f}" in text
 
 
