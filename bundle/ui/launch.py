@@ -13,10 +13,11 @@ from ..intake.limits import MIB
 from ..service.settings import Settings, require_safe
 from ..weights import find_weights
 
-__all__ = ["OPTIONS", "launch", "settings"]
+__all__ = ["OPTIONS", "TITLE", "launch", "settings"]
 
 OPTIONS = "BUNDLE_UI_OPTIONS"  # environment variable with the settings of the page's process, as JSON
 SCAN_BYTES = 256 * MIB  # more than of a request to the service: a series of hundreds of slices is one scan
+TITLE = "Brain MRI: tumor segmentation and classification"
 PAGE = Path(__file__).with_name("page.py")
 
 
@@ -34,6 +35,8 @@ def launch(chosen: Settings) -> None:
     except ImportError:
         raise UserError("the page needs Streamlit: pip install '.[app]'") from None
     from starlette.middleware import Middleware
+    from starlette.responses import HTMLResponse
+    from starlette.routing import Route
 
     from ..service.server import listening
     from .page_guard import PageGuardMiddleware
@@ -42,7 +45,9 @@ def launch(chosen: Settings) -> None:
     os.environ[OPTIONS] = json.dumps(named)
     listening(chosen).close()  # Streamlit answers a port that is taken or impossible after the address is printed
     known = chosen.known_hosts if chosen.token is None else None
-    app = streamlit.App(PAGE, middleware=[Middleware(PageGuardMiddleware, known_hosts=known)])
+    first = HTMLResponse(titled(Path(streamlit.__file__).parent), headers={"Cache-Control": "no-cache"})
+    guard = Middleware(PageGuardMiddleware, known_hosts=known)
+    app = streamlit.App(PAGE, middleware=[guard], routes=[Route("/", lambda request: first)])
     print(f"http://{chosen.host}:{chosen.port}  (open it in a browser; Ctrl+C ends it)", flush=True)
     sys.argv = [str(PAGE)]  # Streamlit puts the folder of the started script on the path
     app.run(
@@ -62,6 +67,12 @@ def launch(chosen: Settings) -> None:
             "theme.dark.primaryColor": "#ff9f1c",
         }
     )
+
+
+def titled(package: Path) -> str:
+    """The HTML that Streamlit sends first, with the page's title, as the page's script sets it seconds later only."""
+    html = (package / "static" / "index.html").read_text(encoding="utf-8")
+    return html.replace("<title>Streamlit</title>", f"<title>{TITLE}</title>")
 
 
 def settings() -> Settings:

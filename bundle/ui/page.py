@@ -25,7 +25,7 @@ from bundle.pictures.drawing import outside_head
 from bundle.pictures.overlay import edges_of, pixel_of
 from bundle.pictures.views import most_suspicious, size_of
 from bundle.service.access import Allowance
-from bundle.ui.launch import settings
+from bundle.ui.launch import TITLE, settings
 from bundle.ui.report_sheet import sheet
 from bundle.ui.scans import EXAMPLES, Scan, example, scans_of
 from bundle.ui.slice_view import show_slice
@@ -89,7 +89,7 @@ def predicted(sha256: str, include_uncertainty: bool, _scan: Scan) -> dict[str, 
 
 def main() -> None:
     """Show the whole page."""
-    st.set_page_config(page_title="Brain MRI: tumor segmentation and classification", layout="wide")
+    st.set_page_config(page_title=TITLE, layout="wide")
     st.html(STYLE)
     st.markdown("##### Brain MRI tumor segmentation")
     st.caption(f":material/warning: **{NOTICE}** Do not use it for decisions about a patient.")
@@ -185,8 +185,9 @@ def introduce(place: Any, opened: bool) -> None:
 
 
 def chosen(scans: list[Scan]) -> Scan:
-    """Let one of several scans be chosen."""
+    """Let one of several scans be chosen; of a single one show the name."""
     if len(scans) == 1:
+        st.text(scans[0].name)
         return scans[0]
 
     def move(step: int) -> None:

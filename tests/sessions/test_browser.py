@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 import nibabel as nib
 import numpy as np
@@ -19,6 +20,7 @@ import pytest
 from PIL import Image
 
 from bundle import NOTICE
+from bundle.ui.launch import TITLE
 from bundle.ui.scans import EXAMPLES, example
 from tests.hostile import OK, corpus
 from tests.hostile.dicoms import mr_dataset, written
@@ -217,6 +219,12 @@ def test_the_volume_is_opened_at_the_tumor_which_lies_at_the_patients_left(page:
     keep(page, "slice")
 
 
+def test_the_way_back_to_the_tumor_has_one_name(page: Any) -> None:
+    choose(page, VOLUME)
+    said = in_viewer(page, "document.getElementById('more').open = true; return document.body.innerText")
+    assert "Go to the tumor" in said and "T go to the tumor" in said
+
+
 def test_keys_move_the_slice_and_reset_brightness_and_contrast(page: Any) -> None:
     choose(page, VOLUME)
     place = "return document.getElementById('place').textContent"
@@ -284,6 +292,14 @@ def test_limits_and_evidence_are_one_click_away(page: Any) -> None:
     next(box for box in elements(page, "summary") if "Limitations of this" in box.text).click()
     assert "sensitivity" in see(page, "At the operating point")
     keep(page, "limitations")
+
+
+def test_the_name_of_scan_and_page_are_shown(page: Any, address: str) -> None:
+    with urlopen(address) as first:
+        assert f"<title>{TITLE}</title>" in first.read().decode()
+    assert page.title == TITLE
+    choose(page, "Image with a tumor")
+    assert elements(page, '[data-testid="stText"]')[0].text.startswith("phantom_")
 
 
 def test_several_files_and_a_folder_of_dicom_files_are_scans(page: Any, tmp_path: Path) -> None:

@@ -79,6 +79,7 @@ async function show(args) {
   listOverlays(args.images)
   listSlices(args)
   byId('home').textContent = args.start_label
+  byId('home_key').textContent = args.start_label.toLowerCase()
   view.setIsOrientationTextVisible(args.sides_known)
   choosePlane(document.body.clientWidth < NARROW ? 'axial' : 'three')
   resetWindow()

@@ -31,7 +31,7 @@ from bundle.intake.limits import MIB
 from bundle.pictures.drawing import CAM_COLOR, MASK_COLOR, outside_head, overlay, upright, windowed
 from bundle.pictures.views import size_of
 from bundle.service import Settings
-from bundle.ui.launch import OPTIONS, launch
+from bundle.ui.launch import OPTIONS, TITLE, launch, titled
 from bundle.ui.report_sheet import sheet
 from bundle.ui.texts import evidence, limitations, rule_of
 from scripts.networks.multitask_unet import multi_task_unet
@@ -74,6 +74,13 @@ def test_a_used_port_or_an_impossible_one_is_one_line(pipeline_run: Path, capsys
             with pytest.raises(UserError, match=r"choose another with --port$"):
                 launch(Settings(model, port=port))
     assert capsys.readouterr().out == "", "no address that does not answer"
+
+
+def test_the_title_is_ours_before_the_script_has_run() -> None:
+    import streamlit
+
+    html = titled(Path(streamlit.__file__).parent)
+    assert html.count(f"<title>{TITLE}</title>") == 1 and "<title>Streamlit" not in html
 
 
 def test_evidence_gives_sensitivity_specificity_and_n_or_says_that_they_are_unknown() -> None:
@@ -424,6 +431,9 @@ def test_the_page_shows_one_state_for_an_example(page: Any, pipeline_run: Path) 
 
 def test_of_several_scans_one_is_chosen(weights_with_cam: Path, picture: bytes) -> None:
     with opened(weights_with_cam) as found:
+        upload(found.page, picture, "*a*.jpg")
+        assert [text.value for text in found.page.text] == ["*a*.jpg"], "the name of a single scan"
+        found.page.file_uploader(key="files").clear()
         found.page.file_uploader(key="files").upload("b.jpg", picture)
         upload(found.page, picture[:900], "a.jpg")
         assert [error.value.partition(":")[0] for error in found.page.error] == ["a.jpg cannot be predicted"]
