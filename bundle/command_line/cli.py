@@ -28,6 +28,7 @@ from .options import (
     add_training_cases,
     positive,
     share,
+    whole,
 )
 from .outcome import failed, only_json
 from .usage import Parser, remedy_of
@@ -122,8 +123,10 @@ def parser() -> Parser:
     add_training(sub)
     add_modalities(sub)
     sub.add_argument("--initial-weights", metavar="FILE", help="weights to start from (default: random ones)")
-    sub.add_argument("--seed", type=int, default=0, help="of the split, the sampling and the augmentation (default: 0)")
-    sub.add_argument("--fold", type=int, default=0, help="the fold that is the test set (default: 0)")
+    sub.add_argument(
+        "--seed", type=whole, default=0, help="of the split, the sampling and the augmentation (default: 0)"
+    )
+    sub.add_argument("--fold", type=whole, default=0, help="the fold that is the test set (default: 0)")
     add_device(sub)
     sub.add_argument("--tracking", choices=["mlflow"], help="also log to MLflow")
     sub.add_argument("--skip-unreadable", action="store_true", help="leave out the cases that cannot be read")
@@ -161,7 +164,7 @@ def parser() -> Parser:
         "--learn-from", metavar="NAME", action="append", help="train on these sources, test all; repeatable"
     )
     sub.add_argument(
-        "--fold", type=int, metavar="K", action="append", help="train and test this fold; repeatable (default: all)"
+        "--fold", type=whole, metavar="K", action="append", help="train and test this fold; repeatable (default: all)"
     )
     sub.add_argument(
         "--choose-from",
@@ -249,15 +252,15 @@ def parser() -> Parser:
     )
     add_model(sub, skip=False)
     sub.add_argument("--host", default="127.0.0.1", help="default: 127.0.0.1; any other needs BUNDLE_TOKEN")
-    sub.add_argument("--port", type=int, default=8000, help="default: 8000")
+    sub.add_argument("--port", type=whole, default=8000, help="default: 8000")
 
     sub = command("ui", commands.ui, "Serve a web page: upload a scan, see the prediction.")
     add_model(sub, skip=False)
     sub.add_argument("--host", default="127.0.0.1", help="default: 127.0.0.1; any other needs BUNDLE_TOKEN")
-    sub.add_argument("--port", type=int, default=8501, help="default: 8501")
+    sub.add_argument("--port", type=whole, default=8501, help="default: 8501")
 
     sub = command("health", commands.health, "Check whether a service on this machine is ready; exit code 0 if so.")
-    sub.add_argument("--port", type=int, default=8000, help="default: 8000")
+    sub.add_argument("--port", type=whole, default=8000, help="default: 8000")
     sub.add_argument("--path", default="/readyz", help="default: /readyz")
 
     sub = command("demo", commands.demo, "Run the whole pipeline on synthetic data, in about five minutes.")
@@ -268,7 +271,7 @@ def parser() -> Parser:
     sub.add_argument("--patients", type=positive, default=12, help="number of volumes (default: 12)")
     sub.add_argument("--images", type=positive, default=80, help="number of images (default: 80)")
     add_modalities(sub)
-    sub.add_argument("--seed", type=int, default=0, help="of the phantoms (default: 0)")
+    sub.add_argument("--seed", type=whole, default=0, help="of the phantoms (default: 0)")
     sub.add_argument(
         "--shortcut", action="store_true", help="let the images' look depend on their label, to test the audit"
     )

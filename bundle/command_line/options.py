@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -116,10 +117,11 @@ def add_processes(sub: argparse.ArgumentParser) -> None:
 
 def codes(text: str) -> list[int]:
     """Codes of a mask, with commas between them."""
-    found = [int(part) for part in text.split(",")]
-    if min(found) < 1:
-        raise argparse.ArgumentTypeError(f"{text}: a code is above zero")
-    return found
+    with suppress(ValueError):
+        found = [int(part) for part in text.split(",")]
+        if min(found) > 0:
+            return found
+    raise argparse.ArgumentTypeError(f"{text} is not whole numbers above zero, such as 1,2,3")
 
 
 def sequences(text: str) -> list[str]:
@@ -141,18 +143,25 @@ def sequences(text: str) -> list[str]:
 
 def share(text: str) -> float:
     """Parse a number from 0 to 1."""
-    number = float(text)
-    if not 0 <= number <= 1:
-        raise argparse.ArgumentTypeError(f"{text} is not from 0 to 1")
-    return number
+    with suppress(ValueError):
+        if 0 <= (number := float(text)) <= 1:
+            return number
+    raise argparse.ArgumentTypeError(f"{text} is not a number from 0 to 1")
 
 
 def positive(text: str) -> int:
     """Parse a whole number above zero."""
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{number} is not above zero")
-    return number
+    with suppress(ValueError):
+        if (number := int(text)) > 0:
+            return number
+    raise argparse.ArgumentTypeError(f"{text} is not a whole number above zero")
+
+
+def whole(text: str) -> int:
+    """Parse a whole number."""
+    with suppress(ValueError):
+        return int(text)
+    raise argparse.ArgumentTypeError(f"{text} is not a whole number")
 
 
 def reading(options: argparse.Namespace) -> dict[str, Any]:
