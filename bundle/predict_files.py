@@ -21,11 +21,12 @@ from .pictures.overlay import overlay_png
 from .pictures.views import scan_line
 from .predictor import Predictor
 
-__all__ = ["own_path", "predict_files"]
+__all__ = ["NO_SCAN", "own_path", "predict_files"]
 
 LESIONS = "lesions.csv"
 PLACES = {"slices": ("first_slice", "last_slice"), "centroid": "ijk", "centroid_mm": "xyz"}  # columns of lists
 OF_BOUND = ("kind", "state", "tumor_probability", "flags")
+NO_SCAN = "no such file or folder; name a scan, or a folder of scans"
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
 logger = logging.getLogger(__name__)
@@ -124,7 +125,7 @@ def predict_files(
         **dict.fromkeys(dicom, True),
     )
     _require_population(parts["no_tumor_bounds"], population)
-    index = {str(path): {"error": f"{path}: no such file or folder"} for path in paths if not own_path(path).exists()}
+    index = {str(path): {"error": f"{path}: {NO_SCAN}"} for path in paths if not own_path(path).exists()}
     scans, others = _scans(predictor, [path for path in paths if str(path) not in index], literal)
     index |= others
     _require_writable(output_dir)

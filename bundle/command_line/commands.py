@@ -27,11 +27,11 @@ def predict(options: argparse.Namespace) -> Outcome:
     """Predict every scan that can be read; for the others print the reason."""
     from tqdm import tqdm
 
-    from ..predict_files import own_path, predict_files
+    from ..predict_files import NO_SCAN, own_path, predict_files
     from ..predictor import Predictor
 
     if not any(own_path(path).exists() for path in options.paths):  # before the network is loaded
-        raise UserError("\nerror: ".join(f"{path}: no such file or folder" for path in options.paths))
+        raise UserError("\nerror: ".join(f"{path}: {NO_SCAN}" for path in options.paths))
     named = ("model", "network", "device", "batch_size", "runtime", "strip", "threshold")
     predictor = Predictor(**{name: getattr(options, name) for name in named}, load=False)
     if options.threshold is not None:
@@ -143,10 +143,11 @@ def check(options: argparse.Namespace) -> Outcome:
     from ..weights import trained_as
 
     model = Path(options.model).absolute() if options.model else None
-    folders = [*options.folders, *options.volumes, *options.images]
+    labeled = [*options.volumes, *options.images]
+    folders = [*options.folders, *labeled]
     if not folders:
         raise UserError("check: name a folder")
-    told: dict[str, Any] = {"folders": folders, **reading(options)}
+    told: dict[str, Any] = {"folders": folders, "labeled": labeled, **reading(options)}
     told |= {"model_path": str(model), **trained_as(model)} if model else {}
     told.pop("network_name", None)
     found = parse("check.yaml", ["findings", "text"], **told)
@@ -212,7 +213,7 @@ def verify(options: argparse.Namespace) -> Outcome:
 
     folder = Path(options.folder).resolve()
     if not folder.is_dir():
-        raise UserError(f"{options.folder}: no such folder")
+        raise UserError(f"{options.folder}: no such folder; name one that `pack` wrote")
     if options.run_code:
         sys.dont_write_bytecode = True  # a signed folder stays as it is
         print(f"{folder}: after the other checks its code is run here, with your rights", file=sys.stderr)

@@ -75,13 +75,17 @@ def scans_of(files: Iterable[tuple[str, bytes]], modalities: Sequence[str] = ("f
 
     All DICOM files of a folder are one scan, and so are the sequences of a case where the weights read several. Of an
     uploaded folder, files that are no scans are left out, and those that their names call masks or other sequences.
+    Predictions are left out where their JSON is in the folder.
 
     Args:
         files: name, which begins with the folder's if one was uploaded, and content.
         modalities: sequences that the weights read.
     """
     series: dict[str, list[tuple[str, bytes]]] = {}
-    scans, left = _cases_of(sorted(files, key=lambda file: file[0]), modalities)
+    given = sorted(files, key=lambda file: file[0])
+    beside = {name for name, _ in given if name.endswith(".json") and "/" in name}
+    unpredicted = [file for file in given if filenames.PREDICTED.sub(".json", file[0]) not in beside]
+    scans, left = _cases_of(unpredicted, modalities)
     for name, content in left:
         kind = file_types.file_type_of(content[: file_types.HEAD_BYTES])
         path = PurePosixPath(name)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..core import filenames
 from ..errors import UserError
 from ..loading import parse, run_workflow
 
@@ -40,9 +41,9 @@ def source_folders(volumes: str | Path | Sequence[str] | None, images: Sequence[
     """
     given = [volumes] if isinstance(volumes, (str, Path)) else volumes or []
     of_volumes, of_images = [named(str(folder)) for folder in given], [named(folder) for folder in images]
-    for _, folder in [*of_volumes, *of_images]:
-        if not folder.is_dir():
-            raise UserError(f"{folder}: no such folder")
+    for folders, kind in ((of_volumes, filenames.VOLUME_FOLDER), (of_images, filenames.IMAGE_FOLDER)):
+        for folder in (folder for _, folder in folders if not folder.is_dir()):
+            raise UserError(f"{folder}: no such folder; name one of {kind}")
     if not of_volumes and not of_images:
         raise UserError("no data: name a folder of volumes (--volumes), of images (--images), or both")
     return {"volumes": _as_config(of_volumes), "images": _as_config(of_images)}

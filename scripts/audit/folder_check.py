@@ -48,6 +48,7 @@ def check_folders(
     four_classes: bool = False,
     seconds: float = 10.0,
     seed: int = 0,
+    labeled: Sequence[str] = (),
     **how_to_read: Any,
 ) -> dict[str, Any]:
     """Check folders of volumes and of images in classes.
@@ -63,6 +64,7 @@ def check_folders(
         four_classes: read Kaggle's four classes as yes and no.
         seconds: time limit for reading cases; names are always checked.
         seed: of the baseline's folds.
+        labeled: those of the folders that may not hold scans alone, without masks or classes.
         how_to_read: for `volume_cases`: masks, tumor_codes.
 
     Returns:
@@ -80,8 +82,9 @@ def check_folders(
         part, said = _listed(name, folder, modalities, four_classes, how_to_read)
         parts.append(part)
         asked = _to_predict(folder, modalities)
-        scans_only = bool(asked["scans"]) and not part and not is_image_folder(folder)
-        notices += [replace(notice, level="warning") for notice in said] if scans_only else said
+        if asked["scans"] and not part and not is_image_folder(folder) and entry not in labeled:
+            said = [replace(one, level="warning", text=f"{one.text}; its scans can be predicted") for one in said]
+        notices += said
         sources[name] = {"folder": str(folder), **({} if not part else part.counts().get(name, {}))}
         sources[name]["predict"] = asked
     cases = Cases.of(parts)
@@ -276,6 +279,8 @@ def in_words(found: Mapping[str, Any]) -> str:
             f"  {key.replace('_', ' ')}: {_plain(facts[key])}" for key in facts if facts[key] and key != "looked_at"
         ]
     lines += [f"{finding['level']}: {finding['text']} [{finding['code']}]" for finding in found["findings"]]
+    if not found["cases"]:
+        return "\n".join(lines)
     suggestion = found["suggestion"]
     lines.append("suggested: --preset {preset} --network {network}, {folds} folds".format(**suggestion))
     return "\n".join([*lines, *(f"  {reason}" for reason in suggestion["reasons"])])

@@ -11,10 +11,25 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["MASK", "OTHER", "SEQUENCES", "FileName", "parse_name", "sequence_in_text", "stem"]
+__all__ = [
+    "IMAGE_FOLDER",
+    "MASK",
+    "OTHER",
+    "PREDICTED",
+    "SEQUENCES",
+    "VOLUME_FOLDER",
+    "FileName",
+    "parse_name",
+    "sequence_in_text",
+    "stem",
+]
 
 SEQUENCES = {"flair": "FLAIR", "t1": "T1", "t1ce": "T1 after contrast", "t2": "T2"}  # name: title
 MASK, OTHER = "seg", "other"  # a tumor mask; another sequence, a map, a brain mask
+# Files of a prediction; their ends in place of .json
+PREDICTED = re.compile(r"_(?:mask|probability|overlay)\.(?:nii\.gz|png)$|_seg\.dcm$|\.json$")
+VOLUME_FOLDER = "volumes with masks, such as CASE_flair.nii.gz and CASE_seg.nii.gz (docs/reference/data.md)"
+IMAGE_FOLDER = "images in folders called yes and no"
 
 SUFFIXES = (
     *(".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".dcm"),

@@ -22,12 +22,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..core.filenames import MASK, SEQUENCES
+from ..core.filenames import IMAGE_FOLDER, MASK, SEQUENCES, VOLUME_FOLDER
 from ..core.patients import group_of, read_groups
 from .folders import require_folder, visible_files
 from .image_classes import class_folders
-from .layouts import UNNAMED, Found, Volume, find_volumes
-from .notices import Notice, image_notices, visit_notices, volume_notices
+from .layouts import PREDICTION, UNNAMED, UNTOLD, Found, Volume, find_volumes, is_prediction
+from .notices import Notice, image_notices, shown, visit_notices, volume_notices
 
 __all__ = ["Case", "Cases", "gather_cases", "image_cases", "volume_cases"]
 
@@ -177,18 +177,21 @@ def volume_cases(
     Raises:
         ValueError: when the folder is missing or holds no case.
     """
-    require_folder(root)
+    require_folder(root, VOLUME_FOLDER)
     found = find_volumes(root)
     if masks:
         _take_masks(root, found, masks)
     cases = [_case(volume, modalities, source, tumor_codes) for volume in found.cases]
     if not cases:
+        untold = [path.name for path, why in found.skipped.items() if why == UNTOLD]
         raise ValueError(
-            f"{root}: no case found (files such as CASE_flair.nii.gz, CASE-t2f.nii.gz)"
-            + (f"; {len(found.skipped)} files have no known name" if found.skipped else "")
+            f"{root}: no case found"
+            + (f" (no known name: {shown(untold)})" if untold else "")
+            + f"; it has to hold {VOLUME_FOLDER}"
         )
     if len(modalities) > 1 and not any(_has(volume, modalities) for volume in found.cases):
-        raise ValueError(f"{root}: no case has {', '.join(SEQUENCES.get(m, m) for m in modalities)} together")
+        named = ", ".join(SEQUENCES.get(m, m) for m in modalities)
+        raise ValueError(f"{root}: no case has {named} together; name other sequences")
     return Cases(cases, {source: found.counts()}, volume_notices(root, found, modalities))
 
 
@@ -227,7 +230,8 @@ def _take_masks(root: Path, found: Found, pattern: str) -> None:
         mask = files.get(pattern.replace("{case}", volume.name))
         volume.files = {**volume.files, **({MASK: mask} if mask else {})}
     if not any(MASK in volume.files for volume in found.cases):
-        raise ValueError(f"{root}: no mask is called {pattern}")
+        name = pattern.replace("{case}", found.cases[0].name) if found.cases else pattern
+        raise ValueError(f"{root}: no mask is called {pattern}; of the first case that is {name}")
 
 
 def image_cases(root: Path, source: str, four_classes: bool = False) -> Cases:
@@ -241,14 +245,16 @@ def image_cases(root: Path, source: str, four_classes: bool = False) -> Cases:
     Raises:
         ValueError: when the folder, or a class, is missing or empty.
     """
-    require_folder(root)
-    cases = []
+    require_folder(root, IMAGE_FOLDER)
+    cases, predictions = [], 0
     for name, cls, folders in class_folders(root, four_classes):
-        files = [(place, folder, path) for place, folder in folders for path in visible_files(folder)]
+        listed = [(place, folder, path) for place, folder in folders for path in visible_files(folder)]
+        files = [entry for entry in listed if not is_prediction(entry[2])]
+        predictions += len(listed) - len(files)
         if not files:
             raise ValueError(f"{root}: the class '{name}' has no image; put some into its folder")
         for place, folder, path in files:
             case: Case = {"id": f"{source}/{place}/{path.relative_to(folder).as_posix()}", "source": source}
             case |= {"kind": "image", "image": str(path), "cls": cls}
             cases.append(case | ({"class_name": name} if four_classes else {}))
-    return Cases(cases, notices=image_notices(root, cases))
+    return Cases(cases, {source: {PREDICTION: predictions} if predictions else {}}, image_notices(root, cases))

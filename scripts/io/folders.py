@@ -13,10 +13,18 @@ __all__ = ["broken_links", "folders_below", "name_of", "require_folder", "visibl
 NO_DATA = ("Thumbs.db", "desktop.ini", "DICOMDIR")  # lists of a folder's own files
 
 
-def require_folder(root: Path) -> None:
-    """Raise ValueError where there is no such folder."""
+def require_folder(root: Path, of: str) -> None:
+    """Require a folder.
+
+    Args:
+        root: the folder.
+        of: what it has to hold, as `VOLUME_FOLDER`.
+
+    Raises:
+        ValueError: when there is none.
+    """
     if not root.is_dir():
-        raise ValueError(f"{root}: no such folder")
+        raise ValueError(f"{root}: no such folder; name one of {of}")
 
 
 def visible_files(root: Path) -> list[Path]:

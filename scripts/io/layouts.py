@@ -13,12 +13,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..core.filenames import KIND_OF, MASK, OTHER, SEQUENCES, FileName, parse_name, stem
+from ..core.filenames import KIND_OF, MASK, OTHER, PREDICTED, SEQUENCES, FileName, parse_name, stem
 from ..core.label_codes import tumor_codes_of
 from .folders import folders_below, name_of, visible_files
 from .kaggle_3m import is_slice_folder, sequences_in, slice_files
 
 __all__ = [
+    "PREDICTION",
     "UNNAMED",
     "UNTOLD",
     "VOLUMES",
@@ -26,6 +27,7 @@ __all__ = [
     "Volume",
     "channel_names",
     "find_volumes",
+    "is_prediction",
     "name_by_channel",
     "told_by_names",
 ]
@@ -46,7 +48,6 @@ VISIT = re.compile(
     re.IGNORECASE,
 )
 UNTOLD = "no telling name"
-PREDICTED = re.compile(r"_(?:mask|probability)\.nii\.gz$")
 PREDICTION = "a prediction of this bundle"
 CHANNEL = re.compile(r"^(?P<case>.+)_(?P<channel>\d{4})$")
 
@@ -201,10 +202,10 @@ def _by_name(root: Path) -> Found:
 
 
 def is_prediction(path: Path) -> bool:
-    """Whether a file is the mask or probability of a prediction, and so no reference: NAME.json is beside it."""
-    name = PREDICTED.sub("", path.name)
+    """Whether a file is of a prediction, by NAME.json beside it, and so neither a scan nor a reference."""
+    name = PREDICTED.sub(".json", path.name)
     try:
-        content = json.loads(path.with_name(f"{name}.json").read_text()) if name != path.name else {}
+        content = json.loads(path.with_name(name).read_text()) if PREDICTED.search(path.name) else {}
     except (OSError, ValueError):
         return False
     return isinstance(content, dict) and "input_sha256" in content

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from ..core.filenames import MASK, SEQUENCES
 from ..core.patients import like_visits
 from .folders import broken_links
-from .layouts import UNNAMED, UNTOLD, Found
+from .layouts import PREDICTION, UNNAMED, UNTOLD, Found
 
 __all__ = ["Level", "Notice", "image_notices", "visit_notices", "volume_notices"]
 
@@ -77,8 +77,12 @@ def volume_notices(root: Path, found: Found, modalities: Sequence[str]) -> Itera
 def _masks(root: Path, found: Found, without: list[str], count: int) -> Iterator[Notice]:
     untold = [path for path, why in found.skipped.items() if why == UNTOLD]
     alike = [str(path.relative_to(root)) for path in untold if any(word in path.name.lower() for word in MASK_WORDS)]
-    hint = f"; these files look like masks: {shown(alike)}; name them: --masks '{{case}}_NAME.nii.gz'" if alike else ""
+    pattern = "--masks '{case}_NAME.nii.gz'"
+    hint = f"; these files look like masks: {shown(alike)}; name them: {pattern}" if alike else ""
+    if not alike and PREDICTION in found.skipped.values():
+        hint = "; predictions are no masks, rename those that were corrected by hand: CASE_seg.nii.gz"
     if without and len(without) == count:
+        hint = hint or f"; put CASE_seg.nii.gz beside each, or name them: {pattern}"
         yield Notice("no_masks", "error", f"{root}: {count} cases, 0 masks{hint}", tuple(without))
     elif without:
         text = f"{root}: {len(without)} of {count} cases have no mask: {shown(without)}{hint}"

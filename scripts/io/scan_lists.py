@@ -16,7 +16,7 @@ from ..dicom.reading import is_dicom
 from .datalists import own_name
 from .folders import name_of, visible_files
 from .kaggle_3m import is_slice_folder
-from .layouts import VOLUMES, name_by_channel, told_by_names
+from .layouts import PREDICTION, VOLUMES, is_prediction, name_by_channel, told_by_names
 from .told_sequences import sequence_told
 
 __all__ = ["INDEX", "incomplete", "named_path", "scans", "skipped", "survey"]
@@ -74,8 +74,8 @@ def survey(
 
     Args:
         path: one file or folder, or a list of them, each "PATH" or "NAME=PATH". A folder's scans keep their place in
-            its tree, below NAME if there is one; a folder that holds DICOM files is one scan. Masks and volumes of
-            another sequence (by name) in a folder are skipped; a file that is named itself is predicted.
+            its tree, below NAME if there is one; a folder that holds DICOM files is one scan. Masks, predictions
+            and volumes of another sequence (by name) in a folder are skipped; a file that is named itself is predicted.
         output_dir: left out where it lies in one of the folders, however either path is written.
         modalities: sequences that the weights were trained on; of several, the files of a case are one scan, whether
             its folder is named or each of them.
@@ -234,7 +234,7 @@ def _scans_below(root: Path) -> Iterator[Path]:
         folder = path.parent
         if folder not in of_slices:
             of_slices[folder] = is_slice_folder(folder)
-        if not of_slices[folder] and not is_dicom(path):
+        if not of_slices[folder] and (is_prediction(path) or not is_dicom(path)):
             yield path
         elif folder not in series:
             series.add(folder)
@@ -249,6 +249,8 @@ def _why_not(path: Path, root: Path, modalities: Sequence[str]) -> str | None:
         return f"{SEQUENCES.get(kind, 'no anatomy')}, by its header" if kind and kind not in modalities else None
     if name.endswith(BESIDE):
         return "no scan, by its name"
+    if is_prediction(path):
+        return PREDICTION
     if str(stem(name)) == name and _is_text(path):  # README, CHANGES, LICENSE
         return "text, by its content"
     told = name_by_channel(path) or told_by_names(path, root)

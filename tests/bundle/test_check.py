@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from bundle.command_line.cli import main
+from scripts.core.files import write_json
 
 
 @pytest.fixture
@@ -55,3 +56,21 @@ def test_codes_are_positive_numbers(capsys: pytest.CaptureFixture[str]) -> None:
         with pytest.raises(SystemExit):
             main(["check", ".", "--labels", codes])
         assert "--labels" in capsys.readouterr().err
+
+
+def test_predictions_beside_scans_are_no_masks_and_a_folder_of_scans_is_an_error_only_as_volumes(
+    data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for mask in (data / "brats").rglob("*_seg.nii.gz"):
+        mask.rename(mask.with_name(mask.name.replace("_seg", "_flair_mask")))
+        write_json(mask.with_name(mask.name.replace("_seg.nii.gz", "_flair.json")), {"input_sha256": "0"})
+    assert main(["check", str(data / "brats")]) == 2
+    said = capsys.readouterr().out
+    assert "6 cases, 0 masks; predictions are no masks, rename those that were corrected" in said
+    assert "predict: 6 scans; skipped: 6 x no scan, by its name, 6 x a prediction of this bundle" in said
+    (data / "scans").mkdir()
+    (data / "scans" / "a.nii.gz").write_bytes(next((data / "brats").rglob("*_flair.nii.gz")).read_bytes())
+    assert main(["check", str(data / "scans")]) == 0
+    assert "no case found (no known name: a.nii.gz)" in (said := capsys.readouterr().out)
+    assert "its scans can be predicted [layout]" in said and "suggested" not in said
+    assert main(["check", "--volumes", str(data / "scans")]) == 2

@@ -71,7 +71,7 @@ def test_a_bad_input_is_named_and_the_others_are_predicted(
     errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error:")]
     assert code == 2
     assert errors == [
-        f"error: {missing}: no such file or folder",
+        f"error: {missing}: no such file or folder; name a scan, or a folder of scans",
         f"error: {bad}: not a PNG, JPEG, TIFF, WebP, BMP, NIfTI, NRRD, MetaImage or DICOM file; "
         "convert it to NIfTI, a picture to PNG",
     ]
@@ -289,14 +289,16 @@ def test_a_missing_path_is_in_the_index(picture: Path, model: str, tmp_path: Pat
     nowhere, output = str(tmp_path / "nowhere.png"), tmp_path / "predictions"
     assert main(["predict", nowhere, str(picture), "--output", str(output), "--model", model]) == 2
     index = json.loads((output / "index.json").read_text())["scans"]
-    assert index[nowhere] == {"error": f"{nowhere}: no such file or folder"}
+    assert index[nowhere] == {"error": f"{nowhere}: no such file or folder; name a scan, or a folder of scans"}
     assert "json" in index[str(picture)]
 
 
 def test_missing_paths_are_reported_without_a_network(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     nowhere = [str(tmp_path / name) for name in ("a.png", "b.png")]
     assert main(["predict", *nowhere, "--output", str(tmp_path / "out"), "--model", "none.pt"]) == 2
-    assert capsys.readouterr().err.splitlines() == [f"error: {path}: no such file or folder" for path in nowhere]
+    assert capsys.readouterr().err.splitlines() == [
+        f"error: {path}: no such file or folder; name a scan, or a folder of scans" for path in nowhere
+    ]
     assert not (tmp_path / "out").exists()
 
 
@@ -424,7 +426,17 @@ def test_usage_errors_exit_with_two(capsys: pytest.CaptureFixture[str]) -> None:
         ),
         (["predict", "a"], "the following arguments are required: --output; "),
         (["predict", "a", "--output", ""], "--output: is empty, name a folder; "),
-        (["health", "--port", "x"], "argument --port: invalid int value: 'x'; "),
+        (["health", "--port", "x"], "argument --port: x is not a whole number; "),
+        (
+            ["predict", "a", "--output", "b", "--threshold", "abc"],
+            "argument --threshold: abc is not a number from 0 to",
+        ),
+        (
+            ["predict", "a", "--output", "b", "--threshold", "nan"],
+            "argument --threshold: nan is not a number from 0 to",
+        ),
+        (["predict", "a", "--output", "b", "--batch-size", "0"], "argument --batch-size: 0 is not a whole number"),
+        (["check", ".", "--labels", "1,,2"], "argument --labels: 1,,2 is not whole numbers above zero"),
         (["predikt"], "predikt: no such command, did you mean predict?"),
         (["something"], "something: no such command, python -m bundle --help lists the commands"),
         (

@@ -228,7 +228,8 @@ def test_the_command_fails_when_a_check_fails(copy: Path, capsys: pytest.Capture
 def test_a_missing_folder_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["verify", str(tmp_path / "nothing")]) == 2
     output = capsys.readouterr()
-    assert output.err == f"error: {tmp_path / 'nothing'}: no such folder\n" and not output.out
+    told = f"error: {tmp_path / 'nothing'}: no such folder; name one that `pack` wrote\n"
+    assert output.err == told and not output.out
 
 
 @pytest.mark.session

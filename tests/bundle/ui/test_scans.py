@@ -34,6 +34,12 @@ def test_files_without_a_folder_are_all_kept_and_in_a_folder_masks_and_texts_are
     assert [scan.name for scan in scans_of(uploads.items(), ["t1"])] == ["x.nii.gz", "x_t1.nii.gz"]
 
 
+def test_predictions_in_a_folder_are_left_out() -> None:
+    made = ("x.json", "x_mask.nii.gz", "x_overlay.png", "x_probability.nii.gz", "x_seg.dcm")
+    uploads = {"a/x.nii.gz": NIFTI, "a/y_overlay.png": NIFTI, **{f"a/{name}": NIFTI for name in made}}
+    assert [scan.name for scan in scans_of(uploads.items())] == ["x.nii.gz", "y_overlay.png"]
+
+
 @pytest.mark.parametrize(("name", "stem"), [("Case 1.nii.gz", "Case 1"), ("a.b.PNG", "a.b"), ("series", "series")])
 def test_downloads_are_named_after_the_scan(name: str, stem: str) -> None:
     assert Scan(name, (b"",)).stem == stem

@@ -7,6 +7,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from scripts.io.datalists import image_cases
 from scripts.io.readers import BrainMriReader
 from scripts.io.scan_lists import incomplete, scans, survey
 
@@ -150,3 +151,17 @@ def test_files_of_a_case_that_are_named_one_by_one_are_one_scan(tmp_path: Path) 
     paths = [tmp_path / name for name in ("A_t1.nii.gz", "B_flair.nii.gz", "A_flair.nii.gz")]
     found = {scan["name"]: scan["image"] for scan in scans(paths, modalities=["flair", "t1"])}
     assert found == {"A": [str(paths[2]), str(paths[0])], "B_flair": str(paths[1])}
+
+
+def test_predictions_beside_the_scans_are_neither_scans_nor_masks_nor_images_of_a_class(tmp_path: Path) -> None:
+    ends = ("", "_mask.nii.gz", "_overlay.png", "_probability.nii.gz", "_seg.dcm")
+    touch(tmp_path, "yes/A_flair.nii.gz", "yes/B_mask.nii.gz", "no/1.png", *(f"yes/A_flair{end}" for end in ends[1:]))
+    for name, content in (("A_flair", {"input_sha256": "0"}), ("B", {"RepetitionTime": 8})):
+        (tmp_path / f"yes/{name}.json").write_text(json.dumps(content))
+    names, over = told(tmp_path / "yes")
+    assert names == {"A_flair.nii.gz"} and over["B_mask.nii.gz"] == "a mask, by its name"
+    assert [over[f"A_flair{end}"] for end in ends[1:]] == ["a prediction of this bundle"] * 4
+    (tmp_path / "yes/B.json").unlink()
+    cases = image_cases(tmp_path, "x")
+    assert [case["id"] for case in cases] == ["x/yes/A_flair.nii.gz", "x/yes/B_mask.nii.gz", "x/no/1.png"]
+    assert cases.skipped == {"x": {"a prediction of this bundle": 5}}
