@@ -6,9 +6,10 @@ import json
 from pathlib import Path
 
 from .datasets.phantoms import write_images, write_volumes
+from .manifest import Manifest, contents, lock_folder, removed_if_refused
 from .predict_files import predict_files
 from .predictor import Predictor
-from .workflows.pipeline import run_pipeline
+from .workflows.pipeline import run_pipeline, settings_of
 
 __all__ = ["run_demo"]
 
@@ -17,13 +18,22 @@ TIMES = {"data": "20 s", "calibration": "10 s", "evaluation_stage1": "10 s", "ev
 
 
 def run_demo(output: Path) -> dict[str, Path]:
-    """Write phantoms, train, evaluate, predict; return where the results are, by their names."""
-    synthetic = output / "phantoms"
-    if not (synthetic / "complete").is_file():
-        print(f"phantoms: write {PATIENTS} synthetic volumes and {IMAGES} images, about 5 s ...", flush=True)
-        write_volumes(synthetic / "brats", PATIENTS, slices=SLICES, spacing_mm=SPACING_MM)
-        write_images(synthetic / "kaggle", IMAGES)
-        (synthetic / "complete").touch()
+    """Write phantoms, train, evaluate, predict.
+
+    Returns:
+        Where the results are, by their names.
+
+    Raises:
+        UserError: when the folder holds other results, or an active run.
+    """
+    synthetic, kept = output / "phantoms", contents(output)
+    with lock_folder(output), removed_if_refused(output, kept):
+        Manifest(output, settings_of("demo"))
+        if not (synthetic / "complete").is_file():
+            print(f"phantoms: write {PATIENTS} synthetic volumes and {IMAGES} images, about 5 s ...", flush=True)
+            write_volumes(synthetic / "brats", PATIENTS, slices=SLICES, spacing_mm=SPACING_MM)
+            write_images(synthetic / "kaggle", IMAGES)
+            (synthetic / "complete").touch()
     models = run_pipeline(output, synthetic / "brats", [str(synthetic / "kaggle")], preset="demo", times=TIMES)
 
     split = json.loads((output / "data" / "splits.json").read_text())["cases"]

@@ -19,10 +19,20 @@ from .core import files
 from .errors import UserError, reason_of, root_cause
 from .loading import BUNDLE_ROOT
 
-__all__ = ["Manifest", "contents", "lock_folder", "machine", "read_json", "removed_if_refused", "versions"]
+__all__ = [
+    "Manifest",
+    "contents",
+    "lock_folder",
+    "machine",
+    "read_json",
+    "removed_if_refused",
+    "require_no_other_results",
+    "versions",
+]
 
 lock_folder, read_json = files.lock_folder, files.read_json
 
+OWN = ("data", "phantoms")  # may be there before a run: the split of its cases, the data of a demo
 PACKAGES = ("monai", "torch", "pytorch-ignite", "numpy", "nibabel", "scikit-learn", "pillow", "imagehash")
 
 
@@ -35,7 +45,7 @@ class Manifest:
         path: the file (default: `manifest.json` in the folder).
 
     Raises:
-        UserError: when the settings differ.
+        UserError: when the settings differ, or the folder holds other results.
     """
 
     def __init__(self, output: Path, settings: Mapping[str, Any], path: Path | None = None) -> None:
@@ -49,6 +59,8 @@ class Manifest:
                 raise UserError(
                     f"{self.path.parent}: holds a run with other settings ({', '.join(changed)}), choose another folder"
                 )
+        elif path is None:
+            require_no_other_results(output, OWN)
 
     def step(
         self,
@@ -100,6 +112,21 @@ def seconds_before_interruption(folder: Path, entry: Mapping[str, Any]) -> float
     if "began" not in entry or not written:
         return 0.0
     return float(entry["spent"] + max(0.0, max(written) - entry["began"]))
+
+
+def require_no_other_results(output: Path, own: Collection[str] = ()) -> None:
+    """Refuse a folder with files that no earlier run of the same command left there.
+
+    Args:
+        output: folder of results.
+        own: names in it that belong to the run.
+
+    Raises:
+        UserError: naming one of the other files.
+    """
+    other = sorted(path.name for path in contents(output) if path.name not in own and not path.name.startswith("."))
+    if other:
+        raise UserError(f"{output}: holds other files, such as {other[0]}; choose another folder")
 
 
 def contents(folder: Path) -> set[Path]:

@@ -7,8 +7,8 @@ OUTPUT/models/                      model.pt and its report.json, ready for `pre
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +17,11 @@ import yaml
 from ..core import files, weights_report
 from ..errors import UserError
 from ..loading import parse
-from ..manifest import lock_folder, read_json
+from ..manifest import read_json
 from ..weights import trained_as
 from . import stages
 from .initial_weights import cases_in_words
+from .pipeline import time_in_words
 from .plans import Plan, Variant
 from .run_plan import release_reference, run_plan
 
@@ -55,12 +56,12 @@ def finetune(
         reading: how preprocessing reads the folders, see `run_pipeline`.
 
     Returns:
-        What `finetuning.json` holds: "patients" (Dice after), "rows" by variant, "after_minus_before",
+        What `finetuning.json` holds: "patients" (Dice of each by variant), "rows" by variant, "after_minus_before",
         "after_minus_scratch" and "recommendation".
 
     Raises:
-        UserError: when a folder or a mask is missing, there are too few patients, or the weights were trained on any of
-            the cases: before and after could not be compared.
+        UserError: when a folder or a mask is missing, `output` holds other results, there are too few patients, or the
+            weights were trained on any of the cases: before and after could not be compared.
     """
     output, known = Path(output).resolve(), trained_as(model)
     if "segmentation" not in weights_report.learned_by(model):
@@ -69,17 +70,12 @@ def finetune(
     plan = finetuning_plan(model, known, folds, epochs, precision)
     modalities = {"modalities": known["modalities"]} if "modalities" in known else {}
     settings = {**(reading or {}), **modalities, "require_masks": True}
-    is_new = not (output / "data").exists()
-    sources = {**stages.source_folders(volumes, []), **settings}
-    try:
-        with lock_folder(output):
-            stages.preprocess(output / "data", sources, folds=folds)
-        _require_comparable(output / "data", model)
-    except Exception:
-        if is_new:  # a refused run leaves nothing behind
-            shutil.rmtree(output / "data", ignore_errors=True)
-        raise
-    run_plan(plan, output, volumes, [], processes, settings)
+
+    def before_training(store: Path) -> None:
+        patients = _require_comparable(store, model)
+        print(work_in_words(plan, len(patients), processes), flush=True)
+
+    run_plan(plan, output, volumes, [], processes, settings, before_training)
     release_reference(plan, output, output / "models")
     found = comparison(read_json(output / "summary.json"))
     files.write_json(output / "finetuning.json", found)
@@ -102,11 +98,22 @@ def finetuning_plan(model: Path, known: Mapping[str, Any], folds: int, epochs: i
     common |= {"modalities": known["modalities"]} if "modalities" in known else {}
     command = f"finetune --folds {folds}" + (f" --epochs {epochs}" if epochs else "")
     network = known.get("network_name", "cpu")
-    return Plan(folds, common, steps, variants, AFTER, network, "finetuning", command, audited=False)
+    plan = Plan(folds, common, steps, variants, AFTER, network, "finetuning", command)
+    return replace(plan, audited=False, prints_scores=False)
 
 
-def _require_comparable(store: Path, model: Path) -> None:
-    """Require enough patients with a tumor, none of them among the training cases of the weights."""
+def work_in_words(plan: Plan, patients: int, processes: int) -> str:
+    """How many trainings there are, and about how long they take."""
+    folds = min(plan.folds, patients)
+    lengths = {name: plan.steps[name]["settings"] for name in (AFTER, SCRATCH)}
+    slices = {name: length["max_epochs"] * length["samples_per_epoch"] for name, length in lengths.items()}
+    told = time_in_words(folds * sum(slices.values()) + slices[AFTER], processes)
+    trainings = f"{patients} patients, {folds} folds: {2 * folds + 1} trainings and {3 * folds} scorings"
+    return f"{trainings}, about {told}" if told else trainings
+
+
+def _require_comparable(store: Path, model: Path) -> list[str]:
+    """Require enough patients with a tumor, none of them among the training cases of the weights; return them."""
     checked = parse("before_training.yaml", ["patients", "known"], dataset_dir=str(store), model_path=str(model))
     if len(checked["patients"]) < FEWEST_PATIENTS:
         raise UserError(
@@ -118,6 +125,7 @@ def _require_comparable(store: Path, model: Path) -> None:
             f"{model}: trained on {len(checked['known'])} of these cases, such as {named}; leave them out: before and "
             "after cannot be compared on them"
         )
+    return list(checked["patients"])
 
 
 def comparison(summary: Mapping[str, Any]) -> dict[str, Any]:
@@ -126,12 +134,13 @@ def comparison(summary: Mapping[str, Any]) -> dict[str, Any]:
     rows = {}
     for name, words in WORDS.items():
         scores = variants[name]["seeds"][0]
-        aucs = {source: found["within_folds"]["roc_auc"] for source, found in scores["classification"].items()}
+        aucs = {source: weights_report.auc_of(found)["value"] for source, found in scores["classification"].items()}
         dice, interval = scores["segmentation"]["dice"], scores["segmentation"]["ci95"]["dice"]
         rows[name] = {"description": words, "dice": dice, "ci95": interval, "roc_auc": aucs}
     after = _reversed(variants[BEFORE]["against_reference"]["dice"])
+    dice = {name: variants[name]["seeds"][0]["segmentation"]["patients"] for name in WORDS}
     return {
-        "patients": variants[AFTER]["seeds"][0]["segmentation"]["patients"],
+        "patients": {patient: {name: dice[name][patient] for name in WORDS} for patient in dice[AFTER]},
         "rows": rows,
         "after_minus_before": after,
         "after_minus_scratch": _reversed(variants[SCRATCH]["against_reference"]["dice"]),

@@ -25,7 +25,7 @@ from ..loading import run_workflow
 from ..manifest import lock_folder, read_json
 from ..reporting.results import describe_run
 from .plans import Plan, Task
-from .run_plan import SPLIT, number_of_folds, prepare, run_tasks, trained_tasks
+from .run_plan import prepare, run_tasks, trained_tasks
 
 __all__ = ["inner_score", "run_nested"]
 
@@ -61,8 +61,7 @@ def run_nested(
         raise UserError("the plan has one variant, there is nothing to choose; name a plan with several")
     output, plan = Path(output).resolve(), replace(plan, audited=False, name="nested")
     with lock_folder(output):
-        prepare(plan, output, volumes, images, reading)
-        count = number_of_folds(output / SPLIT)
+        count = prepare(plan, output, volumes, images, reading)
         if count < 3:
             raise UserError(f"the data give {count} folds; inner folds need three, from as many patients")
         first = replace(plan, variants={name: replace(variant, seeds=1) for name, variant in plan.variants.items()})

@@ -24,7 +24,7 @@ from . import stages
 from .initial_weights import require_fitting, require_held_out
 from .presets import PRESETS
 
-__all__ = ["run_pipeline"]
+__all__ = ["run_pipeline", "settings_of", "time_in_words"]
 
 STEPS = {  # what each one does
     "data": "read the scans, write their slices, split them into folds",
@@ -80,15 +80,15 @@ def run_pipeline(
         The folder with the released weights and their report.
 
     Raises:
-        UserError: when a folder is missing, `output` holds a run with other settings or an active one, the initial
-            weights do not fit or know cases to test on, or the data teach nothing.
+        UserError: when a folder is missing, `output` holds other results, a run with other settings or an active one,
+            the initial weights do not fit or know cases to test on, or the data teach nothing.
     """
     output = Path(output).resolve()
     folders = {**stages.source_folders(volumes, images), **(reading or {}), "require_masks": bool(volumes)}
     shared: dict[str, Any] = {"network_name": network, "fold": fold, "dataset_dir": str(output / "data")}
     if device:
         shared["device"] = torch_device(device)
-    settings = {"preset": preset, "network": network, "precision": precision, "seed": seed, "fold": fold}
+    settings = settings_of(preset, network, precision, seed, fold)
     start: Path | None = None
     if initial_weights:
         start, modalities = require_fitting(initial_weights, network, modalities)
@@ -100,7 +100,8 @@ def run_pipeline(
         folders |= {"modalities": list(modalities)}
     kept = contents(output)
     with lock_folder(output):
-        run = Manifest(output, settings)
+        with removed_if_refused(output, kept):
+            run = Manifest(output, settings)
 
         def preprocess() -> None:
             stages.preprocess(output / "data", folders, seed=seed, skip_unreadable=skip_unreadable)
@@ -151,15 +152,29 @@ def run_pipeline(
         return output / "models"
 
 
+def settings_of(
+    preset: str, network: str = "cpu", precision: str = "float32", seed: int = 0, fold: int = 0
+) -> dict[str, Any]:
+    """What the results depend on beside the data, see `run_pipeline`; the manifest compares it."""
+    return {"preset": preset, "network": network, "precision": precision, "seed": seed, "fold": fold}
+
+
 def training_time(stages_of_preset: Mapping[str, Mapping[str, Any]], stage: str) -> str:
     """About how long a stage trains on this machine's cores; empty for other steps, and where there is a GPU."""
     import torch
 
-    if stage not in stages_of_preset or torch.cuda.is_available():
+    if stage not in stages_of_preset:
         return ""
     settings = stages_of_preset[stage]
-    slices = settings["max_epochs"] * settings["samples_per_epoch"]
-    cores = torch.get_num_threads()
+    return time_in_words(settings["max_epochs"] * settings["samples_per_epoch"], torch.get_num_threads())
+
+
+def time_in_words(slices: int, cores: int) -> str:
+    """About how long a training on so many slices takes; empty where there is a GPU."""
+    import torch
+
+    if torch.cuda.is_available():
+        return ""
     seconds = slices / SLICES_PER_SECOND / cores
     told = f"{round(seconds / 60)} min" if seconds >= 90 else f"{10 * math.ceil(seconds / 10)} s"
     return f"{told} on {cores} core{'s' if cores > 1 else ''}"

@@ -16,6 +16,7 @@ from .presets import PRESETS
 __all__ = ["Plan", "Task", "Variant", "ablation_plan", "cross_validation_plan", "nested_plan"]
 
 Chain = tuple[str, ...]
+CROSS_VALIDATION = "crossvalidation"
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,7 @@ class Plan:
         image_folds: of the images; None: as many.
         only: the folds that are trained and tested; none named: all.
         audited: whether the reference's first seed is explained and audited.
+        prints_scores: whether the scores of each fold and of all variants are printed as tables.
         common: settings of every training.
         steps: by name: "overlays" of train.yaml and "settings"; or "weights", a file that is scored as it is.
         variants: by name.
@@ -88,12 +90,18 @@ class Plan:
     image_folds: int | None = None
     only: tuple[int, ...] = ()
     audited: bool = True
+    prints_scores: bool = True
 
     def __post_init__(self) -> None:
         for name, variant in self.variants.items():
             unknown = [step for step in variant.steps if step not in self.steps]
             if unknown or not variant.steps:
                 raise UserError(f"variant '{name}' names an unknown step: {', '.join(unknown) or 'it has none'}")
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """What tells its folder from that of another experiment."""
+        return {} if self.name == CROSS_VALIDATION else {"experiment": self.name}
 
     def chosen(self, folds: int) -> Sequence[int]:
         """The folds that are trained and tested, of as many as the split has.
@@ -196,7 +204,7 @@ def cross_validation_plan(
     command = " ".join(["crossvalidate", *words, *(f"--learn-from {source}" for source in sources)])
     common = {"validation": False, "num_workers": 0, "precision": precision, "sources": list(sources) or None}
     common |= {"modalities": list(modalities)} if modalities else {}
-    return Plan(folds, common, steps, variants, "recipe", network, "crossvalidation", command, image_folds, only)
+    return Plan(folds, common, steps, variants, "recipe", network, CROSS_VALIDATION, command, image_folds, only)
 
 
 def nested_plan(

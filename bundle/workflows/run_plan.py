@@ -14,7 +14,7 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from typing import Any
 from ..core import files
 from ..errors import UserError
 from ..loading import run_workflow
-from ..manifest import Manifest, lock_folder, read_json
+from ..manifest import Manifest, contents, lock_folder, read_json, removed_if_refused
 from ..reporting.results import describe_run
 from ..weights import release, release_ood_detector, report_beside
 from . import stages
@@ -40,6 +40,7 @@ def run_plan(
     images: Sequence[str],
     processes: int = 1,
     reading: Mapping[str, Any] | None = None,
+    before_training: Callable[[Path], None] = lambda store: None,
 ) -> Path:
     """Run every training of a plan that is not finished yet, then summarize.
 
@@ -50,19 +51,20 @@ def run_plan(
         images: folders of images, each "DIR" or "NAME=DIR".
         processes: trainings in parallel, one core each.
         reading: how preprocessing reads the folders, see `run_pipeline`.
+        before_training: gets the slice store; its UserError refuses the run.
 
     Returns:
         `summary.json`.
 
     Raises:
-        UserError: when the plan's reference is none of its variants, or another run is active in the folder.
+        UserError: when the plan's reference is none of its variants, the split lacks its fold, the folder holds other
+            results, or another run is active there.
     """
     if plan.reference not in plan.variants:
         raise UserError(f"the plan's reference '{plan.reference}' is none of its variants: {', '.join(plan.variants)}")
     output = Path(output).resolve()
     with lock_folder(output):
-        prepare(plan, output, volumes, images, reading)
-        count = number_of_folds(output / SPLIT)
+        count = prepare(plan, output, volumes, images, reading, before_training)
         for tasks in plan.rounds(count):
             run_tasks(plan, output, tasks, processes)
         return summarize(plan, output, count)
@@ -74,12 +76,25 @@ def prepare(
     volumes: str | Path | Sequence[str] | None,
     images: Sequence[str],
     reading: Mapping[str, Any] | None = None,
-) -> None:
-    """Write the slice store and its split, as far as they are not there yet; see `run_plan`."""
-    folds = {"folds": plan.folds, "image_folds": plan.image_folds}
+    before_training: Callable[[Path], None] = lambda store: None,
+) -> int:
+    """Write the slice store and its split, as far as they are not there yet, in a locked folder; see `run_plan`.
+
+    Returns:
+        The number of folds.
+
+    Raises:
+        UserError: when the folder holds other results, the data cannot be used, or the split lacks a fold of the plan.
+    """
     folders = {**stages.source_folders(volumes, images), **(reading or {})}
-    run = Manifest(output, {**folds, "network": plan.network})
-    run.step("data", lambda: stages.preprocess(output / "data", folders, **folds), always=True)
+    folds = {"folds": plan.folds, "image_folds": plan.image_folds}
+    with removed_if_refused(output, {path for path in contents(output) if path.name != ".lock"}):
+        run = Manifest(output, {**folds, "network": plan.network, **plan.identity})
+        run.step("data", lambda: stages.preprocess(output / "data", folders, **folds), always=True)
+        count = number_of_folds(output / SPLIT)
+        plan.chosen(count)
+        before_training(output / "data")
+    return count
 
 
 def run_tasks(plan: Plan, output: Path, tasks: Sequence[Task], processes: int) -> None:
@@ -113,7 +128,8 @@ def run_task(plan: Plan, output: Path, task: Task, parent: int) -> str:
     predictions = ["predictions.json", "report.json", *further]
     needs = [output / STORE, output / SPLIT, folder / "model.pt"]
     run = _manifest(plan, output, task)
-    run.step(f"{task.folder}/evaluation", partial(score, folder, audited, is_reference, **settings), needs, predictions)
+    work = partial(score, folder, audited, is_reference, printed=plan.prints_scores, **settings)
+    run.step(f"{task.folder}/evaluation", work, needs, predictions)
     return task.folder
 
 
@@ -162,9 +178,9 @@ def _manifest(plan: Plan, output: Path, task: Task) -> Manifest:
     return Manifest(output, settings, folder.with_name(f"{folder.name}.json"))
 
 
-def score(folder: Path, audited: bool, is_reference: bool, **settings: Any) -> None:
+def score(folder: Path, audited: bool, is_reference: bool, printed: bool, **settings: Any) -> None:
     """Score the weights in a folder; if the report is about them, also audit them and fit their OOD detector."""
-    stages.evaluate(folder / "model.pt", folder / "evaluation", explain=False, **settings)
+    stages.evaluate(folder / "model.pt", folder / "evaluation", explain=False, printed=printed, **settings)
     if audited:
         stages.audit(folder / "model.pt", folder / "evaluation", **settings)
     if is_reference:
@@ -196,7 +212,8 @@ def summarize(plan: Plan, output: Path, folds: int) -> Path:
         for name, variant in plan.variants.items()
     }
     files.write_json(output / "variants.json", predictions)
-    run_workflow("summarizing", ["cross_validation.yaml"], reference=plan.reference, output_dir=str(output))
+    told: dict[str, Any] = {"reference": plan.reference, "printed": plan.prints_scores}
+    run_workflow("summarizing", ["cross_validation.yaml"], output_dir=str(output), **told)
     files.write_json(output / "run.json", describe_run(output, plan.name, plan.network, plan.command))
     return output / "summary.json"
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..errors import UserError
 from ..loading import torch_device
-from ..manifest import contents, lock_folder, read_json, removed_if_refused
+from ..manifest import contents, lock_folder, read_json, removed_if_refused, require_no_other_results
 from ..weights import find_weights, trained_as
 from . import stages
 
@@ -46,7 +46,8 @@ def on_folders(
             probabilities (N,).
 
     Raises:
-        UserError: when a folder or the weights are missing, or no case has a mask or a class.
+        UserError: when a folder or the weights are missing, `output` holds other results, or no case has a mask or a
+            class.
         ValueError: when the weights were trained on any of the cases, or a case cannot be read.
     """
     weights, output = find_weights(model).resolve(), Path(output).resolve()
@@ -58,6 +59,8 @@ def on_folders(
         settings["device"] = torch_device(device)
     kept = contents(output)
     with lock_folder(output), removed_if_refused(output, kept):
+        if output / "data" not in kept:
+            require_no_other_results(output)
         stages.preprocess(output / "data", folders, folds=1, skip_unreadable=skip_unreadable, strip=strip, **modalities)
         require_references(output / "data")
         job(weights, output, dataset_dir=str(output / "data"), strip=strip, **known, **settings)

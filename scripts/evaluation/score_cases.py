@@ -76,7 +76,7 @@ class ScoreCases:
 
     The evaluator runs preprocessing, inferer and postprocessing of the inference config. A volume of one slice counts
     as an image, as in inference (`kind_of`). At the end `predictions.json` has one row per slice and image, and
-    `report.json` their scores; a table is printed.
+    `report.json` their scores.
 
     Args:
         cases: id, source, kind, group, and "label" (path of a mask) or "cls".
@@ -85,6 +85,7 @@ class ScoreCases:
             counted.
         output_dir: folder for both files.
         facts: further entries of the report: model, split, seed.
+        printed: print the scores as tables.
     """
 
     def __init__(
@@ -94,10 +95,11 @@ class ScoreCases:
         min_tumor_pixels: int,
         output_dir: str | Path,
         facts: Mapping[str, Any],
+        printed: bool = True,
     ) -> None:
         self.cases = {case["id"]: case for case in cases}
         self.decision, self.min_tumor_pixels = decision, min_tumor_pixels
-        self.output_dir, self.facts = Path(output_dir), dict(facts)
+        self.output_dir, self.facts, self.printed = Path(output_dir), dict(facts), printed
         self.reader = BrainMriReader(["seg"])
 
     def attach(self, engine: Engine) -> None:
@@ -171,7 +173,8 @@ class ScoreCases:
         write_json(self.output_dir / "predictions.json", content)
         report = make_report(content, self.decision)
         write_json(self.output_dir / "report.json", report)
-        print(as_text(report))
+        if self.printed:
+            print(as_text(report))
 
 
 def _volume_scores(case: Case, predicted: np.ndarray, reference: np.ndarray, affine: np.ndarray) -> dict[str, Any]:

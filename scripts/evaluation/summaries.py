@@ -82,6 +82,7 @@ def summarize(
     automatic_masks: Sequence[str] = (),
     miss_rate: float = MISS_RATE,
     confidence: float = CONFIDENCE,
+    printed: bool = True,
 ) -> dict[str, Any]:
     """Write `summary.json`: scores of every variant over all folds and seeds, each compared with the reference.
 
@@ -101,6 +102,7 @@ def summarize(
         automatic_masks: see `make_report`.
         miss_rate: of the bounds on missed tumors in the reference's report, see `fit_bounds`.
         confidence: of these bounds.
+        printed: print the scores as a table.
 
     Raises:
         ValueError: when the reference is not among the variants, a variant lacks a key, or variants were scored on
@@ -143,7 +145,8 @@ def summarize(
             for number, report in enumerate(reports[1:], start=1):
                 write_json(Path(output_dir) / f"report_seed{number}.json", report)
     write_json(Path(output_dir) / "summary.json", summary)
-    print(_as_text(summary))
+    if printed:
+        print(_as_text(summary))
     return summary
 
 

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from bundle.command_line.cli import main
 from bundle.errors import UserError
-from bundle.manifest import Manifest, lock_folder, read_json
+from bundle.manifest import Manifest, lock_folder, read_json, require_no_other_results
 from bundle.workflows.pipeline import run_pipeline
 from bundle.workflows.plans import Plan, Variant
 from bundle.workflows.run_plan import release_reference, run_plan
@@ -82,6 +83,42 @@ def test_a_second_run_in_one_folder_is_refused_while_the_first_is_active(tmp_pat
         other.wait()
         with lock_folder(output):
             pass
+
+
+COMMANDS = {
+    "demo": ["demo"],
+    "finetune": ["finetune", "DATA"],
+    "pipeline": ["pipeline", "--images", "DATA"],
+    "crossvalidate": ["crossvalidate", "--images", "DATA"],
+    "ablate": ["ablate", "--images", "DATA"],
+    "evaluate": ["evaluate", "--images", "DATA"],
+    "audit": ["audit", "--images", "DATA"],
+}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("held", ["index.json", "manifest.json"])
+def test_a_folder_with_other_results_is_refused_and_left_as_it_was(
+    command: str, held: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "data").mkdir()
+    output = tmp_path / "out"
+    write_json(output / held, {"settings": {"preset": "quick"}, "steps": {}})
+    arguments = [str(tmp_path / "data") if word == "DATA" else word for word in COMMANDS[command]]
+    assert main([*arguments, "--output", str(output)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"error: {output}: holds ") and line.endswith("choose another folder")
+    assert [path.name for path in output.iterdir()] == [held]
+
+
+def test_a_run_goes_on_where_its_split_or_its_phantoms_wait(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "phantoms").mkdir()
+    (tmp_path / ".lock").touch()
+    Manifest(tmp_path, {})
+    require_no_other_results(tmp_path, ["data", "phantoms"])
+    with pytest.raises(UserError, match="holds other files, such as data"):
+        require_no_other_results(tmp_path)
 
 
 def test_a_file_system_without_locks_is_accepted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

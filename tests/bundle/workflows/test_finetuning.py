@@ -27,13 +27,17 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_three_patients_are_fine_tuned_compared_and_released(
-    tmp_path: Path, short: None, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, short: None, capsys: pytest.CaptureFixture[str], recwarn: pytest.WarningsRecorder
 ) -> None:
     write_volumes(tmp_path / "own", 3, slices=10, side=160)
     assert main(["finetune", f"clinic={tmp_path / 'own'}", "--output", str(tmp_path / "run")]) == 0
     out = capsys.readouterr().out
+    assert "3 patients, 3 folds: 7 trainings and 9 scorings, about 20 s on 1 core" in out
+    assert out.count("clinic/PHANTOM") == 0 and out.count("AUC clinic") == 1, "one table, of means"
+    assert not [warning for warning in recwarn if "is empty" in str(warning.message)]
     found = json.loads((tmp_path / "run" / "finetuning.json").read_text())
     assert set(found["patients"]) == {f"clinic/PHANTOM_00{n}" for n in (1, 2, 3)}
+    assert all(set(dice) == {"before", "after", "scratch"} for dice in found["patients"].values())
     assert found["after_minus_before"]["n"] == 3 and found["recommendation"]["text"] in out
     assert sha256_of(tmp_path / "run/runs/fold0_seed0/before/model.pt") == sha256_of(find_weights(None))
     released = json.loads((tmp_path / "run" / "models" / "report.json").read_text())
@@ -59,14 +63,14 @@ def test_cases_that_the_weights_have_seen_are_refused_by_name_and_nothing_is_lef
     command = ["finetune", str(tmp_path / "own"), "--output", str(tmp_path / "run")]
     assert main([*command, "--model", str(tmp_path / "model.pt")]) == 2
     assert "trained on 1 of these cases, such as own/PHANTOM_002 (same name); leave them out" in capsys.readouterr().err
-    assert not (tmp_path / "run" / "data").exists()
+    assert not (tmp_path / "run").exists()
 
 
 def test_two_patients_are_too_few(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_volumes(tmp_path / "own", 2, slices=10, side=160)
     assert main(["finetune", str(tmp_path / "own"), "--output", str(tmp_path / "run")]) == 2
     assert "at least 3 patients or clusters are needed" in capsys.readouterr().err
-    assert not (tmp_path / "run" / "data").exists()
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(
