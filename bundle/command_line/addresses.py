@@ -17,7 +17,7 @@ __all__ = ["LocalCopies"]
 
 INPUTS = ("paths", "folders", "volumes", "images")  # options that name folders of scans
 ADDRESS = re.compile(r"(?:(?P<name>[^=:/]+)=)?(?P<address>[A-Za-z][\w+.-]*://.+)")
-INDEX = "index.json"  # of predictions; it names the scans
+NAMING = ("index.json", "lesions.csv")  # of predictions; they name the scans
 
 
 class LocalCopies:
@@ -41,7 +41,7 @@ class LocalCopies:
             self.output = RemoteFolder(output)
             self.output.fetch_results()
             self.of[output.rstrip("/")] = self.output.copy
-            self._rewrite_index(self._as_paths)
+            self._rename_scans(self._as_paths)
             options.output = str(self.output.copy)
 
     def _fetched(self, entry: str) -> str:
@@ -61,7 +61,7 @@ class LocalCopies:
             yield
         finally:
             if self.output is not None:
-                self._rewrite_index(self._as_addresses)
+                self._rename_scans(self._as_addresses)
                 self.output.send()
 
     def named(self, outcome: Outcome) -> Outcome:
@@ -82,8 +82,10 @@ class LocalCopies:
             text = text.replace(address, str(copy))
         return text
 
-    def _rewrite_index(self, change: Callable[[str], str]) -> None:
-        if self.output is not None and (index := self.output.copy / INDEX).is_file():
-            before = index.read_text()
+    def _rename_scans(self, change: Callable[[str], str]) -> None:
+        for file in () if self.output is None else map(self.output.copy.joinpath, NAMING):
+            if not file.is_file():
+                continue
+            before = file.read_text()
             if (after := change(before)) != before:
-                files.write_bytes(index, after.encode())
+                files.write_bytes(file, after.encode())

@@ -42,6 +42,8 @@ def test_scans_are_read_from_an_address_and_predictions_written_to_one(
     assert scan == f"memory://scans/mine/{picture.name}"
     for kind in ("json", "mask", "overlay"):
         assert MEMORY.isfile(f"/predictions/{entry[kind]}")
+    rows = MEMORY.cat_file("/predictions/lesions.csv").decode().splitlines()[1:]
+    assert {row.partition(",")[0] for row in rows} <= {scan}
     for name in MEMORY.find("/predictions"):
         assert str(tmp_path).encode() not in MEMORY.cat_file(name), name
 
