@@ -50,6 +50,9 @@ BESIDE = (
 class PredictionWriter:
     """Write one scan's prediction and mask; files of other predictions are kept by default.
 
+    The JSON is written last. Until then a hidden file, .NAME.unfinished, lists what is being written: the same command
+    replaces what a killed process left.
+
     Args:
         output_dir: folder for the files.
         overwrite: replace what is there.
@@ -101,13 +104,17 @@ class PredictionWriter:
         files = {"json": target.with_name(f"{target.name}.json")}
         files |= {of.partition(".")[0]: target.with_name(f"{target.name}_{of}") for of in contents}
         scan = mask.meta.get("files", source)
+        unfinished = _unfinished(target)
         if not self.overwrite and not self._is_of(files["json"], scan, data["result"].get("model", {})):
+            left = {target.with_name(name) for name in _listed(unfinished)} - {files["json"]}
             for path in files.values():
-                if path.exists():
+                if path.exists() and path not in left:
                     raise FileExistsError(_exists(path))
+        write_json(unfinished, sorted(path.name for path in files.values()))
         for of, encoded in contents.items():
             write_atomic(files[of.partition(".")[0]], partial(_write, content=encoded))
         write_json(files["json"], {"input": source.name, "input_sha256": _hash_of(scan), **data["result"]})
+        unfinished.unlink()
         return {kind: str(path) for kind, path in files.items()}
 
     def encode_dicom(self, mask: MetaTensor, source: Path | bytes, model: Mapping[str, Any]) -> bytes:
@@ -178,6 +185,8 @@ class PredictionWriter:
             return None
         if not self._is_of(target, source, model):
             raise FileExistsError(_exists(target))
+        if _unfinished(self.output_dir / name).exists():
+            return None
         paths = [(of, target.with_name(f"{Path(name).name}_{of}")) for of in BESIDE]
         there = {of.partition(".")[0]: str(path) for of, path in paths if path.is_file()}
         of_mask = {"mask", *(self.of_series if is_series(_paths(source)[0]) else ())}
@@ -213,6 +222,16 @@ class PredictionWriter:
 
 def _exists(path: Path) -> str:
     return f"{path}: exists already, of another scan, weights or threshold; name another folder, or add --overwrite"
+
+
+def _unfinished(target: Path) -> Path:
+    """The file that lists what is being written of a prediction."""
+    return target.with_name(f".{target.name}.unfinished")
+
+
+def _listed(file: Path) -> list[str]:
+    """Names in the file of `_unfinished`; none if there is no such file."""
+    return list(json.loads(file.read_text())) if file.is_file() else []
 
 
 def is_series(source: Path) -> bool:

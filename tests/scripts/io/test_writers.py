@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import nibabel as nib
 import numpy as np
@@ -15,6 +17,8 @@ from hostile.dicoms import mr_dataset, written
 from monai.data import MetaTensor
 from PIL import Image
 
+from scripts.core.files import write_atomic
+from scripts.io import writers
 from scripts.io.writers import PredictionWriter
 
 AFFINE = np.array([[0, -1.5, 0, 70.25], [-0.75, 0, 0.5, 80], [0, 0.25, 3, -20], [0, 0, 0, 1]])
@@ -105,6 +109,49 @@ def test_overwriting_replaces_both_files(tmp_path: Path) -> None:
     assert json.loads(Path(files["json"]).read_text())["state"] == "no_tumor"
 
 
+@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize("killed_at", ["scan_mask.nii.gz", "scan_overlay.png", "scan.json"])
+def test_what_a_killed_process_left_is_replaced_by_the_same_command(
+    tmp_path: Path, killed_at: str, overwrite: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "scan.nii.gz").write_bytes(b"one")
+    model = {"version": "1.2.3", "sha256": "ab" * 32}
+    found = prediction(source=str(tmp_path / "scan.nii.gz"))
+    found["result"]["model"] = model
+    write, beside = PredictionWriter(tmp_path / "out", overwrite), {"overlay.png": b"new"}
+    if overwrite:
+        write(found, beside={"overlay.png": b"old"})
+
+    def killed(path: str | Path, content: Callable[[BinaryIO], Any]) -> None:
+        if Path(path).name == killed_at:
+            raise KeyboardInterrupt
+        write_atomic(path, content)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(writers, "write_atomic", killed)
+        patched.setattr(writers, "write_json", lambda path, content: killed(path, partial(dump, content)))
+        with pytest.raises(KeyboardInterrupt):
+            write(found, beside=beside)
+    again = PredictionWriter(tmp_path / "out")
+    assert again.done_before("scan", tmp_path / "scan.nii.gz", model) is None
+    made = again(found, beside=beside)
+    assert again.done_before("scan", tmp_path / "scan.nii.gz", model, ["overlay"]) == dict(sorted(made.items()))
+    assert Path(made["overlay"]).read_bytes() == b"new"
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {Path(file).name for file in made.values()}
+
+
+def test_what_a_killed_process_did_not_write_is_kept(tmp_path: Path) -> None:
+    (tmp_path / ".scan.unfinished").write_text('["scan.json", "scan_mask.nii.gz"]')
+    (tmp_path / "scan_overlay.png").write_bytes(b"precious")
+    with pytest.raises(FileExistsError, match="scan_overlay"):
+        PredictionWriter(tmp_path)(prediction(), beside={"overlay.png": b"new"})
+    assert (tmp_path / "scan_overlay.png").read_bytes() == b"precious"
+
+
+def dump(content: Any, file: BinaryIO) -> None:
+    file.write(json.dumps(content).encode())
+
+
 @pytest.mark.parametrize("make", [prediction, picture])
 def test_the_same_prediction_gives_the_same_bytes_at_any_time(
     tmp_path: Path, make: Any, monkeypatch: pytest.MonkeyPatch
@@ -118,7 +165,7 @@ def test_the_same_prediction_gives_the_same_bytes_at_any_time(
 def test_the_json_is_written_last_and_atomically(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="JSON"):
         PredictionWriter(tmp_path)({**prediction(), "result": {"tumor_probability": float("nan")}})
-    assert set(files_of(tmp_path)) <= {"scan_mask.nii.gz"}  # so whoever finds a JSON finds a whole prediction
+    assert set(files_of(tmp_path)) == {".scan.unfinished", "scan_mask.nii.gz"}  # a JSON belongs to a whole prediction
 
 
 def test_the_index_keeps_concurrent_entries(tmp_path: Path) -> None:
