@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from importlib import import_module
@@ -19,19 +20,19 @@ OPTIONAL = (
 
 
 class _Absent(MetaPathFinder):
-    """Finds none of some packages, as if they were not installed."""
+    """Finds none of some packages, as if they were not installed; other threads, such as those of the page, find them."""
 
     def __init__(self, packages: Collection[str]) -> None:
-        self.packages = packages
+        self.packages, self.thread = packages, threading.get_ident()
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> None:
-        if name.partition(".")[0] in self.packages:
+        if name.partition(".")[0] in self.packages and threading.get_ident() == self.thread:
             raise ModuleNotFoundError(f"No module named '{name}'", name=name)
 
 
 @contextmanager
 def _without(packages: Collection[str]) -> Iterator[None]:
-    """Import as if packages were not installed."""
+    """Import in this thread as if packages were not installed."""
     finder = _Absent(packages)
     sys.meta_path.insert(0, finder)
     try:

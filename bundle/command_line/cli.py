@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options, unknown = top.parse_known_args(arguments)
     if unknown:
         options.parser.refuse(unknown)
-    loading.minimal_monai = arguments is None and options.command in ("check", "predict")
+    loading.minimal_monai = arguments is None and options.command in ("check", "predict", "serve", "ui")
     if getattr(options, "output", None) == "":
         options.parser.error("--output: is empty, name a folder")
     try:

@@ -33,6 +33,22 @@ assert sys.meta_path == finders and "monai.bundle" in sys.modules, "imported alr
     assert done.returncode == 0, done.stderr[-1500:]
 
 
+def test_another_thread_finds_the_packages_meanwhile() -> None:
+    code = """
+import sys
+import threading
+from bundle.minimal_monai import _without
+
+with _without(["jsonschema"]):
+    thread = threading.Thread(target=__import__, args=["jsonschema"])
+    thread.start()
+    thread.join()
+    assert "jsonschema" in sys.modules
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-1500:]
+
+
 def test_a_process_of_predict_predicts_the_same_without_these_packages(synthetic: Path, tmp_path: Path) -> None:
     picture = str(sorted((synthetic / "kaggle" / "yes").iterdir())[0])
     command = ["predict", picture, "--model", MODEL, "--output"]
