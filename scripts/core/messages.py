@@ -81,6 +81,7 @@ FLAGS = {
     "mask_without_tumor": "the two outputs disagree: the mask is not empty, but a tumor is improbable",
     "mask_too_large": "the mask covers more than half of the head: implausible for a tumor, or the image shows no head",
     "mask_at_head_edge": "most of the mask lies along the edge of the head: it may be scalp or skull",
+    "mask_cut_off": "the mask reaches the edge of the scan: the tumor may continue beyond it, and be larger",
     "out_of_distribution": "the scan differs from the training data: it may show no head, or be another kind of image",
     "ood_score_missing": "no out-of-distribution score was computed: the scan may differ from the training data",
     "other_sequence": "its name or header says another sequence than these weights read",

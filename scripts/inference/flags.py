@@ -60,10 +60,20 @@ def flags_of_report(model: Mapping[str, Any]) -> list[Message]:
 
 
 def flags_of_mask(mask: MetaTensor, share: float | None, depth: float | None) -> list[Message]:
-    """Flags of an implausible mask, by the share and depth that `SplitPackedd` measured."""
-    flags = [flag("mask_too_large")] if share is not None and share > PLAUSIBLE_SHARE else []
-    at_edge = depth is not None and depth < DEEP and bool((mask > 0).any())
-    return [*flags, flag("mask_at_head_edge")] if at_edge else flags
+    """Flags of an implausible or incomplete mask (1, H, W, D), by the share and depth that `SplitPackedd` measured."""
+    conditions = {
+        "mask_too_large": share is not None and share > PLAUSIBLE_SHARE,
+        "mask_at_head_edge": depth is not None and depth < DEEP and bool((mask > 0).any()),
+        "mask_cut_off": _reaches_edge(mask),
+    }
+    return [flag(code) for code, holds in conditions.items() if holds]
+
+
+def _reaches_edge(mask: MetaTensor) -> bool:
+    """Whether a mask (1, H, W, D) has a voxel in the outermost rows, columns or slices; a single slice is none."""
+    voxels = mask.as_tensor()[0] > 0
+    axes = [axis for axis, side in enumerate(voxels.shape) if side > 1]
+    return any(bool(voxels.select(axis, end).any()) for axis in axes for end in (0, -1))
 
 
 def flags_of_distance(

@@ -21,7 +21,7 @@ from scripts.core.configs import components_of
 from scripts.core.messages import NOTICE, flag
 from scripts.core.weights_report import TASKS
 from scripts.inference.decision import Calibration, Decision
-from scripts.inference.flags import DEEP
+from scripts.inference.flags import DEEP, flags_of_mask
 from scripts.inference.out_of_distribution import OODDetector
 from scripts.inference.postprocessing import (
     DropDepthd,
@@ -114,9 +114,15 @@ def summary(
     affine = np.eye(4) if affine is None else affine
     told = {"spatial_shape": np.array([4, 4, len(logits)]), "original_affine": affine}
     told |= {"spacing_known": True, "spacing_used": True, **(meta or {})}
-    pred = MetaTensor(torch.full((1, 4, 4, len(logits)), float(mask)), meta=told)
+    pred = MetaTensor(within(torch.full((1, 4, 4, len(logits)), float(mask))), meta=told)
     data = {"pred": pred, "slice_logits": np.array(logits), "slice_distances": np.array(logits) * 0.0}
     return dict(SummarizePredictiond("pred", decision or Decision(), model, NEVER_FAR)(data)["result"])
+
+
+def within(mask: torch.Tensor) -> torch.Tensor:
+    """A mask (1, H, W, D) within a larger scan; at its edge it would have a flag."""
+    slices = int(mask.shape[3] > 1)
+    return torch.nn.functional.pad(mask, (slices, slices, 1, 1, 1, 1))
 
 
 # small components -----------------------------------------------------------------------------------------------------
@@ -463,6 +469,27 @@ def test_a_mask_of_the_scalp_is_flagged(tmp_path: Path, prediction: Prediction) 
     ]
 
 
+@pytest.mark.parametrize(
+    ("shape", "voxel", "is_cut"),
+    [
+        ((6, 5, 4), (2, 2, 1), False),
+        ((6, 5, 4), (2, 2, 0), True),
+        ((6, 5, 4), (2, 2, 3), True),
+        ((6, 5, 4), (5, 2, 1), True),
+        ((6, 5, 4), (2, 0, 1), True),
+        ((6, 5, 1), (2, 2, 0), False),
+        ((6, 5, 1), (2, 4, 0), True),
+    ],
+)
+def test_a_mask_at_the_edge_of_the_scan_is_flagged(
+    shape: tuple[int, ...], voxel: tuple[int, ...], is_cut: bool
+) -> None:
+    mask = MetaTensor(torch.zeros(1, *shape))
+    mask[(0, *voxel)] = 1
+    assert (flag("mask_cut_off") in flags_of_mask(mask, 0.1, None)) is is_cut
+    assert flags_of_mask(MetaTensor(torch.zeros(1, *shape)), 0.0, None) == []
+
+
 def test_slices_are_smoothed_over_neighbors_with_a_prediction() -> None:
     logits = np.array([np.nan, -4.0, -4.0, 4.0, -4.0, np.nan, np.nan, 2.0])
     found = smoothed(logits, 1.0)
@@ -504,7 +531,7 @@ def test_a_decision_fitted_on_other_weights_is_not_used() -> None:
 
 def test_a_detector_without_a_limit_for_this_kind_of_scan_checks_nothing() -> None:
     ood_detector = OODDetector(np.zeros(1), np.ones((1, 1)), np.ones(1), 1.0, limits={"volume": 2.0})
-    mask = MetaTensor(torch.ones(1, 4, 4, 1), meta={"spatial_shape": np.array([4, 4])})
+    mask = MetaTensor(within(torch.ones(1, 4, 4, 1)), meta={"spatial_shape": np.array([6, 6])})
     data = {"pred": mask, "slice_logits": np.array([4.0]), "slice_distances": np.ones(1)}
     flags = SummarizePredictiond("pred", Decision(), {"sha256": "a"}, ood_detector)(data)["result"]["flags"]
     assert flags == [flag("ood_score_missing")]
@@ -533,7 +560,7 @@ def test_an_implausible_distance_between_slices_gives_no_volume(gap_mm: float, p
 def test_a_scan_without_an_out_of_distribution_score_is_flagged(found: dict[str, Any], code: str | None) -> None:
     """MONAI's own workflow, Label and Deploy run the plain network, which computes no OOD score."""
     ood_detector = OODDetector(np.zeros(1), np.ones((1, 1)), np.ones(1), 1.0, limits={"image": 2.0})
-    mask = MetaTensor(torch.ones(1, 4, 4, 1), meta={"spatial_shape": np.array([4, 4])})
+    mask = MetaTensor(within(torch.ones(1, 4, 4, 1)), meta={"spatial_shape": np.array([6, 6])})
     data = {"pred": mask, "slice_logits": np.array([4.0]), **found}
     flags = SummarizePredictiond("pred", Decision(), {"sha256": "a"}, ood_detector)(data)["result"]["flags"]
     assert flags == ([flag(code)] if code else [])
