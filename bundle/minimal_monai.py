@@ -20,7 +20,7 @@ OPTIONAL = (
 
 
 class _Absent(MetaPathFinder):
-    """Finds none of some packages, as if they were not installed; other threads, such as those of the page, find them."""
+    """Finds none of some packages, as if they were not installed; other threads, such as the page's, find them."""
 
     def __init__(self, packages: Collection[str]) -> None:
         self.packages, self.thread = packages, threading.get_ident()

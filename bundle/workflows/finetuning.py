@@ -177,14 +177,14 @@ def recommendation(after_minus_before: Mapping[str, Any]) -> dict[str, str]:
 def as_text(found: Mapping[str, Any]) -> str:
     """The table of variants, the two differences, and the recommendation, for the terminal."""
     sources = list(found["rows"][AFTER]["roc_auc"])
-    lines = [f"{'':30}{'Dice':>6}  {'95 % interval':16}" + "".join(f"{f'AUC {source}':>16}" for source in sources)]
+    lines = [f"{'':30}{'Dice':>6}  {'95 % interval':16}" + "".join(f"{f'AUC {source}':>14}" for source in sources)]
     for row in found["rows"].values():
-        aucs = "".join(f"{_number(row['roc_auc'].get(source)):>16}" for source in sources)
+        aucs = "".join(f"{_number(row['roc_auc'].get(source)):>14}" for source in sources)
         lines.append(f"{row['description']:30}{_number(row['dice']):>6}  {_interval(row['ci95']):16}{aucs}")
-    for key, words in (("after_minus_before", "than before"), ("after_minus_scratch", "than from scratch")):
+    for key, words in (("after_minus_before", "before"), ("after_minus_scratch", "from scratch")):
         change = found[key]
         lines.append(
-            f"Dice of {change['n']} patients, {words}: {_number(change['mean_difference'], '+.3f')} "
+            f"Dice of {change['n']} patients, fine-tuned minus {words}: {_number(change['mean_difference'], '+.3f')} "
             f"{_interval(change['ci95'], '+.3f')}; better {change['better']}, worse {change['worse']}"
         )
     return "\n".join([*lines, found["recommendation"]["text"]])
