@@ -15,14 +15,17 @@ from bundle.datasets.phantoms import write_volumes
 from bundle.weights import release
 from bundle.workflows import stages
 
-pytestmark = [pytest.mark.session, pytest.mark.timeout(3600)]
+pytestmark = [pytest.mark.session, pytest.mark.timeout(10800)]
 
 
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Weights of 600 steps on eight phantoms."""
-    root = tmp_path_factory.mktemp("trained")
-    write_volumes(root / "phantoms", 8, seed=1)
+def write_phantoms(root: Path, patients: int, seed: int) -> None:
+    """Write heads of full height: the masks are smoothed along z in mm."""
+    write_volumes(root, patients, seed=seed, spacing_mm=6.0)
+
+
+def train_well(root: Path) -> Path:
+    """Train on phantoms until more of the same phantoms do not help; return the weights."""
+    write_phantoms(root / "phantoms", 16, seed=1)
     stages.preprocess(root / "data", stages.source_folders(str(root / "phantoms"), []), folds=1)
     settings: dict[str, Any] = {
         "kinds": ["volume"],
@@ -31,7 +34,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "validation": False,
         "num_workers": 0,
     }
-    schedule = {"max_epochs": 10, "samples_per_epoch": 480, "encoder_lr": 2e-3, "other_lr": 2e-3}
+    schedule = {"max_epochs": 20, "samples_per_epoch": 600, "encoder_lr": 2e-3, "other_lr": 2e-3}
     stages.train(
         stages.OVERLAYS["stage3"],
         root / "run",
@@ -42,6 +45,12 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     release(root / "run", {}, root / "models")
     return root / "models" / "model.pt"
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Weights that know phantoms well."""
+    return train_well(tmp_path_factory.mktemp("trained"))
 
 
 def with_tumors_dark(folder: Path) -> None:
@@ -58,10 +67,10 @@ def with_tumors_dark(folder: Path) -> None:
 def test_another_contrast_gains_and_the_same_shows_no_gain(
     trained: Path, tmp_path: Path, is_shifted: bool, code: str
 ) -> None:
-    write_volumes(tmp_path / "own", 5, seed=2)
+    write_phantoms(tmp_path / "own", 5, seed=2)
     if is_shifted:
         with_tumors_dark(tmp_path / "own")
     command = ["finetune", str(tmp_path / "own"), "--model", str(trained), "--output", str(tmp_path / "run")]
-    assert main([*command, "--precision", "bfloat16"]) == 0
+    assert main(command) == 0
     found = json.loads((tmp_path / "run" / "finetuning.json").read_text())
     assert found["recommendation"]["code"] == code, found
