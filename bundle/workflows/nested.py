@@ -81,7 +81,8 @@ def choice_of(plan: Plan, output: Path, fold: int) -> dict[str, Any]:
     """Inner scores of every variant, and the name of the best; of equal ones the first of the plan."""
     folders = {name: output / Task(fold, 0, v.steps, inner=True).folder for name, v in plan.variants.items()}
     scores = {name: inner_score(read_json(folder / "evaluation" / "report.json")) for name, folder in folders.items()}
-    if None in (found := {name: score["mean"] for name, score in scores.items()}).values():
+    found = {name: score["mean"] for name, score in scores.items() if score["mean"] is not None}
+    if len(found) < len(scores):
         raise UserError(f"fold {fold}: its inner fold has neither masks nor both classes; choose fewer folds")
     return {"chosen": max(found, key=lambda name: found[name]), "scores": scores}
 
