@@ -92,6 +92,13 @@ def exchange(session: nox.Session) -> None:
 
 
 @nox.session
+def standalone(session: nox.Session) -> None:
+    """The audit's wheel in an empty environment, without torch."""
+    session.install("-e", ".[dev]")
+    session.run("pytest", "-m", "session", "tests/audit", *session.posargs)
+
+
+@nox.session
 def browser(session: nox.Session) -> None:
     """The page in Debian's chromium (apt install chromium chromium-driver)."""
     run_suite(session, "test_browser.py")

@@ -10,7 +10,8 @@ import numpy as np
 
 from ..dataset.sampling import SliceDataset
 from ..io.datalists import Case
-from .baselines import file_properties, forest, gray_levels, out_of_fold
+from .baselines import forest, out_of_fold
+from .picture_properties import file_properties, gray_levels
 from .questions import NOT_APPLICABLE, Part, Predictions, alarm_verdict, verdict_of
 
 __all__ = ["FILES_TELL", "Pictures", "metadata", "pictures_of"]

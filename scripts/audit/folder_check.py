@@ -26,8 +26,9 @@ from ..io.notices import Notice, shown
 from ..io.scan_lists import named_path, survey
 from ..networks.weights import trained_on
 from ..transforms.preprocessing import BACKGROUND, BRIGHTEST
-from .baselines import file_properties, forest, out_of_fold
+from .baselines import forest, out_of_fold
 from .looked_at import LookedAt, look_into
+from .picture_properties import file_properties
 
 __all__ = ["check_folders", "in_words"]
 

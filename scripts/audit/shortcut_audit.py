@@ -27,8 +27,8 @@ from ..networks.multitask_unet import MultiTaskUNet, evaluating
 from ..transforms import image_edits as change
 from . import file_metadata as files
 from . import questions as parts
-from .baselines import gray_levels
 from .cam_evaluation import ExplainCases
+from .picture_properties import gray_levels
 
 __all__ = ["PARTS", "AuditCases", "audit", "callable_of"]
 

@@ -15,7 +15,7 @@ from scipy import ndimage
 from scipy.sparse import coo_matrix, diags_array
 from scipy.sparse.linalg import splu
 
-from .preprocessing import BACKGROUND, BRIGHTEST, DARKEST, TISSUE
+from .intensities import BACKGROUND, BRIGHTEST, DARKEST, TISSUE
 
 __all__ = [
     "add_fake_skull",

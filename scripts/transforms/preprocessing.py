@@ -21,9 +21,13 @@ from ..core.geometry import same_grid, turned_grid
 from ..core.label_codes import codes_in, tumor_of
 from .background import darker_share, has_bright_border, level_surroundings
 from .head import border_share, fill_planes, find_head, tissue_level
+from .intensities import BACKGROUND, BRIGHTEST, DARKEST, TISSUE
 
 __all__ = [
     "BACKGROUND",
+    "BRIGHTEST",
+    "DARKEST",
+    "TISSUE",
     "FitHeadd",
     "NormalizeForegroundd",
     "RequireSameGridd",
@@ -34,9 +38,6 @@ __all__ = [
     "tissue_pixels",
 ]
 
-# The network's input: standard deviations of the foreground within this range, and one value for everything else.
-BACKGROUND, DARKEST, BRIGHTEST = -4.0, -3.9, 5.0
-TISSUE = (BACKGROUND + DARKEST) / 2  # tissue is above, background below
 # No background was found where so much of the border seems to be head (in 1,437 pictures at most 0.7, but for two), or
 # where so much of the head is darker than the background (in 57 volumes at most 0.0001).
 FRAME_FILLED, DARKER_THAN_BACKGROUND = 0.9, 0.02

@@ -16,8 +16,9 @@ from sklearn.metrics import roc_auc_score
 from torch.nn.functional import adaptive_avg_pool2d
 
 from bundle.datasets.phantoms import write_images, write_volumes
-from scripts.audit.baselines import file_properties, forest, gray_levels, out_of_fold, probe
+from scripts.audit.baselines import forest, out_of_fold, probe
 from scripts.audit.file_metadata import Pictures, metadata
+from scripts.audit.picture_properties import file_properties, gray_levels
 from scripts.audit.questions import Predictions, lesion_erased
 from scripts.audit.shortcut_audit import PARTS, AuditCases, audit
 from scripts.core.configs import components_of
