@@ -14,7 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
 
-from .core import documents, files, weights_report
+from .core import documents, filenames, files, weights_report
 from .errors import UserError, reason_of, root_cause
 from .manifest import read_json
 from .pictures.overlay import overlay_png
@@ -53,9 +53,8 @@ def _scans(
 
     def list_scans(folders: Sequence[str | Path]) -> tuple[list[dict[str, Any]], dict[str, Any]]:
         named = {"dataset_dir": [escape_config_reference(path) for path in folders], "output_dir": output_dir}
-        parts = predictor.parsed(["dataset#data", "skipped", "incomplete"], **named)
-        others = {path: {"skipped": why} for path, why in parts["skipped"].items()}
-        return list(parts["dataset#data"]), others | {path: {"error": why} for path, why in parts["incomplete"].items()}
+        parts = predictor.parsed(["dataset#data", "skipped"], **named)
+        return list(parts["dataset#data"]), {path: {"skipped": why} for path, why in parts["skipped"].items()}
 
     try:
         return list_scans(paths)
@@ -240,8 +239,8 @@ class _Files:
 
 
 def file_of(scan: Scan) -> str:
-    """The file of a scan, or that of its first modality."""
-    return str(scan["image"] if isinstance(scan["image"], str) else scan["image"][0])
+    """The file of a scan, or that of the first of its sequences."""
+    return filenames.first_file(scan["image"])
 
 
 def _entry(work: Callable[[Scan], Entry], scan: Scan) -> Entry:

@@ -106,7 +106,7 @@ class Predictor:
 
     def predict(
         self,
-        scan: str | Path | bytes | MemoryFile | np.ndarray | Sequence[str | Path | bytes | MemoryFile],
+        scan: str | Path | bytes | MemoryFile | np.ndarray | Sequence[str | Path | bytes | MemoryFile | None],
         spacing_mm: Sequence[float] | None = None,
         include_cam: bool = False,
         include_uncertainty: bool = False,
@@ -116,7 +116,8 @@ class Predictor:
 
         Args:
             scan: path or content (bytes or `MemoryFile`) of a NIfTI, NRRD, MetaImage, DICOM or picture file, path of a
-                folder with one DICOM series, one of these per modality, or an array (H, W) or (H, W, D), see `as_file`.
+                folder with one DICOM series, one of these per modality (None for a missing one), or an array (H, W) or
+                (H, W, D), see `as_file`.
             spacing_mm: of an array's axes.
             include_cam: add the class activation map (CAM).
             include_uncertainty: add Monte-Carlo dropout deviations, over `mc_samples` samples (see the config).

@@ -129,7 +129,7 @@ def release(trained: Path, report: Mapping[str, Any], models: Path) -> None:
         "sha256": files.sha256_of(models / "model.pt"),
         "network_name": config["network_name"],
         "modalities": config["modalities"],
-        **{name: notes[name] for name in ("learned", "unknown_lineage", "trained_on") if name in notes},
+        **{name: notes[name] for name in ("learned", "trained_with", "unknown_lineage", "trained_on") if name in notes},
     }
     files.write_json(models / "report.json", {**report, "model": model})
     metadata = models.resolve().parent / "configs" / "metadata.json"

@@ -26,13 +26,11 @@ def crossvalidate(options: argparse.Namespace) -> Outcome:
     if options.choose_from:
         return _choose(options)
     from ..weights import require_served
-    from ..workflows import stages
     from ..workflows.plans import cross_validation_plan
     from ..workflows.run_plan import release_reference, run_plan
 
     named = ("preset", "folds", "seeds", "network", "precision", "image_folds", "modalities")
     chosen = {name: getattr(options, name) for name in named}
-    stages.require_volumes_alone(options.modalities or (), options.images)
     plan = cross_validation_plan(
         **chosen, sources=options.learn_from or (), fold=options.fold or (), brains=options.brains
     )

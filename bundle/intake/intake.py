@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from ..core import file_types
+from ..core import file_types, filenames
 from ..loading import BUNDLE_ROOT, silence_loggers, suppress_monai_warnings
 from .errors import IntakeError
 from .interrupt import Interrupt
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["Intake", "local_intake"]
 
 Source = str | Path | bytes | MemoryFile
+MISSING = Path(filenames.ABSENT)
 
 
 class Intake:
@@ -65,12 +66,12 @@ class Intake:
         """End the decoding process."""
         self._close()
 
-    def read(self, source: Source | Sequence[Source], interrupt: Interrupt | None = None) -> MetaTensor:
+    def read(self, source: Source | Sequence[Source | None], interrupt: Interrupt | None = None) -> MetaTensor:
         """Decode a scan as the first transform of the bundle's preprocessing does.
 
         Args:
             source: path or content of a NIfTI, NRRD, MetaImage, DICOM or picture file, path of a folder with one DICOM
-                series, or one of these per modality.
+                series, or one of these per modality, None for a sequence that the case does not have.
             interrupt: ends the decoding from another thread.
 
         Returns:
@@ -81,7 +82,8 @@ class Intake:
             IntakeError: when it is refused; the message gives the file's name and the reason.
             Interrupted: when the interrupt is set.
         """
-        sources = [source] if isinstance(source, (str, Path, bytes, MemoryFile)) else list(source)
+        given = [source] if isinstance(source, (str, Path, bytes, MemoryFile)) else list(source)
+        sources: list[Source] = [MISSING if item is None else item for item in given]
         if not sources:
             raise IntakeError("missing", "no file was given")
         names = [None if isinstance(item, (bytes, MemoryFile)) else str(item) for item in sources]
@@ -89,8 +91,9 @@ class Intake:
             decoded = self._sandbox.decode(self._admit(sources), self.limits, interrupt)
         except IntakeError as error:
             raise error.named(names[error.file]) from None
-        image = self._load(names[0] or "", reader=decoded)
-        image.meta["filename_or_obj"] = names[0] or ""
+        first = next((name for name in names if name != filenames.ABSENT), None) or ""
+        image = self._load(first, reader=decoded)
+        image.meta["filename_or_obj"] = first
         return image
 
     def segment(self, source: str | Path | bytes | MemoryFile, mask: np.ndarray, model: Mapping[str, Any]) -> bytes:
@@ -122,6 +125,9 @@ class Intake:
         admitted: list[Path | MemoryFile] = []
         allowed = self.limits.request_bytes
         for index, source in enumerate(sources):
+            if isinstance(source, (str, Path)) and str(source) == filenames.ABSENT:
+                admitted.append(MISSING)
+                continue
             try:
                 allowed -= self._measure(source, allowed)
             except IntakeError as error:

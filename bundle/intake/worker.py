@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
-from ..core import geometry
+from ..core import filenames, geometry
 from ..loading import parse
 from .errors import STATUS, IntakeError
 from .headers import examine, require_voxels
@@ -111,7 +111,7 @@ def reply(job: socket.socket, tools: Tools) -> None:
         unnamed = iter(descriptors)
         paths = [path_of_descriptor(next(unnamed)) if path is None else Path(path) for path in request["paths"]]
         confine(limits)
-        named = [path for path, name in zip(paths, request["paths"], strict=True) if name is not None]
+        named = [p for p, name in zip(paths, request["paths"], strict=True) if name not in (None, filenames.ABSENT)]
         tools.isolation.enter(near for path in named for near in (path, *path.parents[:2]) if near != Path("/"))
         try:
             if "mask" in request:
@@ -153,12 +153,13 @@ def decode(paths: Sequence[Path], reader: Any, limits: Limits) -> tuple[np.ndarr
     voxels = 0
     for index, path in enumerate(paths):
         try:
-            voxels += examine(path, limits)
+            voxels += examine(path, limits) if str(path) != filenames.ABSENT else 0
         except IntakeError as error:
             error.file = index
             raise
     require_voxels(voxels, limits)
     array, meta = reader.get_data(reader.read([str(path) for path in paths]))
+    require_voxels(array.size, limits)  # with the channels of missing sequences
     require_slices(array.shape[1:], meta["affine"], limits)
     if array.size and np.abs(array).max() > LARGEST_VALUE:
         raise IntakeError("nonfinite", f"contains values beyond {LARGEST_VALUE:g}")

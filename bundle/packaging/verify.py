@@ -136,13 +136,13 @@ def training(folder: Path, _: Given) -> None:
         read = _parsed(folder, "modalities")
         write_volumes(Path(place) / "brats", 3, slices=10, side=96, modalities=read)
         write_images(Path(place) / "kaggle", 6)
-        alone, channels = len(read) > 1, {"modalities": read}  # images have one channel
+        channels = {"modalities": read}
         data, trained = {"dataset_dir": f"{place}/data", "folds": 3, **channels}, f"{place}/trained"
-        sources = {"volumes": f"{place}/brats", "images": None if alone else f"{place}/kaggle"}
+        sources = {"volumes": f"{place}/brats", "images": f"{place}/kaggle"}
         run_workflow("preprocessing", ["preprocess.yaml"], folder, **data, **sources)
         short = {"dataset_dir": data["dataset_dir"], "max_epochs": 1, "samples_per_epoch": 16, "num_workers": 0}
         short |= channels
-        joint = {"kinds": ["volume"] if alone else ["volume", "image"], "do_cls": True}
+        joint = {"kinds": ["volume", "image"], "do_cls": True}
         workflow = load_workflow(["train.yaml"], folder, workflow_type="train", **short, output_dir=trained, **joint)
         if absent := _absent(workflow):
             raise CheckError(f"train.yaml lacks {', '.join(absent)}")
@@ -150,8 +150,7 @@ def training(folder: Path, _: Given) -> None:
         scored = {"dataset_dir": data["dataset_dir"], "model_path": f"{trained}/model.pt", **channels}
         run_workflow("evaluating", ["train.yaml", "evaluate.yaml"], folder, **scored, output_dir=f"{place}/scores")
         predictions = {"model_path": f"{trained}/model.pt", "output_dir": f"{place}/predictions"}
-        scans = f"{place}/brats" if alone else f"{place}/kaggle/yes"
-        run_workflow("run", ["inference.yaml"], folder, dataset_dir=scans, **predictions)
+        run_workflow("run", ["inference.yaml"], folder, dataset_dir=f"{place}/kaggle/yes", **predictions)
         if not list((Path(place) / "predictions").rglob("*.json")):
             raise CheckError("inference.yaml wrote no prediction")
 

@@ -106,7 +106,7 @@ def _shown(prediction: Mapping[str, Any]) -> Shown:
     axis, ascending = geometry.slice_axis(affine, shape)
     numbers = list(range(shape[axis]))
     return Shown(
-        scan=geometry.as_displayed(prediction["scan"].as_tensor()[0].numpy(), affine),
+        scan=geometry.as_displayed(geometry.first_shown(prediction["scan"].as_tensor().numpy()), affine),
         mask=geometry.as_displayed(mask.as_tensor()[0].cpu().numpy() > 0.5, affine),
         sides=pixel or (1.0, 1.0),
         spacing_known=pixel is not None,

@@ -73,7 +73,7 @@ def predicted(sha256: str, include_uncertainty: bool, _scan: Scan) -> dict[str, 
     prediction = model.infer(image, include_cam=True, include_uncertainty=include_uncertainty)
     result = dict(prediction["result"])
     names = [name for name in ("pred", "cam", "mask_deviation") if name in prediction]
-    volumes: dict[str, Any] = {"scan": image, **{name: prediction[name] for name in names}}
+    planes: dict[str, Any] = {name: np.asarray(prediction[name].as_tensor()[:1]) for name in names}
     shown = {
         "id": f"{sha256} {include_uncertainty}",
         "edges": edges_of(prediction),
@@ -82,7 +82,7 @@ def predicted(sha256: str, include_uncertainty: bool, _scan: Scan) -> dict[str, 
         "pred": prediction["pred"],
         "affine": np.asarray(prediction["pred"].meta["original_affine"], dtype=np.float64),
         "files": model.files(prediction),
-        "planes": {name: np.asarray(volume.as_tensor()[:1]) for name, volume in volumes.items()},
+        "planes": {"scan": geometry.first_shown(image.as_tensor().numpy())[None], **planes},
     }
     return {**shown, "volume": viewer_arguments(shown)} if result["kind"] == "volume" else shown
 

@@ -14,6 +14,7 @@ from ..core import file_types, filenames
 
 __all__ = ["EXAMPLES", "Scan", "example", "scans_of"]
 
+VOLUMES = (".nii", ".nii.gz", ".nrrd", ".mha")
 MEMORY = Path("/dev/shm")  # noqa: S108 - a file system in memory, on Linux
 SLICES, SLICE_MM = 24, 5.0  # of the volumes, as of many clinical scans
 # title: kind, seed and label of the phantom; the released weights are right but for the last
@@ -32,7 +33,8 @@ class Scan:
     Args:
         name: of its file, or of the folder of its files.
         files: contents, in the order of their names; several of a DICOM series.
-        are_channels: whether they are the sequences of a case, in the order of the network's channels.
+        are_channels: whether they are the sequences of a case, in the order of the network's channels, empty where the
+            case does not have one.
     """
 
     name: str
@@ -59,7 +61,7 @@ class Scan:
     def source(self) -> Iterator[Any]:
         """What the predictor reads: the content of one file or of each sequence, or a folder in memory in the block."""
         if self.are_channels:
-            yield list(self.files)
+            yield [content or None for content in self.files]
             return
         if len(self.files) == 1:
             yield self.files[0]
@@ -102,19 +104,22 @@ def scans_of(files: Iterable[tuple[str, bytes]], modalities: Sequence[str] = ("f
 def _cases_of(
     files: Sequence[tuple[str, bytes]], modalities: Sequence[str]
 ) -> tuple[list[Scan], list[tuple[str, bytes]]]:
-    """Cases with a file of every sequence, if the weights read several; and the other files."""
+    """Cases with a file of any sequence, if the weights read several; and the other files."""
     cases: dict[tuple[str, str], dict[str, tuple[str, bytes]]] = {}
     for name, content in files if len(modalities) > 1 else ():
         path = PurePosixPath(name)
         told = filenames.parse_name(path.name)
-        if told.kind in modalities:
+        if told.kind in modalities and path.name.lower().endswith(VOLUMES):
             cases.setdefault((str(path.parent), told.case), {})[str(told.kind)] = (name, content)
-    whole = {place: kinds for place, kinds in cases.items() if len(kinds) == len(modalities)}
     scans = [
-        Scan(case or PurePosixPath(folder).name, tuple(kinds[m][1] for m in modalities), are_channels=True)
-        for (folder, case), kinds in whole.items()
+        Scan(
+            case or PurePosixPath(folder).name,
+            tuple(kinds[m][1] if m in kinds else b"" for m in modalities),
+            are_channels=True,
+        )
+        for (folder, case), kinds in cases.items()
     ]
-    used = {name for kinds in whole.values() for name, _ in kinds.values()}
+    used = {name for kinds in cases.values() for name, _ in kinds.values()}
     return scans, [file for file in files if file[0] not in used]
 
 

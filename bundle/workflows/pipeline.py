@@ -94,7 +94,6 @@ def run_pipeline(
         start, modalities = require_fitting(initial_weights, network, modalities)
         settings |= {"initial_weights": files.sha256_of(start)}
     if modalities and list(modalities) != DEFAULT:
-        stages.require_volumes_alone(modalities, images)
         settings |= {"modalities": list(modalities)}
         shared |= {"modalities": list(modalities)}
         folders |= {"modalities": list(modalities)}

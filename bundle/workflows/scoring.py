@@ -53,7 +53,6 @@ def on_folders(
     weights, output = find_weights(model).resolve(), Path(output).resolve()
     known = trained_as(weights, network)
     modalities = {"modalities": known["modalities"]} if "modalities" in known else {}
-    stages.require_volumes_alone(known.get("modalities", ()), images)
     folders = {**stages.source_folders(volumes, images), **(reading or {}), "require_masks": not images}
     if device:
         settings["device"] = torch_device(device)

@@ -19,7 +19,6 @@ __all__ = [
     "fit_ood_detector",
     "named",
     "preprocess",
-    "require_volumes_alone",
     "source_folders",
     "taught_by",
     "train",
@@ -64,17 +63,6 @@ def named(folder: str) -> tuple[str, Path]:
 def preprocess(store: Path, folders: Mapping[str, Any], **settings: Any) -> None:
     """Write the slice store and its split from folders of scans."""
     run_workflow("preprocessing", ["preprocess.yaml"], dataset_dir=str(store), **folders, **settings)
-
-
-def require_volumes_alone(modalities: Sequence[str], images: Sequence[str]) -> None:
-    """Refuse images for a network of several channels.
-
-    Raises:
-        UserError: naming the sequences and the folder.
-    """
-    if len(modalities) > 1 and images:
-        several = ",".join(modalities)
-        raise UserError(f"{images[0]}: images have one channel, the network reads {several}; leave the images out")
 
 
 def taught_by(store: Path, fold: int | None, **settings: Any) -> dict[str, list[str]]:

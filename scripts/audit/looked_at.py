@@ -10,12 +10,14 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 
+from ..core.filenames import first_file
 from ..core.label_codes import LabelError
 from ..dataset.slice_store import content_hash, reason_in_one_line
 from ..inference.check_sequence import assess_sequence
 from ..inference.sequence_by_look import LOOKS, SequenceClassifier
 from ..io.datalists import Case
 from ..io.notices import Notice
+from ..transforms.channels import shown_channel
 from ..transforms.preprocessing import TISSUE, tissue_of
 from ..transforms.skull import skull_state
 
@@ -127,13 +129,13 @@ def _facts(data: Mapping[str, Any], min_brain_pixels: int, looks: SequenceClassi
     facts: dict[str, Any] = {
         "shape": [int(n) for n in image.meta["spatial_shape"]],
         "orientation": "".join(str(code) for code in nib.aff2axcodes(affine)),
-        "looks": looks.look(image) if looks else None,
+        "looks": looks.look(image) if looks and len(image) == 1 else None,
     }
     if image.meta.get("spacing_known", True):
         facts["spacing_mm"] = [round(float(s), 3) for s in np.linalg.norm(affine[:3, :3], axis=0)]
     tissue = tissue_of(image.as_tensor().movedim(-1, 0))  # (D, H, W)
     seen = tissue.sum(dim=(1, 2)) >= min_brain_pixels
-    facts["skull"] = skull_state(image.as_tensor()[0].movedim(-1, 0)[seen].numpy(), TISSUE)["state"]
+    facts["skull"] = skull_state(shown_channel(image.as_tensor()).movedim(-1, 0)[seen].numpy(), TISSUE)["state"]
     if "label" in data:
         tissue, tumor = tissue.movedim(0, -1), data["label"].as_tensor()[0] > 0  # (H, W, D)
         facts["codes"] = data["label"].meta.get("label_codes", {})
@@ -153,7 +155,7 @@ def notices_of_case(
 ) -> Iterator[Notice]:
     """Notices about a case that was read."""
     image, about = data["image"], (case["id"],)
-    name = str(case["image"] if isinstance(case["image"], str) else case["image"][0])
+    name = first_file(case["image"])
     brain = tissue_of(image.as_tensor().movedim(-1, 0)).sum(dim=(1, 2))
     if int(brain.max()) < min_brain_pixels:
         text = f"{name}: no slice shows at least {min_brain_pixels} pixels of brain"

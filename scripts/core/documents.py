@@ -101,6 +101,7 @@ class Prediction(TypedDict):
     input: NotRequired[str]  # name of the scan's file
     input_sha256: NotRequired[str | None]
     sequence: NotRequired[TakenFor]
+    missing_sequences: NotRequired[list[str]]  # of those that the weights read
     skull: NotRequired[SkullState]
     series: NotRequired[ChosenSeries]  # where a folder holds several
     slice_axis: NotRequired[int]  # of the file, along which a volume's slices run

@@ -6,12 +6,14 @@ nnU-Net's channel names; DICOM's SeriesDescription is written in the same words.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 __all__ = [
+    "ABSENT",
     "IMAGE_FOLDER",
     "MASK",
     "OTHER",
@@ -19,6 +21,7 @@ __all__ = [
     "SEQUENCES",
     "VOLUME_FOLDER",
     "FileName",
+    "first_file",
     "parse_name",
     "sequence_in_text",
     "stem",
@@ -26,6 +29,7 @@ __all__ = [
 
 SEQUENCES = {"flair": "FLAIR", "t1": "T1", "t1ce": "T1 after contrast", "t2": "T2"}  # name: title
 MASK, OTHER = "seg", "other"  # a tumor mask; another sequence, a map, a brain mask
+ABSENT = os.devnull  # an empty file in the place of a sequence that a case does not have
 # Files of a prediction; their ends in place of .json
 PREDICTED = re.compile(r"_(?:mask|probability|overlay)\.(?:nii\.gz|png)$|_seg\.dcm$|\.json$")
 VOLUME_FOLDER = "volumes with masks, such as CASE_flair.nii.gz and CASE_seg.nii.gz (docs/reference/data.md)"
@@ -118,6 +122,16 @@ def sequence_in_text(text: str) -> str | None:
     if kinds & {"t1", "t1ce"} and "t1ce" not in kinds:  # a T1 FLAIR is a T1
         return "t1ce" if contrast and "pre" not in tokens else "t1"
     return next((kind for kind in (OTHER, "flair", "t1ce", "t2") if kind in kinds), None)
+
+
+def first_file(files: str | Path | Sequence[str | Path]) -> str:
+    """The file of a scan, or the first that is there of a case with a file for each sequence.
+
+    >>> first_file(["/dev/null", "P1_t1.nii.gz", "P1_t2.nii.gz"]), first_file("P1_t1.nii.gz")
+    ('P1_t1.nii.gz', 'P1_t1.nii.gz')
+    """
+    several = [files] if isinstance(files, (str, Path)) else list(files)
+    return str(next((file for file in several if str(file) != ABSENT), several[0]))
 
 
 def stem(path: str | Path) -> Path:

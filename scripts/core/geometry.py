@@ -13,6 +13,7 @@ __all__ = [
     "Plane",
     "as_displayed",
     "displayed_mm",
+    "first_shown",
     "pixel_mm2",
     "plane_of",
     "same_grid",
@@ -126,3 +127,13 @@ def turned_grid(shape: Sequence[int], affine: np.ndarray, like: np.ndarray) -> t
     order = np.argsort(turn[:, 0])
     turned = np.asarray(affine) @ nib.orientations.inv_ornt_aff(turn, sides)
     return tuple(sides[int(axis)] for axis in order), turned
+
+
+def first_shown(channels: np.ndarray) -> np.ndarray:
+    """The first channel (H, W, D) of a scan (C, H, W, D) that is not zero, as those of missing sequences are.
+
+    >>> first_shown(np.stack([np.zeros((1, 1, 1)), np.full((1, 1, 1), 7.0)])).item()
+    7.0
+    """
+    shown: np.ndarray = next((channel for channel in channels if channel.any()), channels[0])
+    return shown

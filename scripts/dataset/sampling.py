@@ -16,6 +16,7 @@ from monai.data import DataLoader, get_track_meta, set_track_meta
 from monai.transforms import Compose, Randomizable
 from torch.utils.data import Dataset, Sampler
 
+from ..transforms.channels import filled, missing_channels
 from ..transforms.preprocessing import tissue_of
 from .balance import balanced_weights
 from .label_studies import Studies
@@ -43,6 +44,9 @@ class SliceDataset(Dataset[dict[str, Any]]):
     unknown), "statistics", "case", "source", "kind" (volume or image), "index" and "skull"; for the
     transform, where the store has it, the brain of a volume with a skull: "brain" float32 (1, H, W) of 0 and 1, and
     "brain_statistics" (2, C).
+
+    In a store of several sequences, an image of unknown sequence has one channel for the transform, and NaN in the
+    others afterwards; for the transform "missing" are the channels without tissue, boolean (C,).
 
     Args:
         data: records from `SliceRecords`.
@@ -104,7 +108,9 @@ class SliceDataset(Dataset[dict[str, Any]]):
         if mask is not None:
             item["mask"] = torch.from_numpy(mask.astype(np.float32))
         if self.transform is None:
-            return item
+            return filled(item, self.channels)
+        if len(image) > 1:
+            item["missing"] = missing_channels(item["image"])
         brain = self.store.read_brain(record["case"], record["position"]) if record.get("brain_statistics") else None
         if brain is not None:
             item["brain"] = torch.from_numpy(brain).float()
@@ -113,7 +119,13 @@ class SliceDataset(Dataset[dict[str, Any]]):
         with _untracked():
             item = self.transform(item)
         item.setdefault("mask", torch.full((1, *item["image"].shape[1:]), torch.nan))  # a batch holds both kinds
-        return item
+        item.pop("missing", None)
+        return filled(item, self.channels)
+
+    @cached_property
+    def channels(self) -> int:
+        """Channels of the network that the store is made for."""
+        return len(self.store.index.get("settings", {}).get("modalities", ("",)))
 
 
 def _seed(transform: Callable[[Any], Any], entropy: Sequence[int]) -> None:

@@ -2,7 +2,8 @@
 
     STORE/store.json                     fingerprint of the preprocessing, modalities, list of cases
     STORE/splits.json                    see `splits`
-    STORE/cases/<id>/image.npy           float16 (S, C, H, W), exactly the network's input
+    STORE/cases/<id>/image.npy           float16 (S, C, H, W), exactly the network's input; one channel where its
+                                         sequence is unknown
     STORE/cases/<id>/mask.npy            uint8 (S, H, W), whole tumor; absent where the case has no mask
     STORE/cases/<id>/brain.npy           uint8 (S, H, W), the brain of a volume with a skull, where it was asked for
     STORE/cases/<id>/case.json           the case, its hashes, and of each slice index, brain and tumor pixels, checksum
@@ -29,6 +30,7 @@ from joblib import Parallel, delayed
 from tqdm import tqdm
 
 from ..core.documents import SCHEMA_VERSION, StoreIndex, UnreadableCase
+from ..core.filenames import first_file
 from ..core.files import content_sha256, inflated_sha256, read_json, sha256_of, write_json
 from ..core.shared_work import in_order, is_first_process, share_of, wait_for_all
 from ..io.datalists import Case
@@ -44,10 +46,10 @@ OF_SLICES = {"slices": np.int32, "brain_pixels": np.int32, "tumor_pixels": np.in
 
 FINGERPRINTED_SOURCES = (  # their change makes a store stale
     *("core/file_types.py", "core/geometry.py", "core/label_codes.py"),
-    *("io/kaggle_3m.py", "io/nifti_geometry.py", "io/readers.py", "io/volumes.py"),
+    *("io/case_channels.py", "io/kaggle_3m.py", "io/nifti_geometry.py", "io/readers.py", "io/volumes.py"),
     *("dicom/choice.py", "dicom/frames.py", "dicom/headers.py", "dicom/jpeg_lossless.py", "dicom/pixels.py"),
     "dicom/reading.py",
-    *("transforms/background.py", "transforms/brain_extraction.py", "transforms/head.py"),
+    *("transforms/background.py", "transforms/brain_extraction.py", "transforms/channels.py", "transforms/head.py"),
     *("transforms/preprocessing.py", "transforms/skull.py"),
     *("dataset/stored_slices.py", "dataset/slice_store.py"),
 )
@@ -252,5 +254,5 @@ def reason_in_one_line(error: Exception, case: Case) -> str:
     while error.__cause__ is not None and isinstance(error.__cause__, Exception):
         error = error.__cause__
     text = " ".join(str(error).split()) or type(error).__name__
-    image = case["image"] if isinstance(case["image"], str) else case["image"][0]
+    image = first_file(case["image"])
     return text if image in text or str(case.get("label", image)) in text else f"{image}: {text}"

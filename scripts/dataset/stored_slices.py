@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from ..core.files import write_bytes
+from ..transforms.channels import known_channels, shown_channel
 from ..transforms.preprocessing import TISSUE, tissue_of
 from ..transforms.skull import has_skull
 
@@ -72,7 +73,7 @@ def _checksum(plane: np.ndarray) -> int:
 def slices_of(data: Mapping[str, Any], min_brain_pixels: int) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Slices with enough brain as arrays, and their metadata."""
     image = data["image"]
-    planes = image.as_tensor().permute(3, 0, 1, 2)  # (D, C, H, W)
+    planes = known_channels(image.as_tensor()).permute(3, 0, 1, 2)  # (D, C, H, W)
     brain = tissue_of(planes).sum(dim=(1, 2))
     chosen = torch.nonzero(brain >= min_brain_pixels).flatten().tolist()
     if not chosen:
@@ -84,11 +85,13 @@ def slices_of(data: Mapping[str, Any], min_brain_pixels: int) -> tuple[dict[str,
         "own_statistics": [_own_statistics(planes[i]) for i in chosen],
         "shape": [int(n) for n in image.meta["spatial_shape"]],
         "spacing_mm": [round(float(s), 6) for s in image.pixdim],
-        "skull": has_skull(arrays["image"][:, 0], TISSUE),
+        "skull": has_skull(shown_channel(planes.movedim(1, 0))[chosen].half().numpy(), TISSUE),
     }
+    if missing := image.meta.get("missing_sequences"):
+        meta["missing_sequences"] = missing.split()
     if "brain" in data:
         arrays["brain"] = np.moveaxis(data["brain"], -1, 0)[chosen].astype(np.uint8)
-        inside = image.as_tensor()[:, torch.from_numpy(data["brain"])]
+        inside = known_channels(image.as_tensor())[:, torch.from_numpy(data["brain"])]
         meta["brain_statistics"] = _statistics([channel[channel > TISSUE].double() for channel in inside])
     if "label" in data:
         masks = data["label"].as_tensor()[0].permute(2, 0, 1)  # (D, H, W)

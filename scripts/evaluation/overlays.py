@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from monai.utils import ensure_tuple
 
 from ..core.files import write_atomic
-from ..core.geometry import as_displayed
+from ..core.geometry import as_displayed, first_shown
 from ..core.label_codes import tumor_of
 from ..core.shared_work import is_first_process, of_all_processes
 from ..inference.decision import Decision, kind_of
@@ -35,7 +35,7 @@ class DrawGallery:
     Args:
         cases: id, source, kind, and "label" or "cls".
         decision: for the probability.
-        modalities: channels of the images; the first is shown.
+        modalities: channels of the images; the first that a case has is shown.
         output_dir: folder for `overlays_SOURCE.png`.
         most: tiles of a figure; with more cases some are shown, evenly spaced by name.
     """
@@ -73,7 +73,7 @@ class DrawGallery:
 
     def _tile(self, case: Case, output: Mapping[str, Any]) -> dict[str, Any]:
         affine = output["pred"].meta["original_affine"]
-        image = as_displayed(self.image_reader.get_data(_paths(case["image"]))[0][0], affine)
+        image = as_displayed(first_shown(self.image_reader.get_data(_paths(case["image"]))[0]), affine)
         drawn = as_displayed(output["pred"].as_tensor()[0].numpy() > 0, affine)
         reference = None
         if "label" in case:

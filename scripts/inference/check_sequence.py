@@ -56,12 +56,14 @@ class CheckSequenced(MapTransform):
     """Assess the sequence of what was predicted; take the prediction back where it is another than the weights read.
 
     The item gets "sequence" (what it is taken for, by what), "sequence_flags", and "withheld". Where it is withheld the
-    mask is empty and `slice_logits` are NaN. Of several channels nothing is asked.
+    mask is empty and `slice_logits` are NaN. Of several sequences the item gets the names of the missing ones,
+    "missing_sequences", and flags of what the weights were trained for ("sequence_notes"), or were not.
 
     Args:
         keys: the mask on the scan's own grid, and the probability.
         read: sequences that the weights read.
         classifier_path: JSON file of the classifier of looks; without one the names alone tell.
+        model: description of the weights, see `ModelCard`: whether they were trained with sequences left out.
         image_key: the network's input, whose metadata hold `sequence_told` where a name or header tells.
     """
 
@@ -72,16 +74,17 @@ class CheckSequenced(MapTransform):
         classifier_path: str | Path,
         image_key: str = "image",
         allow_missing_keys: bool = False,
+        model: Any = None,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
-        self.read, self.image_key = list(read), image_key
+        self.read, self.image_key, self.model = list(read), image_key, model
         self.classifier = sequence_classifier_of(classifier_path)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         d = dict(data)
-        if len(self.read) != 1:
-            return d
         image = d[self.image_key]
+        if len(self.read) != 1:
+            return self._of_several(d, getattr(image, "meta", {}))
         looks = self.classifier.look(image) if self.classifier else None
         told = str(getattr(image, "meta", {}).get("sequence_told", ""))
         kind = kind_of(d["slice_logits"])
@@ -90,8 +93,25 @@ class CheckSequenced(MapTransform):
         )
         if not np.isfinite(d["slice_logits"]).any():  # there is no prediction that it could make doubtful
             d["sequence_flags"] = [found for found in d["sequence_flags"] if found["code"] != "sequence_unchecked"]
-        if d["withheld"]:
-            d["slice_logits"] = np.full_like(d["slice_logits"], np.nan)
-            for key in self.key_iterator(d):
-                d[key] = d[key] * 0
+        return self._withheld(d) if d["withheld"] else d
+
+    def _of_several(self, d: dict[Hashable, Any], meta: Mapping[str, Any]) -> dict[Hashable, Any]:
+        """A scan with sequences that are missing or unknown, for weights of several."""
+        missing, unknown = str(meta.get("missing_sequences", "")).split(), bool(meta.get("sequence_unknown", False))
+        told, kind = str(meta.get("sequence_told", "")), kind_of(d["slice_logits"])
+        if unknown and told and told not in self.read and (kind == "volume" or told not in LOOKS):
+            d["sequence_flags"], d["withheld"] = [flag("other_sequence")], kind == "volume"
+            return self._withheld(d) if d["withheld"] else d
+        trained = getattr(self.model, "trained_with", {})
+        for found, code, named in ((missing, "sequences_missing", "missing"), (unknown, "sequence_unknown", "unknown")):
+            if found and trained.get(f"{named}_sequences"):
+                d["sequence_notes"] = [flag(code)]
+            elif found:
+                d["sequence_flags"] = [flag(f"{code}_untrained")]
+        return {**d, **({"missing_sequences": missing} if missing else {})}
+
+    def _withheld(self, d: dict[Hashable, Any]) -> dict[Hashable, Any]:
+        d["slice_logits"] = np.full_like(d["slice_logits"], np.nan)
+        for key in self.key_iterator(d):
+            d[key] = d[key] * 0
         return d

@@ -16,7 +16,7 @@ from scipy.special import expit
 from ..core.documents import Kind
 from ..core.files import resolve_in_bundle, sha256_of
 from ..core.messages import report_note
-from ..core.weights_report import TASKS, learned_by, report_beside, require_version
+from ..core.weights_report import TASKS, learned_by, notes_beside, report_beside, require_version
 
 __all__ = ["Calibration", "Decision", "ModelCard", "decision_of", "kind_of", "report_of"]
 
@@ -198,6 +198,9 @@ def _deciding(fields: Mapping[str, Any]) -> dict[str, Any]:
 class ModelCard(Mapping[str, Any]):
     """Description of the weights in every prediction: version, hash, whether a report belongs to them, learned task.
 
+    `trained_with` tells of weights that read several sequences whether some were left out in their training
+    ("missing_sequences"), and whether images of unknown sequence were in it ("unknown_sequences").
+
     Args:
         model_path: the weights.
         metadata_path: of the bundle.
@@ -229,6 +232,7 @@ class ModelCard(Mapping[str, Any]):
             sha256 = sha256_of(self.model_path) if stamp != (0, 0) else None
             self._stamp, self._content = stamp, {"version": self.version, "sha256": sha256, "report": report}
             self._content |= {"strip": True} if self.strip else {}
+            self.trained_with: Mapping[str, bool] = notes_beside(self.model_path).get("trained_with", {})
             learned = list(learned_by(self.model_path))
             self._content |= {"learned": learned} if len(learned) < len(TASKS) else {}
         return dict(self._content)

@@ -17,6 +17,7 @@ from ..core.documents import SCHEMA_VERSION, Prediction
 from ..core.geometry import pixel_mm2, slice_axis, voxel_mm3
 from ..core.messages import NOTICE
 from ..core.weights_report import learned_of
+from ..transforms.channels import shown_channel
 from ..transforms.preprocessing import TISSUE, tissue_of
 from ..transforms.skull import skull_state
 from .decision import Decision, kind_of
@@ -90,7 +91,7 @@ class SplitPackedd(MapTransform):
             d["mask_share"] = float(mask.count_nonzero() / tissue.count_nonzero().clamp_min(1))
             if kind_of(logits) == "image":
                 d["mask_depth"] = mask_depth(mask[..., 0].numpy(), tissue[..., 0].numpy())
-            d["skull"] = skull_state(slices[:, 0].numpy()[np.isfinite(logits)], TISSUE)
+            d["skull"] = skull_state(shown_channel(slices.movedim(1, 0)).numpy()[np.isfinite(logits)], TISSUE)
             if d[self.image_key].meta.get("brain_extracted"):
                 d["skull"]["extracted"] = True
             d[key] = self._plane(mask_logits[None].float().sigmoid(), d)
@@ -206,13 +207,15 @@ class SummarizePredictiond(MapTransform):
             prediction = self.summarize(mask, d["slice_logits"], deviations)
             if d.get("withheld"):
                 prediction["flags"] = [found for found in prediction["flags"] if found["code"] != "too_little_brain"]
-            prediction["flags"] += d.get("sequence_flags", [])
+            prediction["flags"] += [*d.get("sequence_flags", []), *d.get("sequence_notes", [])]
             if d.get("sequence_flags") and prediction["state"] == "no_tumor" and prediction["kind"] == "volume":
                 prediction["state"] = (
                     "uncertain"  # of a sequence that the weights may not read, nothing can be ruled out
                 )
             if "sequence" in d:
                 prediction["sequence"] = d["sequence"]
+            if "missing_sequences" in d:
+                prediction["missing_sequences"] = d["missing_sequences"]
             if series := mask.meta.get("series"):
                 prediction["series"] = json.loads(series)
             if "skull" in d:

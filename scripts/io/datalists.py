@@ -5,7 +5,7 @@ A case is a plain dict, as MONAI's datalists are:
     source  where it comes from: "brats", "kaggle" or a name the user gave
     group   the unit of the split: the patient (images get theirs by near-duplicates, later)
     kind    "volume" or "image"
-    image   path, or one path per modality
+    image   path, or one path per modality, `filenames.ABSENT` for a sequence that the case does not have
     label   path of the mask; absent (never empty) where there is none
     cls     1 or 0 for an image from yes/ or no/; absent for a volume, whose slices have labels of their own
     tumor_codes     codes of the mask that are tumor, if the user or the data set's description names them
@@ -22,7 +22,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..core.filenames import IMAGE_FOLDER, MASK, SEQUENCES, VOLUME_FOLDER
+from ..core.filenames import ABSENT, IMAGE_FOLDER, MASK, SEQUENCES, VOLUME_FOLDER
 from ..core.patients import group_of, read_groups
 from .folders import require_folder, visible_files
 from .image_classes import class_folders
@@ -189,23 +189,25 @@ def volume_cases(
             + (f" (no known name: {shown(untold)})" if untold else "")
             + f"; it has to hold {VOLUME_FOLDER}"
         )
-    if len(modalities) > 1 and not any(_has(volume, modalities) for volume in found.cases):
-        named = ", ".join(SEQUENCES.get(m, m) for m in modalities)
-        raise ValueError(f"{root}: no case has {named} together; name other sequences")
+    if len(modalities) > 1 and not any(_has_any(volume, modalities) for volume in found.cases):
+        named = " or ".join(SEQUENCES.get(m, m) for m in modalities)
+        raise ValueError(f"{root}: no case has {named}; name other sequences")
     return Cases(cases, {source: found.counts()}, volume_notices(root, found, modalities))
 
 
-def _has(volume: Volume, modalities: Sequence[str]) -> bool:
-    """Whether a case has files of all modalities."""
-    return "channels" in volume.files or set(modalities) <= volume.files.keys()
+def _has_any(volume: Volume, modalities: Sequence[str]) -> bool:
+    """Whether a case has a file of any of the modalities, or one of unknown sequence."""
+    return bool({"channels", UNNAMED, *modalities} & volume.files.keys())
 
 
 def _case(volume: Volume, modalities: Sequence[str], source: str, tumor_codes: Sequence[int] | None) -> Case:
     files = volume.files
     if "channels" in files:
         image = [str(files["channels"])]
-    elif len(modalities) == 1 and UNNAMED in files and modalities[0] not in files:
+    elif UNNAMED in files and not set(modalities) & files.keys():
         image = [str(files[UNNAMED])]
+    elif len(modalities) > 1 and _has_any(volume, modalities):
+        image = [str(files.get(modality, ABSENT)) for modality in modalities]
     else:
         image = [str(files[m]) if m in files else f"{volume.name}_{m}.nii.gz" for m in modalities]
     case: Case = {"id": f"{source}/{volume.name}", "source": source, "group": group_of(source, volume.name)}

@@ -67,9 +67,11 @@ def volume_notices(root: Path, found: Found, modalities: Sequence[str]) -> Itera
         if others:
             names = [volume.name for volume in others]
             text = f"{root}: no {SEQUENCES.get(modality, modality)} is found of {shown(names)}"
-            yield Notice("sequence_missing", "error", text, tuple(names))
-    if unnamed := [volume.name for volume in cases if UNNAMED in volume.files and modalities[0] not in volume.files]:
-        text = f"{root}: no name states the sequence of {shown(unnamed)}; taken for {', '.join(modalities)}"
+            none = [volume for volume in others if not set(modalities) & volume.files.keys()]
+            yield Notice("sequence_missing", "error" if none else "warning", text, tuple(names))
+    if unnamed := [v.name for v in cases if UNNAMED in v.files and not set(modalities) & v.files.keys()]:
+        taken = "any of " if len(modalities) > 1 else ""
+        text = f"{root}: no name states the sequence of {shown(unnamed)}; taken for {taken}{', '.join(modalities)}"
         yield Notice("sequence_untold", "warning", text, tuple(unnamed))
     yield from _links(root)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,8 @@ from ..core.file_types import FORMATS, type_of_file
 from ..core.geometry import plane_of, same_grid, shown_affine
 from ..dicom.headers import DicomError
 from ..dicom.reading import read_dicom
-from .kaggle_3m import SliceFolderError, is_slice_folder, read_slice_folder
+from .case_channels import channels_of_files, spread, wrong_number
+from .kaggle_3m import SliceFolderError, is_slice_folder, read_slice_folder, sequences_in
 from .told_sequences import sequence_told
 from .volumes import UnreadableImageError, code_of, decode_grid_file, decode_nifti, grid_meta
 
@@ -42,8 +44,10 @@ class BrainMriReader:
     pictures are scaled to 0..255; CMYK and animations are refused. NIfTI is scaled by its header. Of volumes, NaN
     around the head is read as padding; other values that are not finite and empty volumes are refused. A 4-D file is
     taken only when its channels are the configured modalities, or named by the Decathlon's `dataset.json` in the folder
-    above. NRRD and MetaImage (.mha; .mhd with its file beside) hold their voxels raw or zipped. DICOM is a file, or a
-    folder, one series of which is read; another folder is a patient of kaggle_3m. A single sagittal or coronal slice is
+    above. With several modalities, channels of sequences that a case does not have are zero, and named in the metadata
+    (`missing_sequences`); a picture, and a volume of unknown sequence, has one channel (`sequence_unknown`). NRRD and
+    MetaImage (.mha; .mhd with its file beside) hold their voxels raw or zipped. DICOM is a file, or a folder, one
+    series of which is read; another folder is a patient of kaggle_3m. A single sagittal or coronal slice is
     oriented as it is displayed, and gets a flag.
 
     Args:
@@ -62,17 +66,21 @@ class BrainMriReader:
         return tuple(Path(p) for p in ([data] if isinstance(data, (str, Path)) else data))
 
     def get_data(self, img: tuple[Path, ...]) -> tuple[np.ndarray, dict[str, Any]]:
-        """Decode one file, or one file per modality, into (C, H, W, D) and its metadata.
+        """Decode the files of a scan into (C, H, W, D) and its metadata.
+
+        Args:
+            img: one file; or one per modality, `ABSENT` for a missing one; or some whose names tell their sequences.
 
         Raises:
             UnreadableImageError: when a file cannot be decoded by the rules above, the files lie on different grids, or
-                their channels are not as many as the modalities.
+                it is not known which modalities their channels are.
         """
-        each = len(img) == len(self.modalities)
-        wanted = [(modality,) for modality in self.modalities] if each else [self.modalities] * len(img)
-        arrays, metas = zip(*map(self._decode, img, wanted), strict=True)
+        placed = channels_of_files(img, self.modalities, self._told)
+        files = list(placed.values()) or list(img)
+        wanted = [self.modalities[number : number + 1] for number in placed] or [self.modalities] * len(img)
+        arrays, metas = zip(*map(self._decode, files, wanted), strict=True)
         shape, affine = arrays[0].shape[1:], metas[0]["affine"]
-        for path, array, meta in list(zip(img, arrays, metas, strict=True))[1:]:
+        for path, array, meta in list(zip(files, arrays, metas, strict=True))[1:]:
             if array.shape[1:] != shape:
                 reason = f"shape {array.shape[1:]} differs from the first file's {shape}; resample both to one grid"
                 raise UnreadableImageError(path, reason, "geometry")
@@ -81,12 +89,27 @@ class BrainMriReader:
                 raise UnreadableImageError(path, reason, "geometry")
         if len(img) > 1:
             metas[0].update(sequence_told="", files=[str(path) for path in img])
-        metas[0].setdefault("sequence_told", sequence_told(img[0], self.modalities))
-        channels, expected = sum(len(array) for array in arrays), len(self.modalities)
-        if channels != expected:
-            reason = f"number of channels is {channels}, expected are {expected}: {', '.join(self.modalities)}"
-            raise UnreadableImageError(img[0], f"{reason}; give a file for each", "rank")
-        return np.concatenate(arrays), _shown(metas[0], arrays[0].shape[1:])
+        metas[0].setdefault("sequence_told", sequence_told(files[0], self.modalities))
+        whole = np.concatenate(arrays)
+        held = metas[0].pop("channels", "").split()  # sequences in one file
+        numbers = [self.modalities.index(name) for name in held] if held and len(files) == 1 else list(placed)
+        count = len(self.modalities)
+        if count > 1 and len(whole) == 1 and not numbers:
+            metas[0]["sequence_unknown"] = True
+        elif len(whole) != len(numbers):
+            raise wrong_number(files[0], len(whole), self.modalities)
+        elif len(numbers) < count:
+            whole = spread(list(whole), numbers, count)
+            missing = [name for number, name in enumerate(self.modalities) if number not in numbers]
+            metas[0]["missing_sequences"] = " ".join(missing)
+        return whole, _shown(metas[0], shape)
+
+    def _told(self, path: Path) -> str:
+        """Sequence of a volume by its name or header, "" where nothing tells, and of a picture."""
+        with suppress(OSError):  # the decoder gives the reason
+            known = not is_slice_folder(path) and (path.is_dir() or type_of_file(path) not in RASTERS)
+            return sequence_told(path, self.modalities) if known else ""
+        return ""
 
     def _decode(self, path: Path, wanted: Sequence[str]) -> tuple[np.ndarray, dict[str, Any]]:
         if is_slice_folder(path):
@@ -181,11 +204,12 @@ def decode_dicom(path: Path, wanted: Sequence[str]) -> tuple[np.ndarray, dict[st
 def decode_slice_folder(path: Path, modalities: Sequence[str]) -> tuple[np.ndarray, dict[str, Any]]:
     """Decode a patient's folder of kaggle_3m into float32 (C, H, W, D); its spacing is estimated."""
     try:
-        volume, affine = read_slice_folder(path, modalities)
+        held = [name for name in modalities if len(modalities) > 1 and name in sequences_in(path)] or list(modalities)
+        volume, affine = read_slice_folder(path, held)
     except SliceFolderError as error:
         raise UnreadableImageError(path, str(error), "geometry") from None
     except Exception as error:  # Pillow raises a dozen types for a damaged file
         raise UnreadableImageError(path, f"damaged slice ({type(error).__name__})", code_of(error)) from None
     meta = grid_meta(affine, volume.shape[1:], spacing_known=True, thickness_known=True)
     told = {"sequence_told": modalities[0]} if len(modalities) == 1 else {}
-    return volume, {**meta, **told, "flags": "spacing_estimated"}
+    return volume, {**meta, **told, "channels": " ".join(held), "flags": "spacing_estimated"}

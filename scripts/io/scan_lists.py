@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core.file_types import HEAD_BYTES, FileType, file_type_of
-from ..core.filenames import MASK, OTHER, SEQUENCES, FileName, parse_name, stem
+from ..core.filenames import ABSENT, MASK, OTHER, SEQUENCES, FileName, first_file, parse_name, stem
 from ..core.text_headers import read_text_header
 from ..dicom.reading import is_dicom
 from .datalists import own_name
@@ -19,7 +19,7 @@ from .kaggle_3m import is_slice_folder
 from .layouts import PREDICTION, VOLUMES, is_prediction, name_by_channel, told_by_names
 from .told_sequences import sequence_told
 
-__all__ = ["INDEX", "incomplete", "named_path", "scans", "skipped", "survey"]
+__all__ = ["INDEX", "named_path", "scans", "skipped", "survey"]
 
 INDEX = "index"  # no scan's prediction is called so: it lists all predictions of a folder
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
@@ -60,13 +60,6 @@ def skipped(
     return survey(path, output_dir, modalities)[1]
 
 
-def incomplete(
-    path: Paths, output_dir: str | Path | None = None, modalities: Sequence[str] = ("flair",)
-) -> dict[str, str]:
-    """Cases that lack some of several sequences: what is missing, by the path of their first file; see `survey`."""
-    return _survey(path, output_dir, modalities)[2] if len(modalities) > 1 else {}
-
-
 def survey(
     path: Paths, output_dir: str | Path | None = None, modalities: Sequence[str] = ("flair",)
 ) -> tuple[list[Scan], dict[str, str]]:
@@ -78,27 +71,20 @@ def survey(
             and volumes of another sequence (by name) in a folder are skipped; a file that is named itself is predicted.
         output_dir: left out where it lies in one of the folders, however either path is written.
         modalities: sequences that the weights were trained on; of several, the files of a case are one scan, whether
-            its folder is named or each of them.
+            its folder is named or each of them, and one of them is enough.
 
     Returns:
-        Dicts with "image" (the path, or a list with one for each modality) and "name": the place without suffix, or
-        with it where two scans share a stem, or theirs is that of `index.json`. And reasons by path.
+        Dicts with "image" (the path, or a list with one for each modality, `ABSENT` for a missing one) and "name": the
+        place without suffix, or with it where two scans share a stem, or theirs is that of `index.json`. And reasons by
+        path.
 
     Raises:
         ValueError: when there is nothing to predict, or two files would have one prediction.
     """
-    return _survey(path, output_dir, modalities)[:2]
-
-
-def _survey(
-    path: Paths, output_dir: str | Path | None, modalities: Sequence[str]
-) -> tuple[list[Scan], dict[str, str], dict[str, str]]:
-    """Scans, reasons of skipped files, and incomplete cases by their first file; see `survey`."""
     found: list[tuple[Files, Path]] = []  # a scan, and its place below the output folder
     over: dict[str, str] = {}
-    lacking: dict[str, str] = {}
     roots = [named_path(entry) for entry in ([path] if isinstance(path, (str, Path)) else path)]
-    one_by_one, _, _ = _by_case([root for name, root in roots if not name and root.is_file()], modalities)
+    one_by_one, _ = _by_case([root for name, root in roots if not name and root.is_file()], modalities)
     found += [(files, Path(place.name)) for files, place in one_by_one]
     together = {file for files, _ in one_by_one for file in files}
     output = None if output_dir is None else Path(output_dir).resolve()
@@ -110,12 +96,11 @@ def _survey(
         reasons |= {
             file: why for file in inside if file not in {root, *reasons} and (why := _why_not(file, root, modalities))
         }
-        groups, apart, missing = _by_case([f for f in inside if f not in {root, *reasons}], modalities)
+        groups, apart = _by_case([f for f in inside if f not in {root, *reasons}], modalities)
         reasons |= apart
         if len(inside) == len(reasons):
-            raise ValueError(f"{root}: {_nothing(files, reasons, missing, modalities)}")
+            raise ValueError(f"{root}: {_nothing(files, reasons, modalities)}")
         over |= {str(file): why for file, why in reasons.items()}
-        lacking |= {str(file): why for file, why in missing.items()}
         grouped = {file for group in groups for file in group[0]}
         chosen = [file for file in inside if file not in reasons and file not in grouped]
         suffix = root.name[len(stem(root.name).name) :] if root.is_file() else ""
@@ -124,8 +109,8 @@ def _survey(
             ((file,), own if file == root else Path(name) / file.relative_to(root)) for file in chosen
         ]
         places += [(group, Path(name, place.relative_to(root)) if place != root else own) for group, place in groups]
-        found += sorted(places, key=lambda scan: scan[0])
-    return _named(found), over, lacking
+        found += sorted(places, key=lambda scan: first_file(scan[0]))
+    return _named(found), over
 
 
 def named_path(entry: str | Path) -> tuple[str, Path]:
@@ -151,14 +136,12 @@ def _voxels_beside(files: Sequence[Path]) -> dict[Path, str]:
     return found
 
 
-def _by_case(
-    files: Sequence[Path], modalities: Sequence[str]
-) -> tuple[list[tuple[Files, Path]], dict[Path, str], dict[Path, str]]:
+def _by_case(files: Sequence[Path], modalities: Sequence[str]) -> tuple[list[tuple[Files, Path]], dict[Path, str]]:
     """Group the files of each case, if the weights read several sequences.
 
     Returns:
-        Files in the order of the modalities, with the case's place; reasons of files that are in no group; and what
-        incomplete cases lack, by their first file.
+        Files in the order of the modalities, `ABSENT` for those that the case lacks, with the case's place; and reasons
+        of files that are in no group.
     """
     cases: dict[Path, dict[str, list[tuple[FileName, Path]]]] = {}
     for path in files if len(modalities) > 1 else ():
@@ -168,33 +151,14 @@ def _by_case(
             cases.setdefault(folder / told.case, {}).setdefault(str(told.kind), []).append((told, path))
     groups: list[tuple[Files, Path]] = []
     apart: dict[Path, str] = {}
-    lacking: dict[Path, str] = {}
     for place, kinds in cases.items():
         ranked = {kind: sorted(found, key=lambda one: (len(one[0].variants), one[1])) for kind, found in kinds.items()}
-        absent = [SEQUENCES.get(m, m) for m in modalities if m not in kinds]
-        if absent:
-            there = sorted(path for found in ranked.values() for _, path in found)
-            apart |= {path: f"a case without {', '.join(absent)}" for path in there}
-            lacking[there[0]] = (
-                f"{place.parent}: case {place.name} has no {', no '.join(absent)}; {_all_of(modalities)}"
-            )
-        else:
-            groups.append((tuple(ranked[modality][0][1] for modality in modalities), place))
-            apart |= {path: f"{kind} again" for kind, found in ranked.items() for _, path in found[1:]}
-    return groups, apart, lacking
+        groups.append((tuple(ranked[m][0][1] if m in ranked else Path(ABSENT) for m in modalities), place))
+        apart |= {path: f"{kind} again" for kind, found in ranked.items() for _, path in found[1:]}
+    return groups, apart
 
 
-def _all_of(modalities: Sequence[str]) -> str:
-    return f"these weights read {', '.join(SEQUENCES.get(m, m) for m in modalities)} of each case"
-
-
-def _nothing(
-    files: Sequence[Path], reasons: dict[Path, str], lacking: dict[Path, str], modalities: Sequence[str]
-) -> str:
-    if lacking:
-        first, *others = lacking.values()
-        more = f" ({len(others)} more cases are incomplete)" if others else ""
-        return f"{first.rpartition(': ')[2]}{more}"
+def _nothing(files: Sequence[Path], reasons: dict[Path, str], modalities: Sequence[str]) -> str:
     if reasons:
         wanted = ", ".join(SEQUENCES.get(m, m) for m in modalities)
         counts = ", ".join(f"{count} x {why}" for why, count in sorted(Counter(reasons.values()).items()))
@@ -212,7 +176,8 @@ def _named(found: Sequence[tuple[Files, Path]]) -> list[Scan]:
     short = [place if len(files) > 1 or files[0].is_dir() else stem(place) for files, place in found]
     stems = Counter(str(place).lower() for place in short)
     stems[INDEX] += 1  # a file of the predictions' folder
-    for (file, *_), place in found:
+    for files, place in found:
+        file = first_file(files)
         if places[str(place).lower()] > 1:
             raise ValueError(f"{file}: two scans are called {place}; predict them into different folders")
         if str(place).lower() == INDEX:

@@ -64,7 +64,8 @@ def decode_nifti(path: Path, modalities: Sequence[str]) -> tuple[np.ndarray, dic
         array = array[..., 0]
     told = {"sequence_told": modalities[0]} if array.ndim == 4 and len(modalities) == 1 else {}
     if array.ndim == 4:
-        array = _select_channels(array, path, modalities)
+        array, held = _select_channels(array, path, modalities)
+        told["channels"] = " ".join(held)
     elif array.ndim in (2, 3):
         array = array.reshape(1, *array.shape[:2], -1)
     else:
@@ -175,13 +176,14 @@ def _nifti_from_bytes(path: Path) -> nib.Nifti1Image | nib.Nifti2Image:
     return image
 
 
-def _select_channels(array: np.ndarray, path: Path, modalities: Sequence[str]) -> np.ndarray:
-    """Pick the configured modalities from (H, W, D, channels) and put them first."""
+def _select_channels(array: np.ndarray, path: Path, modalities: Sequence[str]) -> tuple[np.ndarray, list[str]]:
+    """Pick the configured modalities from (H, W, D, channels) and put them first; the names of those that are there."""
     names = decathlon_channels(path) or (list(modalities) if array.shape[3] == len(modalities) else [])
-    if len(names) != array.shape[3] or not set(modalities) <= set(names):
+    held = [name for name in modalities if name in names]
+    if len(names) != array.shape[3] or not held:
         wanted = f"not known to hold {', '.join(modalities)}; give a volume of three axes for each"
         raise UnreadableImageError(path, f"four axes, and {array.shape[3]} channels that are {wanted}", "rank")
-    return np.moveaxis(array[..., [names.index(m) for m in modalities]], 3, 0)
+    return np.moveaxis(array[..., [names.index(name) for name in held]], 3, 0), held
 
 
 def decathlon_channels(path: Path) -> list[str]:

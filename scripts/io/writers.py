@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 from ..core.documents import SCHEMA_VERSION, PredictionIndex
-from ..core.filenames import stem
+from ..core.filenames import first_file, stem
 from ..core.files import content_sha256, write_atomic, write_json
 from ..core.weights_report import learned_of
 from ..dicom.headers import DicomError
@@ -94,7 +94,8 @@ class PredictionWriter:
             FileExistsError: when a file of another prediction is there and must not be overwritten.
             UnreadableImageError: see `encode_dicom`.
         """
-        mask, source = data["pred"], Path(str(data["pred"].meta["filename_or_obj"]))
+        mask, meta = data["pred"], data["pred"].meta
+        source = Path(first_file(list(map(str, meta.get("files", ()))) or str(meta["filename_or_obj"])))
         suffix, content = self.encode(mask)
         target = self.output_dir / (name or stem(source.name))
         masked = "segmentation" in learned_of(data["result"].get("model", {}))
@@ -103,7 +104,7 @@ class PredictionWriter:
             contents |= self._encode_series(mask, source, data["result"])
         files = {"json": target.with_name(f"{target.name}.json")}
         files |= {of.partition(".")[0]: target.with_name(f"{target.name}_{of}") for of in contents}
-        scan = mask.meta.get("files", source)
+        scan = meta.get("files", source)
         unfinished = _unfinished(target)
         if not self.overwrite and not self._is_of(files["json"], scan, data["result"].get("model", {})):
             left = {target.with_name(name) for name in _listed(unfinished)} - {files["json"]}

@@ -148,7 +148,8 @@ class MultiTaskUNet(nn.Module):
         """Segment, classify, or both.
 
         Args:
-            image: (B, C, H, W) float, background at -4 as from `NormalizeForegroundd`.
+            image: (B, C, H, W) float, background at -4 as from `NormalizeForegroundd`; the channel of a missing
+                sequence is background, those of an image of unknown sequence are NaN but for the first.
             do_seg: predict masks.
             do_cls: predict classes.
             seg_rows: boolean (B,), rows of the batch to segment (those with a mask); None: all.
@@ -239,6 +240,7 @@ def freeze(network: MultiTaskUNet, parts: Sequence[str], normalization: str = "b
     named = {}
     if "encoder_but_last" in parts:
         named["encoder_but_last"] = [f"encoder.levels.{index}" for index in range(len(network.encoder.levels) - 1)]
+        named["encoder_but_last"].append("encoder.projection")
     network.frozen = [name for part in parts for name in named.get(part, [part])]
     for part in network.frozen:
         network.get_submodule(part).requires_grad_(False)

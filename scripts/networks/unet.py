@@ -19,6 +19,9 @@ __all__ = ["UNetDecoder", "UNetEncoder"]
 class UNetEncoder(nn.Module):
     """Contracting path: one block of two convolutions per level, downsampling by 2 between levels.
 
+    With several modalities, what an image whose second channel is NaN shows in its first one, a picture or a volume of
+    unknown sequence, is shown in every channel: itself plus a learned multiple, at first none. Background stays so.
+
     Args:
         in_channels: modalities.
         channels: features of each level, finest first; their number is the depth.
@@ -34,10 +37,18 @@ class UNetEncoder(nn.Module):
         first = TwoConv(2, in_channels * stem**2, channels[0], act, norm, bias=True)
         rest = [Down(2, above, below, act, norm, bias=True) for above, below in pairwise(channels)]
         self.levels = nn.ModuleList([first, *rest])
+        self.several = in_channels > 1
+        self.projection = nn.Conv2d(1, in_channels, kernel_size=1, bias=False) if self.several else nn.Identity()
+        for weight in self.projection.parameters():
+            nn.init.zeros_(weight)
 
     def forward(self, image: Tensor) -> List[Tensor]:
         """(B, C, H, W) -> [x1, x2, x3, x4, bottleneck], level i of shape (B, channels[i], H/stem/2^i, W/stem/2^i)."""
-        x = self.stem(image - self.background)  # so that the zero padding of convolutions is background
+        x = image - self.background  # so that the zero padding of convolutions is background
+        if self.several:
+            single = x[:, :1]
+            x = torch.where(torch.isnan(x[:, 1:2]), single + self.projection(single), x)
+        x = self.stem(x)
         features: List[Tensor] = []
         for level in self.levels:
             x = level(x)

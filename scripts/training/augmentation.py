@@ -157,15 +157,18 @@ class KeepBackgroundd(MapTransform):
     Args:
         keys: slices (C, H, W).
         foreground_key: foreground (1, H, W) of 0 and 1, transformed with the slice; removed from the item.
+        missing_key: channels without a sequence, boolean (C,), which become background; removed from the item.
     """
 
-    def __init__(self, keys: KeysCollection, foreground_key: str = "foreground") -> None:
+    def __init__(self, keys: KeysCollection, foreground_key: str = "foreground", missing_key: str = "missing") -> None:
         super().__init__(keys)
-        self.foreground_key = foreground_key
+        self.foreground_key, self.missing_key = foreground_key, missing_key
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         d = dict(data)
         tissue = d.pop(self.foreground_key) > 0.5
+        if (missing := d.pop(self.missing_key, None)) is not None:
+            tissue = tissue & ~missing[:, None, None]
         for key in self.key_iterator(d):
             d[key] = torch.where(tissue, d[key].clamp(DARKEST, BRIGHTEST), BACKGROUND)
         return d

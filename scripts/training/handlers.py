@@ -42,6 +42,7 @@ class BestWeights:
         initial_weights: file of the initial weights, or None.
         prepare_batch: of the training; its tasks are noted too, with those of the initial weights if the encoder is
             frozen.
+        trained_with: of weights that read several sequences, see `ModelCard`; noted.
     """
 
     def __init__(
@@ -52,7 +53,9 @@ class BestWeights:
         datasets: Mapping[str, SliceDataset],
         initial_weights: str | Path | None = None,
         prepare_batch: PrepareMultiTaskBatch | None = None,
+        trained_with: Mapping[str, bool] | None = None,
     ) -> None:
+        self.trained_with = {"trained_with": dict(trained_with)} if trained_with else {}
         batches, kept = prepare_batch or PrepareMultiTaskBatch(), "encoder" in getattr(network, "frozen", ())
         trained = dict(zip(TASKS, (batches.do_seg, batches.do_cls), strict=True))
         before = learned_by(initial_weights) if kept else ()
@@ -96,7 +99,7 @@ class BestWeights:
             "metrics": nan_to_none(dict(state.metrics)),
         }
         sha256 = save_weights(self.network, self.path)
-        notes = {"learned": self.learned, **self.origin, "trained_on": self.trained_on}
+        notes = {"learned": self.learned, **self.trained_with, **self.origin, "trained_on": self.trained_on}
         write_json(self.path.with_suffix(".json"), {**score, "sha256": sha256, **notes})
 
 

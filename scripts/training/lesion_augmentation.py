@@ -12,6 +12,7 @@ from monai.transforms import MapTransform, RandomizableTransform
 from scipy import ndimage
 
 from ..dataset.sampling import SliceDataset
+from ..transforms.channels import known_channels
 
 __all__ = ["RandLesionCored", "RandPasteLesiond"]
 
@@ -69,7 +70,13 @@ class RandPasteLesiond(RandomizableTransform, MapTransform):
         middles = np.argwhere(tissue)
         if not len(middles):
             return d
-        patch, lesion = self._turned(np.asarray(donor["image"]), np.asarray(donor["mask"])[0] > 0.5)
+        shown = known_channels(torch.as_tensor(donor["image"]))
+        channels = len(d[self.first_key(d)])
+        if channels == 1 < len(shown):  # an image of unknown sequence gets the lesion of any
+            shown = shown[[self.R.randint(len(shown))]]
+        if len(shown) != channels:
+            return d
+        patch, lesion = self._turned(np.asarray(shown), np.asarray(donor["mask"])[0] > 0.5)
         share, pasted = _placed(lesion, middles[self.R.randint(len(middles))], tissue.shape, patch)
         weight = torch.from_numpy(share * tissue)[None]
         for key in self.key_iterator(d):

@@ -15,6 +15,7 @@ from monai.transforms import MapTransform, Transform
 from scipy import ndimage
 from torch.nn.functional import interpolate
 
+from .channels import shown_channel
 from .preprocessing import BACKGROUND, TISSUE, NormalizeForegroundd
 from .skull import skull_state
 
@@ -53,7 +54,8 @@ class ExtractBraind(MapTransform):
             if image.shape[-1] == 1 or skull_state(_planes_of(normalized[key]), TISSUE)["state"] == "off":
                 continue
             try:
-                brain = brain_mask(image.as_tensor()[0].numpy())
+                shown = next((channel for channel in image.as_tensor() if channel.any()), image.as_tensor()[0])
+                brain = brain_mask(shown.numpy())
             except ValueError as error:
                 raise ValueError(f"{image.meta.get('filename_or_obj', 'scan')}: {error}") from None
             d[key] = MetaTensor(image.as_tensor() * torch.from_numpy(brain)).copy_meta_from(image)
@@ -89,16 +91,17 @@ class FindBraind(Transform):
 
 
 def _before_normalization(normalized: MetaTensor) -> np.ndarray:
-    """First channel (H, W, D) in the scan's own units, background zero."""
-    scores = normalized.as_tensor()[0].numpy()
-    (mean, *_), (std, *_) = normalized.meta["foreground_statistics"]
+    """First channel with tissue (H, W, D) in the scan's own units, background zero."""
+    number = next((n for n, channel in enumerate(normalized.as_tensor()) if bool((channel > TISSUE).any())), 0)
+    scores = normalized.as_tensor()[number].numpy()
+    mean, std = (values[number] for values in normalized.meta["foreground_statistics"])
     values: np.ndarray = np.where(scores > TISSUE, (scores * std + mean).clip(0), 0)
     return values
 
 
 def _planes_of(normalized: MetaTensor) -> np.ndarray:
-    """First channel of the slices with a head (D, H, W)."""
-    planes = normalized.as_tensor()[0].movedim(-1, 0).numpy()
+    """First channel with tissue of the slices with a head (D, H, W)."""
+    planes = shown_channel(normalized.as_tensor()).movedim(-1, 0).numpy()
     found: np.ndarray = planes[(planes > BACKGROUND).any(axis=(1, 2))]
     return found
 

@@ -63,7 +63,8 @@ class FitHeadd(MapTransform, InvertibleTransform):
     padded, never interpolated). Without one (PNG, JPEG), or if the spacing would make the head implausibly
     large or small, the longer side of the head's box becomes `head_size` pixels. The background's level is subtracted,
     after padding and constant backgrounds are set to it (see `level_surroundings`); white frames, margins and
-    burnt-in text become zero. The head is searched on the brightest value along the slices. The result's metadata have
+    burnt-in text become zero. The head is searched on the brightest value along the slices, of every channel that is
+    not zero, as those of missing sequences are. The result's metadata have
     whether the spacing was used (`spacing_used`) and whether a background was found (`background_found`).
 
     Args:
@@ -90,8 +91,10 @@ class FitHeadd(MapTransform, InvertibleTransform):
         return d
 
     def _fit(self, image: MetaTensor) -> MetaTensor:
-        values = torch.stack([torch.from_numpy(level_surroundings(channel.numpy())) for channel in image.as_tensor()])
-        heads, backgrounds = zip(*(find_head(channel.amax(dim=2).numpy()) for channel in values), strict=True)
+        given = [n for n, channel in enumerate(image.as_tensor()) if len(image) == 1 or channel.any()]  # not missing
+        given = given or list(range(len(image)))
+        shown = torch.stack([torch.from_numpy(level_surroundings(image.as_tensor()[n].numpy())) for n in given])
+        heads, backgrounds = zip(*(find_head(channel.amax(dim=2).numpy()) for channel in shown), strict=True)
         head, background = np.logical_or.reduce(heads), torch.tensor(backgrounds).view(-1, 1, 1, 1)
         rows, columns = (np.flatnonzero(head.any(axis=axis)) for axis in (1, 0))
         if len(rows) == 0:  # only background: keep the whole frame
@@ -102,17 +105,17 @@ class FitHeadd(MapTransform, InvertibleTransform):
         placement = {"box": box, "sides": sides, "offset": [(self.canvas_size - side) // 2 for side in sides]}
 
         cut, paste = _windows(placement)
-        inside = (values[cut] - background).clamp_min(0) * torch.from_numpy(head)[cut[1:3]][..., None]
-        canvas = values.new_zeros((values.shape[0], self.canvas_size, self.canvas_size, values.shape[3]))
-        canvas[paste] = _resize_planes(inside, sides)
+        inside = (shown[cut] - background).clamp_min(0) * torch.from_numpy(head)[cut[1:3]][..., None]
+        canvas = shown.new_zeros((len(image), self.canvas_size, self.canvas_size, shown.shape[3]))
+        canvas[given, paste[1], paste[2]] = _resize_planes(inside, sides)
 
         fitted = MetaTensor(canvas).copy_meta_from(image)
-        darker = max(darker_share(*found) for found in zip(values.numpy(), heads, backgrounds, strict=True))
+        darker = max(darker_share(*found) for found in zip(shown.numpy(), heads, backgrounds, strict=True))
         found = border_share(head) < FRAME_FILLED and darker < DARKER_THAN_BACKGROUND
-        found = found and not (values.shape[3] > 1 and any(has_bright_border(channel.numpy()) for channel in values))
+        found = found and not (shown.shape[3] > 1 and any(has_bright_border(channel.numpy()) for channel in shown))
         fitted.meta |= {"spacing_used": spacing_used, "background_found": found}
         return self.push_transform(
-            fitted, affine=_canvas_to_source(placement), orig_size=tuple(values.shape[1:]), extra_info=placement
+            fitted, affine=_canvas_to_source(placement), orig_size=tuple(shown.shape[1:]), extra_info=placement
         )
 
     def _zoom(self, image: MetaTensor, box: tuple[int, int, int, int]) -> tuple[tuple[float, float], bool]:

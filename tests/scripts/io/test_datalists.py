@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from scripts.core.filenames import ABSENT
 from scripts.core.patients import group_of
 from scripts.io.datalists import gather_cases, image_cases, volume_cases
 from scripts.io.scan_lists import scans
@@ -88,13 +89,17 @@ def test_case_without_a_mask_has_no_label_at_all(tmp_path: Path) -> None:
     assert ["label" in case for case in volume_cases(tmp_path)] == [False, True]
 
 
-def test_missing_modality_is_named(tmp_path: Path) -> None:
-    touch(tmp_path / "A/A_flair.nii.gz", tmp_path / "A/A_t2.nii.gz")
-    with pytest.raises(ValueError, match="no case has FLAIR, T1, T1 after contrast, T2 together"):
-        volume_cases(tmp_path, ALL)
-    touch(*(tmp_path / f"B/B_{sequence}.nii.gz" for sequence in ALL))
-    image = volume_cases(tmp_path, ALL)[0]["image"]
-    assert [Path(path).name for path in image if not Path(path).exists()] == ["A_t1.nii.gz", "A_t1ce.nii.gz"]
+def test_a_missing_sequence_has_its_place_among_the_files(tmp_path: Path) -> None:
+    touch(tmp_path / "A/A_t2.nii.gz")
+    with pytest.raises(ValueError, match="no case has FLAIR or T1; name other"):
+        volume_cases(tmp_path, ["flair", "t1"])
+    touch(tmp_path / "A/A_flair.nii.gz", *(tmp_path / f"B/B_{sequence}.nii.gz" for sequence in ALL))
+    found = volume_cases(tmp_path, ALL)
+    there = {sequence: str(tmp_path / f"A/A_{sequence}.nii.gz") for sequence in ("flair", "t2")}
+    assert found[0]["image"] == [there.get(sequence, ABSENT) for sequence in ALL]
+    assert ABSENT not in found[1]["image"]
+    levels = {notice.code: notice.level for notice in found.notices}
+    assert levels["sequence_missing"] == "warning", "of a case that has another sequence"
 
 
 @pytest.mark.parametrize("below", ["", "Task01_BrainTumour"])

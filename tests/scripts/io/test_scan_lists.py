@@ -7,9 +7,10 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from scripts.core.filenames import ABSENT
 from scripts.io.datalists import image_cases
 from scripts.io.readers import BrainMriReader
-from scripts.io.scan_lists import incomplete, scans, survey
+from scripts.io.scan_lists import scans, survey
 
 
 def touch(root: Path, *names: str) -> Path:
@@ -100,10 +101,10 @@ def test_for_weights_of_several_sequences_the_files_of_a_case_are_one_scan(tmp_p
     assert {scan["name"]: scan["image"] for scan in found} == {
         "B-1/B-1": [str(tmp_path / f"B-1/B-1-{word}.nii.gz") for word in ("t2f", "t1c")],
         "P 2": [str(tmp_path / "P 2" / name) for name in ("FLAIR.nii.gz", "T1_Gd.nii.gz")],
+        "C": [str(tmp_path / "C_flair.nii.gz"), ABSENT],
         "D": str(tmp_path / "D.nii.gz"),
     }
     reasons = {Path(path).name: why for path, why in over.items()}
-    assert reasons["C_flair.nii.gz"] == "a case without T1 after contrast"
     assert reasons["T1_Gd_bias.nii.gz"] == "t1ce again" and reasons["B-1-t1n.nii.gz"] == "T1, by its name"
     found, _ = survey(tmp_path / "P 2", modalities=["flair", "t1ce"])
     assert [scan["name"] for scan in found] == ["P 2"]
@@ -134,23 +135,23 @@ def test_a_folder_without_the_sequence_names_its_sequences(tmp_path: Path) -> No
     assert "\n" not in str(caught.value)
 
 
-def test_a_case_that_lacks_a_sequence_is_named_with_what_it_lacks(tmp_path: Path) -> None:
-    touch(tmp_path, "A/A-t2f.nii.gz", "A/A-t1c.nii.gz", "B/B_flair.nii.gz")
-    lacking = incomplete(tmp_path, modalities=["flair", "t1ce"])
-    reason = (
-        f"{tmp_path / 'B'}: case B has no T1 after contrast; these weights read FLAIR, T1 after contrast of each case"
-    )
-    assert lacking == {str(tmp_path / "B/B_flair.nii.gz"): reason} and incomplete(tmp_path) == {}
-    with pytest.raises(ValueError, match="case B has no T1 after contrast; these weights read FLAIR") as caught:
-        scans(tmp_path / "B", modalities=["flair", "t1ce"])
-    assert "\n" not in str(caught.value)
+def test_one_sequence_of_a_case_is_enough(tmp_path: Path) -> None:
+    touch(tmp_path, "A/A-t2f.nii.gz", "B/B_t1c.nii.gz", "D/D_t1.nii.gz")
+    found, over = survey(tmp_path, modalities=["flair", "t1ce"])
+    assert {scan["name"]: scan["image"] for scan in found} == {
+        "A/A": [str(tmp_path / "A/A-t2f.nii.gz"), ABSENT],
+        "B/B": [ABSENT, str(tmp_path / "B/B_t1c.nii.gz")],
+    }
+    assert over == {str(tmp_path / "D/D_t1.nii.gz"): "T1, by its name"}
+    (alone,) = scans(tmp_path / "B/B_t1c.nii.gz", modalities=["flair", "t1ce"])
+    assert alone["image"] == [ABSENT, str(tmp_path / "B/B_t1c.nii.gz")]
 
 
 def test_files_of_a_case_that_are_named_one_by_one_are_one_scan(tmp_path: Path) -> None:
     touch(tmp_path, "A_t1.nii.gz", "A_flair.nii.gz", "B_flair.nii.gz")
     paths = [tmp_path / name for name in ("A_t1.nii.gz", "B_flair.nii.gz", "A_flair.nii.gz")]
     found = {scan["name"]: scan["image"] for scan in scans(paths, modalities=["flair", "t1"])}
-    assert found == {"A": [str(paths[2]), str(paths[0])], "B_flair": str(paths[1])}
+    assert found == {"A": [str(paths[2]), str(paths[0])], "B": [str(paths[1]), ABSENT]}
 
 
 def test_predictions_beside_the_scans_are_neither_scans_nor_masks_nor_images_of_a_class(tmp_path: Path) -> None:
