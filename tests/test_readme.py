@@ -38,7 +38,15 @@ LINES = [line.split("  #")[0].strip() for block in BLOCKS for line in block.repl
 COMMANDS = list(dict.fromkeys(LINES))
 INLINE = re.findall(r"`((?:python|make) [^`]*)`", TEXT)
 SHORT = {"max_epochs": 1, "samples_per_epoch": 16}
-LONG = {"crossvalidate", "ablate", "finetune", "report", "pipeline", "robustness"}  # hours; short ones: other tests
+LONG = {
+    "crossvalidate",
+    "ablate",
+    "finetune",
+    "report",
+    "pipeline",
+    "robustness",
+    "subsets",
+}  # hours; short ones: other tests
 ENDLESS = {"serve", "ui", "health"}  # until they are stopped, or needs one that runs; other tests run them
 IN_THE_BUNDLE = {"export", "pack"}  # write files beside the weights, or need them; tests/bundle runs them
 

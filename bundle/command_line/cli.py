@@ -14,6 +14,7 @@ from . import commands, exchange, training
 from .addresses import LocalCopies
 from .options import (
     NETWORKS,
+    add_compared_weights,
     add_corruptions,
     add_data,
     add_device,
@@ -76,7 +77,16 @@ def parser() -> Parser:
 
     def command(name: str, run: object, text: str) -> argparse.ArgumentParser:
         sub = subcommands.add_parser(name, help=text, description=text)
-        resumes = name in ("predict", "pipeline", "demo", "ablate", "crossvalidate", "finetune", "robustness")
+        resumes = name in (
+            "predict",
+            "pipeline",
+            "demo",
+            "ablate",
+            "crossvalidate",
+            "finetune",
+            "robustness",
+            "subsets",
+        )
         resume = "; run the same command again to resume" if resumes else ""
         sub.set_defaults(run=run, command=name, parser=sub, on_interrupt=resume, json=False)
         if name not in ("serve", "ui"):
@@ -147,6 +157,12 @@ def parser() -> Parser:
     add_model(sub)
     add_strip(sub)
     add_corruptions(sub)
+
+    sub = command("subsets", commands.subsets, "Score weights of several sequences on every combination of them.")
+    add_data(sub)
+    add_model(sub)
+    add_strip(sub)
+    add_compared_weights(sub)
 
     sub = command(
         "crossvalidate",

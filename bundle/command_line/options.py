@@ -62,6 +62,16 @@ def add_training_cases(sub: argparse.ArgumentParser) -> None:
     )
 
 
+def add_compared_weights(sub: argparse.ArgumentParser) -> None:
+    """Options that name further weights of several sequences, and of one."""
+    sub.add_argument(
+        "--other", metavar="FILE", action="append", default=[], help="further weights, as of another fold; repeatable"
+    )
+    sub.add_argument(
+        "--baseline", metavar="FILE", action="append", default=[], help="weights of one sequence; repeatable"
+    )
+
+
 def add_corruptions(sub: argparse.ArgumentParser) -> None:
     """Options that choose what is done to scans."""
     add_training_cases(sub)

@@ -13,10 +13,12 @@ from bundle import Predictor
 from bundle.command_line.cli import main
 from bundle.datasets.phantoms import write_volumes
 from scripts.core.files import write_json
+from scripts.core.messages import FLAGS
 from scripts.networks.multitask_unet import multi_task_unet
 from scripts.networks.weights import save_weights
 
 READ = ["t2", "flair"]  # in another order than the files
+OF_SEQUENCES = {name for name in FLAGS if name.startswith("sequence") and name != "sequence_unchecked"}
 BRATS_2023 = {"flair": "t2f", "t1": "t1n", "t2": "t2w", "seg": "seg"}
 
 
@@ -42,20 +44,44 @@ def cases(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def test_a_folder_of_cases_is_predicted_and_what_is_missing_is_named(
-    model: Path, cases: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_a_folder_of_cases_and_pictures_is_predicted_and_what_is_missing_is_flagged(
+    model: Path, cases: Path, synthetic: Path, tmp_path: Path
 ) -> None:
-    output = tmp_path / "out"
-    assert main(["predict", str(cases), "--model", str(model), "--output", str(output)]) == 2
-    error = f"error: {cases / 'PHANTOM_003'}: case PHANTOM_003 has no T2; these weights read T2, FLAIR of each case"
-    told = capsys.readouterr()
-    assert error in told.err.splitlines() and "2 of 3 scans predicted" in told.out
+    output, picture = tmp_path / "out", min((synthetic / "kaggle" / "yes").iterdir())
+    assert main(["predict", str(cases), str(picture), "--model", str(model), "--output", str(output)]) == 0
     index = json.loads((output / "index.json").read_text())["scans"]
-    predicted = [entry["mask"] for entry in index.values() if "mask" in entry]
-    assert predicted == [f"PHANTOM_00{n}/PHANTOM_00{n}_mask.nii.gz" for n in (1, 2)]
-    alone = cases / "PHANTOM_003"
-    assert main(["predict", str(alone), "--model", str(model), "--output", str(tmp_path / "none")]) == 2
-    assert capsys.readouterr().err.count("\n") == 1 and not (tmp_path / "none").exists()
+    assert str(cases / "PHANTOM_003" / "PHANTOM_003_flair.nii.gz") in index, "the first file that is there"
+    flags, results = {}, {}
+    for name in ("PHANTOM_001/PHANTOM_001", "PHANTOM_003/PHANTOM_003", picture.stem):
+        results[name] = json.loads((output / f"{name}.json").read_text())
+        flags[name] = {flag["code"] for flag in results[name]["flags"]} & OF_SEQUENCES
+    assert list(flags.values()) == [set(), {"sequences_missing_untrained"}, {"sequence_unknown_untrained"}]
+    whole, part, _ = results.values()
+    assert part["missing_sequences"] == ["t2"] and part["input"] == "PHANTOM_003_flair.nii.gz"
+    assert "missing_sequences" not in whole
+    assert (output / "PHANTOM_003" / "PHANTOM_003_overlay.png").is_file()
+    assert main(["predict", str(cases), "--model", str(model), "--output", str(output)]) == 0, "kept, not refused"
+
+
+def test_weights_say_what_they_were_trained_with(model: Path, cases: Path, synthetic: Path, tmp_path: Path) -> None:
+    shutil.copy(model, tmp_path)
+    report = json.loads(model.with_name("report.json").read_text())
+    report["model"]["trained_with"] = {"missing_sequences": True, "unknown_sequences": True}
+    write_json(tmp_path / "report.json", report)
+    predictor, case = Predictor(tmp_path / "model.pt"), cases / "PHANTOM_003"
+    flair = case / "PHANTOM_003_flair.nii.gz"
+    picture = min((synthetic / "kaggle" / "yes").iterdir())
+    for scan, code in (
+        (flair, "sequences_missing"),
+        (flair.read_bytes(), "sequence_unknown"),
+        (picture, "sequence_unknown"),
+    ):
+        result = predictor.predict(scan)["result"]
+        assert {flag["code"] for flag in result["flags"]} & OF_SEQUENCES == {code}
+    by_name, by_place = predictor.predict(flair), predictor.predict([None, flair])
+    assert by_name["result"] == by_place["result"] and torch.equal(by_name["pred"], by_place["pred"])
+    another = predictor.predict(case / "PHANTOM_003_t1.nii.gz")["result"]
+    assert another["state"] == "no_prediction" and "other_sequence" in {flag["code"] for flag in another["flags"]}
 
 
 def test_channels_are_in_the_order_of_the_weights(model: Path, cases: Path) -> None:
@@ -72,15 +98,9 @@ def test_channels_are_in_the_order_of_the_weights(model: Path, cases: Path) -> N
 def test_what_such_weights_cannot_do_is_one_line(
     model: Path, cases: Path, synthetic: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    images, output = str(synthetic / "kaggle"), ["--output", str(tmp_path / "out")]
+    output = ["--output", str(tmp_path / "out")]
     shutil.copy(model, tmp_path / "bare.pt")
     for command, reason in (
-        (
-            ["evaluate", "--images", images, "--model", str(model)],
-            "images have one channel, the network reads t2,flair",
-        ),
-        (["pipeline", "--images", images, "--modalities", "t2,flair"], "leave the images out"),
-        (["crossvalidate", "--images", images, "--modalities", "t2,flair"], "leave the images out"),
         (
             ["pipeline", "--volumes", str(cases), "--initial-weights", str(model), "--modalities", "flair"],
             "reads t2,flair, not flair; leave --modalities out",
@@ -90,8 +110,8 @@ def test_what_such_weights_cannot_do_is_one_line(
             "put the report.json of their training beside them",
         ),
         (
-            ["pipeline", "--volumes", str(synthetic / "brats"), "--modalities", "flair,t1"],
-            "no case has FLAIR, T1 together",
+            ["pipeline", "--volumes", str(synthetic / "brats"), "--modalities", "t2,t1"],
+            "no case has T2 or T1",
         ),
     ):
         assert main([*command, *output]) == 2

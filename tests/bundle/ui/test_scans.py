@@ -79,7 +79,9 @@ def test_the_sequences_of_a_case_are_one_scan_for_weights_that_read_several() ->
         "B_flair.nii.gz": NIFTI,
     }
     found = {scan.name: scan for scan in scans_of(uploads.items(), ["flair", "t1"])}
-    assert list(found) == ["A", "B_flair.nii.gz"] and found["A"].files == (NIFTI, NIFTI + b"1")
+    assert list(found) == ["A", "B"] and found["A"].files == (NIFTI, NIFTI + b"1")
     with found["A"].source() as content:
         assert content == [NIFTI, NIFTI + b"1"]
+    with found["B"].source() as content:
+        assert content == [NIFTI, None], "no T1"
     assert not found["A"].is_dicom
