@@ -131,8 +131,9 @@ def robustness(options: argparse.Namespace) -> Outcome:
 
 def subsets(options: argparse.Namespace) -> Outcome:
     """Score weights on every combination of their sequences."""
-    from ..workflows.subsets import score_subsets
+    from ..workflows.subsets import score_subsets, weights_to_compare
 
+    weights_to_compare(options.model, options.other, options.baseline)
     told = {"strip": options.strip, "on_device": options.device, "others": options.other, "baselines": options.baseline}
     options.device = None  # of the predictors alone
     if options.images:

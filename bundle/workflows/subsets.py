@@ -11,7 +11,7 @@ from ..loading import parse
 from ..predictor import Predictor
 from ..weights import find_weights, trained_as
 
-__all__ = ["score_subsets"]
+__all__ = ["score_subsets", "weights_to_compare"]
 
 
 def score_subsets(
@@ -34,31 +34,52 @@ def score_subsets(
         network_name: the network's name, if no report beside the weights names it.
         on_device: torch device (default: the GPU if there is one).
         strip: cut the brain out of volumes with a skull first.
-        modalities: sequences of the weights.
+        modalities: sequences of the weights; they are read from beside the weights.
         others: further weights of the same sequences, such as those of other folds.
         baselines: weights that read one of these sequences, to compare with.
 
     Raises:
-        UserError: when weights read one sequence only, others than the first, or a baseline several.
+        UserError: see `weights_to_compare`.
     """
-    read, files = list(modalities or ["flair"]), [model, *(find_weights(other) for other in others)]
-    if len(read) < 2:
-        raise UserError(
-            f"{model}: reads {read[0]} alone, there is nothing to leave out; name weights of several sequences"
-        )
-    for file in files[1:]:
-        if (also := trained_as(file).get("modalities", ["flair"])) != read:
-            raise UserError(f"{file}: reads {','.join(also)}, not {','.join(read)}")
-    compared = [find_weights(file) for file in baselines]
-    alone = [trained_as(file).get("modalities", ["flair"]) for file in compared]
-    if any(len(of) > 1 or of != alone[0] or of[0] not in read for of in alone):
-        raise UserError(f"{compared[0]}: as a baseline name weights that read one of {','.join(read)}")
+    read, files, compared, alone = weights_to_compare(model, others, baselines)
     told: dict[str, Any] = {"dataset_dir": dataset_dir, "output_dir": str(output), "modalities": read}
     told |= {"model_paths": [str(file) for file in files], "baseline_paths": [str(file) for file in compared]}
-    told |= {"baseline": alone[0][0]} if alone else {}
+    told |= {"baseline": alone} if alone else {}
     scorer = parse("subsets.yaml", ["subsets"], **told)["subsets"]
     predictors = [Predictor(file, network_name, on_device, strip=strip) for file in files]
     others_of = [Predictor(file, None, on_device, strip=strip) for file in compared]
     names = {"weights": predictors, "baselines": others_of}
     cards = {name: [dict(one.parts["model_card"]) for one in found] for name, found in names.items()}
     scorer.run(predictors, cards, others_of)
+
+
+def weights_to_compare(
+    model: str | Path | None, others: Sequence[str | Path], baselines: Sequence[str | Path]
+) -> tuple[list[str], list[Path], list[Path], str | None]:
+    """Find weights of several sequences, and those of one to compare with.
+
+    Args:
+        model: weights of several sequences; None: the bundle's.
+        others: further weights of the same sequences.
+        baselines: weights that read one of them.
+
+    Returns:
+        The sequences; the files of both kinds of weights; and the sequence that the baselines read, None without any.
+
+    Raises:
+        UserError: when a file is missing, weights read one sequence only or others than the first, or a baseline reads
+            several, or another than the first baseline.
+    """
+    files, compared = [find_weights(file) for file in (model, *others)], [find_weights(file) for file in baselines]
+    read, *also = (trained_as(file).get("modalities", ["flair"]) for file in files)
+    if len(read) < 2:
+        raise UserError(
+            f"{files[0]}: reads {read[0]} alone, nothing can be left out; name weights of several sequences"
+        )
+    for file, names in zip(files[1:], also, strict=True):
+        if names != read:
+            raise UserError(f"{file}: reads {','.join(names)}, not {','.join(read)}")
+    alone = [trained_as(file).get("modalities", ["flair"]) for file in compared]
+    if any(len(names) > 1 or names != alone[0] or names[0] not in read for names in alone):
+        raise UserError(f"{compared[0]}: as a baseline name weights that read one of {','.join(read)}")
+    return list(read), files, compared, alone[0][0] if alone else None

@@ -86,11 +86,12 @@ def test_a_sequence_that_is_taken_away_is_as_one_that_is_not_there(folder: Path)
 def test_what_cannot_be_compared_is_one_line(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     one, several = str(folder / "one/model.pt"), str(folder / "several/model.pt")
     for more, reason in (
-        (["--model", one], "there is nothing to leave out"),
+        (["--model", one], "nothing can be left out"),
         (["--model", several, "--other", one], "reads flair, not flair,t2"),
         (["--model", several, "--baseline", several], "as a baseline name weights that read one of flair,t2"),
         (["--model", several, "--images", str(folder)], "an image has one sequence"),
     ):
-        arguments = ["--volumes", str(folder / "brats"), "--output", str(folder / "out")]
+        arguments = ["--volumes", str(folder / "brats"), "--output", str(folder / "refused")]
         assert main(["subsets", *arguments, *more]) == 2
         assert reason in capsys.readouterr().err.splitlines()[-1]
+    assert not (folder / "refused").exists()
