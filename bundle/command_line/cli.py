@@ -10,7 +10,7 @@ from .. import NOTICE, __version__, loading
 from ..errors import exit_on_sigterm, reason_of
 from ..packaging.export_formats import FORMATS
 from ..workflows.presets import PRESETS
-from . import commands, exchange, training
+from . import commands, exchange, subsets, training
 from .addresses import LocalCopies
 from .options import (
     NETWORKS,
@@ -158,7 +158,7 @@ def parser() -> Parser:
     add_strip(sub)
     add_corruptions(sub)
 
-    sub = command("subsets", commands.subsets, "Score weights of several sequences on every combination of them.")
+    sub = command("subsets", subsets.subsets, "Score weights of several sequences on every combination of them.")
     add_data(sub)
     add_model(sub)
     add_strip(sub)

@@ -129,19 +129,6 @@ def robustness(options: argparse.Namespace) -> Outcome:
     return Outcome({"scores": output / "robustness.json", "figure": output / "robustness.png"})
 
 
-def subsets(options: argparse.Namespace) -> Outcome:
-    """Score weights on every combination of their sequences."""
-    from ..workflows.subsets import score_subsets, weights_to_compare
-
-    weights_to_compare(options.model, options.other, options.baseline)
-    told = {"strip": options.strip, "on_device": options.device, "others": options.other, "baselines": options.baseline}
-    options.device = None  # of the predictors alone
-    if options.images:
-        raise UserError(f"{options.images[0]}: an image has one sequence, name volumes (--volumes)")
-    score_folders(score_subsets, options, **told)
-    return Outcome({"scores": Path(options.output) / "subsets.json"})
-
-
 def score_folders(job: Callable[..., None], options: argparse.Namespace, **settings: Any) -> None:
     """Run a job on the folders and with the weights that the options name."""
     from ..workflows.scoring import on_folders
