@@ -17,7 +17,6 @@ from typing import Any
 from .core import documents, filenames, files, weights_report
 from .errors import UserError, reason_of, root_cause
 from .manifest import read_json
-from .pictures.overlay import overlay_png
 from .pictures.views import scan_line
 from .predictor import Predictor
 
@@ -224,6 +223,8 @@ class _Files:
 
     def predicted(self, scan: Scan) -> Entry:
         """Predict a scan and write its files."""
+        from .pictures.overlay import overlay_png  # not for earlier predictions
+
         prediction = self.predictor.predict(scan["image"], include_probability=self.probabilities)
         beside = {"overlay.png": overlay_png(prediction)}
         if self.probabilities:

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.stats import ks_2samp
 
 from ..core.messages import NoTumorBound, bound_absent
 from .decision import report_of
@@ -102,6 +101,8 @@ class NoTumorBounds:
         probabilities = [scan["tumor_probability"] for scan in scans if scan["tumor_probability"] is not None]
         if len(probabilities) < LEAST_SCANS:
             return _absent("too_few_scans", needed=LEAST_SCANS)
+        from scipy.stats import ks_2samp  # takes longer than the rest of a repeated `predict`
+
         p_value = float(ks_2samp(probabilities, known.probabilities).pvalue)
         return _absent("folder_differs", p_value=round(p_value, 6)) if p_value < LEVEL else {}
 

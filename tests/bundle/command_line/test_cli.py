@@ -191,7 +191,7 @@ def test_an_existing_prediction_is_kept_without_loading_a_network(picture: Path,
 import sys
 from bundle.command_line.cli import main
 code = main({command!r})
-print(sorted({{"torch", "monai"}} & set(sys.modules)), code)
+print(sorted({{"torch", "monai", "scipy.stats"}} & set(sys.modules)), code)
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     line, *_, loaded = done.stdout.splitlines()
