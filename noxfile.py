@@ -105,6 +105,12 @@ def browser(session: nox.Session) -> None:
 
 
 @nox.session
+def web(session: nox.Session) -> None:
+    """The browser app in Debian's chromium, its server stopped after loading (apt install npm chromium-driver)."""
+    run_suite(session, "test_web.py")
+
+
+@nox.session
 def exports(session: nox.Session) -> None:
     """Every export format, Triton's layout, and all model zoo checks on the packed folder."""
     session.install("-e", ".[dev]", "tritonclient", "protobuf", "grpcio")

@@ -10,7 +10,7 @@ from .. import NOTICE, __version__, loading
 from ..errors import exit_on_sigterm, reason_of
 from ..packaging.export_formats import FORMATS
 from ..workflows.presets import PRESETS
-from . import commands, exchange, subsets, training
+from . import browser_app, commands, exchange, subsets, training
 from .addresses import LocalCopies
 from .options import (
     NETWORKS,
@@ -235,6 +235,11 @@ def parser() -> Parser:
     )
     sub.add_argument("--network", choices=NETWORKS, help="its size, if no report beside the weights names it")
     sub.add_argument("--triton", metavar="DIR", help="also write it to this Triton model repository")
+
+    sub = command("web", browser_app.web, "Write the app that runs in a browser alone, as a static folder.")
+    sub.add_argument("--output", metavar="DIR", required=True, help="new folder")
+    sub.add_argument("--model", metavar="FILE", help="weights (default: the bundle's)")
+    sub.add_argument("--packages", metavar="DIR", help="keep what is fetched from npm and PyPI here, to use it again")
 
     sub = command("pack", commands.pack, "Write the bundle as a folder and a zip, for other tools.")
     sub.add_argument("--output", metavar="DIR", default="dist", help="default: dist")

@@ -13,7 +13,7 @@ import numpy as np
 from ..core.documents import Kind
 from ..core.files import resolve_in_bundle, sha256_of, write_atomic
 
-__all__ = ["FILE", "OODDetector", "fit", "load_ood_detector", "save_ood_detector"]
+__all__ = ["FILE", "OODDetector", "fit", "load_ood_detector", "read_ood_detector", "save_ood_detector"]
 
 FILE = "ood_detector.npz"  # beside the weights
 COMPONENTS = 32  # directions in which the training slices vary most
@@ -121,14 +121,14 @@ def load_ood_detector(model_path: str | Path) -> OODDetector | None:
     if not path.is_file():
         return None
     try:
-        return _read(path, sha256_of(model_path))
+        return read_ood_detector(path, sha256_of(model_path))
     except Exception as error:  # numpy and zipfile raise a dozen types for a damaged file
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         logger.warning("%s: not used, scans get no out-of-distribution score: %s", path, reason)
         return None
 
 
-def _read(path: Path, weights_sha256: str) -> OODDetector:
+def read_ood_detector(path: Path, weights_sha256: str) -> OODDetector:
     """Read a file of `save_ood_detector`.
 
     Raises:
