@@ -98,7 +98,6 @@ def test_channels_are_in_the_order_of_the_weights(model: Path, cases: Path) -> N
 def test_what_such_weights_cannot_do_is_one_line(
     model: Path, cases: Path, synthetic: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    output = ["--output", str(tmp_path / "out")]
     shutil.copy(model, tmp_path / "bare.pt")
     for command, reason in (
         (
@@ -114,7 +113,7 @@ def test_what_such_weights_cannot_do_is_one_line(
             "no case has T2 or T1",
         ),
     ):
-        assert main([*command, *output]) == 2
+        assert main([*command, "--output", str(tmp_path / command[0] / command[-1].replace("/", "_"))]) == 2
         error = capsys.readouterr().err.splitlines()[-1]
         assert error.startswith("error: ") and reason in error, command
         assert not (tmp_path / "out" / "data").exists()

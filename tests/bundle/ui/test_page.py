@@ -265,7 +265,10 @@ def test_scores_and_evidence_are_those_of_the_weights_report(predicted: SimpleNa
     report = json.loads(predicted.model.with_name("report.json").read_text())
     assert f"| Dice, mean of 2 patients | {report['segmentation']['mean']['dice']:.2f} |" in predicted.text
     for source, scores in report["classification"].items():
-        assert f"| ROC-AUC within {source}, n = {scores['n']} | {scores['roc_auc']:.2f} |" in predicted.text
+        patients = scores.get("mean_patient_roc_auc")
+        of = f"slices of {source}, mean of {patients['n']} patients" if patients else f"{source}, n = {scores['n']}"
+        auc = patients["value"] if patients else scores["roc_auc"]
+        assert f"| ROC-AUC within {of} | {auc:.2f} |" in predicted.text
     ((_, _, limits, _, _),) = predicted.sheets
     display = report["decision"]["display_threshold"]
     known = f"At the display threshold, {display:.2f}: sensitivity 91%, specificity 43%, n = 123."
