@@ -154,7 +154,16 @@ def weights_with_cam(pipeline_run: Path, tmp_path_factory: pytest.TempPathFactor
 
 
 @pytest.fixture
-def passes() -> Iterator[list[int]]:
+def each_slice_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Predict without the mirrored slices, whatever the configuration says."""
+    from scripts.inference.inferers import BrainSliceInferer
+
+    never = property(lambda inferer: False, lambda inferer, mirrored: None)
+    monkeypatch.setattr(BrainSliceInferer, "mirrored", never, raising=False)
+
+
+@pytest.fixture
+def passes(each_slice_once: None) -> Iterator[list[int]]:
     """Number of slices in each pass through an encoder, of any network and in any thread."""
     from torch.nn.modules.module import register_module_forward_hook
 

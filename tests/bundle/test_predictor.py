@@ -94,7 +94,9 @@ def test_each_slice_passes_the_encoder_once_for_all_outputs(
     assert sum(passes) == sum(p is not None for p in prediction["slice_probabilities"])
 
 
-def test_the_cam_is_of_the_predicted_pixels_and_not_masked_by_the_head(weights_with_cam: Path, picture: Path) -> None:
+def test_the_cam_is_of_the_predicted_pixels_and_not_masked_by_the_head(
+    weights_with_cam: Path, picture: Path, each_slice_once: None
+) -> None:
     """The CAM is that of the network's input, unchanged."""
     from scripts.networks.cam import predict_with_cam
 

@@ -103,6 +103,10 @@ class Tensor(np.ndarray[Any, Any]):
         """Whether all values along axes are true."""
         return super().all(axis=axis if dim is None else dim, **others)
 
+    def flip(self, *axes: int) -> Any:
+        """With the values along axes in reverse order."""
+        return np.flip(self, axes).view(Tensor)
+
     def select(self, axis: int, index: int) -> Any:
         """One place along an axis, without the axis."""
         return self.take(index, axis=axis)
