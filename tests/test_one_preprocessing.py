@@ -102,7 +102,7 @@ def test_the_golden_input_has_not_changed(served: dict[str, Any]) -> None:
     volume = preprocessing({"image": str(synthetic / "brats/PHANTOM_001/PHANTOM_001_flair.nii.gz")})[
         "image"
     ].as_tensor()
-    image = preprocessing({"image": str(synthetic / "kaggle/yes/Y1.jpg")})["image"].as_tensor()
+    image = preprocessing({"image": str(synthetic / "kaggle/yes/PHANTOM_Y1.jpg")})["image"].as_tensor()
     golden = json.loads(Path(__file__).with_name("golden_inputs.json").read_text())
     for name, tensor in {"volume": volume, "image": image}.items():
         tissue = tensor[tensor > -4]

@@ -47,8 +47,9 @@ def predict(options: argparse.Namespace) -> Outcome:
     classify = "classification" in weights_report.learned_of(predictor.parsed(["model_card"])["model_card"])
     unpredicted = [path for path, entry in index.items() if classify and entry.get("state") == "no_prediction"]
     skipped = {path: entry["skipped"] for path, entry in index.items() if "skipped" in entry}
-    for path, why in skipped.items():
-        print(f"skipped: {path}: {why}", file=sys.stderr)
+    for why in dict.fromkeys(skipped.values()):
+        path, *more = (path for path in skipped if skipped[path] == why)
+        print(f"skipped: {path}{f' and {len(more)} more' if more else ''}: {why}", file=sys.stderr)
     scans = len(index) - len(skipped)
     text = f"{scans - len(reasons) - len(unpredicted)} of {scans} scans predicted in {options.output}\n{NOTICE}"
     content = {"output": options.output, "notice": NOTICE, "scans": index}

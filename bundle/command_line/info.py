@@ -82,7 +82,8 @@ def as_text(found: Mapping[str, Any]) -> str:
         lines += [f"            Dice {_dice(scores['dice'])}"] if scores["dice"] else []
     for name, row in scores.get("sources", {}).items():
         of = "ROC-AUC" if row["patients"] is None else f"ROC-AUC of slices, mean of {row['patients']} patients,"
-        lines.append(f"            {name} ({row['kind']}): {of} {_number(row['roc_auc'])}; {_shares(row)}")
+        ranked = "" if row["roc_auc"] is None else f"{of} {_number(row['roc_auc'])}; "
+        lines.append(f"            {name} ({row['kind']}): {ranked}{_shares(row)}")
     return "\n".join(lines)
 
 
@@ -160,7 +161,9 @@ def _number(value: float | None) -> str:
 
 def _shares(row: Mapping[str, Any]) -> str:
     counts = f"n = {row['n']}, {row['positives']} with tumor"
-    return f"sensitivity {_number(row['sensitivity'])}, specificity {_number(row['specificity'])} ({counts})"
+    known = {name: row[name] for name in ("sensitivity", "specificity") if row[name] is not None}
+    shares = ", ".join(f"{name} {value:.3f}" for name, value in known.items())
+    return f"{shares or 'not scored'} ({counts})"
 
 
 def _dice(row: Mapping[str, Any]) -> str:

@@ -98,7 +98,8 @@ def write_images(root: Path, images: int, *, seed: int = 0, shortcut: bool = Fal
     for index in range(images):
         data, suffix = encode(seed, index)
         number = index // 2 + 1
-        paths.append(root / (f"no/{number} no{suffix}" if index % 2 else f"yes/Y{number}{suffix}"))
+        name = f"no/PHANTOM_{number} no" if index % 2 else f"yes/PHANTOM_Y{number}"  # no name of the real data set
+        paths.append(root / f"{name}{suffix}")
         _write(paths[-1], data)
     return paths
 

@@ -302,6 +302,25 @@ def test_missing_paths_are_reported_without_a_network(tmp_path: Path, capsys: py
     assert not (tmp_path / "out").exists()
 
 
+def test_skipped_files_are_one_line_for_each_reason(
+    picture: Path, model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scans = tmp_path / "scans"
+    scans.mkdir()
+    shutil.copy(picture, scans / "scan.jpg")
+    for name in ("a_mask.png", "b_mask.png", "c_mask.png"):
+        Image.new("L", (64, 64)).save(scans / name)
+    (scans / "README").write_text("About these scans.\n")
+    assert main(["predict", str(scans), "--output", str(tmp_path / "out"), "--model", model]) == 0
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("skipped: ")]
+    assert lines == [
+        f"skipped: {scans / 'README'}: text, by its content",
+        f"skipped: {scans / 'a_mask.png'} and 2 more: a mask, by its name",
+    ]
+    index = json.loads((tmp_path / "out" / "index.json").read_text())["scans"]
+    assert sum("skipped" in entry for entry in index.values()) == 4
+
+
 def test_an_empty_output_option_is_refused(picture: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
         main(["predict", str(picture), "--output", ""])

@@ -52,6 +52,7 @@ def test_versions_weights_and_numbers_are_those_of_the_files(capsys: pytest.Capt
     assert main(["info"]) == 0
     text = capsys.readouterr().out
     readme = re.findall(r"ROC-AUC of (?:a volume's slices|images), (\w+) \| ([\d.]+)", (ROOT / "README.md").read_text())
+    assert not re.search(r"(ROC-AUC|sensitivity|specificity) -|of 0 patients", text), "what is unknown is left out"
     assert readme and all(re.search(rf"{name} \(.*ROC-AUC.* {value};", text) for name, value in readme), "the same"
     assert f"Dice {dice:.3f} (" in text and f"operating point {decision['image']['operating_point']:.3f}" in text
 

@@ -306,7 +306,7 @@ def test_mask_on_another_grid_is_refused(tmp_path: Path, transform: Callable[[An
 
 def test_changed_file_is_read_again_and_no_other(data: Data) -> None:
     data.build(data.cases(data.folder))
-    before, changed = data.written(), next((data.folder / "kaggle/yes").glob("Y1.*"))
+    before, changed = data.written(), next((data.folder / "kaggle/yes").glob("PHANTOM_Y1.*"))
     old = SliceStore(data.store).read(f"kaggle/yes/{changed.name}", 0)[0]
     Image.open(changed).transpose(Image.Transpose.FLIP_TOP_BOTTOM).save(changed, "PNG")
     data.build(data.cases(data.folder))

@@ -52,7 +52,7 @@ def split_file(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def pictures(store: Path) -> list[Image.Image]:
     """The first eight pictures, all of different heads."""
-    cases = [case for case in SliceStore(store).cases() if re.search(r"(Y|/)[1-4]( no)?\.", case["id"])]
+    cases = [case for case in SliceStore(store).cases() if re.search(r"_Y?[1-4]( no)?\.", case["id"])]
     assert len(cases) == 8
     return [Image.open(case["image"]).convert("L") for case in cases]
 
@@ -133,8 +133,8 @@ def test_patients_and_near_duplicates_stay_in_one_fold(seed: int) -> None:
 def test_same_head_at_another_size_and_quality_is_one_cluster(store: Path, split_file: Path) -> None:
     entries = json.loads(split_file.read_text())["cases"]
     groups = {re.sub(r"\..*", "", name): entry["group"] for name, entry in entries.items() if "kaggle" in name}
-    assert groups["kaggle/yes/Y5"] == groups["kaggle/yes/Y10"]
-    assert groups["kaggle/no/5 no"] == groups["kaggle/no/10 no"]
+    assert groups["kaggle/yes/PHANTOM_Y5"] == groups["kaggle/yes/PHANTOM_Y10"]
+    assert groups["kaggle/no/PHANTOM_5 no"] == groups["kaggle/no/PHANTOM_10 no"]
     assert len(set(groups.values())) == 18
 
 
