@@ -245,7 +245,7 @@ def test_a_constant_array_gets_no_prediction(predictor: Predictor, picture: Path
 
 
 def test_an_exported_network_runs_on_the_processor_also_beside_a_gpu(
-    picture: Path, monkeypatch: pytest.MonkeyPatch
+    picture: Path, monkeypatch: pytest.MonkeyPatch, each_slice_once: None
 ) -> None:
     seen = []
 

@@ -156,7 +156,7 @@ def test_the_command_exports_and_predicts(models: Path, picture: Path, tmp_path:
 
 @pytest.mark.parametrize("state", list(CONSTANT_OUTPUTS))
 def test_an_exported_network_uses_the_thresholds_of_the_weights_report(
-    state: str, constant_weights: dict[str, Path], picture: Path, monkeypatch: pytest.MonkeyPatch
+    state: str, constant_weights: dict[str, Path], picture: Path, monkeypatch: pytest.MonkeyPatch, each_slice_once: None
 ) -> None:
     """Thresholds and mask of the weights; each slice passes the network once."""
     passes = []

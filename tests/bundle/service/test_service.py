@@ -139,7 +139,9 @@ def test_an_implausible_mask_is_unchanged_in_the_dicom_seg(
     assert np.array_equal(mask, expected) and mask.mean() > 0.5
 
 
-def test_images_and_files_are_those_of_the_predictor(weights_with_cam: Path, volume: bytes) -> None:
+def test_images_and_files_are_those_of_the_predictor(
+    weights_with_cam: Path, volume: bytes, each_slice_once: None
+) -> None:
     """The CAM is unchanged, and of the displayed slice."""
     predictor = Predictor(weights_with_cam)
     predictor.parts["postprocessing"].transforms[0].mask_smoothing_mm = 0.0  # these weights segment single slices
