@@ -75,6 +75,7 @@ FLAGS = {
     "coronal_slice": "a single coronal slice: masks were learned on axial slices",
     "thickness_implausible": "the file's distance between slices is implausible for a head: no volume is given",
     "background_missing": "there is no dark background around the head: the intensities may be misread",
+    "image_inverted": "the background is white: bright and dark may be exchanged, then the prediction means nothing",
     "image_colored": "the image has colors: it may be a photograph, a drawing or a screenshot, not a scan",
     "too_little_brain": "the image shows too little brain for a prediction",
     "tumor_without_mask": "the two outputs disagree: a tumor is probable, but the mask is empty",

@@ -37,6 +37,7 @@ def flags_of_scan(decision: Decision, probability: float, kind: Kind, mask: Meta
         "spacing_implausible": meta.get("spacing_known") and not meta.get("spacing_used", True),
         "thickness_implausible": thickness_known and not thickness_is_plausible(mask),
         "background_missing": not meta.get("background_found", True),
+        "image_inverted": meta.get("white_background", False),
         "image_colored": meta.get("colored_share", 0.0) > COLORED_SHARE,
         "too_little_brain": not np.isfinite(probability),
         "tumor_without_mask": state == "tumor" and not has_mask,

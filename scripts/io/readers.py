@@ -32,6 +32,9 @@ DISPLAY_AFFINE = np.array([[0, -1, 0, 0], [-1, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0,
 
 PHOTOMETRIC, WHITE_IS_ZERO = 262, 0  # a tag of TIFF, and its value
 COLORED_LEVELS = 40  # of 255, between a pixel's colors
+# A white background: this bright, of the brightest, over this share of the picture, around a head that fills less of
+# its box than a rectangle does. Of 1,416 pictures from the web 0 have one, of the same ones inverted 1,393.
+WHITE, WHITE_SHARE, RECTANGLE = 0.75, 0.15, 0.9
 
 RASTERS = {known.name: known.pillow for known in FORMATS if known.pillow}  # pictures, by Pillow's names
 
@@ -162,7 +165,7 @@ def decode_raster(path: Path) -> tuple[np.ndarray, dict[str, Any]]:
     if not np.isfinite(gray).all():
         raise UnreadableImageError(path, "contains NaN or infinite pixels", "nonfinite")
     meta = grid_meta(DISPLAY_AFFINE, gray.shape, spacing_known=False)
-    return gray[None, :, :, None], {**meta, "colored_share": colors}
+    return gray[None, :, :, None], {**meta, "colored_share": colors, "white_background": has_white_background(gray)}
 
 
 def _gray(image: Image.Image) -> np.ndarray:
@@ -183,6 +186,20 @@ def _colored_share(image: Image.Image) -> float:
         return 0.0
     levels = np.asarray(image.convert("RGB"))
     return float((levels.max(axis=2) - levels.min(axis=2) > COLORED_LEVELS).mean())
+
+
+def has_white_background(gray: np.ndarray) -> bool:
+    """Whether a head lies on white, gray levels (H, W), as in an inverted picture; a white frame is none."""
+    from scipy import ndimage
+
+    bright, _ = ndimage.label(gray >= WHITE * gray.max())
+    around = np.isin(bright, np.setdiff1d(np.concatenate([bright[0], bright[-1], bright[:, 0], bright[:, -1]]), [0]))
+    parts, count = ndimage.label(~around)
+    if around.mean() <= WHITE_SHARE or count == 0:
+        return False
+    sizes = np.bincount(parts.ravel())[1:]
+    height, width = (part.stop - part.start for part in ndimage.find_objects(parts)[sizes.argmax()])
+    return bool(sizes.max() < RECTANGLE * height * width)
 
 
 def decode_dicom(path: Path, wanted: Sequence[str]) -> tuple[np.ndarray, dict[str, Any]]:

@@ -26,7 +26,7 @@ def test_the_commands_of_the_first_tutorial_print_what_it_shows(
     printed = ""
     for command in COMMANDS:
         assert main(shlex.split(command)) == 0, command
-        printed += capsys.readouterr().out
+        printed += "".join(capsys.readouterr())
     absent = [shown for shown in SHOWN if not any(alike(line, shown) for line in printed.splitlines())]
     assert not absent, printed
     assert FILES and all((tmp_path / name).is_file() for name in FILES)

@@ -321,6 +321,7 @@ def test_outputs_that_disagree_are_flagged(logit: float, mask: bool, code: str |
         ({"background_found": True}, []),
         ({"background_found": False}, ["background_missing"]),
         ({"spacing_used": False}, ["spacing_implausible"]),
+        ({"white_background": True}, ["image_inverted"]),
         ({"flags": "orientation_unknown", "colored_share": 0.5}, ["orientation_unknown", "image_colored"]),
     ],
 )

@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 from monai.transforms import LoadImaged
 from PIL import Image, PngImagePlugin
 
-from scripts.io.readers import BrainMriReader, UnreadableImageError
+from bundle.datasets.phantoms import write_images
+from scripts.io.readers import BrainMriReader, UnreadableImageError, decode_raster, has_white_background
 
 ORIENTATION = 0x0112  # EXIF tag
 UPRIGHT_TO_STORED = {  # how a camera stores an upright picture under each EXIF orientation
@@ -471,6 +472,25 @@ def test_monai_falls_back_to_no_other_reader(tmp_path: Path, content: str, monke
     while error is not None and not isinstance(error, UnreadableImageError):
         error = error.__cause__ or error.__context__
     assert isinstance(error, UnreadableImageError) and tried == []
+
+
+def test_a_head_on_white_is_an_inverted_picture_and_a_white_frame_is_none(tmp_path: Path) -> None:
+    rows, columns = np.ogrid[:200, :160]
+    distance = np.hypot((rows - 100) / 80, (columns - 80) / 62)
+    head = np.where(distance < 1, 60 + 120 * (distance > 0.9), 0).astype(np.uint8)
+    framed = np.full((300, 260), 255, np.uint8)
+    framed[50:250, 50:210] = head
+    pictures = {"head": head, "framed": framed, "black": 0 * head, "white": 0 * head + 255}
+    for name, picture in {**pictures, "inverted": 255 - head, "framed_inverted": 255 - framed}.items():
+        Image.fromarray(picture).save(tmp_path / f"{name}.png")
+        found = BrainMriReader().get_data((tmp_path / f"{name}.png",))[1]["white_background"]
+        assert found == (name == "inverted"), name
+
+
+def test_of_synthetic_pictures_the_inverted_ones_have_a_white_background(tmp_path: Path) -> None:
+    grays = [decode_raster(path)[0][0, :, :, 0] for path in write_images(tmp_path, 24)]
+    assert not any(map(has_white_background, grays))
+    assert sum(has_white_background(gray.max() - gray) for gray in grays) >= 18  # not within a frame
 
 
 def test_the_share_of_colored_pixels_is_measured(tmp_path: Path) -> None:
