@@ -31,12 +31,13 @@ DEFLATED_DICOM = "1.2.840.10008.1.2.1.99"
 CUT = "is cut short"
 
 
-def examine(path: Path, limits: Limits) -> int:
+def examine(path: Path, limits: Limits, contents: dict[Path, bytes] | None = None) -> int:
     """Check a file's headers.
 
     Args:
         path: a file, or a folder with the files of a DICOM series or the TIFF slices of a head.
         limits: for the declared size.
+        contents: gets the content of a compressed file, which is decompressed to check it.
 
     Returns:
         The declared number of voxels.
@@ -51,7 +52,9 @@ def examine(path: Path, limits: Limits) -> int:
         return voxels
     kind = _kind(path)
     if kind == "gzip":
-        return examine_gzip(path, limits)
+        content, voxels = examine_gzip(path, limits)
+        (contents if contents is not None else {})[path] = content
+        return voxels
     if kind == "dicom":
         return examine_dicom(path, limits)
     if kind is None:
@@ -202,8 +205,8 @@ def require_scans(count: int, pixels: int, limits: Limits, images: int = 1) -> N
         raise IntakeError("too_large", f"{count} passes of a progressive JPEG, {allowed} are allowed")
 
 
-def examine_gzip(path: Path, limits: Limits) -> int:
-    """Decompress a NIfTI to its end, keeping only its header and the byte count."""
+def examine_gzip(path: Path, limits: Limits) -> tuple[bytes, int]:
+    """Decompress a NIfTI to its end; its content and the declared number of voxels."""
     size = path.stat().st_size
     most = min(limits.inflated_bytes, max(limits.inflate_free_bytes, int(limits.inflate_ratio * size)))
     try:
@@ -214,8 +217,9 @@ def examine_gzip(path: Path, limits: Limits) -> int:
                 known = reason != file_types.NOT_A_SCAN
                 raise IntakeError("unsupported", reason if known else "the compressed file is not a NIfTI file")
             examine_nifti(head, DEFLATE_RATIO * size, limits)
-            total = len(head)
+            blocks, total = [head], len(head)
             while block := file.read(MIB):
+                blocks.append(block)
                 total += len(block)
                 if total > most:
                     raise IntakeError("inflate", f"decompresses to more than {most // MIB} MiB")
@@ -223,7 +227,7 @@ def examine_gzip(path: Path, limits: Limits) -> int:
         raise IntakeError("truncated", CUT) from None
     except (OSError, zlib.error):
         raise IntakeError("damaged", "damaged gzip stream") from None
-    return examine_nifti(head, total, limits)
+    return b"".join(blocks), examine_nifti(head, total, limits)
 
 
 def examine_nifti(head: bytes, most_bytes: int, limits: Limits) -> int:

@@ -24,6 +24,7 @@ from .memory_file import MemoryFile
 
 if TYPE_CHECKING:
     import numpy as np
+    from torch import Tensor
 
 __all__ = ["DECODE", "SEGMENT", "Decoded", "Sandbox"]
 
@@ -43,7 +44,7 @@ class Decoded(NamedTuple):
     """A decoded file; also a reader for `LoadImage`, which takes any object with `read` and `get_data`.
 
     Args:
-        array: (C, H, W, D), float32.
+        array: (C, H, W, D), float32, in memory as the file has it: a NIfTI's slices lie one after another.
         meta: the reader's metadata, lists as arrays.
     """
 
@@ -53,8 +54,10 @@ class Decoded(NamedTuple):
     def read(self, names: Any) -> Any:
         return names
 
-    def get_data(self, _: Any) -> tuple[np.ndarray, dict[str, Any]]:
-        return self.array, self.meta
+    def get_data(self, _: Any) -> tuple[Tensor, dict[str, Any]]:
+        import torch
+
+        return torch.from_numpy(self.array), self.meta  # MONAI copies arrays into the order of their axes, tensors not
 
 
 class Sandbox:
@@ -219,12 +222,13 @@ def _decoded(stream: Any, head: Mapping[str, Any], limits: Limits) -> Decoded:
     """The array and its metadata."""
     import numpy as np
 
-    shape = [int(side) for side in head["shape"]]
-    if len(shape) != 4 or min(shape) < 1 or math.prod(shape) > limits.voxels:
+    shape, order = [int(side) for side in head["shape"]], [int(axis) for axis in head["order"]]
+    if sorted(order) != [0, 1, 2, 3] or len(shape) != 4 or min(shape) < 1 or math.prod(shape) > limits.voxels:
         raise IntakeError("worker_died", DIED)
-    array = np.empty(shape, dtype="<f4")
-    if stream.readinto(array.data.cast("B")) != array.nbytes:
+    memory = np.empty([shape[axis] for axis in order], dtype="<f4")
+    if stream.readinto(memory.data.cast("B")) != memory.nbytes:
         raise IntakeError("worker_died", DIED)
+    array = memory.transpose(np.argsort(order))
     meta = {key: np.asarray(value) if isinstance(value, list) else value for key, value in head["meta"].items()}
     meta["affine"] = np.asarray(meta["affine"], dtype=np.float64).reshape(4, 4)
     return Decoded(array, meta)

@@ -124,9 +124,10 @@ def reply(job: socket.socket, tools: Tools) -> None:
             code, reason, file = explain(error, paths)
             job.sendall(json.dumps({"code": code, "reason": reason, "file": file}).encode() + b"\n")
             return
-        head = {"shape": array.shape, "meta": {key: _plain(value) for key, value in meta.items()}}
+        order = sorted(range(array.ndim), key=lambda axis: -array.strides[axis])  # as it lies in memory
+        head = {"shape": array.shape, "order": order, "meta": {key: _plain(value) for key, value in meta.items()}}
         job.sendall(json.dumps(head).encode() + b"\n")
-        job.sendall(array.data.cast("B"))
+        job.sendall(np.ascontiguousarray(array.transpose(order)).data.cast("B"))
 
 
 def confine(limits: Limits) -> None:
@@ -149,11 +150,11 @@ def confine(limits: Limits) -> None:
 
 
 def decode(paths: Sequence[Path], reader: Any, limits: Limits) -> tuple[np.ndarray, dict[str, Any]]:
-    """Check headers, decode by the bundle's reader, check values: (C, H, W, D) float32, contiguous, and metadata."""
-    voxels = 0
+    """Check headers, decode by the bundle's reader, check values: (C, H, W, D) float32, and metadata."""
+    voxels, contents = 0, getattr(reader, "contents", None)
     for index, path in enumerate(paths):
         try:
-            voxels += examine(path, limits) if str(path) != filenames.ABSENT else 0
+            voxels += examine(path, limits, contents) if str(path) != filenames.ABSENT else 0
         except IntakeError as error:
             error.file = index
             raise
@@ -161,9 +162,9 @@ def decode(paths: Sequence[Path], reader: Any, limits: Limits) -> tuple[np.ndarr
     array, meta = reader.get_data(reader.read([str(path) for path in paths]))
     require_voxels(array.size, limits)  # with the channels of missing sequences
     require_slices(array.shape[1:], meta["affine"], limits)
-    if array.size and np.abs(array).max() > LARGEST_VALUE:
+    if array.size and max(array.max(), -array.min()) > LARGEST_VALUE:
         raise IntakeError("nonfinite", f"contains values beyond {LARGEST_VALUE:g}")
-    return np.ascontiguousarray(array, dtype="<f4"), meta
+    return np.asarray(array, dtype="<f4"), meta
 
 
 def require_slices(shape: Sequence[int], affine: np.ndarray, limits: Limits) -> None:

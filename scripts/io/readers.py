@@ -59,6 +59,7 @@ class BrainMriReader:
 
     def __init__(self, modalities: Sequence[str] = ("flair",)) -> None:
         self.modalities = tuple(modalities)
+        self.contents: dict[Path, bytes] = {}  # of compressed files that were decompressed before, each used once
 
     def verify_suffix(self, filename: Any) -> bool:
         """Accept every name: files are recognized by content."""
@@ -125,7 +126,10 @@ class BrainMriReader:
             return decode_dicom(path, wanted)
         if kind in ("nrrd", "metaimage"):
             return decode_grid_file(path, kind)
-        return decode_raster(path) if kind in RASTERS else decode_nifti(path, self.modalities)
+        return decode_raster(path) if kind in RASTERS else self._decode_nifti(path)
+
+    def _decode_nifti(self, path: Path) -> tuple[np.ndarray, dict[str, Any]]:
+        return decode_nifti(path, self.modalities, self.contents.pop(path, None))
 
 
 if "monai" in sys.modules:  # as in every config

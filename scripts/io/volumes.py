@@ -44,11 +44,19 @@ class UnreadableImageError(ValueError):
         self.reason, self.code = reason, code
 
 
-def decode_nifti(path: Path, modalities: Sequence[str]) -> tuple[np.ndarray, dict[str, Any]]:
-    """Decode a NIfTI file into float32 (C, H, W, D) on the file's own axes."""
+def decode_nifti(
+    path: Path, modalities: Sequence[str], content: bytes | None = None
+) -> tuple[np.ndarray, dict[str, Any]]:
+    """Decode a NIfTI file into float32 (C, H, W, D) on the file's own axes.
+
+    Args:
+        path: of the file.
+        modalities: see `BrainMriReader`.
+        content: of the file, if it was read and decompressed before.
+    """
     try:
         # bytes first: nibabel alone accepts a gzip stream whose checksum is cut off
-        image = _nifti_from_bytes(path)
+        image = _nifti_from_bytes(path, content)
         array = np.asanyarray(image.dataobj)
     except UnreadableImageError:
         raise
@@ -117,7 +125,7 @@ def _without_nan(array: np.ndarray, path: Path) -> np.ndarray:
     Raises:
         UnreadableImageError: for infinite voxels, and for NaN within the head.
     """
-    if np.isfinite(array).all():
+    if np.isfinite([array.min(), array.max()]).all():  # NaN is the least and the greatest, too
         return array
     if np.isinf(array).any() or not all(_is_around(np.isnan(channel)) for channel in array):
         raise UnreadableImageError(path, "contains NaN or infinite voxels", "nonfinite")
@@ -157,8 +165,8 @@ def _voxels_of(path: Path, kind: FileType, header: TextHeader, data: bytes) -> b
     return zlib.decompressobj(ZLIB_OR_GZIP).decompress(voxels, math.prod(header.shape) * header.dtype.itemsize)
 
 
-def _nifti_from_bytes(path: Path) -> nib.Nifti1Image | nib.Nifti2Image:
-    data = path.read_bytes()
+def _nifti_from_bytes(path: Path, content: bytes | None) -> nib.Nifti1Image | nib.Nifti2Image:
+    data = path.read_bytes() if content is None else content
     if data.startswith(GZIP_MAGIC):
         try:
             data = gzip.decompress(data)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 import os
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -156,7 +156,7 @@ class PredictionWriter:
             Suffix and content: of a picture a PNG of 0 to 255, else a NIfTI of 0 to 1.
         """
         shape = [int(side) for side in volume.meta["spatial_shape"]]
-        levels = (volume.as_tensor()[0].cpu() * steps).round().numpy().astype(np.uint8).reshape(shape)
+        levels = (volume.as_tensor()[0].cpu() * steps).round().numpy().astype(np.uint8).reshape(shape, order="A")
         if not volume.meta.get("spacing_known", True):
             buffer = BytesIO()
             Image.fromarray(levels * np.uint8(255 // steps)).save(buffer, format="PNG")
@@ -165,7 +165,7 @@ class PredictionWriter:
         affine = np.asarray(volume.meta["original_affine"], dtype=np.float64)
         image = image_on(volume.meta.get("nifti_geometry"), values, affine)
         image.set_data_dtype(np.uint8)  # nibabel finds the slope
-        return "nii.gz", gzip.compress(image.to_bytes(), compresslevel=6, mtime=0)
+        return "nii.gz", _compressed(image.to_bytes())
 
     def done_before(
         self, name: str, source: Source, model: Mapping[str, Any], beside: Sequence[str] = ()
@@ -219,6 +219,12 @@ class PredictionWriter:
                 scans = {}
             index: PredictionIndex = {"schema_version": SCHEMA_VERSION, "scans": {**scans, **entries}}
             write_json(path, index)
+
+
+def _compressed(content: bytes) -> bytes:
+    """As gzip, by repeated bytes alone: maps become as small as with a search for patterns, in half of its time."""
+    stream = zlib.compressobj(wbits=16 + zlib.MAX_WBITS, strategy=zlib.Z_RLE)
+    return stream.compress(content) + stream.flush()
 
 
 def _exists(path: Path) -> str:

@@ -5,11 +5,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 from PIL import Image
 
-from bundle.intake.worker import load_reader
+from bundle.intake.intake import Intake
+from bundle.intake.limits import LOCAL
+from bundle.intake.worker import decode, load_reader
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -26,7 +29,9 @@ def test_decoding_imports_neither_monai_nor_torch(tmp_path: Path) -> None:
     code = f"""
 import sys
 from pathlib import Path
-from bundle.intake.worker import load_reader
+from bundle.intake.intake import Intake
+from bundle.intake.limits import LOCAL
+from bundle.intake.worker import decode, load_reader
 reader = load_reader(Path({str(ROOT)!r}), {{}})
 array, _ = reader.get_data(reader.read({str(picture)!r}))
 assert array.shape == (1, 64, 64, 1), array.shape
@@ -55,3 +60,27 @@ from scripts.io.readers import BrainMriReader
 assert isinstance(BrainMriReader(), ImageReader)
 """
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+
+
+@pytest.fixture
+def volume(tmp_path: Path) -> Path:
+    """A compressed NIfTI of random numbers, (5, 6, 7)."""
+    path = tmp_path / "a_flair.nii.gz"
+    nib.save(nib.Nifti1Image(np.random.default_rng(0).random((5, 6, 7), dtype=np.float32), np.eye(4)), path)
+    return path
+
+
+def test_a_file_is_decompressed_once(volume: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    reader = load_reader(ROOT, {})
+    expected, _ = reader.get_data(reader.read(str(volume)))
+    monkeypatch.setattr("gzip.decompress", lambda data: pytest.fail("decompressed again"))
+    array, _ = decode([volume], reader, LOCAL)
+    assert np.array_equal(array, expected) and array.dtype == np.float32
+    assert not reader.contents, "it is not kept"
+
+
+def test_the_slices_of_a_nifti_stay_together_in_memory(volume: Path) -> None:
+    with Intake(LOCAL) as intake:
+        image = intake.read(volume)
+    assert image.as_tensor().permute(0, 3, 2, 1).is_contiguous(), "as in the file, not in the order of the axes"
+    assert np.array_equal(image[0].numpy(), nib.load(volume).get_fdata(dtype=np.float32))
