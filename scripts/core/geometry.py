@@ -12,6 +12,7 @@ import numpy as np
 __all__ = [
     "Plane",
     "as_displayed",
+    "box_around",
     "displayed_mm",
     "first_shown",
     "pixel_mm2",
@@ -19,6 +20,7 @@ __all__ = [
     "same_grid",
     "shown_affine",
     "slice_axis",
+    "slices_together",
     "turned_grid",
     "voxel_mm3",
 ]
@@ -129,6 +131,22 @@ def turned_grid(shape: Sequence[int], affine: np.ndarray, like: np.ndarray) -> t
     return tuple(sides[int(axis)] for axis in order), turned
 
 
+def box_around(mask: np.ndarray) -> tuple[slice, ...] | None:
+    """The smallest box that holds all true values of a boolean array; None without any.
+
+    >>> box_around(np.eye(3, dtype=bool)[:, 1:])
+    (slice(1, 3, None), slice(0, 2, None))
+    """
+    box = [slice(None)] * mask.ndim
+    for axis in reversed(range(mask.ndim)):  # each within what the axes before it have left
+        others = tuple(other for other in range(mask.ndim) if other != axis)
+        there = np.flatnonzero(mask[tuple(box)].any(axis=others))
+        if not len(there):
+            return None
+        box[axis] = slice(int(there[0]), int(there[-1]) + 1)
+    return tuple(box)
+
+
 def first_shown(channels: np.ndarray) -> np.ndarray:
     """The first channel (H, W, D) of a scan (C, H, W, D) that is not zero, as those of missing sequences are.
 
@@ -137,3 +155,13 @@ def first_shown(channels: np.ndarray) -> np.ndarray:
     """
     shown: np.ndarray = next((channel for channel in channels if channel.any()), channels[0])
     return shown
+
+
+def slices_together(shape: Sequence[int], value: float = 0.0) -> np.ndarray:
+    """An array (C, H, W, D) of one float32 value in whose memory the slices lie one after another, as they are read.
+
+    >>> slices_together((1, 2, 3, 4)).transpose(3, 0, 1, 2).flags.c_contiguous
+    True
+    """
+    channels, height, width, depth = (int(side) for side in shape)
+    return np.full((depth, channels, height, width), value, np.float32).transpose(1, 2, 3, 0)

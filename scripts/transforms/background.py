@@ -109,10 +109,12 @@ def darker_share(volume: np.ndarray, head: np.ndarray, background: float) -> flo
         head: boolean (H, W).
         background: gray level.
     """
-    inside = volume[head]
-    if inside.size == 0:
+    rows, columns = np.nonzero(head)
+    depth = volume.shape[2]
+    if rows.size * depth == 0:
         return 0.0
-    inside = inside.ravel()[:: max(1, inside.size // SAMPLE)]
+    chosen = np.arange(0, rows.size * depth, max(1, rows.size * depth // SAMPLE))  # of the voxels inside the head
+    inside = volume[rows[chosen // depth], columns[chosen // depth], chosen % depth]
     return float(np.mean(inside < background - DARK * (np.percentile(inside, 99) - background)))
 
 

@@ -17,7 +17,7 @@ from monai.transforms import InvertibleTransform, MapTransform
 from monai.utils import TraceKeys
 from torch.nn.functional import interpolate
 
-from ..core.geometry import same_grid, turned_grid
+from ..core.geometry import same_grid, slices_together, turned_grid
 from ..core.label_codes import codes_in, tumor_of
 from .background import darker_share, has_bright_border, level_surroundings
 from .head import border_share, fill_planes, find_head, tissue_level
@@ -45,7 +45,8 @@ FRAME_FILLED, DARKER_THAN_BACKGROUND = 0.9, 0.02
 
 def tissue_of(image: torch.Tensor) -> torch.Tensor:
     """Tissue in any channel of a network's input (..., C, H, W): boolean (..., H, W)."""
-    return (image > TISSUE).any(dim=-3)
+    tissue = image > TISSUE
+    return tissue[..., 0, :, :] if image.shape[-3] == 1 else tissue.any(dim=-3)
 
 
 def tissue_pixels(slices: torch.Tensor) -> torch.Tensor:
@@ -91,11 +92,12 @@ class FitHeadd(MapTransform, InvertibleTransform):
         return d
 
     def _fit(self, image: MetaTensor) -> MetaTensor:
-        given = [n for n, channel in enumerate(image.as_tensor()) if len(image) == 1 or channel.any()]  # not missing
-        given = given or list(range(len(image)))
-        shown = torch.stack([torch.from_numpy(level_surroundings(image.as_tensor()[n].numpy())) for n in given])
-        heads, backgrounds = zip(*(find_head(channel.amax(dim=2).numpy()) for channel in shown), strict=True)
-        head, background = np.logical_or.reduce(heads), torch.tensor(backgrounds).view(-1, 1, 1, 1)
+        channels = image.as_tensor().numpy()
+        given = [n for n, channel in enumerate(channels) if len(channels) == 1 or channel.any()]  # not missing
+        given = given or list(range(len(channels)))
+        shown = [level_surroundings(channels[n]) for n in given]
+        heads, backgrounds = zip(*(find_head(channel.max(axis=2)) for channel in shown), strict=True)
+        head = np.logical_or.reduce(heads)
         rows, columns = (np.flatnonzero(head.any(axis=axis)) for axis in (1, 0))
         if len(rows) == 0:  # only background: keep the whole frame
             rows, columns = (np.arange(side) for side in head.shape)
@@ -104,18 +106,21 @@ class FitHeadd(MapTransform, InvertibleTransform):
         sides = [max(1, round((box[i + 2] - box[i]) * zoom[i])) for i in (0, 1)]
         placement = {"box": box, "sides": sides, "offset": [(self.canvas_size - side) // 2 for side in sides]}
 
-        cut, paste = _windows(placement)
-        inside = (shown[cut] - background).clamp_min(0) * torch.from_numpy(head)[cut[1:3]][..., None]
-        canvas = shown.new_zeros((len(image), self.canvas_size, self.canvas_size, shown.shape[3]))
-        canvas[given, paste[1], paste[2]] = _resize_planes(inside, sides)
+        cut, paste = (window[1:] for window in _windows(placement))
+        canvas = slices_together((len(channels), self.canvas_size, self.canvas_size, channels.shape[3]))
+        for n, channel, background in zip(given, shown, backgrounds, strict=True):
+            inside = channel[cut] - np.float32(background)
+            np.maximum(inside, 0, out=inside)
+            inside *= head[cut][..., None]
+            canvas[n][paste] = _resize_planes(torch.from_numpy(inside)[None], sides)[0].numpy()
 
-        fitted = MetaTensor(canvas).copy_meta_from(image)
-        darker = max(darker_share(*found) for found in zip(shown.numpy(), heads, backgrounds, strict=True))
+        fitted = MetaTensor(torch.from_numpy(canvas)).copy_meta_from(image)
+        darker = max(darker_share(*found) for found in zip(shown, heads, backgrounds, strict=True))
         found = border_share(head) < FRAME_FILLED and darker < DARKER_THAN_BACKGROUND
-        found = found and not (shown.shape[3] > 1 and any(has_bright_border(channel.numpy()) for channel in shown))
+        found = found and not (channels.shape[3] > 1 and any(has_bright_border(channel) for channel in shown))
         fitted.meta |= {"spacing_used": spacing_used, "background_found": found}
         return self.push_transform(
-            fitted, affine=_canvas_to_source(placement), orig_size=tuple(shown.shape[1:]), extra_info=placement
+            fitted, affine=_canvas_to_source(placement), orig_size=tuple(channels.shape[1:]), extra_info=placement
         )
 
     def _zoom(self, image: MetaTensor, box: tuple[int, int, int, int]) -> tuple[tuple[float, float], bool]:
@@ -136,10 +141,11 @@ class FitHeadd(MapTransform, InvertibleTransform):
             placement = trace[TraceKeys.EXTRA_INFO]
             cut, paste = _windows(placement)
             box = placement["box"]
-            source = d[key].as_tensor().new_zeros((d[key].shape[0], *(int(n) for n in trace[TraceKeys.ORIG_SIZE])))
-            source[cut] = _resize_planes(d[key].as_tensor()[paste], (box[2] - box[0], box[3] - box[1]))
+            values = _resize_planes(d[key].as_tensor()[paste], (box[2] - box[0], box[3] - box[1]))
+            source = slices_together((len(values), *trace[TraceKeys.ORIG_SIZE]))
+            source[cut] = values.numpy()
             affine = d[key].affine.numpy() @ np.linalg.inv(_canvas_to_source(placement))
-            d[key] = MetaTensor(source).copy_meta_from(d[key])
+            d[key] = MetaTensor(torch.from_numpy(source)).copy_meta_from(d[key])
             d[key].affine = torch.as_tensor(affine)
         return d
 
@@ -184,15 +190,21 @@ def foreground_statistics(image: torch.Tensor) -> tuple[torch.Tensor, torch.Tens
         Boolean tissue (C, H, W, D), dark places inside it (fluid, necrosis) included; mean and standard deviation (C,)
         of what is brighter than the background, the latter 1 for a channel without contrast.
     """
-    tissue = torch.stack([channel > tissue_level(channel.numpy(), 0.0) for channel in image])
     mean, std = torch.zeros(len(image)), torch.ones(len(image))
-    for index, (channel, mask) in enumerate(zip(image, tissue, strict=True)):
-        values = channel[mask].double()
-        if values.numel() > 0:
-            mean[index] = values.mean()
-        if values.numel() > 1 and float(values.std()) > 1e-6 * float(values.abs().max()):
-            std[index] = values.std()
-    return torch.from_numpy(fill_planes(tissue.numpy())), mean, std
+    tissue = np.empty_like(image.numpy(), dtype=bool)
+    for index, channel in enumerate(image.numpy()):
+        planes = channel.transpose(2, 0, 1)  # the order of the memory
+        bright = planes > tissue_level(planes, 0.0)
+        tissue[index] = bright.transpose(1, 2, 0)
+        values = planes[bright].astype(np.float64)
+        if values.size > 0:
+            largest = float(values.max())
+            mean[index] = float(values.mean())
+            values -= values.mean()
+            deviation = float(np.sqrt(values @ values / max(1, values.size - 1)))
+            if deviation > 1e-6 * largest:
+                std[index] = deviation
+    return torch.from_numpy(fill_planes(tissue)), mean, std
 
 
 def normalize(
@@ -202,7 +214,9 @@ def normalize(
 
     Values are rounded to float16, so that a store of half the size holds them without loss.
     """
-    scores = ((image - mean) / std).clamp(DARKEST, BRIGHTEST)
+    scores = image - mean
+    scores /= std
+    scores = scores.clamp(DARKEST, BRIGHTEST)
     return torch.where(tissue, scores, BACKGROUND).half().float()
 
 
@@ -219,7 +233,7 @@ class NormalizeForegroundd(MapTransform):
         d = dict(data)
         for key in self.key_iterator(d):
             image = d[key]
-            box, scores = _box_above_zero(image.as_tensor()), torch.full(tuple(image.shape), BACKGROUND)
+            box, scores = _box_above_zero(image.as_tensor()), torch.from_numpy(slices_together(image.shape, BACKGROUND))
             inside = image.as_tensor()[box]
             tissue, mean, std = foreground_statistics(inside)
             scores[box] = normalize(inside, tissue, _per_channel(mean), _per_channel(std))

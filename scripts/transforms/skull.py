@@ -9,6 +9,7 @@ from scipy import ndimage
 from scipy.special import expit
 
 from ..core.documents import SkullState
+from .head import fill_planes
 
 __all__ = ["depth_profile", "has_skull", "skull_state", "skull_swing"]
 
@@ -21,18 +22,18 @@ MIDDLE = (0.4, 0.75)  # of the slices with brain: above the face, below the vert
 LOOKED_AT = 6  # slices
 
 
-def has_skull(planes: np.ndarray, tissue: float) -> bool:
+def has_skull(planes: Sequence[np.ndarray] | np.ndarray, tissue: float) -> bool:
     """Whether a head has its skull: scalp, bone and brain differ in brightness, a stripped brain is more uniform.
 
     Args:
-        planes: a volume's slices with brain as the network gets them, (D, H, W), in standard deviations, 1 mm a
+        planes: a volume's slices with brain as the network gets them, (H, W) each, in standard deviations, 1 mm a
             pixel; of a picture one.
         tissue: darker is background.
     """
     return skull_swing(planes, tissue) > SWING
 
 
-def skull_state(planes: np.ndarray, tissue: float) -> SkullState:
+def skull_state(planes: Sequence[np.ndarray] | np.ndarray, tissue: float) -> SkullState:
     """Whether a head has its skull: "on", "off" or "unknown", and a score; see `has_skull`."""
     if len(planes) == 0:
         return SkullState(state="unknown", score=0.5)
@@ -45,7 +46,7 @@ def skull_state(planes: np.ndarray, tissue: float) -> SkullState:
     return SkullState(state="unknown", score=0.5)
 
 
-def skull_swing(planes: np.ndarray, tissue: float) -> float:
+def skull_swing(planes: Sequence[np.ndarray] | np.ndarray, tissue: float) -> float:
     """How much brightness changes from the surface of a head inwards, standard deviations; 0 for a tiny head."""
     last = len(planes) - 1
     chosen: Sequence[int] = sorted({round(share * last) for share in np.linspace(*MIDDLE, LOOKED_AT)})
@@ -60,6 +61,6 @@ def depth_profile(plane: np.ndarray, tissue: float) -> np.ndarray:
     for box in ndimage.find_objects(head.astype(np.uint8)):  # one, or none without a head
         near = tuple(slice(max(0, span.start - 1), span.stop + 1) for span in box)  # with the background around it
         plane, head = plane[near], head[near]
-    depth = ndimage.distance_transform_edt(ndimage.binary_fill_holes(head))
+    depth = ndimage.distance_transform_edt(fill_planes(head[None, ..., None])[0, ..., 0])
     shells = [plane[(depth > low) & (depth <= low + DEPTHS.step)] for low in DEPTHS]
     return np.array([np.median(shell) if shell.size else np.nan for shell in shells])

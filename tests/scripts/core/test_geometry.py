@@ -6,7 +6,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from scripts.core.geometry import as_displayed, pixel_mm2, slice_axis, voxel_mm3
+from scripts.core.geometry import as_displayed, box_around, pixel_mm2, slice_axis, voxel_mm3
 
 AXCODES = ["PLS", "RAS", "LPS", "LAI", "RPI", "SPR", "IRA", "ASL", "PIR"]
 VOLUME = np.arange(7 * 6 * 5, dtype=np.int16).reshape(7, 6, 5)  # rows to posterior, columns to the left, upwards
@@ -45,3 +45,11 @@ def test_voxel_volume_does_not_depend_on_the_order_of_axes(axcodes: str) -> None
     turn[:2, :2] = [[np.cos(0.3), -np.sin(0.3)], [np.sin(0.3), np.cos(0.3)]]
     oblique = stored(axcodes, turn @ DISPLAY @ np.diag([0.5, 0.75, 3.0, 1.0])).affine
     assert voxel_mm3(oblique) == pytest.approx(1.125) and pixel_mm2(oblique) == pytest.approx(0.375)
+
+
+def test_the_box_holds_all_true_values_and_no_more() -> None:
+    mask = np.zeros((6, 7, 8), dtype=bool)
+    assert box_around(mask) is None
+    mask[2, 3, 7] = mask[4, 1, 5] = True
+    assert box_around(mask) == (slice(2, 5), slice(1, 4), slice(5, 8))
+    assert box_around(mask.transpose(2, 0, 1)) == (slice(5, 8), slice(2, 5), slice(1, 4)), "in any order in memory"

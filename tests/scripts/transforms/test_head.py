@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import ndimage
 
-from scripts.transforms.head import background_level, find_frame, find_head, tissue_level
+from scripts.transforms.head import SAMPLE, background_level, fill_planes, find_frame, find_head, tissue_level
 
 PROPERTY = settings(max_examples=25, deadline=None, derandomize=True)
 
@@ -165,3 +166,21 @@ def test_a_white_page_within_a_thin_dark_line_is_a_frame() -> None:
     head, background = find_head(plane)
     assert background < 60 and (head & inside).sum() > 0.9 * inside.sum()
     assert (head & ~inside).sum() < 0.1 * inside.sum()
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+@pytest.mark.parametrize("count", [1, 2, 99, 3 * SAMPLE + 1, 20 * SAMPLE])
+@pytest.mark.parametrize("order", ["mixed", "rising", "falling", "steps"])
+def test_the_tissue_level_is_a_tenth_of_the_percentile_of_all_values(kind: type, count: int, order: str) -> None:
+    values = np.random.default_rng(count).gamma(2.0, size=count).astype(kind) + kind(0.01)
+    values = {"mixed": values, "rising": np.sort(values), "falling": np.sort(values)[::-1], "steps": np.ceil(values)}[
+        order
+    ]
+    assert tissue_level(values, 0.0) == 0.1 * float(np.percentile(values, 99))
+
+
+def test_holes_are_filled_in_each_plane_as_by_scipy() -> None:
+    mask = np.random.default_rng(0).random((2, 15, 14, 3)) > 0.45
+    filled = fill_planes(mask)
+    for channel, plane in np.ndindex(2, 3):
+        assert np.array_equal(filled[channel, ..., plane], ndimage.binary_fill_holes(mask[channel, ..., plane]))
