@@ -31,7 +31,7 @@ COLORED_SHARE = 0.05  # of an image's pixels; at most 0.04 in 1,416 scans from t
 
 def flags_of_scan(decision: Decision, probability: float, kind: Kind, mask: MetaTensor) -> list[Message]:
     """Flags of the scan, and of disagreement between mask (1, H, W, D) and class."""
-    state, meta, has_mask = decision.state(probability, kind), mask.meta, bool((mask > 0).any())
+    state, meta, has_mask = decision.state(probability, kind), mask.meta, _has_voxels(mask)
     thickness_known = meta.get("spacing_used", False) and meta.get("thickness_known", True)
     conditions = {
         "spacing_implausible": meta.get("spacing_known") and not meta.get("spacing_used", True),
@@ -64,17 +64,22 @@ def flags_of_mask(mask: MetaTensor, share: float | None, depth: float | None) ->
     """Flags of an implausible or incomplete mask (1, H, W, D), by the share and depth that `SplitPackedd` measured."""
     conditions = {
         "mask_too_large": share is not None and share > PLAUSIBLE_SHARE,
-        "mask_at_head_edge": depth is not None and depth < DEEP and bool((mask > 0).any()),
+        "mask_at_head_edge": depth is not None and depth < DEEP and _has_voxels(mask),
         "mask_cut_off": _reaches_edge(mask),
     }
     return [flag(code) for code, holds in conditions.items() if holds]
 
 
+def _has_voxels(mask: MetaTensor) -> bool:
+    """Whether a mask of 0 and 1 is not empty."""
+    return bool(mask.as_tensor().max() > 0)
+
+
 def _reaches_edge(mask: MetaTensor) -> bool:
     """Whether a mask (1, H, W, D) has a voxel in the outermost rows, columns or slices; a single slice is none."""
-    voxels = mask.as_tensor()[0] > 0
+    voxels = mask.as_tensor()[0]
     axes = [axis for axis, side in enumerate(voxels.shape) if side > 1]
-    return any(bool(voxels.select(axis, end).any()) for axis in axes for end in (0, -1))
+    return any(bool((voxels.select(axis, end) > 0).any()) for axis in axes for end in (0, -1))
 
 
 def flags_of_distance(

@@ -17,7 +17,7 @@ from scipy.spatial import ConvexHull
 from scipy.spatial.distance import cdist
 
 from ..core.documents import Lesion
-from ..core.geometry import pixel_mm2, slice_axis, voxel_mm3
+from ..core.geometry import box_around, pixel_mm2, slice_axis, voxel_mm3
 from ..core.weights_report import learned_of
 from .flags import thickness_is_plausible
 
@@ -51,7 +51,8 @@ def _of_scan(mask: MetaTensor, probability: MetaTensor) -> Iterator[Lesion]:
     thick = used and mask.meta.get("thickness_known", True) and thickness_is_plausible(mask)
     shape = [int(side) for side in mask.meta["spatial_shape"]]
     affine = np.asarray(mask.meta["original_affine"], dtype=np.float64)
-    for lesion in lesion_table(np.asarray(mask[0] > 0), affine, np.asarray(probability[0]), shape):
+    voxels = np.asarray(mask.as_tensor()[0]) > 0
+    for lesion in lesion_table(voxels, affine, np.asarray(probability.as_tensor()[0]), shape):
         if not thick or len(shape) == 2:
             lesion.pop("volume_ml")
         if not used:
@@ -80,12 +81,12 @@ def lesion_table(
     """
     shape = list(mask.shape) if shape is None else shape
     axis = slice_axis(affine, shape)[0]
-    around = ndimage.find_objects(mask.astype(np.uint8))
-    if not around:
+    around = box_around(mask)
+    if around is None:
         return []
-    labels, _ = ndimage.label(mask[around[0]], np.ones((3,) * mask.ndim))
+    labels, _ = ndimage.label(mask[around], np.ones((3,) * mask.ndim))
     boxes, sizes = ndimage.find_objects(labels), np.bincount(labels.ravel())[1:]
-    corner = np.array([side.start for side in around[0]])
+    corner = np.array([side.start for side in around])
     found: list[Lesion] = []
     for number, label in enumerate(np.argsort(-sizes, kind="stable"), start=1):
         box = boxes[label]
@@ -93,10 +94,9 @@ def lesion_table(
         start = corner + [side.start for side in box]
         centroid = np.argwhere(lesion).mean(axis=0) + start
         steps_mm = np.delete(affine[:3, :3], axis, axis=1)
-        planes = [diameters_mm(plane, steps_mm) for plane in np.moveaxis(lesion, axis, 0)]
-        widest = max(range(len(planes)), key=lambda index: planes[index][0])
+        widest, (longest, across) = _widest_slice(np.moveaxis(lesion, axis, 0), steps_mm)
         pixels = float(np.take(lesion, widest, axis).sum())
-        values = None if probability is None else probability[around[0]][box][lesion]
+        values = None if probability is None else probability[around][box][lesion]
         voxels = int(sizes[label])
         found.append(
             {
@@ -106,14 +106,38 @@ def lesion_table(
                 "slices": [int(start[axis]), int(start[axis]) + lesion.shape[axis] - 1],
                 "widest_slice": int(start[axis]) + widest,
                 "area_mm2": round(pixels * pixel_mm2(affine, shape), 4),
-                "longest_mm": round(planes[widest][0], 2),
-                "perpendicular_mm": round(planes[widest][1], 2),
+                "longest_mm": round(longest, 2),
+                "perpendicular_mm": round(across, 2),
                 "centroid": [round(float(place), 2) for place in centroid],
                 "centroid_mm": [round(float(place), 2) for place in (affine @ [*centroid, 1.0])[:3]],
                 "probability": None if values is None else round(float(values.mean()), 4),
             }
         )
     return found
+
+
+def _widest_slice(planes: np.ndarray, axes_mm: np.ndarray) -> tuple[int, tuple[float, float]]:
+    """The first slice with the longest diameter, and its diameters; only slices whose box may hold it are measured.
+
+    Args:
+        planes: boolean (D, H, W), none of them empty.
+        axes_mm: see `diameters_mm`.
+    """
+    sides = [
+        there.shape[1] - there.argmax(axis=1) - there[:, ::-1].argmax(axis=1)
+        for there in (np.asarray(planes.any(axis=axis)) for axis in (2, 1))
+    ]
+    (rows, columns), (down, right) = sides, axes_mm.T[:, :, None]
+    diagonals = [np.linalg.norm(rows * down + sign * columns * right, axis=0) for sign in (1, -1)]
+    limits = np.max(diagonals, axis=0) * (1 + 1e-9)  # of the diameters, by the box of each slice
+    widest, longest = 0, diameters_mm(planes[0], axes_mm)
+    for index in np.argsort(-limits, kind="stable"):
+        if limits[index] < longest[0]:
+            break
+        found = diameters_mm(planes[index], axes_mm)
+        if found[0] > longest[0] or (found[0] == longest[0] and index < widest):
+            widest, longest = int(index), found
+    return widest, longest
 
 
 def diameters_mm(plane: np.ndarray, axes_mm: np.ndarray) -> tuple[float, float]:

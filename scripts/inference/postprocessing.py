@@ -14,7 +14,7 @@ from monai.transforms import MapTransform
 from scipy import ndimage
 
 from ..core.documents import SCHEMA_VERSION, Prediction
-from ..core.geometry import pixel_mm2, slice_axis, voxel_mm3
+from ..core.geometry import box_around, pixel_mm2, slice_axis, voxel_mm3
 from ..core.messages import NOTICE
 from ..core.weights_report import learned_of
 from ..transforms.channels import shown_channel
@@ -86,12 +86,13 @@ class SplitPackedd(MapTransform):
                 packed[0].float(), np.isfinite(logits), self.mask_smoothing_mm / max(gap_mm, 1e-3)
             )
             slices = torch.as_tensor(d[self.image_key]).movedim(-1, 0).cpu().contiguous()  # (D, C, H, W)
-            tissue = tissue_of(slices).movedim(0, -1)  # (H, W, D)
-            mask = (mask_logits > 0) & tissue
+            tissue = tissue_of(slices)
+            mask = (mask_logits.movedim(-1, 0) > 0) & tissue
             d["mask_share"] = float(mask.count_nonzero() / tissue.count_nonzero().clamp_min(1))
             if kind_of(logits) == "image":
-                d["mask_depth"] = mask_depth(mask[..., 0].numpy(), tissue[..., 0].numpy())
-            d["skull"] = skull_state(shown_channel(slices.movedim(1, 0)).numpy()[np.isfinite(logits)], TISSUE)
+                d["mask_depth"] = mask_depth(mask[0].numpy(), tissue[0].numpy())
+            shown = shown_channel(slices.movedim(1, 0)).numpy()
+            d["skull"] = skull_state([shown[z] for z in np.flatnonzero(np.isfinite(logits))], TISSUE)
             if d[self.image_key].meta.get("brain_extracted"):
                 d["skull"]["extracted"] = True
             d[key] = self._plane(mask_logits[None].float().sigmoid(), d)
@@ -123,7 +124,7 @@ def mask_depth(mask: np.ndarray, tissue: np.ndarray) -> float | None:
     """
     if not mask.any():
         return None
-    box = ndimage.find_objects(tissue.astype(np.uint8))[0]
+    box = box_around(tissue)
     depth = ndimage.distance_transform_edt(np.pad(ndimage.binary_fill_holes(tissue[box]), 1))[1:-1, 1:-1]
     return float(np.percentile(depth[mask[box]], 75) / depth.max())
 
@@ -161,12 +162,17 @@ class RemoveSmallComponentsd(MapTransform):
 
 
 def _without_small_components(mask: MetaTensor, min_voxels: float) -> MetaTensor:
-    """A copy of a mask (1, H, W, D) without components of fewer voxels."""
-    kept, positive = mask.clone(), np.asarray(mask[0] > 0)
-    for box in ndimage.find_objects(positive.astype(np.uint8)):  # the bounding box of the mask, if it is not empty
-        components, _ = ndimage.label(positive[box], np.ones((3, 3, 3)))
-        large = np.bincount(components.ravel()) >= min_voxels
-        kept[0][box] = torch.as_tensor((large[components] & positive[box]).astype(np.float32), device=mask.device)
+    """A mask (1, H, W, D) without components of fewer voxels; the same object if there are none."""
+    positive = mask.as_tensor()[0].cpu().numpy() > 0
+    box = box_around(positive)
+    if box is None:
+        return mask
+    components, _ = ndimage.label(positive[box], np.ones((3, 3, 3)))
+    large = np.bincount(components.ravel()) >= min_voxels
+    if large[1:].all():
+        return mask
+    kept = mask.clone()
+    kept[0][box] = torch.as_tensor((large[components] & positive[box]).astype(np.float32), device=mask.device)
     return kept
 
 
@@ -266,7 +272,7 @@ class SummarizePredictiond(MapTransform):
         elif slice_deviations is not None:
             prediction["tumor_deviation"] = _rounded(slice_deviations[0])
         if seen and "segmentation" in learned and mask.meta.get("spacing_used"):
-            affine, voxels = mask.meta["original_affine"], float((mask > 0).count_nonzero())
+            affine, voxels = mask.meta["original_affine"], float(mask.as_tensor().count_nonzero())
             if mask.meta.get("thickness_known", True) and thickness_is_plausible(mask):
                 prediction["volume_ml"] = round(voxels * voxel_mm3(affine) / 1000.0, 4)
             if kind == "image":

@@ -31,12 +31,14 @@ def smoothed_planes(logits: torch.Tensor, known: np.ndarray, sigma: float) -> to
         known: boolean (D,), slices that the network saw.
         sigma: standard deviation, slices.
     """
-    positive = (logits > 0).any(dim=-1)
-    if sigma <= 0 or known.sum() < 2 or not positive.any():
+    slices = logits.numpy().transpose(2, 0, 1)  # (D, H, W), the order of the memory
+    columns = slices.reshape(len(slices), -1)
+    positive = np.flatnonzero(columns.max(axis=0) > 0)
+    if sigma <= 0 or known.sum() < 2 or positive.size == 0:
         return logits
-    smooth = logits.clone()
-    smooth[positive] = logits[positive] @ torch.as_tensor(_weights(known, sigma).T, dtype=logits.dtype)
-    return smooth
+    smooth = columns.copy()
+    smooth[:, positive] = _weights(known, sigma).astype(columns.dtype) @ columns.take(positive, axis=1)
+    return torch.from_numpy(smooth.reshape(slices.shape).transpose(1, 2, 0))
 
 
 def _weights(known: np.ndarray, sigma: float) -> np.ndarray:

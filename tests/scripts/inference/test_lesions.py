@@ -10,7 +10,7 @@ import pytest
 import torch
 from monai.data import MetaTensor
 
-from scripts.inference.lesions import DescribeLesionsd, diameters_mm, lesion_table
+from scripts.inference.lesions import DescribeLesionsd, _widest_slice, diameters_mm, lesion_table
 
 FLAT = np.array([[1.0, 0.0], [0.0, 1.0], [0.0, 0.0]])
 
@@ -89,3 +89,14 @@ def test_weights_that_did_not_learn_masks_have_no_lesions() -> None:
     mask = MetaTensor(torch.ones(1, 6, 6, 1))
     data = {"pred": mask, "mask_probability": mask, "result": {"model": {"learned": ["classification"]}}}
     assert "lesions" not in DescribeLesionsd("pred")(data)["result"]
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_the_widest_slice_is_the_first_with_the_longest_diameter_of_all(seed: int) -> None:
+    draw = np.random.default_rng(seed)
+    planes, axes_mm = draw.random((7, 9, 8)) > 0.9, draw.normal(size=(3, 2))
+    planes[:, 4, 4] = True
+    planes[5] = planes[2]
+    measured = [diameters_mm(plane, axes_mm) for plane in planes]
+    widest = max(range(7), key=lambda index: measured[index][0])
+    assert _widest_slice(planes, axes_mm) == (widest, measured[widest])
