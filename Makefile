@@ -1,4 +1,4 @@
-# make setup, demo, test, lint, docs, bench, lock, pin, clean; in a container: make install, make health.
+# make setup, demo, test, lint, docs, bench, bench-check, lock, pin, clean; in a container: make install, make health.
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
@@ -23,7 +23,7 @@ define install
 	$(1) $(PIP) --no-deps --no-build-isolation --editable .
 endef
 
-.PHONY: setup demo test lint lint-container docs bench lock pin install health clean
+.PHONY: setup demo test lint lint-container docs bench bench-check lock pin install health clean
 
 setup: $(READY)
 
@@ -54,6 +54,10 @@ docs: setup
 # ratios of speed, docs/BENCHMARKS.md; ARGS="--only forward", ARGS=--long
 bench: setup
 	OMP_NUM_THREADS=1 $(RUN) -m benchmarks $(ARGS)
+
+# operations, bytes and passes, against docs/results/bench.json
+bench-check: setup
+	OMP_NUM_THREADS=1 $(RUN) -m benchmarks --check
 
 # newest versions that setup.cfg allows and their hashes, for every Python and system; what torch needs of CUDA apart
 lock: UV = .lock/bin/uv pip compile setup.cfg pyproject.toml --universal --python-version 3.11 --quiet --no-annotate

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ from bundle.loading import silence_loggers
 
 from . import forward, growth, per_volume, processes, runtimes, scans, serving, training
 from .comparison import Benchmark, rows_of
+from .hardware import counts, roofline
 from .material import ROOT, Material
 from .page import line, write_page
 from .results import write_results
@@ -21,7 +23,7 @@ __all__ = ["ALL", "main"]
 
 ALL: list[Benchmark] = [
     benchmark
-    for module in (forward, scans, runtimes, training, processes, serving, growth, per_volume)
+    for module in (counts, roofline, forward, scans, runtimes, training, processes, serving, growth, per_volume)
     for benchmark in module.BENCHMARKS
 ]
 
@@ -34,6 +36,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--long", action="store_true", help="also what takes long: service, growth, demo and tests")
     made.add_argument("--rounds", type=int, help="of every benchmark that is not long (default: its own)")
     made.add_argument("--threads", type=int, default=1, help="that the work computes with (default: 1)")
+    made.add_argument("--check", action="store_true", help="only count, and fail if more is counted than is committed")
     made.add_argument("--output", type=Path, default=ROOT / "docs", help="folder of results/ and the page")
     return made
 
@@ -54,6 +57,8 @@ def main(arguments: Sequence[str] | None = None, benchmarks: Sequence[Benchmark]
         use_threads(options.threads)
     silence_loggers()
     order = [benchmark.name for benchmark in benchmarks]
+    if options.check:
+        return check(options.output / "results" / "bench.json")
     with TemporaryDirectory(prefix="benchmarks_") as place:
         material = Material(Path(place))
         for benchmark in chosen:
@@ -64,6 +69,15 @@ def main(arguments: Sequence[str] | None = None, benchmarks: Sequence[Benchmark]
             content = write_results(options.output / "results" / "bench.json", rows, order)
             write_page(content, options.output)
     return 0
+
+
+def check(results: Path) -> int:
+    """Count anew and compare with the committed results; 1 if a count is worse by more than a fifth, else 0."""
+    with TemporaryDirectory(prefix="benchmarks_") as place:
+        rows = [row for one in counts.BENCHMARKS for row in rows_of(one, Material(Path(place)), 1, one.rounds)]
+    found = counts.worse(rows, json.loads(results.read_text())["rows"])
+    print("\n".join(found) or f"{len(rows)} counts are as committed, or better")
+    return 1 if found else 0
 
 
 def use_threads(threads: int) -> None:

@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .growth import STEPS, VOLUMES
+from .hardware.cost import prices
 from .per_volume import CORES, DAY_S, MANY, SLICES
 
 __all__ = ["PAGE", "page"]
 
 PAGE = "reference/large_data.md"
 KNOWN_KB = 10  # at most, of a volume: tests/scripts/dataset/test_slice_records.py
-PER_CORE_HOUR, PER_GB_MONTH = 0.05, 0.02  # USD, assumed
 HOUR_S, DIGITS = 3600.0, 3
 INTRODUCTION = """# Large data
 
@@ -34,8 +34,8 @@ store has one folder a case: it can be made in parts that run at the same time, 
 ## Disk, time, cost
 
 CPU time is of one more volume on one core, without the start of the process; of a prediction also without decoding,
-which is done in another process. The cost is at {core:.2f} USD for an hour of one core and {month:.2f} USD for a GB
-and month: assumed prices, put in your own.
+which is done in another process. The cost is at {core_hour_usd:.2f} USD for an hour of one core and
+{gb_month_usd:.2f} USD for a GB and month ([prices](../results/prices.json) of {date}, {source}).
 
 | | one volume | {many:,} volumes | on {cores} cores | cost, USD |
 |---|---|---|---|---|
@@ -59,8 +59,7 @@ def page(rows: Sequence[Mapping[str, Any]]) -> str:
     heads = " | ".join(f"{count} volumes" for count in VOLUMES)
     parts = [INTRODUCTION.format(many=MANY, first=next(iter(STEPS)), heads=heads, rules="---|" * len(VOLUMES))]
     parts += [f"{memory_of(words, named)}\n" for words in STEPS.values()]
-    prices = {"core": PER_CORE_HOUR, "month": PER_GB_MONTH}
-    parts.append(KNOWN.format(many=MANY, kb=KNOWN_KB, gb=KNOWN_KB * MANY / 1e6, cores=CORES, **prices))
+    parts.append(KNOWN.format(many=MANY, kb=KNOWN_KB, gb=KNOWN_KB * MANY / 1e6, cores=CORES, **prices()))
     of = f"of a volume of {SLICES} slices"
     for words, name in (("the store", f"store {of}"), ("files of the predictions", f"prediction's files {of}")):
         parts.append(f"{disk(words, reached(named, name))}\n")
@@ -90,7 +89,7 @@ def disk(words: str, megabytes: float | None) -> str:
         return f"| {words} | - | - | | - |"
     total = megabytes * MANY / 1e3
     size = f"{shown(total / 1e3)} TB" if total > 1e3 else f"{shown(total)} GB"
-    return f"| {words} | {shown(megabytes)} MB | {size} | | {shown(total * PER_GB_MONTH)} a month |"
+    return f"| {words} | {shown(megabytes)} MB | {size} | | {shown(total * prices()['gb_month_usd'])} a month |"
 
 
 def time(words: str, seconds: float | None) -> str:
@@ -98,7 +97,7 @@ def time(words: str, seconds: float | None) -> str:
     if seconds is None:
         return f"| {words} | - | - | - | - |"
     hours, days = seconds * MANY / HOUR_S, seconds * MANY / CORES / DAY_S
-    last = f"{shown(days)} days | {shown(hours * PER_CORE_HOUR)} |"
+    last = f"{shown(days)} days | {shown(hours * prices()['core_hour_usd'])} |"
     return f"| {words} | {shown(seconds)} CPU s | {shown(hours)} core hours | {last}"
 
 

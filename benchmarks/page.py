@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from . import large_data
+from .hardware import cost
 
 __all__ = ["page", "picture", "write_page"]
 
@@ -44,6 +45,7 @@ def page(content: Mapping[str, Any]) -> str:
     for (threads, name), group in groupby(rows, key=lambda row: (row["threads"], row["benchmark"])):
         title = name if threads == 1 else f"{name}, {threads} threads"
         parts.append("\n".join([f"## {title}\n", *HEAD, *map(line, group)]) + "\n")
+    parts.append(cost.section(rows))
     return "\n".join(parts)
 
 

@@ -1,0 +1,1 @@
+"""What the work asks of a machine: operations and bytes, counted, this machine's peaks, a GPU's, and the cost."""
