@@ -70,9 +70,8 @@ def load_workflow(configs: Sequence[str], root: Path = BUNDLE_ROOT, **overrides:
         import_minimal_monai()
     from monai.bundle import ConfigWorkflow
 
-    from .core import expressions
+    from .core.files import escape_config_value as escape
 
-    escape = expressions.escape_config_value
     silence_loggers()
     make_importable(root)
     files = [str(root / "configs" / name) for name in configs]

@@ -159,7 +159,7 @@ def _ask(
         for row in range(start, min(start + batch_size, len(chosen))):
             item = dataset[chosen[row]]
             image, foreground = (np.asarray(item[key], dtype=np.float32) for key in ("image", "foreground"))
-            mask = np.asarray(item["mask"]) if "mask" in item else np.zeros_like(foreground)
+            mask = np.asarray(item["mask"])[:1] if "mask" in item else np.zeros_like(foreground)
             for name, version in _versions(image, foreground, mask, records[chosen[row]]["kind"]):
                 altered.setdefault(name, []).append((row, version))
             area.append(float((foreground > 0).sum()))

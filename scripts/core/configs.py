@@ -15,8 +15,7 @@ from monai.bundle import ConfigParser
 from monai.bundle.reference_resolver import ReferenceResolver
 
 from .errors import end_in_one_line
-from .expressions import escape_config_value
-from .files import read_json, sha256_of, write_json
+from .files import escape_config_value, read_json, sha256_of, write_json
 
 __all__ = ["UnknownKeyError", "check_config", "components_of", "raw_sections", "run_identity", "running_config"]
 

@@ -17,6 +17,7 @@ from .file_types import GZIP_MAGIC
 
 __all__ = [
     "content_sha256",
+    "escape_config_value",
     "inflated_sha256",
     "lock_folder",
     "nan_to_none",
@@ -182,3 +183,16 @@ def content_sha256(content: str | Path | Sequence[str]) -> str:
     else:
         files = [Path(path) for path in content]
     return hashlib.sha256("\n".join(map(sha256_of, files)).encode()).hexdigest()
+
+
+def escape_config_value(value: Any) -> Any:
+    r"""Escape a value, so that MONAI takes it literally: `#` in a path would name a nested id.
+
+    >>> escape_config_value(["a", "b#c"])
+    ['a', "$'b\\\\x23c'"]
+    """
+    if isinstance(value, (list, tuple)):
+        return [escape_config_value(part) for part in value]
+    if isinstance(value, str) and "#" in value and not value.startswith("$"):
+        return "$" + ascii(value).replace("#", r"\x23").replace("@", r"\x40")
+    return value

@@ -1,13 +1,15 @@
-"""The codes of a mask that mean tumor: by data set and year, or given by the user."""
+"""The codes of a mask that mean tumor and its regions: by data set and year, or given by the user."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+
+from .regions import WHOLE_TUMOR
 
 __all__ = [
     "LABEL_SETS",
@@ -15,6 +17,8 @@ __all__ = [
     "LabelSet",
     "codes_in",
     "label_set_of",
+    "region_codes_of",
+    "regions_of",
     "tumor_codes_of",
     "tumor_of",
     "whole_tumor",
@@ -39,26 +43,31 @@ class LabelSet:
         cases: pattern of the names of its cases.
         tumor: codes of the whole tumor.
         other: codes of other structures, with their meaning.
+        core: codes of the tumor core.
+        enhancing: codes of the enhancing tumor.
     """
 
     name: str
     cases: str
     tumor: tuple[int, ...]
     other: Mapping[int, str] = field(default_factory=dict)
+    core: tuple[int, ...] = (1, 3)
+    enhancing: tuple[int, ...] = (3,)
 
 
 # The first match counts.
 LABEL_SETS = (
     LabelSet("BraTS 2023 to 2025, glioma", r"BraTS-GLI-.*", (1, 2, 3), {4: CAVITY}),
     LabelSet("BraTS 2023 to 2025, metastases", r"BraTS-METS?-.*", (1, 2, 3), {4: CAVITY}),
-    LabelSet("BraTS 2023 to 2025, pediatric", r"BraTS-PED-.*", (1, 2, 3, 4)),
+    LabelSet("BraTS 2023 to 2025, pediatric", r"BraTS-PED-.*", (1, 2, 3, 4), core=(1, 2, 3), enhancing=(1,)),
     LabelSet("BraTS 2023 to 2025, meningioma, Africa and GoAT", r"BraTS-(?:MEN|SSA|GoAT)-.*", (1, 2, 3)),
     LabelSet("MU-Glioma-Post", r"PatientID_\d+_Timepoint_\d+", (1, 2, 3), {4: CAVITY}),
     LabelSet("UCSF-ALPTDG", r"\d{6}_time\d", (1, 2, 3), {4: CAVITY}),
-    LabelSet("BraTS 2012 to 2015", r"brats.*2013.*|VSD\..*", (1, 2, 3, 4)),
-    LabelSet("BraTS 2017 to 2021", r"BraTS(?:17|18|19|20|2021)_.*", (1, 2, 4)),
-    LabelSet("UCSF-PDGM and UPENN-GBM", r"(?:UCSF-PDGM|UPENN-GBM)-.*", (1, 2, 4)),
+    LabelSet("BraTS 2012 to 2015", r"brats.*2013.*|VSD\..*", (1, 2, 3, 4), core=(1, 3, 4), enhancing=(4,)),
+    LabelSet("BraTS 2017 to 2021", r"BraTS(?:17|18|19|20|2021)_.*", (1, 2, 4), core=(1, 4), enhancing=(4,)),
+    LabelSet("UCSF-PDGM and UPENN-GBM", r"(?:UCSF-PDGM|UPENN-GBM)-.*", (1, 2, 4), core=(1, 4), enhancing=(4,)),
 )
+UNKNOWN_SET = LabelSet("as BraTS 2017 to 2021", "", (1, 2, 4), core=(1, 4), enhancing=(4,))  # if it has a code 4
 
 
 def label_set_of(case: str) -> LabelSet | None:
@@ -76,13 +85,30 @@ def tumor_codes_of(labels: Mapping[str, Any]) -> list[int]:
     >>> tumor_codes_of({"background": 0, "edema": 1, "resection cavity": 2, "whole tumor": [1, 3]})
     [1, 3]
     """
-    pairs = [(str(code), name) if str(name).isdigit() else (str(name), code) for name, code in labels.items()]
     no_tumor = re.compile(r"background|cavity|resection|brain|ventric|ignore|unlabel", re.IGNORECASE)
-    codes = [code for name, code in pairs if not no_tumor.search(name)]
-    flat = [
-        int(c) for code in codes for c in (code if isinstance(code, Sequence) and not isinstance(code, str) else [code])
-    ]
-    return sorted({code for code in flat if code > 0})
+    return sorted({code for name, codes in _described(labels) if not no_tumor.search(name) for code in codes})
+
+
+def region_codes_of(labels: Mapping[str, Any]) -> dict[str, list[int]] | None:
+    """Codes of tumor core and enhancing tumor from the same `labels`; None where they name no enhancing tumor.
+
+    >>> region_codes_of({"background": 0, "edema": 1, "non-enhancing tumor": 2, "enhancing tumour": 3})
+    {'tc': [2, 3], 'et': [3]}
+    """
+    named = list(_described(labels))
+    enhancing = {
+        code for name, codes in named if re.search(r"^(?!.*non).*enhanc", name, re.IGNORECASE) for code in codes
+    }
+    core = {code for name, codes in named if re.search("core|necro|enhanc|cyst", name, re.IGNORECASE) for code in codes}
+    return {"tc": sorted(core), "et": sorted(enhancing)} if enhancing else None
+
+
+def _described(labels: Mapping[str, Any]) -> Iterator[tuple[str, list[int]]]:
+    """Names of the `labels` of a dataset.json, and their codes."""
+    for one, other in labels.items():
+        name, codes = (other, one) if str(one).isdigit() else (one, other)
+        several = isinstance(codes, Sequence) and not isinstance(codes, str)
+        yield str(name), [int(code) for code in (codes if several else [codes]) if int(code) > 0]
 
 
 def codes_in(values: np.ndarray) -> dict[int, int]:
@@ -143,6 +169,38 @@ def tumor_of(values: np.ndarray, case: Mapping[Any, Any]) -> np.ndarray:
         label = case.get("label")
         told = label if isinstance(label, str) else getattr(label, "meta", {}).get("filename_or_obj")
         raise LabelError(f"{told or case.get('id', 'the mask')}: {error}") from None
+
+
+def regions_of(values: np.ndarray, case: Mapping[Any, Any], regions: Sequence[str] = WHOLE_TUMOR) -> np.ndarray:
+    """Masks of the regions of a case's mask.
+
+    Args:
+        values: of the mask, any shape.
+        case: "id", "tumor_codes" and "region_codes", if its data set's description names them.
+        regions: names, from `regions.REGIONS`.
+
+    Returns:
+        Boolean (R, ...), or (1, ...) of the whole tumor alone where the codes do not tell the others: of a mask with
+        one code only, with codes that the user named, or of an unknown data set without a code 4.
+
+    Raises:
+        LabelError: see `tumor_of`.
+    """
+    whole = tumor_of(values, case)
+    if len(regions) == 1 or not whole.any():
+        return np.repeat(whole[None], len(regions), axis=0)
+    inner = _inner_codes(codes_in(values), case)
+    within = [whole & np.isin(np.rint(values), inner[name]) for name in regions[1:]] if inner else []
+    return np.stack([whole, *within])
+
+
+def _inner_codes(found: Mapping[int, int], case: Mapping[Any, Any]) -> Mapping[str, Sequence[int]] | None:
+    """Codes of the regions within the whole tumor, None where they are not known."""
+    if len(found) == 1 or ("tumor_codes" in case and "region_codes" not in case):
+        return None
+    known = label_set_of(str(case.get("id", "")).partition("/")[2]) or (UNKNOWN_SET if 4 in found else None)
+    told = {"tc": known.core, "et": known.enhancing} if known and found.keys() <= {*known.tumor, *known.other} else None
+    return case.get("region_codes", told)
 
 
 def _interpolated(values: np.ndarray, odd: np.ndarray) -> np.ndarray:

@@ -8,6 +8,7 @@ from typing import Any
 
 from ..core.configs import components_of, raw_sections
 from ..core.filenames import stem
+from ..core.regions import WHOLE_TUMOR
 from ..io.datalists import Case
 from .slice_records import SliceRecords
 from .slice_store import SliceStore, build_store
@@ -27,13 +28,19 @@ class Studies:
         folder: of the slice store; studies that are already in it are not read again.
         modalities: of the network.
         min_tumor_pixels: see `SliceRecords`.
+        regions: of the network.
     """
 
     def __init__(
-        self, bundle_root: str | Path, folder: str | Path, modalities: Sequence[str], min_tumor_pixels: int
+        self,
+        bundle_root: str | Path,
+        folder: str | Path,
+        modalities: Sequence[str],
+        min_tumor_pixels: int,
+        regions: Sequence[str] = WHOLE_TUMOR,
     ) -> None:
-        self.root, self.folder = Path(bundle_root), Path(folder)
-        self.modalities, self.min_tumor_pixels = list(modalities), min_tumor_pixels
+        self.root, self.folder, self.min_tumor_pixels = Path(bundle_root), Path(folder), min_tumor_pixels
+        self.read = {"modalities": list(modalities), "regions": list(regions)}
 
     @staticmethod
     def are_given(data: Sequence[Mapping[str, Any]]) -> bool:
@@ -56,11 +63,8 @@ class Studies:
         for case in cases:
             if file_of.setdefault(case["id"], case["image"]) != case["image"]:
                 raise ValueError(f"{file_of[case['id']]} and {case['image']}: two studies of the same name")
-        components = components_of(self.root, "preprocess.yaml", ["transform", "serving"], modalities=self.modalities)
-        settings = {
-            "modalities": self.modalities,
-            "image": raw_sections(self.root, "inference.yaml", ["preprocessing"]),
-        }
+        components = components_of(self.root, "preprocess.yaml", ["transform", "serving"], **self.read)
+        settings = {**self.read, "image": raw_sections(self.root, "inference.yaml", ["preprocessing"])}
         settings["label"] = raw_sections(self.root, "preprocess.yaml", ["transform"])
         smallest = components["serving"]["min_brain_pixels"]
         build_store(cases, components["transform"], self.folder, smallest, settings, skip_unreadable=True)

@@ -39,7 +39,7 @@ class Sample(NamedTuple):
 class SliceDataset(Dataset[dict[str, Any]]):
     """Slices of a store as dicts.
 
-    An item has "image" float32 (C, H, W), "mask" float32 (1, H, W) if there is one (with a transform always; NaN if
+    An item has "image" float32 (C, H, W), "mask" float32 (R, H, W) if there is one (with a transform always; NaN if
     unknown, so that batches can contain both), "foreground" float32 (1, H, W) of 0 and 1, "cls" (1.0, 0.0, NaN for
     unknown), "statistics", "case", "source", "kind" (volume or image), "index" and "skull"; for the
     transform, where the store has it, the brain of a volume with a skull: "brain" float32 (1, H, W) of 0 and 1, and
@@ -108,7 +108,7 @@ class SliceDataset(Dataset[dict[str, Any]]):
         if mask is not None:
             item["mask"] = torch.from_numpy(mask.astype(np.float32))
         if self.transform is None:
-            return filled(item, self.channels)
+            return filled(item, *self.sizes)
         if len(image) > 1:
             item["missing"] = missing_channels(item["image"])
         brain = self.store.read_brain(record["case"], record["position"]) if record.get("brain_statistics") else None
@@ -120,12 +120,12 @@ class SliceDataset(Dataset[dict[str, Any]]):
             item = self.transform(item)
         item.setdefault("mask", torch.full((1, *item["image"].shape[1:]), torch.nan))  # a batch holds both kinds
         item.pop("missing", None)
-        return filled(item, self.channels)
+        return filled(item, *self.sizes)
 
     @cached_property
-    def channels(self) -> int:
-        """Channels of the network that the store is made for."""
-        return len(self.store.index.get("settings", {}).get("modalities", ("",)))
+    def sizes(self) -> list[int]:
+        """Channels and masks of the network that the store is made for."""
+        return [len(self.store.index.get("settings", {}).get(key, ("",))) for key in ("modalities", "regions")]
 
 
 def _seed(transform: Callable[[Any], Any], entropy: Sequence[int]) -> None:

@@ -4,7 +4,8 @@
     STORE/splits.json                    see `splits`
     STORE/cases/<id>/image.npy           float16 (S, C, H, W), exactly the network's input; one channel where its
                                          sequence is unknown
-    STORE/cases/<id>/mask.npy            uint8 (S, H, W), whole tumor; absent where the case has no mask
+    STORE/cases/<id>/mask.npy            uint8 (S, H, W), whole tumor, or (S, R, H, W), the regions, where they are
+                                         asked for and known; absent where the case has no mask
     STORE/cases/<id>/brain.npy           uint8 (S, H, W), the brain of a volume with a skull, where it was asked for
     STORE/cases/<id>/case.json           the case, its hashes, and of each slice index, brain and tumor pixels, checksum
 
@@ -42,6 +43,7 @@ logger = logging.getLogger(__name__)
 __all__ = ["SliceStore", "build_store", "content_hash", "reason_in_one_line"]
 
 REPEAT = "run the preprocessing again"
+OF_MASK = ("tumor_codes", "region_codes")  # of a case: how its mask is read
 OF_SLICES = {"slices": np.int32, "brain_pixels": np.int32, "tumor_pixels": np.int32, "own_statistics": np.float32}
 
 FINGERPRINTED_SOURCES = (  # their change makes a store stale
@@ -50,7 +52,7 @@ FINGERPRINTED_SOURCES = (  # their change makes a store stale
     *("dicom/choice.py", "dicom/frames.py", "dicom/headers.py", "dicom/jpeg_lossless.py", "dicom/pixels.py"),
     "dicom/reading.py",
     *("transforms/background.py", "transforms/brain_extraction.py", "transforms/channels.py", "transforms/head.py"),
-    *("transforms/preprocessing.py", "transforms/skull.py"),
+    *("transforms/preprocessing.py", "transforms/skull.py", "transforms/tumor_regions.py"),
     *("dataset/stored_slices.py", "dataset/slice_store.py"),
 )
 
@@ -96,12 +98,12 @@ class SliceStore:
         return self.root / "cases" / case_id
 
     def read(self, case_id: str, position: int) -> tuple[np.ndarray, np.ndarray | None]:
-        """One slice: image float32 (C, H, W), and its mask uint8 (1, H, W) or None."""
+        """One slice: image float32 (C, H, W), and its mask uint8 (1, H, W), or (R, H, W) of the regions, or None."""
         image = self._read(case_id, "image", position)
         mask = self._read(case_id, "mask", position)
         if image is None:
             raise ValueError(f"{self.folder(case_id) / 'image.npy'}: missing, {REPEAT}")
-        return image.astype(np.float32), mask if mask is None else mask[None]
+        return image.astype(np.float32), mask if mask is None or mask.ndim == 3 else mask[None]
 
     def read_brain(self, case_id: str, position: int) -> np.ndarray | None:
         """The brain in one slice, uint8 (1, H, W), or None where it is not known."""
@@ -191,7 +193,7 @@ def _store_case(
     try:
         hashes: dict[str, str] = {key: content_hash(case[key]) for key in ("image", "label") if key in case}
         written = _current(folder, hashes, fingerprint)
-        if written is not None and written.get("tumor_codes") == case.get("tumor_codes"):
+        if written is not None and all(written.get(key) == case.get(key) for key in OF_MASK):
             if any(written.get(key) != value for key, value in case.items()):  # the same files, at another place
                 write_json(folder / "case.json", {**written, **case})
             return None

@@ -23,6 +23,7 @@ from scipy.sparse.csgraph import connected_components
 from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
 
 from ..core.files import read_json, write_json
+from ..core.regions import WHOLE_TUMOR
 from ..core.shared_work import is_first_process, wait_for_all
 from ..io.datalists import Case
 from ..transforms.preprocessing import BACKGROUND, BRIGHTEST
@@ -229,6 +230,7 @@ def load_split(
     modalities: Sequence[str] | None = None,
     validation: bool = True,
     sources: Sequence[str] | None = None,
+    regions: Sequence[str] | None = None,
 ) -> dict[str, list[Case]]:
     """Cases of the training, validation and test set.
 
@@ -239,6 +241,7 @@ def load_split(
         modalities: required modalities of the store; None: any.
         validation: False lets the validation fold train as well.
         sources: names of the training sources; the others are only in the test set. None: all.
+        regions: required regions of the store's masks; None: any.
 
     Returns:
         {"train": ..., "val": ..., "test": ...}, disjoint in ids, patients, clusters and contents. A case takes its
@@ -248,9 +251,10 @@ def load_split(
         ValueError: when the file is missing or made for other data, a source is unknown, or two sets share anything.
     """
     store = SliceStore(store_dir)
-    cases, stored = store.cases(), store.index["settings"].get("modalities")
-    if modalities is not None and list(modalities) != stored:
-        raise ValueError(f"{store_dir}: holds the modalities {stored}, {list(modalities)} are asked for")
+    cases, stored = store.cases(), {"regions": list(WHOLE_TUMOR), **store.index["settings"]}
+    for name, asked in {"modalities": modalities, "regions": regions}.items():
+        if asked is not None and list(asked) != stored.get(name):
+            raise ValueError(f"{store_dir}: holds the {name} {stored.get(name)}, {list(asked)} are asked for")
     if not Path(split_file).is_file():
         raise ValueError(f"{split_file}: no split here, preprocessing makes one")
     split = _read_split(split_file)

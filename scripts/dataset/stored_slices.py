@@ -94,8 +94,9 @@ def slices_of(data: Mapping[str, Any], min_brain_pixels: int) -> tuple[dict[str,
         inside = known_channels(image.as_tensor())[:, torch.from_numpy(data["brain"])]
         meta["brain_statistics"] = _statistics([channel[channel > TISSUE].double() for channel in inside])
     if "label" in data:
-        masks = data["label"].as_tensor()[0].permute(2, 0, 1)  # (D, H, W)
-        arrays["mask"] = masks[chosen].numpy().astype(np.uint8)
+        regions = data["label"].as_tensor().permute(3, 0, 1, 2)  # (D, R, H, W)
+        masks = regions[:, 0]
+        arrays["mask"] = regions[chosen].squeeze(1).numpy().astype(np.uint8)
         meta["tumor_pixels"] = masks[chosen].sum(dim=(1, 2)).tolist()
         meta["label_codes"] = data["label"].meta.get("label_codes", {})
         meta["tumor_pixels_left_out"] = int(masks.sum()) - sum(meta["tumor_pixels"])

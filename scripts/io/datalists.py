@@ -9,6 +9,7 @@ A case is a plain dict, as MONAI's datalists are:
     label   path of the mask; absent (never empty) where there is none
     cls     1 or 0 for an image from yes/ or no/; absent for a volume, whose slices have labels of their own
     tumor_codes     codes of the mask that are tumor, if the user or the data set's description names them
+    region_codes    codes of tumor core and enhancing tumor by "tc" and "et", if the data set's description names them
     sequences       of a volume: the path of every sequence by its name, also of those that are not channels
     class_name      of an image from Kaggle's four classes: glioma, meningioma, pituitary, notumor
 """
@@ -216,8 +217,10 @@ def _case(volume: Volume, modalities: Sequence[str], source: str, tumor_codes: S
     case["sequences"] |= {name: str(path) for name, path in files.items() if name in SEQUENCES}
     if MASK in files:
         case["label"] = str(files[MASK])
-    codes = tumor_codes if tumor_codes is not None else volume.tumor_codes
-    return case | ({"tumor_codes": list(codes)} if codes is not None else {})
+    if tumor_codes is not None:
+        return case | {"tumor_codes": list(tumor_codes)}
+    case |= {"tumor_codes": list(volume.tumor_codes)} if volume.tumor_codes else {}
+    return case | ({"region_codes": volume.region_codes} if volume.region_codes else {})
 
 
 def _take_masks(root: Path, found: Found, pattern: str) -> None:

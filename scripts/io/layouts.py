@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core.filenames import KIND_OF, MASK, OTHER, PREDICTED, SEQUENCES, FileName, parse_name, stem
-from ..core.label_codes import tumor_codes_of
+from ..core.label_codes import region_codes_of, tumor_codes_of
 from .folders import folders_below, name_of, visible_files
 from .kaggle_3m import is_slice_folder, sequences_in, slice_files
 
@@ -60,12 +60,14 @@ class Volume:
         name: of the case.
         files: by kind: a key of `SEQUENCES`, `MASK`, `UNNAMED`, or "channels" for one file of four axes that holds all.
         tumor_codes: of its mask, if a description beside it names them.
+        region_codes: the same of tumor core and enhancing tumor.
         channels: sequences in the file, or folder, "channels".
     """
 
     name: str
     files: dict[str, Path] = field(default_factory=dict)
     tumor_codes: tuple[int, ...] | None = None
+    region_codes: dict[str, list[int]] | None = None
     channels: tuple[str, ...] = ()
 
 
@@ -102,7 +104,8 @@ def _described(root: Path) -> Found | None:
     if channels is None:
         raise ValueError(f"{folder}: dataset.json, which names the channels, is missing or damaged; restore it")
     labels = description.get("labels")
-    codes = tuple(tumor_codes_of(labels)) if isinstance(labels, dict) else None
+    labels = labels if isinstance(labels, dict) else {}
+    codes = tuple(tumor_codes_of(labels)) or None, region_codes_of(labels)
     found = Found("nnU-Net" if "channel_names" in description else "nnU-Net or Decathlon", [])
     cases: dict[str, Volume] = {}
     for path in visible_files(folder / "imagesTr"):
@@ -111,10 +114,10 @@ def _described(root: Path) -> Found | None:
         name, match = stem(path.name).name, CHANNEL.match(stem(path.name).name)
         split = match is not None and (len(channels) > 1 or not (folder / "labelsTr" / path.name).is_file())
         if match and split:
-            case = cases.setdefault(match["case"], Volume(match["case"], tumor_codes=codes or None))
+            case = cases.setdefault(match["case"], Volume(match["case"], {}, *codes))
             case.files[channels.get(int(match["channel"]), match["channel"])] = path
         else:
-            case = cases.setdefault(name, Volume(name, tumor_codes=codes or None))
+            case = cases.setdefault(name, Volume(name, {}, *codes))
             case.files[next(iter(channels.values())) if len(channels) == 1 else "channels"] = path
             case.channels = tuple(name for name in channels.values() if name in SEQUENCES)
     for case in cases.values():

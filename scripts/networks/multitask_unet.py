@@ -118,6 +118,7 @@ class MultiTaskUNet(nn.Module):
         hidden: sizes of the head's hidden layers.
         dropout: of the head.
         pooling: of the head, see `POOLING`.
+        mask_channels: R, number of masks, of nested regions; the first is the whole tumor.
 
     Raises:
         ValueError: when an image's side is not a multiple of `size_divisor`.
@@ -133,11 +134,13 @@ class MultiTaskUNet(nn.Module):
         hidden: Sequence[int] = (64,),
         dropout: float = 0.2,
         pooling: str = "patches",
+        mask_channels: int = 1,
     ) -> None:
         super().__init__()
         self.encoder = UNetEncoder(in_channels, channels, stem, norm, act)
-        self.decoder = UNetDecoder(channels, stem, norm, act)
+        self.decoder = UNetDecoder(channels, stem, norm, act, mask_channels)
         self.head = ClassificationHead(channels[-1], hidden, dropout, pooling)
+        self.mask_channels = mask_channels
         self.size_divisor = stem * 2 ** (len(channels) - 1)
         self.tissue = TISSUE
         self.frozen: list[str] = []
@@ -155,7 +158,7 @@ class MultiTaskUNet(nn.Module):
             seg_rows: boolean (B,), rows of the batch to segment (those with a mask); None: all.
 
         Returns:
-            "seg": mask logits (B or chosen rows, 1, H, W), in training (.., levels, 1, H, W), as MONAI's DynUNet does;
+            "seg": mask logits (B or chosen rows, R, H, W), in training (.., levels, R, H, W), as MONAI's DynUNet does;
             "cls": tumor logits (B, 1); with the pooling "patches" also "patches": class logits of the patches
             (B, 1, h, w).
         """
@@ -198,7 +201,7 @@ class PackedMultiTaskUNet(MultiTaskUNet):
     """The same network and weights with one packed tensor as output, for MONAI's exporters and Deploy."""
 
     def forward(self, image: Tensor) -> Tensor:  # type: ignore[override]
-        """(B, C, H, W) -> (B, 2, H, W): mask logits, then the tumor logit over the whole plane."""
+        """(B, C, H, W) -> (B, R + 1, H, W): mask logits, then the tumor logit over the whole plane."""
         features = self.encoder(self._checked(image))
         seg = self.decoder(features)
         cls = self.head(features[-1], self.foreground(image))

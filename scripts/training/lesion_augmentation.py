@@ -24,7 +24,7 @@ LIKE_TISSUE = (-1.2, 0.6)  # brightness of healthy tissue: such a core stays ins
 
 
 class RandPasteLesiond(RandomizableTransform, MapTransform):
-    """Paste a lesion of another scan into a slice; update its mask and its class.
+    """Paste a lesion of another scan into a slice; update its mask, of the whole tumor alone, and its class.
 
     The class of the slice then depends on the lesion only, not on source or style. The lesion is rotated by multiples
     of 90 degrees and flipped at random, centered anywhere in the tissue, and cut at the tissue's edge.
@@ -85,7 +85,7 @@ class RandPasteLesiond(RandomizableTransform, MapTransform):
         known = bool(d["cls"] == 1) or int(new.sum()) >= self.min_tumor_pixels
         d["cls"] = np.float32(1.0 if known else np.nan if bool(new.any()) else d["cls"])
         if self.mask_key in d:
-            d[self.mask_key] = torch.maximum(d[self.mask_key], new.float())
+            d[self.mask_key] = torch.maximum(d[self.mask_key][:1], new.float())
         return d
 
     def _turned(self, image: np.ndarray, lesion: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -118,7 +118,8 @@ class RandLesionCored(RandomizableTransform, MapTransform):
 
     In FLAIR edema is bright; solid, necrotic and cystic parts of a tumor are not, but belong to the whole tumor. Their
     appearance varies between patients: a network trained on few patients segments the edema only. A core with the
-    brightness of healthy tissue stays inside the lesion, since outside it could not be distinguished from tissue.
+    brightness of healthy tissue stays inside the lesion, since outside it could not be distinguished from tissue. A
+    lesion with known regions, (R, H, W), is not changed: the core would belong to another region than its place tells.
 
     Args:
         keys: slices (C, H, W) in standard deviations of their tissue.
@@ -138,7 +139,7 @@ class RandLesionCored(RandomizableTransform, MapTransform):
         d = dict(data)
         self.randomize(None)
         lesion = np.argwhere(np.asarray(d[self.mask_key][0]) > 0.5) if self.mask_key in d else ()
-        if not self._do_transform or not len(lesion):
+        if not self._do_transform or not len(lesion) or len(d[self.mask_key]) > 1:
             return d
         radius, middle = np.sqrt(len(lesion) / np.pi), lesion[self.R.randint(len(lesion))]
         tissue = np.asarray(d[self.foreground_key][0]) > 0.5

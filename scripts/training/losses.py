@@ -18,7 +18,8 @@ class MultiTaskLoss(nn.Module):
 
     Args:
         segmentation: loss of mask logits and masks, both (B, 1, H, W); MONAI's DiceCELoss(sigmoid=True, batch=True) is
-            Dice + BCE with the Dice over the whole batch, which is stable for small and empty masks.
+            Dice + BCE with the Dice over the whole batch, which is stable for small and empty masks. Of several regions
+            the mean over those that any slice knows, each over the slices that know it.
         classification: loss of class logits and classes, both (B,).
         cls_weight: lambda.
         patch_weight: mu, weight of the binary cross-entropy of the patches (MIL instances) of slices with a mask, which
@@ -36,17 +37,18 @@ class MultiTaskLoss(nn.Module):
         """Compute the loss of one batch.
 
         Args:
-            prediction: "seg" (B', 1, H, W), or of several levels (B', levels, 1, H, W), "cls" (B, 1) and "patches"
+            prediction: "seg" (B', R, H, W), or of several levels (B', levels, R, H, W), "cls" (B, 1) and "patches"
                 (B, 1, h, w) logits, any may be absent.
-            target: "mask" (B', 1, H, W) in {0, 1}; "mask_rows" boolean (B,), which B' rows have one; "cls" (B,) in
-                {0, 1, NaN}; NaN rows are not classified.
+            target: "mask" (B', R, H, W) in {0, 1, NaN}, NaN for regions that are not known, but never for the first;
+                "mask_rows" boolean (B,), which B' rows have one; "cls" (B,) in {0, 1, NaN}, NaN rows are not
+                classified.
 
         Returns:
             A scalar; zero, with zero gradient, if no mask or class is known.
         """
         total = sum((logits.sum() * 0.0 for logits in prediction.values()), torch.zeros(()))
         if "seg" in prediction:
-            total = total + self.segmentation(prediction["seg"], target["mask"])
+            total = total + self._of_regions(prediction["seg"], target["mask"])
         if "cls" in prediction:
             known = torch.isfinite(target["cls"])
             if known.any():
@@ -54,9 +56,22 @@ class MultiTaskLoss(nn.Module):
                 total = total + self.cls_weight * self.classification(logits, target["cls"][known])
         if self.patch_weight and "patches" in prediction and "mask" in target:
             patches = prediction["patches"][target["mask_rows"]]
-            tumor = nn.functional.adaptive_max_pool2d(target["mask"], patches.shape[-2:])
+            tumor = nn.functional.adaptive_max_pool2d(target["mask"][:, :1], patches.shape[-2:])
             total = total + self.patch_weight * nn.functional.binary_cross_entropy_with_logits(patches, tumor)
         return total
+
+    def _of_regions(self, logits: Tensor, mask: Tensor) -> Tensor:
+        """The segmentation loss of logits (B, [levels,] R, H, W) and masks (B, R, H, W), see the class."""
+        if mask.shape[1] == 1:
+            alone: Tensor = self.segmentation(logits, mask)
+            return alone
+        known = torch.isfinite(mask).flatten(2).all(dim=2)  # (B, R)
+        losses = [
+            self.segmentation(logits[rows].narrow(-3, region, 1), mask[rows, region : region + 1])
+            for region, rows in enumerate(known.T)
+            if rows.any()
+        ]
+        return torch.stack(losses).mean()
 
 
 class DeepSupervision(nn.Module):
@@ -111,7 +126,7 @@ class GlobalBatchLoss(nn.Module):
         shape = _shape_in_any_process(prediction.get("seg"), rows.device)
         if shape:  # a process without masks takes part with none of its rows
             seg = prediction.get("seg", torch.zeros((0, *shape), device=rows.device))
-            mask = target.get("mask", torch.zeros((0, 1, *shape[-2:]), device=rows.device))
+            mask = target.get("mask", torch.zeros((0, *shape[-3:]), device=rows.device))
             logits["seg"] = _gathered(_spread(seg.float(), rows))[targets["mask_rows"]]
             targets["mask"] = _gathered(_spread(mask, rows))[targets["mask_rows"]]
         whole: Tensor = self.loss(logits, targets)

@@ -29,22 +29,23 @@ class CaseDice(Metric):
     """Mean volumetric Dice over volumes, from all slices of a volume, independent of the batches.
 
     Takes MONAI's engine output: "pred" with "seg" logits and "label" with "mask", "case" and "kind". Images (also those
-    with a mask) and volumes without tumor are left out of the mean; without any volume the result is NaN.
+    with a mask) and volumes without tumor are left out of the mean; without any volume the result is NaN. Of several
+    regions it is the mean of their means, each over the volumes that have the region.
     """
 
     def __init__(self) -> None:
         super().__init__(_prediction_and_target)
 
     def reset(self) -> None:
-        self.counts: dict[str, np.ndarray] = {}  # shared, predicted and reference pixels of each case
+        self.counts: dict[str, np.ndarray] = {}  # of each case (R, 3): shared, predicted and reference pixels
 
     def update(self, output: tuple[Mapping[str, Any], Mapping[str, Any]]) -> None:
         prediction, target = output
         if "seg" not in prediction:
             return
-        logits = prediction["seg"]
-        predicted, reference = (logits > 0).flatten(1), (target["mask"] > 0.5).flatten(1)
-        counts = torch.stack([(predicted & reference).sum(1), predicted.sum(1), reference.sum(1)], dim=1).cpu().numpy()
+        known = torch.isfinite(target["mask"]).flatten(2)  # (B, R, N), of a slice all or none
+        predicted, reference = (prediction["seg"] > 0).flatten(2) & known, (target["mask"] > 0.5).flatten(2)
+        counts = torch.stack([(predicted & reference).sum(2), predicted.sum(2), reference.sum(2)], dim=2).cpu().numpy()
         for case, kind, row in zip(target["case"], target["kind"], counts, strict=True):
             if kind == "volume":
                 self.counts[case] = self.counts.get(case, 0) + row
@@ -54,8 +55,12 @@ class CaseDice(Metric):
         for part in of_all_processes(self.counts):
             for case, row in part.items():
                 counts[case] = counts.get(case, 0) + row
-        dice = [2 * shared / (p + r) for shared, p, r in counts.values() if r > 0]
-        return float(np.mean(dice)) if dice else math.nan
+        regions = len(next(iter(counts.values()), ()))
+        dice = [
+            [2 * shared / (p + r) for shared, p, r in (case[n] for case in counts.values()) if r > 0]
+            for n in range(regions)
+        ]
+        return mean_defined([float(np.mean(of_region)) for of_region in dice if of_region])
 
 
 class SourceAUC(Metric):

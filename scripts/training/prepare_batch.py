@@ -31,14 +31,14 @@ class PrepareMultiTaskBatch:
         """Concatenate the parts of a batch.
 
         Args:
-            batch: dict with "image" (B, C, H, W), "cls" (B,) and, if any of its slices has a mask, "mask" (B, 1, H, W),
-                NaN for slices without one; or a list of such dicts.
+            batch: dict with "image" (B, C, H, W), "cls" (B,) and, if any of its slices has a mask, "mask" (B, R, H, W),
+                NaN for slices without one, and for the regions of a slice that are not known; or a list of such dicts.
             device: of the returned tensors.
             non_blocking: see `torch.Tensor.to`.
             kwargs: further arguments of `torch.Tensor.to`.
 
         Returns:
-            images (B, C, H, W); targets {"mask" (rows with one, 1, H, W) or absent, "mask_rows" (B,), "cls" (B,),
+            images (B, C, H, W); targets {"mask" (rows with one, R, H, W) or absent, "mask_rows" (B,), "cls" (B,),
             "case", "source", "kind"}; no positional arguments; keyword arguments of `MultiTaskUNet.forward`.
         """
         parts = [batch] if isinstance(batch, Mapping) else list(batch)
@@ -59,9 +59,9 @@ class PrepareMultiTaskBatch:
         return joined([part["image"] for part in parts]), targets, (), flags
 
     def _masks(self, part: Batch) -> tuple[torch.Tensor, torch.Tensor]:
-        """Rows of a part with a mask, boolean (B,), and these masks (B', 1, H, W)."""
+        """Rows of a part with a mask, of the first region at least, boolean (B,), and these masks (B', R, H, W)."""
         masks = part["mask"] if "mask" in part else torch.full_like(part["image"][:, :1], torch.nan)
-        known = torch.isfinite(torch.as_tensor(masks)).flatten(1).all(dim=1)
+        known = torch.isfinite(torch.as_tensor(masks)[:, 0]).flatten(1).all(dim=1)
         empty = ~known & (torch.as_tensor(part["cls"]) == 0) & self.empty_masks
         masks = torch.where(empty.view(-1, 1, 1, 1), 0.0, torch.as_tensor(masks))
         return known | empty, masks[known | empty]

@@ -38,13 +38,21 @@ class FillChannelsd(MapTransform):
         return d
 
 
-def filled(item: dict[str, Any], channels: int) -> dict[str, Any]:
+def filled(item: dict[str, Any], channels: int, regions: int = 1) -> dict[str, Any]:
     """A training item with as many channels as the network's: of one of unknown sequence all but the first are NaN.
 
+    Of the mask all regions but the first, the whole tumor, are NaN where they are not known, and where a sequence is
+    missing: then the network is not asked for them.
+
     Args:
-        item: "image" (C, H, W), "statistics" mean and standard deviation (2, C).
+        item: "image" (C, H, W), "statistics" mean and standard deviation (2, C), "mask" (R, H, W), if there is one.
         channels: of the network.
+        regions: number of its masks.
     """
+    if regions > 1 and "mask" in item:
+        mask = torch.as_tensor(item["mask"])
+        known = len(mask) == regions and len(item["image"]) == channels and not missing_channels(item["image"]).any()
+        item["mask"] = mask if known else torch.cat([mask[:1], torch.full((regions - 1, *mask.shape[1:]), torch.nan)])
     if (absent := channels - len(item["image"])) > 0:
         unknown = torch.full((absent, *item["image"].shape[1:]), torch.nan)
         neutral = np.repeat(np.array([[0.0], [1.0]], np.float32), absent, axis=1)

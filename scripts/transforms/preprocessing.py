@@ -18,7 +18,6 @@ from monai.utils import TraceKeys
 from torch.nn.functional import interpolate
 
 from ..core.geometry import same_grid, slices_together, turned_grid
-from ..core.label_codes import codes_in, tumor_of
 from .background import darker_share, has_bright_border, level_surroundings
 from .head import border_share, fill_planes, find_head, tissue_level
 from .intensities import BACKGROUND, BRIGHTEST, DARKEST, TISSUE
@@ -31,7 +30,6 @@ __all__ = [
     "FitHeadd",
     "NormalizeForegroundd",
     "RequireSameGridd",
-    "WholeTumord",
     "foreground_statistics",
     "normalize",
     "tissue_of",
@@ -283,25 +281,4 @@ class RequireSameGridd(MapTransform):
                 raise ValueError(f"{path}: mask of shape {own_shape} on an image of shape {shape}")
             if not same_grid(place, affine, shape):
                 raise ValueError(f"{path}: the mask is at another place than its image (their affines differ)")
-        return d
-
-
-class WholeTumord(MapTransform):
-    """Reduce a mask's codes to the whole tumor, the one region that FLAIR supports: 1 where there is tumor, else 0.
-
-    The tumor codes are the item's `tumor_codes`, or those of the data set that its `id` names; see
-    `label_codes`. The mask's metadata get `label_codes`, the voxels of each code.
-
-    Raises:
-        ValueError: when the codes are not known, or the mask was interpolated between several.
-    """
-
-    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        d = dict(data)
-        for key in self.key_iterator(d):
-            values = torch.as_tensor(d[key]).numpy()
-            tumor = torch.from_numpy(tumor_of(values, d)).to(torch.uint8)
-            d[key] = MetaTensor(tumor).copy_meta_from(d[key]) if isinstance(d[key], MetaTensor) else tumor
-            if isinstance(d[key], MetaTensor):
-                d[key].meta["label_codes"] = {str(code): count for code, count in codes_in(values).items()}
         return d

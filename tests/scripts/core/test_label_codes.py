@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -10,10 +12,13 @@ from scripts.core.label_codes import (
     LabelError,
     codes_in,
     label_set_of,
+    region_codes_of,
+    regions_of,
     tumor_codes_of,
     tumor_of,
     whole_tumor,
 )
+from scripts.core.regions import REGIONS
 
 
 def codes(*values: int) -> np.ndarray:
@@ -107,3 +112,52 @@ def test_the_reason_names_the_file() -> None:
 
 def test_names_of_no_data_set_have_no_label_set() -> None:
     assert label_set_of("CASE_001") is None and label_set_of("xBraTS-GLI-1") is None
+
+
+@pytest.mark.parametrize(
+    ("case", "held", "core", "enhancing"),
+    [
+        ("BraTS20_Training_001", (1, 2, 4), {1, 4}, {4}),
+        ("brats_2013_pat0003_1", (1, 2, 3, 4), {1, 3, 4}, {4}),
+        ("BraTS-GLI-02405-100", (1, 2, 3, 4), {1, 3}, {3}),  # 4: resection cavity
+        ("BraTS-PED-00012-000", (1, 2, 3, 4), {1, 2, 3}, {1}),  # 2: non-enhancing, 3: cystic, 4: edema
+        ("CASE_001", (1, 2, 4), {1, 4}, {4}),
+        ("CASE_001", (2, 4), {4}, {4}),
+        ("BraTS20_Training_001", (1, 2), {1}, set()),
+    ],
+)
+def test_regions_are_codes_by_data_set(case: str, held: tuple[int, ...], core: set[int], enhancing: set[int]) -> None:
+    mask = codes(*held)
+    whole, *inner = regions_of(mask, {"id": f"source/{case}"}, list(REGIONS))
+    assert np.array_equal(whole, whole_tumor(mask, case))
+    assert [set(mask[region].tolist()) for region in inner] == [core, enhancing]
+
+
+@pytest.mark.parametrize(
+    ("held", "told"),
+    [
+        ((1,), {}),  # a mask of the whole tumor
+        ((255,), {}),
+        ((2,), {"id": "brats/BraTS20_Training_001"}),
+        ((1, 2, 3), {"tumor_codes": [1, 2, 3]}),  # what these are is not said
+        ((5, 6), {}),
+        ((1, 2), {"id": "brats/TCGA-06-0119"}),  # of an unknown data set
+        ((1, 2, 3), {"id": "brats/Patient-001"}),  # LUMIERE has edema as 3
+    ],
+)
+def test_codes_that_do_not_tell_regions_are_the_whole_tumor_alone(held: tuple[int, ...], told: dict[str, Any]) -> None:
+    assert regions_of(codes(*held), told, list(REGIONS)).shape == (1, len(held) + 2)
+
+
+def test_a_mask_without_tumor_has_no_region() -> None:
+    assert not regions_of(np.zeros((2, 3)), {}, list(REGIONS)).any()
+    assert regions_of(np.zeros((2, 3)), {}, list(REGIONS)).shape == (3, 2, 3)
+
+
+def test_a_description_names_the_regions() -> None:
+    decathlon = {"0": "background", "1": "edema", "2": "non-enhancing tumor", "3": "enhancing tumour"}
+    nested = {"background": 0, "whole tumor": [1, 2, 3], "tumor core": [2, 3], "enhancing tumor": 3}
+    assert region_codes_of(decathlon) == region_codes_of(nested) == {"tc": [2, 3], "et": [3]}
+    assert region_codes_of({"background": 0, "tumor": 1}) is None
+    case = {"tumor_codes": tumor_codes_of(decathlon), "region_codes": region_codes_of(decathlon)}
+    assert regions_of(codes(1, 2, 3), case, list(REGIONS)).sum(axis=1).tolist() == [3, 2, 1]

@@ -25,9 +25,9 @@ from scripts.transforms.preprocessing import (
     FitHeadd,
     NormalizeForegroundd,
     RequireSameGridd,
-    WholeTumord,
     foreground_statistics,
 )
+from scripts.transforms.tumor_regions import TumorRegionsd
 
 ROOT = Path(__file__).resolve().parents[3]
 PROPERTY = settings(
@@ -508,5 +508,5 @@ def test_an_image_without_a_mask_is_accepted(tmp_path: Path) -> None:
 
 def test_every_code_of_brats_is_tumor() -> None:
     codes = torch.tensor([0, 1, 2, 3, 4]).reshape(1, 5, 1, 1)
-    mask = WholeTumord("label")({"label": codes, "id": "brats/brats_2013_pat0001_1"})["label"]
+    mask = TumorRegionsd("label")({"label": codes, "id": "brats/brats_2013_pat0001_1"})["label"]
     assert mask.dtype == torch.uint8 and mask.flatten().tolist() == [0, 1, 1, 1, 1]
