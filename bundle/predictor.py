@@ -34,8 +34,8 @@ class Predictor:
     """Segment and classify scans, with one pass of each slice through the network.
 
     Args:
-        model: weights, a state dict (default: the bundle's). The network's name and modalities are read from the report
-            beside them or, without a report, from the `config.json` of their training.
+        model: weights, a state dict (default: the bundle's). The network's name, modalities and regions are read from
+            the report beside them or, without a report, from the `config.json` of their training.
         network: the network's name, if neither file names it.
         device: torch device (default: the GPU if there is one; with a runtime the CPU).
         batch_size: slices per batch.
@@ -124,9 +124,10 @@ class Predictor:
             include_probability: add the mask's probability, which CAM and uncertainty come with in any case.
 
         Returns:
-            All on the scan's own grid (1, H, W, D): "pred", MetaTensor of 0 and 1; on request "probability" in [0, 1],
-            "cam" in [0, 1], "mask_deviation" in [0, 0.5]. "scan": the scan (C, H, W, D). "result": JSON with kind,
-            tumor_probability, tumor_detected, state, flags, model; for volumes also slice_probabilities, volume_ml, ...
+            All on the scan's own grid (1, H, W, D): "pred", MetaTensor of 0 and 1, or of the codes in "regions" of the
+            result; on request "probability" in [0, 1], of the whole tumor, "cam" in [0, 1], "mask_deviation" in
+            [0, 0.5]. "scan": the scan (C, H, W, D). "result": JSON with kind, tumor_probability, tumor_detected, state,
+            flags, model; for volumes also slice_probabilities, volume_ml, ...
 
         Raises:
             UserError: when the scan cannot be read, in one line.
@@ -243,4 +244,5 @@ class Predictor:
         if not self.segments:
             raise UserError(messages.FLAGS["mask_not_learned"])
         mask = prediction["pred"].as_tensor()[0].cpu().numpy().astype("uint8")
-        return self.intake.segment(source, mask, prediction["result"]["model"])
+        result = prediction["result"]
+        return self.intake.segment(source, mask, result["model"], result.get("regions", ()))

@@ -10,13 +10,24 @@ from typing import Any
 
 from . import __version__
 from .core import filenames, files, weights_report
+from .core.regions import REGIONS, WHOLE_TUMOR, parts_of
 from .errors import UserError
 from .loading import BUNDLE_ROOT
 from .manifest import read_json
 
-__all__ = ["find_weights", "headline", "pins_of", "release", "report_beside", "require_served", "trained_as"]
+__all__ = [
+    "OF_NETWORK",
+    "find_weights",
+    "headline",
+    "pins_of",
+    "release",
+    "report_beside",
+    "require_served",
+    "trained_as",
+]
 
 PINNED = {"monai": "monai", "pytorch": "torch", "numpy": "numpy"}  # name in the metadata: name of the package
+OF_NETWORK = ("modalities", "regions")  # what a network reads, and what it segments
 IN_DISTRIBUTION_SHARE = 0.99  # of the held-out scans of a kind that count as in distribution
 
 
@@ -57,8 +68,8 @@ def trained_as(model_path: Path, network: str | None = None) -> dict[str, Any]:
     """Overrides of the inference config that fit the weights.
 
     Args:
-        model_path: the weights; network name and modalities are read from the report beside them, or else from
-            `config.json`, which a training writes beside its weights.
+        model_path: the weights; network name, modalities and regions are read from the report beside them, or else
+            from `config.json`, which a training writes beside its weights.
         network: name of the network, instead of the one in these files.
     """
     settings = {**_network_settings(model_path.with_name("config.json"))}
@@ -67,16 +78,17 @@ def trained_as(model_path: Path, network: str | None = None) -> dict[str, Any]:
 
 
 def _network_settings(file: Path) -> dict[str, Any]:
-    """Network name and modalities in a file, identifiers only: a config would evaluate other text."""
+    """Network name, modalities and regions in a file, identifiers only: a config would evaluate other text."""
     try:
         content = json.loads(file.read_text())
         content = content.get("model", content)
-        name, modalities = content.get("network_name"), content.get("modalities")
+        name, lists = content.get("network_name"), {key: content.get(key) for key in OF_NETWORK}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}
     settings: dict[str, Any] = {"network_name": name} if _is_identifier(name) else {}
-    if isinstance(modalities, list) and modalities and all(_is_identifier(one) for one in modalities):
-        settings["modalities"] = modalities
+    for key, names in lists.items():
+        if isinstance(names, list) and names and all(_is_identifier(one) for one in names):
+            settings[key] = names
     return settings
 
 
@@ -129,6 +141,7 @@ def release(trained: Path, report: Mapping[str, Any], models: Path) -> None:
         "sha256": files.sha256_of(models / "model.pt"),
         "network_name": config["network_name"],
         "modalities": config["modalities"],
+        **({"regions": config["regions"]} if len(config.get("regions", ())) > 1 else {}),
         **{name: notes[name] for name in ("learned", "trained_with", "unknown_lineage", "trained_on") if name in notes},
     }
     files.write_json(models / "report.json", {**report, "model": model})
@@ -136,6 +149,7 @@ def release(trained: Path, report: Mapping[str, Any], models: Path) -> None:
     if metadata.is_file():
         noted = {**read_json(metadata), "weights_sha256": {"models/model.pt": model["sha256"]}}
         _describe_channels(noted["network_data_format"]["inputs"]["image"], model["modalities"])
+        _describe_mask(noted, model.get("regions", WHOLE_TUMOR))
         files.write_json(metadata, with_installed_versions(noted), indent=4)
 
 
@@ -148,11 +162,26 @@ def _describe_channels(image: dict[str, Any], modalities: Sequence[str]) -> None
         image["channel_def"] = {str(number): f"{title},{unit}" for number, title in enumerate(titles)}
 
 
+def _describe_mask(metadata: dict[str, Any], regions: Sequence[str]) -> None:
+    """Name the codes of the mask in the metadata; if they are of the same regions, the words stay as they are."""
+    packed = metadata["network_data_format"]["outputs"]["pred"]
+    if packed["num_channels"] != len(regions) + 1:
+        parts, titles = parts_of(regions), [REGIONS[name].title for name in regions]
+        packed["num_channels"] = len(regions) + 1
+        packed["channel_def"] = {"0": "background", **{str(code): parts[code] for code in sorted(parts)}}
+        words = ", ".join(f"{code} {parts[code]}" for code in sorted(parts))
+        metadata["label_classes"] = f"single-channel mask: {words}, 0 everything else"
+        metadata["pred_classes"] = (
+            f"{len(regions) + 1} channels: logits of the masks of {', '.join(titles)},"
+            " logit of the slice's class broadcast over the plane"
+        )
+
+
 def require_served(config: Mapping[str, Any], models: Path) -> None:
-    """Refuse weights if the bundle's inference config names another network or other modalities.
+    """Refuse weights if the bundle's inference config names another network, other modalities or other regions.
 
     Args:
-        config: "network_name" and "modalities" of the weights, if known.
+        config: "network_name", "modalities" and "regions" of the weights, if known.
         models: folder of the release.
 
     Raises:
@@ -162,7 +191,7 @@ def require_served(config: Mapping[str, Any], models: Path) -> None:
 
     inference = models.resolve().parent / "configs" / "inference.yaml"
     served = yaml.safe_load(inference.read_text()) if inference.is_file() else {}
-    for name in {"network_name", "modalities"} & served.keys() & config.keys():
+    for name in {"network_name", *OF_NETWORK} & served.keys() & config.keys():
         if config[name] != served[name]:
             raise UserError(f"{inference}: serves {name} {served[name]}, not {config[name]}; change it there first")
 

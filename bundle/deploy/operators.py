@@ -71,7 +71,7 @@ class BundleOperator(Operator):
             data["pred"] = parts["inferer"](data["image"].as_tensor()[None].to(device), network)[0]
         prediction = parts["postprocessing"](data)
         mask, result = prediction["pred"].as_tensor()[0].cpu().numpy(), prediction["result"]
-        segmentation = parts["dicom_segmentation"](series, mask, result["model"])
+        segmentation = parts["dicom_segmentation"](series, mask, result["model"], regions=result.get("regions", ()))
         return {
             "tumor_seg.dcm": segmentation,
             "tumor_sr.dcm": parts["dicom_report"](series, segmentation, result),

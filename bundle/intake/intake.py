@@ -96,13 +96,20 @@ class Intake:
         image.meta["filename_or_obj"] = first
         return image
 
-    def segment(self, source: str | Path | bytes | MemoryFile, mask: np.ndarray, model: Mapping[str, Any]) -> bytes:
+    def segment(
+        self,
+        source: str | Path | bytes | MemoryFile,
+        mask: np.ndarray,
+        model: Mapping[str, Any],
+        regions: Sequence[Mapping[str, Any]] = (),
+    ) -> bytes:
         """Encode a mask as DICOM SEG, in a process of its own, which reads the scan's files once more.
 
         Args:
             source: path or content of a DICOM file, or path of a folder with one series.
-            mask: (H, W, D), uint8, of 0 and 1, on the grid of the scan.
+            mask: (H, W, D), uint8, on the grid of the scan.
             model: "version" and "sha256" of the weights.
+            regions: of the mask, see `segmentation_of`.
 
         Raises:
             IntakeError: when the series lacks what a segmentation needs.
@@ -110,7 +117,7 @@ class Intake:
         if isinstance(source, bytes):
             source = MemoryFile(source)
         file = source if isinstance(source, MemoryFile) else _absolute(source)
-        return self._sandbox.segment(file, mask, model, self.limits)
+        return self._sandbox.segment(file, mask, model, self.limits, regions)
 
     @cached_property
     def _load(self) -> LoadImage:

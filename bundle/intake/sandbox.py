@@ -95,20 +95,29 @@ class Sandbox:
         held = [file for file in files if isinstance(file, MemoryFile)]
         return self._ask(DECODE, {}, files, held, limits, _decoded, interrupt or Interrupt())
 
-    def segment(self, source: Path | MemoryFile, mask: np.ndarray, model: Mapping[str, Any], limits: Limits) -> bytes:
+    def segment(
+        self,
+        source: Path | MemoryFile,
+        mask: np.ndarray,
+        model: Mapping[str, Any],
+        limits: Limits,
+        regions: Sequence[Mapping[str, Any]] = (),
+    ) -> bytes:
         """Encode a mask as DICOM SEG, which reads the attributes of the scan's files.
 
         Args:
             source: file or folder of the series.
-            mask: (H, W, D), uint8, of 0 and 1.
+            mask: (H, W, D), uint8.
             model: "version" and "sha256" of the weights.
             limits: for time and memory.
+            regions: of the mask, see `segmentation_of`.
 
         Raises:
             IntakeError: when the series lacks what a segmentation needs.
         """
         held = [file for file in (source, MemoryFile(mask.tobytes())) if isinstance(file, MemoryFile)]
         request = {"mask": mask.shape, "model": {name: model[name] for name in ("version", "sha256")}}
+        request["regions"] = list(regions)
         return self._ask(SEGMENT, request, [source], held, limits, _encoded, Interrupt())
 
     def _ask(

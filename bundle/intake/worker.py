@@ -40,7 +40,7 @@ MOST_FILES = 16  # without a name, of one request
 LARGEST_VALUE = 1e18  # its square is still a float32
 
 
-Segment = Callable[[Path, np.ndarray, Mapping[str, Any]], bytes]
+Segment = Callable[..., bytes]
 
 
 class Tools(NamedTuple):
@@ -48,7 +48,7 @@ class Tools(NamedTuple):
 
     Args:
         reader: of scans.
-        segment: (file or folder, mask, model) -> DICOM SEG, see `scripts/dicom/segmentation.py`.
+        segment: (file or folder, mask, model, regions) -> DICOM SEG, see `scripts/dicom/segmentation.py`.
         isolation: from network and files.
     """
 
@@ -116,7 +116,8 @@ def reply(job: socket.socket, tools: Tools) -> None:
         try:
             if "mask" in request:
                 mask = np.frombuffer(path_of_descriptor(next(unnamed)).read_bytes(), np.uint8)
-                content = tools.segment(paths[0], mask.reshape(request["mask"]), request["model"])
+                labels = mask.reshape(request["mask"])
+                content = tools.segment(paths[0], labels, request["model"], regions=request["regions"])
                 job.sendall(json.dumps({"bytes": len(content)}).encode() + b"\n" + content)
                 return
             array, meta = decode(paths, tools.reader, limits)

@@ -10,6 +10,7 @@ from typing import Any, Literal, NotRequired
 from typing_extensions import TypedDict
 
 from .messages import Message, NoTumorBound
+from .regions import RegionScores, TumorRegion
 
 __all__ = [
     "SCHEMA_VERSION",
@@ -110,6 +111,7 @@ class Prediction(TypedDict):
     tumor_deviation: NotRequired[float | None]  # the same, of an image
     volume_ml: NotRequired[float]  # of the mask
     area_mm2: NotRequired[float]  # of the mask of a single slice
+    regions: NotRequired[list[TumorRegion]]  # from the outermost, of weights that segment several
     no_tumor_bound: NotRequired[NoTumorBound]  # of a state "no_tumor" by weights that have such bounds
     lesions: NotRequired[list[Lesion]]  # from the largest; absent for weights that were not trained on masks
 
@@ -206,6 +208,7 @@ class VolumeScores(TypedDict):
     predicted_ml: float
     reference_lesions: NotRequired[list[dict[str, float]]]  # of each: ml, and iou with the best predicted one
     predicted_lesions: NotRequired[int]
+    regions: NotRequired[dict[str, dict[str, float | None]]]  # by name: dice, reference_ml, predicted_ml
 
 
 class ManualMasks(TypedDict):
@@ -234,6 +237,7 @@ class SegmentationScores(TypedDict):
     mean: dict[str, float | dict[str, Interval] | None]  # by score; "ci95": their intervals
     patients: list[VolumeScores]
     manual: NotRequired[ManualMasks]
+    regions: NotRequired[dict[str, RegionScores]]  # by name, of weights that segment several
     lesions: NotRequired[dict[str, Any]]  # recall by size, panoptic quality; see `lesion_recall.py`
     empty_slices: EmptySlices
 

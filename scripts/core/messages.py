@@ -94,6 +94,7 @@ FLAGS = {
     "sequences_missing_untrained": "some sequences are missing, and these weights were trained on all of them only",
     "sequence_unknown": "which of these weights' sequences this is, is not known: it is read as any of them",
     "sequence_unknown_untrained": "which sequence this is, is not known; the weights were not trained on such scans",
+    "regions_withheld": "the whole tumor alone is given: for its regions these weights need all of their sequences",
     "report_of_other_weights": "the report beside the weights belongs to other weights: no scores are known for these",
     "mask_not_learned": "these weights were not trained on masks: they classify only, there is no mask",
     "class_not_learned": "these weights were trained on masks only: there is no tumor probability",

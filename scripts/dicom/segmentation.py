@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..core.regions import masks_of
 from .headers import DicomError
 from .reading import Series, read_series
 
@@ -32,20 +33,26 @@ COPIED = (  # of the patient and study modules, which a series without names may
 
 
 def segmentation_of(
-    source: Path | bytes, mask: np.ndarray, model: Mapping[str, Any], wanted: Sequence[str] = ("flair",)
+    source: Path | bytes,
+    mask: np.ndarray,
+    model: Mapping[str, Any],
+    wanted: Sequence[str] = ("flair",),
+    regions: Sequence[Mapping[str, Any]] = (),
 ) -> bytes:
-    """Encode a mask of the whole tumor.
+    """Encode a mask of the whole tumor, or of its regions.
 
     The same mask on the same series by the same weights has the same identifiers.
 
     Args:
         source: file, folder of one series, or content of a file.
-        mask: (H, W, D) of 0 and 1 on the grid that `read_dicom` gives.
+        mask: (H, W, D) of 0 and 1, or of the regions' codes, on the grid that `read_dicom` gives.
         model: "version" and "sha256" of the weights.
         wanted: names of the sequences to read, as in `read_dicom`.
+        regions: "regions" of the prediction, see `masks_of`; empty for the whole tumor alone.
 
     Returns:
-        A DICOM file with one binary segment, "Tumor" (SCT 108369006, neoplasm, of the brain).
+        A DICOM file with one binary segment, "Tumor" (SCT 108369006, neoplasm, of the brain), or one for each region,
+        which overlap: "Whole tumor", "Tumor core", "Enhancing tumor".
 
     Raises:
         DicomError: when highdicom is missing, or the series lacks what a segmentation must refer to.
@@ -54,7 +61,9 @@ def segmentation_of(
         import highdicom
     except ImportError:
         raise DicomError("a DICOM SEG needs the package highdicom; pip install '.[dicom]'", "unsupported") from None
-    sources, planes = _in_order_of_the_files(read_series(source, wanted), mask)
+    sources, labels = _in_order_of_the_files(read_series(source, wanted), mask)
+    planes = np.stack([*masks_of(labels, regions).values()], axis=-1).astype(np.uint8) if regions else labels
+    titles = [region["title"].capitalize() for region in regions] or ["Tumor"]
     for dataset in sources:
         make_referable(dataset)
     with warnings.catch_warnings():
@@ -63,7 +72,7 @@ def segmentation_of(
             source_images=sources,
             pixel_array=planes,
             segmentation_type=highdicom.seg.SegmentationTypeValues.BINARY,
-            segment_descriptions=[_tumor(model)],
+            segment_descriptions=[_tumor(model, number, title) for number, title in enumerate(titles, start=1)],
             series_instance_uid=identifier(sources, model, b"series"),
             series_number=1000 + int(sources[0].get("SeriesNumber") or 0),
             sop_instance_uid=identifier(sources, model, planes.tobytes()),
@@ -115,14 +124,14 @@ def make_referable(dataset: Dataset) -> None:
             setattr(dataset, keyword, "")
 
 
-def _tumor(model: Mapping[str, Any]) -> Any:
-    """The one segment, in SNOMED CT's terms."""
+def _tumor(model: Mapping[str, Any], number: int, title: str) -> Any:
+    """A segment, in SNOMED CT's terms."""
     import highdicom
     from pydicom.sr.codedict import codes
 
     return highdicom.seg.SegmentDescription(
-        segment_number=1,
-        segment_label="Tumor",
+        segment_number=number,
+        segment_label=title,
         segmented_property_category=codes.SCT.MorphologicallyAbnormalStructure,
         segmented_property_type=codes.SCT.Neoplasm,
         anatomic_regions=[codes.SCT.Brain],

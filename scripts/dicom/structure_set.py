@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..core.regions import REGIONS, masks_of
 from .frames import Frame
 from .headers import DicomError
 from .reading import Series, read_series
@@ -32,20 +33,25 @@ UNKNOWN = datetime(1970, 1, 1)
 
 
 def structure_set_of(
-    source: Path | bytes, mask: np.ndarray, model: Mapping[str, Any], wanted: Sequence[str] = ("flair",)
+    source: Path | bytes,
+    mask: np.ndarray,
+    model: Mapping[str, Any],
+    wanted: Sequence[str] = ("flair",),
+    regions: Sequence[Mapping[str, Any]] = (),
 ) -> bytes:
-    """Encode a mask of the whole tumor as outlines.
+    """Encode a mask of the whole tumor, or of its regions, as outlines.
 
     The same mask on the same series by the same weights has the same identifiers.
 
     Args:
         source: file, folder of one series, or content of a file.
-        mask: (H, W, D) of 0 and 1 on the grid that `read_dicom` gives.
+        mask: (H, W, D) of 0 and 1, or of the regions' codes, on the grid that `read_dicom` gives.
         model: "version" and "sha256" of the weights.
         wanted: names of the sequences to read, as in `read_dicom`.
+        regions: "regions" of the prediction, see `masks_of`; empty for the whole tumor alone.
 
     Returns:
-        A DICOM file with one region of interest, "Tumor"; without outlines where the mask is empty.
+        A DICOM file with one region of interest, "Tumor", or one for each region; without outlines where it is empty.
 
     Raises:
         DicomError: when pydicom or contourpy is missing, or the series lacks what it must refer to.
@@ -66,7 +72,8 @@ def structure_set_of(
     for keyword in COPIED:
         setattr(made, keyword, first.get(keyword, ""))
     made.SOPClassUID = RT_STRUCTURE_SET
-    made.SOPInstanceUID = identifier(series.datasets, model, b"outlines" + np.ascontiguousarray(mask > 0).tobytes())
+    drawn = mask if regions else mask > 0
+    made.SOPInstanceUID = identifier(series.datasets, model, b"outlines" + np.ascontiguousarray(drawn).tobytes())
     made.StudyInstanceUID = first.StudyInstanceUID
     made.SeriesInstanceUID = identifier(series.datasets, model, b"outlines series")
     made.Modality, made.SeriesDescription = "RTSTRUCT", "Tumor outlines, research use only"
@@ -80,7 +87,12 @@ def structure_set_of(
     made.StructureSetTime = str(first.get("StudyTime") or UNKNOWN.strftime("%H%M%S"))
     made.ApprovalStatus = "UNAPPROVED"
     made.ReferencedFrameOfReferenceSequence = [_referenced(series)]
-    _add_tumor(made, series, mask, model)
+    made.StructureSetROISequence, made.ROIContourSequence, made.RTROIObservationsSequence = [], [], []
+    titles = [region["title"].capitalize() for region in regions] or ["Tumor"]
+    for title, (name, of_region) in zip(titles, masks_of(mask, regions).items(), strict=True):
+        _add_region(
+            made, series, of_region, model, title, COLOR if not regions else list(map(str, REGIONS[name].color))
+        )
     made.file_meta = FileMetaDataset()
     made.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     made.file_meta.MediaStorageSOPClassUID, made.file_meta.MediaStorageSOPInstanceUID = (
@@ -114,8 +126,11 @@ def _referenced(series: Series) -> Dataset:
     return _dataset(FrameOfReferenceUID=first.FrameOfReferenceUID, RTReferencedStudySequence=[study])
 
 
-def _add_tumor(made: Dataset, series: Series, mask: np.ndarray, model: Mapping[str, Any]) -> None:
-    """Add the one region of interest with its outlines."""
+def _add_region(
+    made: Dataset, series: Series, mask: np.ndarray, model: Mapping[str, Any], title: str, color: list[str]
+) -> None:
+    """Add a region of interest with its outlines."""
+    number = len(made.StructureSetROISequence) + 1
     outlines = [
         (frame, list(_outlines(mask[..., index] > 0)))
         for index, frame in enumerate(series.frames)
@@ -138,22 +153,22 @@ def _add_tumor(made: Dataset, series: Series, mask: np.ndarray, model: Mapping[s
                     ContourData=[f"{value:.4f}".rstrip("0").rstrip(".") for value in _in_patient(line, frame).ravel()],
                 )
             )
-    made.StructureSetROISequence = [
+    made.StructureSetROISequence.append(
         _dataset(
-            ROINumber=1,
+            ROINumber=number,
             ReferencedFrameOfReferenceUID=made.FrameOfReferenceUID,
-            ROIName="Tumor",
+            ROIName=title,
             ROIDescription=f"weights {str(model['sha256'])[:16]}; research use only",
             ROIGenerationAlgorithm="AUTOMATIC",
         )
-    ]
-    region = _dataset(ROIDisplayColor=COLOR, ReferencedROINumber=1)
+    )
+    region = _dataset(ROIDisplayColor=color, ReferencedROINumber=number)
     if contours:
         region.ContourSequence = contours
-    made.ROIContourSequence = [region]
-    made.RTROIObservationsSequence = [
-        _dataset(ObservationNumber=1, ReferencedROINumber=1, RTROIInterpretedType="", ROIInterpreter="")
-    ]
+    made.ROIContourSequence.append(region)
+    made.RTROIObservationsSequence.append(
+        _dataset(ObservationNumber=number, ReferencedROINumber=number, RTROIInterpretedType="", ROIInterpreter="")
+    )
 
 
 def _outlines(plane: np.ndarray) -> Iterator[np.ndarray]:

@@ -54,7 +54,7 @@ def report_of(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of values in the file
         drawn = highdicom.seg.segread(BytesIO(segmentation))
-        groups = [_whole(sources, result), *([_outline(drawn, result)] if drawn.pixel_array.any() else [])]
+        groups = [_whole(sources, result), *(_outlines(drawn, result) if drawn.pixel_array.any() else [])]
         content = highdicom.sr.MeasurementReport(
             observation_context=_observer(sources, model),
             procedure_reported=codes.LN.BrainMRI,
@@ -101,22 +101,30 @@ def _whole(sources: list[Dataset], result: Mapping[str, Any]) -> Any:
     )
 
 
-def _outline(drawn: Any, result: Mapping[str, Any]) -> Any:
-    """Measurements of the segmented tumor."""
+def _outlines(drawn: Any, result: Mapping[str, Any]) -> list[Any]:
+    """Measurements of the segmented tumor, and of each region within it."""
+    whole, *inner = result.get("regions") or [{**result, "title": "whole tumor"}]
+    regions = [whole, *(region for region in inner if region.get("volume_ml") != 0)]  # an empty one has no frame
+    return [_outline(drawn, result, region, number) for number, region in enumerate(regions, start=1)]
+
+
+def _outline(drawn: Any, result: Mapping[str, Any], region: Mapping[str, Any], number: int) -> Any:
+    """Measurements of one segment."""
     import highdicom
     from pydicom.sr.codedict import codes
 
     series = drawn.ReferencedSeriesSequence[0].SeriesInstanceUID
-    volume = [result["volume_ml"]] if result.get("volume_ml") is not None else []
+    volume = [region["volume_ml"]] if region.get("volume_ml") is not None else []
+    named = b"outline" if number == 1 else f"outline {number}".encode()
     milliliter = _coded("mL", "UCUM", "milliliter")
     return highdicom.sr.VolumetricROIMeasurementsAndQualitativeEvaluations(
         tracking_identifier=highdicom.sr.TrackingIdentifier(
-            uid=identifier([drawn], result["model"], b"outline"), identifier="whole tumor"
+            uid=identifier([drawn], result["model"], named), identifier=region["title"]
         ),
         referenced_segment=highdicom.sr.ReferencedSegment(
             sop_class_uid=drawn.SOPClassUID,
             sop_instance_uid=drawn.SOPInstanceUID,
-            segment_number=1,
+            segment_number=number,
             source_series=highdicom.sr.SourceSeriesForSegmentation(series),
         ),
         finding_type=codes.SCT.Neoplasm,

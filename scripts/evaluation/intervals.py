@@ -7,6 +7,7 @@ and other scores are bootstrapped.
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
@@ -14,7 +15,7 @@ import numpy as np
 
 from ..core.statistics import interval_of_mean
 
-__all__ = ["RESAMPLES", "bootstrap", "interval_of_mean", "paired_difference"]
+__all__ = ["RESAMPLES", "bootstrap", "interval_of_mean", "mean_over", "paired_difference", "patient_scores"]
 
 RESAMPLES = 2000
 
@@ -91,3 +92,18 @@ def paired_difference(first: Mapping[str, float], second: Mapping[str, float], m
         "margin": margin,
         "non_inferior": interval[0] > -margin if interval else None,
     }
+
+
+def patient_scores(rows: Sequence[Mapping[str, Any]], name: str) -> dict[str, float]:
+    """One score per patient: the mean over the patient's volumes; patients without a score are left out."""
+    scores: dict[str, list[float]] = defaultdict(list)
+    for row in rows:
+        if row[name] is not None:
+            scores[row["patient"]].append(row[name])
+    return {patient: float(np.mean(values)) for patient, values in scores.items()}
+
+
+def mean_over(scores: Mapping[str, float], highest: float = 1.0) -> tuple[float | None, list[float] | None]:
+    """Mean of the patients' scores, which are at least 0, and its interval."""
+    values = list(scores.values())
+    return (float(np.mean(values)) if values else None), interval_of_mean(values, (0.0, highest))

@@ -15,6 +15,7 @@ from monai.utils import ensure_tuple
 from ..core.files import write_atomic
 from ..core.geometry import as_displayed, first_shown
 from ..core.label_codes import tumor_of
+from ..core.regions import REGIONS, masks_of
 from ..core.shared_work import is_first_process, of_all_processes
 from ..inference.decision import Decision, kind_of
 from ..io.datalists import Case
@@ -74,7 +75,8 @@ class DrawGallery:
     def _tile(self, case: Case, output: Mapping[str, Any]) -> dict[str, Any]:
         affine = output["pred"].meta["original_affine"]
         image = as_displayed(first_shown(self.image_reader.get_data(_paths(case["image"]))[0]), affine)
-        drawn = as_displayed(output["pred"].as_tensor()[0].numpy() > 0, affine)
+        labels, regions = output["pred"].as_tensor()[0].numpy(), output.get("result", {}).get("regions", ())
+        drawn = as_displayed(labels > 0, affine)
         reference = None
         if "label" in case:
             reference = as_displayed(tumor_of(self.mask_reader.get_data(_paths(case["label"]))[0][0], case), affine)
@@ -84,7 +86,9 @@ class DrawGallery:
         truth = f"label {case['cls']}" if "cls" in case else f"slice {index}"
         shown_slices = {"image": image, "predicted": drawn, "reference": reference}  # copied, so that no volume is kept
         tile = {name: None if of is None else of[:, :, index].copy() for name, of in shown_slices.items()}
-        return {"title": f"{case['id'].split('/')[-1]}  {truth}  p={probability:.2f}", **tile}
+        inner = {name: as_displayed(mask, affine)[:, :, index] for name, mask in masks_of(labels, regions[1:]).items()}
+        title = f"{case['id'].split('/')[-1]}  {truth}  p={probability:.2f}"
+        return {"title": title, **tile, "regions": inner if len(regions) > 1 else {}}
 
     def finish(self, engine: Engine) -> None:
         drawn = ChainMap(*of_all_processes(self.tiles))
@@ -102,7 +106,8 @@ def draw_tiles(tiles: Sequence[Mapping[str, Any]], path: str | Path, which: str,
     """Draw tiles with contours into one PNG.
 
     Args:
-        tiles: "title", "image" (H, W), "predicted" boolean (H, W), "reference" boolean (H, W) or None.
+        tiles: "title", "image" (H, W), "predicted" boolean (H, W), "reference" boolean (H, W) or None; "regions":
+            predicted masks within that of the whole tumor by their names, may be absent.
         path: of the figure.
         which: number of shown cases, in words.
         columns: tiles in a row.
@@ -118,7 +123,14 @@ def draw_tiles(tiles: Sequence[Mapping[str, Any]], path: str | Path, which: str,
         for mask, color, width in ((tile["reference"], REFERENCE, 2.4), (tile["predicted"], PREDICTED, 1.0)):
             if mask is not None and mask.any():
                 axis.contour(mask, levels=[0.5], colors=color, linewidths=width)
+        for name, mask in tile.get("regions", {}).items():
+            if mask.any():
+                axis.contour(
+                    mask, levels=[0.5], colors=[tuple(value / 255 for value in REGIONS[name].color)], linewidths=1.0
+                )
         axis.set_title(tile["title"], color="white", fontsize=7)
-    legend = f"{which}    orange: predicted mask    teal: reference    research use only"
+    inner = dict.fromkeys(name for tile in tiles for name in tile.get("regions", {}))
+    words = "".join(f"    {REGIONS[name].color_name}: {REGIONS[name].title}" for name in inner)
+    legend = f"{which}    orange: predicted mask{words}    teal: reference    research use only"
     figure.supxlabel(legend, color="white", fontsize=8)
     write_atomic(path, lambda file: figure.savefig(file, format="png", dpi=110, facecolor="black"))

@@ -18,9 +18,10 @@ from scipy.special import expit
 
 from ..core.documents import SCHEMA_VERSION, Kind, TumorAreaScores
 from ..core.messages import NOTICE
+from ..core.regions import REGIONS
 from ..inference.decision import Decision
 from .classification_scores import area_bins, classification_scores, curves, reliability, resampled_scores, roc_auc
-from .intervals import RESAMPLES, bootstrap, interval_of_mean
+from .intervals import RESAMPLES, bootstrap, mean_over, patient_scores
 from .lesion_recall import lesion_scores
 from .patient_calls import patient_calls
 from .segmentation_scores import UNITS
@@ -31,7 +32,7 @@ CLASSES = {"none": 0.0, "tumor": 1.0}
 HARD_NEGATIVE_SLICES = 5  # a slice without tumor this near to one with is a hard negative
 OF_MASK = {"predicted_mm2", "predicted_share"}  # of a slice or image
 COUNTS = ("id", "source", "patient", "lesions", "lesions_found", "lesions_false", "reference_ml", "predicted_ml")
-OF_LESIONS = ("reference_lesions", "predicted_lesions")
+OF_PARTS = ("reference_lesions", "predicted_lesions", "regions")  # of a volume
 
 Row = Mapping[str, Any]
 
@@ -123,15 +124,6 @@ def is_scored(row: Row) -> bool:
     return row["cls"] is not None and row["logit"] is not None
 
 
-def patient_scores(rows: Sequence[Row], name: str) -> dict[str, float]:
-    """One score per patient: the mean over the patient's volumes; patients without a score are left out."""
-    scores: dict[str, list[float]] = defaultdict(list)
-    for row in rows:
-        if row[name] is not None:
-            scores[row["patient"]].append(row[name])
-    return {patient: float(np.mean(values)) for patient, values in scores.items()}
-
-
 def manual_volumes(volumes: Sequence[Row], automatic_masks: Sequence[str]) -> list[Row]:
     """Volumes with manual masks: those whose names match no pattern of automatic masks."""
     return [row for row in volumes if not any(fnmatch(row["id"].rpartition("/")[2], name) for name in automatic_masks)]
@@ -144,33 +136,41 @@ def _interval_rule(resamples: int) -> str:
 
 
 def _segmentation(volumes: Sequence[Row], resamples: int) -> dict[str, Any]:
-    names = [name for name in (volumes[0] if volumes else ()) if name not in COUNTS + OF_LESIONS]
+    names = [name for name in (volumes[0] if volumes else ()) if name not in COUNTS + OF_PARTS]
     mean: dict[str, Any] = {}
     intervals: dict[str, Any] = {}
     for name in names:
         highest = 1.0 if UNITS[name] == "1" else math.inf
-        mean[name], intervals[name] = _mean_over(patient_scores(volumes, name), highest)
+        mean[name], intervals[name] = mean_over(patient_scores(volumes, name), highest)
     return {
         "n": len(volumes),
         "patients_n": len({row["patient"] for row in volumes}),
         "units": {name: UNITS[name] for name in names},
         "mean": {**mean, "ci95": intervals},
         **({"lesions": lesion_scores(volumes, resamples)} if volumes and "reference_lesions" in volumes[0] else {}),
+        **({"regions": _regions(volumes)} if any("regions" in row for row in volumes) else {}),
         "patients": sorted(volumes, key=lambda row: row["dice"] if row["dice"] is not None else -1.0),
     }
+
+
+def _regions(volumes: Sequence[Row]) -> dict[str, Any]:
+    """Dice of each region over the patients that have it, of volumes whose masks and predictions tell the regions."""
+    scores: dict[str, Any] = {}
+    for name, region in REGIONS.items():
+        rows = [{**row, **row["regions"][name]} for row in volumes if name in row.get("regions", {})]
+        of_patients = patient_scores(rows, "dice")
+        value, interval = mean_over(of_patients)
+        scores |= (
+            {name: {"title": region.title, "n": len(of_patients), "dice": value, "ci95": interval}} if rows else {}
+        )
+    return scores
 
 
 def _manual(volumes: Sequence[Row], automatic_masks: Sequence[str]) -> dict[str, Any]:
     """Dice of the patients with manual masks."""
     scores = patient_scores(manual_volumes(volumes, automatic_masks), "dice")
-    mean, interval = _mean_over(scores)
+    mean, interval = mean_over(scores)
     return {"n": len(scores), "dice": mean, "ci95": interval, "worst_dice": min(scores.values(), default=None)}
-
-
-def _mean_over(scores: Mapping[str, float], highest: float = 1.0) -> tuple[float | None, list[float] | None]:
-    """Mean of the patients' scores, which are at least 0, and its interval."""
-    values = list(scores.values())
-    return (float(np.mean(values)) if values else None), interval_of_mean(values, (0.0, highest))
 
 
 def _empty_slices(predictions: Sequence[Row]) -> dict[str, Any]:
@@ -278,7 +278,7 @@ def _of_volumes(known: Sequence[Row], classes: np.ndarray, scores: Any) -> dict[
         found = scores(np.array([i for i, row in enumerate(known) if row["group"] == patient]))
         patients[patient] = {key: found[key] for key in keys}
     aucs = {patient: found["roc_auc"] for patient, found in patients.items() if found["roc_auc"] is not None}
-    value, interval = _mean_over(aucs)
+    value, interval = mean_over(aucs)
     negative = classes == 0.0
     away = np.array([np.inf if row["slices_from_tumor"] is None else row["slices_from_tumor"] for row in known])
     hard = scores(np.flatnonzero(~negative | (away <= HARD_NEGATIVE_SLICES)))

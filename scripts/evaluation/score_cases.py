@@ -14,7 +14,8 @@ from monai.data import MetaTensor
 
 from ..core.files import nan_to_none, write_json
 from ..core.geometry import as_displayed, voxel_mm3
-from ..core.label_codes import tumor_of
+from ..core.label_codes import regions_of
+from ..core.regions import TumorRegion, masks_of
 from ..core.shared_work import is_first_process, of_all_processes, share_of, wait_for_all
 from ..core.weights_report import learned_of
 from ..dataset.known_cases import known_cases
@@ -24,7 +25,7 @@ from ..io.readers import BrainMriReader
 from ..networks.weights import trained_on, unknown_lineage
 from .lesion_recall import matched_lesions
 from .reports import make_report, of_learned
-from .segmentation_scores import segmentation_scores
+from .segmentation_scores import overlap_scores, segmentation_scores
 from .text_tables import as_text
 
 __all__ = ["ScoreCases", "provenance", "scoring_list", "trained_sources"]
@@ -113,26 +114,38 @@ class ScoreCases:
 
     def score_batch(self, engine: Engine) -> None:
         for batch, output in zip(engine.state.batch, engine.state.output, strict=True):
-            self.score(self.cases[batch["case"]], output["pred"], output["slice_logits"], output["image"].affine)
+            known = output["result"].get("regions", ())
+            self.score(self.cases[batch["case"]], output["pred"], output["slice_logits"], output["image"].affine, known)
 
-    def score(self, case: Case, mask: MetaTensor, slice_logits: np.ndarray, canvas: np.ndarray) -> None:
+    def score(
+        self,
+        case: Case,
+        mask: MetaTensor,
+        slice_logits: np.ndarray,
+        canvas: np.ndarray,
+        regions: Sequence[TumorRegion] = (),
+    ) -> None:
         """Score one case.
 
         Args:
             case: see the class.
-            mask: (1, H, W, D) of 0 and 1 on the scan's grid.
+            mask: (1, H, W, D) on the scan's grid.
             slice_logits: (D,) tumor logits from inferior to superior, NaN for skipped slices.
             canvas: affine (4, 4) of the network's input; areas are counted in its pixels, as in training, which are
                 1 mm2 if the file's spacing was used.
+            regions: of the mask, see `masks_of`.
         """
         if "cls" in case:  # a picture, also one with a training mask: its volume is scored separately
             self._note(case, 0, float(case["cls"]), slice_logits[0], predicted_share=float((mask > 0).float().mean()))
         elif "label" in case:
             values = self.reader.get_data(self.reader.read(case["label"]))[0][0]
-            reference = tumor_of(values, case)
-            predicted = mask.as_tensor()[0].numpy() > 0
+            predicted_regions = masks_of(mask.as_tensor()[0].numpy(), regions)
+            references = regions_of(values, case, list(predicted_regions))
+            predicted, reference = predicted_regions["wt"], references[0]
             affine = np.asarray(mask.meta["original_affine"], dtype=np.float64)
             self.patients[case["id"]] = _volume_scores(case, predicted, reference, affine)
+            if len(references) > 1:
+                self.patients[case["id"]]["regions"] = _region_scores(predicted_regions, references, affine)
             pixel = voxel_mm3(affine) / voxel_mm3(canvas)
             areas, predicted_areas = (as_displayed(v, affine).sum(axis=(0, 1)) * pixel for v in (reference, predicted))
             self._note_slices({**case, "kind": kind_of(slice_logits)}, areas, predicted_areas, slice_logits)
@@ -175,6 +188,17 @@ class ScoreCases:
         write_json(self.output_dir / "report.json", report)
         if self.printed:
             print(as_text(report))
+
+
+def _region_scores(
+    predicted: Mapping[str, np.ndarray], references: np.ndarray, affine: np.ndarray
+) -> dict[str, dict[str, float | None]]:
+    """Dice of each region by its name, None where the reference is empty, and volumes of both masks in ml."""
+    milliliters, scores = voxel_mm3(affine) / 1000.0, {}
+    for (name, mask), reference in zip(predicted.items(), references, strict=True):
+        volumes = {"reference_ml": reference.sum() * milliliters, "predicted_ml": mask.sum() * milliliters}
+        scores[name] = nan_to_none({"dice": overlap_scores(mask, reference)["dice"], **volumes})
+    return scores
 
 
 def _volume_scores(case: Case, predicted: np.ndarray, reference: np.ndarray, affine: np.ndarray) -> dict[str, Any]:

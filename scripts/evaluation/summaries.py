@@ -171,6 +171,7 @@ def _scores_of(report: Mapping[str, Any]) -> dict[str, Any]:
     }
     scores["segmentation"]["ci95"] = {name: intervals.get(name) for name in SEGMENTATION}
     scores["segmentation"]["manual"] = segmentation.get("manual")
+    scores["segmentation"] |= {"regions": segmentation["regions"]} if "regions" in segmentation else {}
     scores["segmentation"]["patients"] = {row["id"]: row["dice"] for row in segmentation["patients"]}
     calls = report["patients"]
     scores["patients"] = {**calls.get("sources", {}), "all": calls["all"]} if calls else {}

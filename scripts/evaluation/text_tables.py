@@ -24,6 +24,7 @@ def as_text(report: Mapping[str, Any]) -> str:
         "",
         f"Segmentation: {report['rules']['region']}; volumetric, per case",
         table(["case", *names, "reference (ml)"], patients),
+        *_regions(segmentation.get("regions")),
         *_lesions(segmentation.get("lesions")),
         f"Slices without tumor: {empty['n']}, share with a predicted mask {_cell(empty['false_positive_rate'])}, "
         f"{_cell(empty['mean_false_positive_mm2'])} mm2 on average",
@@ -40,6 +41,14 @@ def as_text(report: Mapping[str, Any]) -> str:
         report["notice"],
     ]
     return "\n".join(lines)
+
+
+def _regions(found: Mapping[str, Any] | None) -> list[str]:
+    """Dice of each region, one row per region."""
+    if not found:
+        return []
+    rows = [[row["title"], row["n"], row["dice"], _interval(row["ci95"])] for row in found.values()]
+    return ["", "Regions, of patients that have them", table(["region", "patients", "dice", "95 %"], rows), ""]
 
 
 def _lesions(found: Mapping[str, Any] | None) -> list[str]:

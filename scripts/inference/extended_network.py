@@ -20,9 +20,10 @@ class ExtendedNetwork:
 
     `planes` names the output channels:
 
-    - "mask", "tumor": logits, as from `PackedMultiTaskUNet`;
+    - "mask" (one for each region), "tumor": logits, as from `PackedMultiTaskUNet`;
     - "cam": class activation map of the tumor logit, in [0, 1], see `predict_with_cam`;
-    - "mask_deviation": standard deviation of each pixel's probability over Monte-Carlo dropout samples;
+    - "mask_deviation": standard deviation of each pixel's probability, of the first region, over Monte-Carlo dropout
+      samples;
     - "tumor_deviation": the same of the slice's probability, over the whole plane;
     - "distance": out-of-distribution score of the slice's features, over the whole plane.
 
@@ -60,7 +61,7 @@ class ExtendedNetwork:
         self.ood_detector = ood_detector
         self.network, self.include_cam, self.include_uncertainty = network, include_cam, include_uncertainty
         self.mc_samples, self.dropout, self.seed = mc_samples, dropout, seed
-        self.planes = ["mask", "tumor"]
+        self.planes = [*["mask"] * network.mask_channels, "tumor"]
         self.planes += ["cam"] if include_cam else []
         self.planes += ["mask_deviation", "tumor_deviation"] if include_uncertainty else []
         self.planes += ["distance"] if ood_detector is not None else []
@@ -99,7 +100,10 @@ class ExtendedNetwork:
         mask = _deviation(logits.sigmoid_().unflatten(-1, (last.out_channels, self.mc_samples)))
         kept = self._kept(bottleneck.shape[1], generator).to(bottleneck)[:, :, None, None]
         classes = [self.network.head(bottleneck * sample, foreground).sigmoid() for sample in kept]
-        return [decoder.to_image(mask.permute(0, 3, 1, 2)), _plane(_deviation(torch.stack(classes, dim=-1)), image)]
+        return [
+            decoder.to_image(mask.permute(0, 3, 1, 2))[:, :1],
+            _plane(_deviation(torch.stack(classes, dim=-1)), image),
+        ]
 
     def _distance(self, bottleneck: Tensor, image: Tensor) -> list[Tensor]:
         """OOD score of each slice over its plane (B, 1, H, W); empty without a detector."""

@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 from monai.data import MetaTensor
+from scipy import ndimage
 
 from ..core.documents import Kind
-from ..core.geometry import pixel_mm2, slice_axis, voxel_mm3
+from ..core.geometry import box_around, pixel_mm2, slice_axis, voxel_mm3
 from ..core.messages import Message, flag
 from .decision import Decision, kind_of
 from .out_of_distribution import OODDetector
@@ -20,6 +21,7 @@ __all__ = [
     "flags_of_mask",
     "flags_of_report",
     "flags_of_scan",
+    "mask_depth",
     "thickness_is_plausible",
 ]
 
@@ -73,6 +75,23 @@ def flags_of_mask(mask: MetaTensor, share: float | None, depth: float | None) ->
 def _has_voxels(mask: MetaTensor) -> bool:
     """Whether a mask of 0 and 1 is not empty."""
     return bool(mask.as_tensor().max() > 0)
+
+
+def mask_depth(mask: np.ndarray, tissue: np.ndarray) -> float | None:
+    """75th percentile of the mask's depth in the head, as a share of the largest depth.
+
+    Args:
+        mask: boolean (H, W), within the head.
+        tissue: boolean (H, W); holes in it belong to the head.
+
+    Returns:
+        In [0, 1], None for an empty mask.
+    """
+    if not mask.any():
+        return None
+    box = box_around(tissue)
+    depth = ndimage.distance_transform_edt(np.pad(ndimage.binary_fill_holes(tissue[box]), 1))[1:-1, 1:-1]
+    return float(np.percentile(depth[mask[box]], 75) / depth.max())
 
 
 def _reaches_edge(mask: MetaTensor) -> bool:

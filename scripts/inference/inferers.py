@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from monai.inferers import Inferer, SimpleInferer
 
+from ..core.regions import WHOLE_TUMOR
 from ..transforms.preprocessing import tissue_pixels
 
 __all__ = ["BrainSliceInferer", "PrecisionInferer"]
 
 PRECISIONS = ("float32", "bfloat16")
-PACKED = ("mask", "tumor")  # output channels of a network without `planes`
 NO_TUMOR = -20.0  # mask logit of a skipped slice
 
 
@@ -24,11 +24,19 @@ class BrainSliceInferer(Inferer):
         batch_size: slices per batch.
         min_brain_pixels: slices with less tissue are skipped: their mask is empty, their class logit NaN.
         mirrored: give the mean of each slice's logits and those of the slice with left and right exchanged.
+        regions: of the network's masks, the first channels; then comes the tumor.
     """
 
-    def __init__(self, batch_size: int = 8, min_brain_pixels: int = 0, mirrored: bool = False) -> None:
+    def __init__(
+        self,
+        batch_size: int = 8,
+        min_brain_pixels: int = 0,
+        mirrored: bool = False,
+        regions: Sequence[str] = WHOLE_TUMOR,
+    ) -> None:
         super().__init__()
         self.batch_size, self.min_brain_pixels, self.mirrored = batch_size, min_brain_pixels, mirrored
+        self.masks = len(regions)
 
     def __call__(
         self, inputs: torch.Tensor, network: Callable[..., torch.Tensor], *args: Any, **kwargs: Any
@@ -37,7 +45,7 @@ class BrainSliceInferer(Inferer):
 
         Args:
             inputs: (B, C, H, W, D), or (B, C, H, W) for single slices.
-            network: (b, C, H, W) -> packed logits (b, K, H, W); mask, tumor and further channels.
+            network: (b, C, H, W) -> packed logits (b, K, H, W); masks, tumor and further channels.
             args: further arguments of the network.
             kwargs: further keyword arguments of the network.
 
@@ -59,9 +67,10 @@ class BrainSliceInferer(Inferer):
                 packed = logits.new_empty((len(slices), logits.shape[1], height, width))
             packed[rows] = logits
         if packed is None:  # all slices are skipped
-            packed = image.new_empty((len(slices), len(getattr(network, "planes", PACKED)), height, width))
+            channels = len(getattr(network, "planes", ())) or self.masks + 1
+            packed = image.new_empty((len(slices), channels, height, width))
         packed[~seen] = float("nan")
-        packed[~seen, 0] = NO_TUMOR
+        packed[~seen, : self.masks] = NO_TUMOR
         return packed.unflatten(0, (batch, depth)).permute(0, 2, 3, 4, 1)  # (B, K, H, W, D)
 
 

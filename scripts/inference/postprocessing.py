@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -14,8 +14,9 @@ from monai.transforms import MapTransform
 from scipy import ndimage
 
 from ..core.documents import SCHEMA_VERSION, Prediction
-from ..core.geometry import box_around, pixel_mm2, slice_axis, voxel_mm3
+from ..core.geometry import box_around, slice_axis, voxel_mm3
 from ..core.messages import NOTICE
+from ..core.regions import WHOLE_TUMOR
 from ..core.weights_report import learned_of
 from ..transforms.channels import shown_channel
 from ..transforms.preprocessing import TISSUE, tissue_of
@@ -27,9 +28,10 @@ from .flags import (
     flags_of_mask,
     flags_of_report,
     flags_of_scan,
-    thickness_is_plausible,
+    mask_depth,
 )
 from .out_of_distribution import OODDetector
+from .region_labels import described_regions, sizes_of
 from .smoothing import smoothed, smoothed_planes
 
 __all__ = ["DropDepthd", "RemoveSmallComponentsd", "SplitPackedd", "SummarizePredictiond", "mask_depth"]
@@ -41,10 +43,11 @@ PER_SLICE = {"tumor_deviation": "slice_deviations", "distance": "slice_distances
 class SplitPackedd(MapTransform):
     """Split the packed logits.
 
-    `pred` (2 or more, H, W, D) becomes the mask's probability (1, H, W, D), a MetaTensor with the image's geometry
-    (TorchScript networks return plain tensors, which `Invertd` silently skips). `slice_logits`, float64 (D,), are the
-    tumor logits of the slices from inferior to superior, smoothed along z, NaN with too little brain. `mask_share` is
-    the mask's share of the tissue, `mask_depth` the depth of a single slice's mask in the head.
+    `pred` (R + 1 or more, H, W, D) becomes the probabilities of the masks (R, H, W, D), a MetaTensor with the image's
+    geometry (TorchScript networks return plain tensors, which `Invertd` silently skips). `slice_logits`, float64 (D,),
+    are the tumor logits of the slices from inferior to superior, smoothed along z, NaN with too little brain.
+    `mask_share` is the share of the first mask, that of the whole tumor, of the tissue, `mask_depth` the depth of a
+    single slice's mask in the head.
 
     If the item names the channels of `pred` in "planes" (see `ExtendedNetwork`), the further channels become items of
     their names: "cam" and "mask_deviation" (1, H, W, D), zero in skipped slices, `slice_deviations` and
@@ -54,11 +57,12 @@ class SplitPackedd(MapTransform):
     Args:
         keys: the packed logits.
         image_key: the network's input.
-        planes_key: names of the channels, if there are more than two.
+        planes_key: names of the channels, if there are more than masks and tumor.
         smoothing_mm: standard deviation of the Gaussian along z over the tumor logits; 0: no smoothing. If the file's
             spacing was not used (see `FitHeadd`), slices are taken as 1 mm apart.
         mask_smoothing_mm: the same over the mask's logits: a tumor that the slices above and below do not show is
             unlikely.
+        regions: of the masks, the first channels.
     """
 
     def __init__(
@@ -68,9 +72,10 @@ class SplitPackedd(MapTransform):
         planes_key: str = "planes",
         smoothing_mm: float = 0.0,
         mask_smoothing_mm: float = 0.0,
+        regions: Sequence[str] = WHOLE_TUMOR,
     ) -> None:
         super().__init__(keys)
-        self.image_key, self.planes_key = image_key, planes_key
+        self.image_key, self.planes_key, self.masks = image_key, planes_key, len(regions)
         self.smoothing_mm, self.mask_smoothing_mm = smoothing_mm, mask_smoothing_mm
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
@@ -80,25 +85,25 @@ class SplitPackedd(MapTransform):
             affine = np.asarray(d[self.image_key].affine, dtype=np.float64)
             spacing_used = d[self.image_key].meta.get("spacing_used", True)
             gap_mm = float(np.linalg.norm(affine[:3, 2])) if spacing_used else 1.0
-            logits = packed[1, 0, 0].double().numpy().reshape(-1)
+            logits = packed[self.masks, 0, 0].double().numpy().reshape(-1)
             d["slice_logits"] = smoothed(logits, self.smoothing_mm / max(gap_mm, 1e-3))
-            mask_logits = smoothed_planes(
-                packed[0].float(), np.isfinite(logits), self.mask_smoothing_mm / max(gap_mm, 1e-3)
-            )
+            seen, sigma = np.isfinite(logits), self.mask_smoothing_mm / max(gap_mm, 1e-3)
+            parts = [smoothed_planes(part.float(), seen, sigma) for part in packed[: self.masks]]
+            mask_logits = torch.stack(parts) if len(parts) > 1 else parts[0][None]  # (R, H, W, D)
             slices = torch.as_tensor(d[self.image_key]).movedim(-1, 0).cpu().contiguous()  # (D, C, H, W)
             tissue = tissue_of(slices)
-            mask = (mask_logits.movedim(-1, 0) > 0) & tissue
+            mask = (mask_logits[0].movedim(-1, 0) > 0) & tissue
             d["mask_share"] = float(mask.count_nonzero() / tissue.count_nonzero().clamp_min(1))
             if kind_of(logits) == "image":
                 d["mask_depth"] = mask_depth(mask[0].numpy(), tissue[0].numpy())
             shown = shown_channel(slices.movedim(1, 0)).numpy()
-            d["skull"] = skull_state([shown[z] for z in np.flatnonzero(np.isfinite(logits))], TISSUE)
+            d["skull"] = skull_state([shown[z] for z in np.flatnonzero(seen)], TISSUE)
             if d[self.image_key].meta.get("brain_extracted"):
                 d["skull"]["extracted"] = True
-            d[key] = self._plane(mask_logits[None].float().sigmoid(), d)
+            d[key] = self._plane(mask_logits.sigmoid(), d)
             planes = list(d.get(self.planes_key, ()))
             if d.get("keep_probability") or set(planes) - {"mask", "tumor", "distance"}:
-                d["probability"] = d[key].clone()
+                d["probability"] = d[key][:1].clone()
             for number, name in enumerate(planes):
                 if name in PER_SLICE:
                     d[PER_SLICE[name]] = packed[number, 0, 0].double().numpy().reshape(-1)
@@ -107,26 +112,9 @@ class SplitPackedd(MapTransform):
         return d
 
     def _plane(self, values: torch.Tensor, data: Mapping[Hashable, Any]) -> MetaTensor:
-        """Values (1, H, W, D) with the geometry of the image."""
+        """Values (.., H, W, D) with the geometry of the image."""
         plane: MetaTensor = MetaTensor(values).copy_meta_from(data[self.image_key])
         return plane
-
-
-def mask_depth(mask: np.ndarray, tissue: np.ndarray) -> float | None:
-    """75th percentile of the mask's depth in the head, as a share of the largest depth.
-
-    Args:
-        mask: boolean (H, W), within the head.
-        tissue: boolean (H, W); holes in it belong to the head.
-
-    Returns:
-        In [0, 1], None for an empty mask.
-    """
-    if not mask.any():
-        return None
-    box = box_around(tissue)
-    depth = ndimage.distance_transform_edt(np.pad(ndimage.binary_fill_holes(tissue[box]), 1))[1:-1, 1:-1]
-    return float(np.percentile(depth[mask[box]], 75) / depth.max())
 
 
 class RemoveSmallComponentsd(MapTransform):
@@ -137,7 +125,7 @@ class RemoveSmallComponentsd(MapTransform):
     changed.
 
     Args:
-        keys: masks on the scan's own grid, MetaTensor (1, H, W, D) of 0 and 1.
+        keys: masks on the scan's own grid, MetaTensor (R, H, W, D) of 0 and 1; only the first is changed.
         image_key: the network's input, MetaTensor (C, H, W, D) with its affine.
         min_ml: smallest component of a volume that is kept, ml.
         min_mm2: smallest component of a single slice that is kept, mm2.
@@ -162,7 +150,7 @@ class RemoveSmallComponentsd(MapTransform):
 
 
 def _without_small_components(mask: MetaTensor, min_voxels: float) -> MetaTensor:
-    """A mask (1, H, W, D) without components of fewer voxels; the same object if there are none."""
+    """Masks (R, H, W, D), the first without components of fewer voxels; the same object if there are none."""
     positive = mask.as_tensor()[0].cpu().numpy() > 0
     box = box_around(positive)
     if box is None:
@@ -182,7 +170,7 @@ class SummarizePredictiond(MapTransform):
     MONAI Deploy reads `probabilities`: (2,), of no tumor and of tumor, zeros without a prediction.
 
     Args:
-        keys: the mask on the scan's own grid, (1, H, W, D) of 0 and 1.
+        keys: the mask on the scan's own grid, (1, H, W, D), above 0 in the tumor.
         decision: temperature, thresholds and the volume rule.
         model: description of the weights, see `ModelCard`; if their hash changes, the default calibration is used.
         ood_detector: distribution of the training slices' features.
@@ -210,7 +198,7 @@ class SummarizePredictiond(MapTransform):
                 d["cam"] = d["cam"] * 0
             mask = d[key]
             deviations = d.get("slice_deviations")
-            prediction = self.summarize(mask, d["slice_logits"], deviations)
+            prediction = self.summarize(mask, d["slice_logits"], deviations, d.get("regions"))
             if d.get("withheld"):
                 prediction["flags"] = [found for found in prediction["flags"] if found["code"] != "too_little_brain"]
             prediction["flags"] += [*d.get("sequence_flags", []), *d.get("sequence_notes", [])]
@@ -235,7 +223,11 @@ class SummarizePredictiond(MapTransform):
         return d
 
     def summarize(
-        self, mask: MetaTensor, slice_logits: np.ndarray, slice_deviations: np.ndarray | None = None
+        self,
+        mask: MetaTensor,
+        slice_logits: np.ndarray,
+        slice_deviations: np.ndarray | None = None,
+        regions: Mapping[str, Sequence[int]] | None = None,
     ) -> Prediction:
         """Predict one scan: probability, state, and for a volume its slices and the tumor's size."""
         model = dict(self.model)
@@ -271,12 +263,9 @@ class SummarizePredictiond(MapTransform):
                 prediction["slice_deviations"] = [_rounded(deviation) for deviation in turned]
         elif slice_deviations is not None:
             prediction["tumor_deviation"] = _rounded(slice_deviations[0])
-        if seen and "segmentation" in learned and mask.meta.get("spacing_used"):
-            affine, voxels = mask.meta["original_affine"], float(mask.as_tensor().count_nonzero())
-            if mask.meta.get("thickness_known", True) and thickness_is_plausible(mask):
-                prediction["volume_ml"] = round(voxels * voxel_mm3(affine) / 1000.0, 4)
-            if kind == "image":
-                prediction["area_mm2"] = round(voxels * pixel_mm2(affine, mask.meta["spatial_shape"]), 4)
+        if seen and "segmentation" in learned:
+            prediction |= sizes_of(mask, float(mask.as_tensor().count_nonzero()), kind)
+            prediction |= {"regions": described_regions(mask, regions, kind)} if regions else {}
         return cast(Prediction, {**prediction, "model": model, "notice": NOTICE})
 
 

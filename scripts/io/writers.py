@@ -82,7 +82,7 @@ class PredictionWriter:
         """Write.
 
         Args:
-            data: postprocessed: "pred" (1, H, W, D) of 0 and 1 on the input's grid, and "result".
+            data: postprocessed: "pred", the mask (1, H, W, D) on the input's grid, and "result".
             name: name of the files without suffix, may hold folders; the input's stem if absent.
             beside: content of further files, by the end of their names, such as "overlay.png".
 
@@ -118,28 +118,34 @@ class PredictionWriter:
         unfinished.unlink()
         return {kind: str(path) for kind, path in files.items()}
 
-    def encode_dicom(self, mask: MetaTensor, source: Path | bytes, model: Mapping[str, Any]) -> bytes:
+    def encode_dicom(
+        self,
+        mask: MetaTensor,
+        source: Path | bytes,
+        model: Mapping[str, Any],
+        regions: Sequence[Mapping[str, Any]] = (),
+    ) -> bytes:
         """Encode a mask as a DICOM Segmentation that refers to its series; see `segmentation_of`.
 
         Raises:
             UnreadableImageError: when the series lacks what a segmentation must refer to.
         """
         try:
-            return segmentation_of(source, mask.as_tensor()[0].cpu().numpy(), model, self.modalities)
+            return segmentation_of(source, mask.as_tensor()[0].cpu().numpy(), model, self.modalities, regions)
         except DicomError as error:
             name = "the file" if isinstance(source, bytes) else source
             raise UnreadableImageError(name, str(error), error.code) from None
 
     def _encode_series(self, mask: MetaTensor, source: Path, result: Mapping[str, Any]) -> dict[str, bytes]:
         """The wanted DICOM files of a prediction, by the end of their names; see `encode_dicom` for errors."""
-        voxels, made = mask.as_tensor()[0].cpu().numpy(), {}
+        voxels, made, regions = mask.as_tensor()[0].cpu().numpy(), {}, result.get("regions", ())
         if "seg" in self.of_series:
-            made["seg.dcm"] = self.encode_dicom(mask, source, result["model"])
+            made["seg.dcm"] = self.encode_dicom(mask, source, result["model"], regions)
         try:
             if "sr" in self.of_series:
                 made["sr.dcm"] = report_of(source, made["seg.dcm"], result, self.modalities)
             if "rtstruct" in self.of_series:
-                made["rtstruct.dcm"] = structure_set_of(source, voxels, result["model"], self.modalities)
+                made["rtstruct.dcm"] = structure_set_of(source, voxels, result["model"], self.modalities, regions)
         except DicomError as error:
             raise UnreadableImageError(source, str(error), error.code) from None
         return made
@@ -149,17 +155,17 @@ class PredictionWriter:
         """Encode a mask or a map on the scan's own grid, with the geometry of its file and no other metadata.
 
         Args:
-            volume: (1, H, W, D) in [0, 1].
+            volume: (1, H, W, D) in [0, 1], or a mask of codes, see `LabelRegionsd`.
             steps: between 0 and 1: 1 for a mask, at most 255 for a map.
 
         Returns:
-            Suffix and content: of a picture a PNG of 0 to 255, else a NIfTI of 0 to 1.
+            Suffix and content: of a picture a PNG of 0 to 255, else a NIfTI of 0 to 1, or of a mask's codes.
         """
         shape = [int(side) for side in volume.meta["spatial_shape"]]
         levels = (volume.as_tensor()[0].cpu() * steps).round().numpy().astype(np.uint8).reshape(shape, order="A")
         if not volume.meta.get("spacing_known", True):
             buffer = BytesIO()
-            Image.fromarray(levels * np.uint8(255 // steps)).save(buffer, format="PNG")
+            Image.fromarray(levels * np.uint8(255 // volume.meta.get("highest_code", steps))).save(buffer, format="PNG")
             return "png", buffer.getvalue()
         values = levels if steps == 1 else levels.astype(np.float32) / steps
         affine = np.asarray(volume.meta["original_affine"], dtype=np.float64)

@@ -121,3 +121,24 @@ def test_classic_frames_without_positions_are_refused(tmp_path: Path) -> None:
 def test_a_mask_of_another_grid_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DicomError, match=r"a mask of shape \(64, 56, 4\) does not fit its 5 slices"):
         segmentation_of(series(tmp_path / "a"), mask(4), MODEL)
+
+
+REGIONS = [
+    {"name": "wt", "title": "whole tumor", "codes": [2, 1, 4], "volume_ml": 0.1},
+    {"name": "tc", "title": "tumor core", "codes": [1, 4], "volume_ml": 0.1},
+    {"name": "et", "title": "enhancing tumor", "codes": [4], "volume_ml": 0.1},
+]
+
+
+def test_each_region_is_a_segment_and_they_overlap(tmp_path: Path) -> None:
+    labels = mask() * 2
+    labels[20, 11:13, 3], labels[20, 11, 3] = 1, 4
+    content = segmentation_of(series(tmp_path / "a"), labels, MODEL, regions=REGIONS)
+    found = highdicom.seg.segread(BytesIO(content))
+    assert [one.SegmentLabel for one in found.SegmentSequence] == ["Whole tumor", "Tumor core", "Enhancing tumor"]
+    pixels = dict.fromkeys((1, 2, 3), 0)
+    for group, plane in zip(found.PerFrameFunctionalGroupsSequence, found.pixel_array, strict=True):
+        pixels[group.SegmentIdentificationSequence[0].ReferencedSegmentNumber] += int(plane.sum())
+    assert pixels == {1: int((labels > 0).sum()), 2: 2, 3: 1}
+    again = highdicom.seg.segread(BytesIO(segmentation_of(tmp_path / "a", labels, MODEL, regions=REGIONS)))
+    assert again.SOPInstanceUID == found.SOPInstanceUID

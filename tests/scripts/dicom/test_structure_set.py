@@ -140,3 +140,18 @@ def test_plastimatch_reads_the_same_mask(series: Path, tmp_path: Path) -> None:
     theirs = image.as_reoriented(turn)
     assert np.allclose(theirs.affine, ours.affine, atol=1e-3), done.stdout
     assert dice(theirs.get_fdata() > 0, tumors(hole=False)) > 0.98
+
+
+def test_each_region_is_a_region_of_interest(series: Path) -> None:
+    labels = tumors(hole=False).astype(np.uint8) * 2
+    labels[..., 2][labels[..., 2] > 0] = 4
+    regions = [
+        {"name": "wt", "title": "whole tumor", "codes": [2, 4]},
+        {"name": "et", "title": "enhancing", "codes": [4]},
+    ]
+    made = dcmread(BytesIO(structure_set_of(series, labels, MODEL, regions=regions)))
+    assert [one.ROIName for one in made.StructureSetROISequence] == ["Whole tumor", "Enhancing"]
+    whole, inner = ([*contours.ContourSequence] for contours in made.ROIContourSequence)
+    assert len({tuple(one.ROIDisplayColor) for one in made.ROIContourSequence}) == 2
+    heights = [{float(value) for one in contours for value in one.ContourData[2::3]} for contours in (whole, inner)]
+    assert heights[1] < heights[0] and len(heights[1]) == 1

@@ -118,3 +118,16 @@ def test_a_series_that_cannot_be_referred_to_is_refused(series: Path) -> None:
         file.write_bytes(written(mr_dataset(GRAY, position=index * 3.0, FrameOfReferenceUID="1.2.3.5")))
     with pytest.raises(DicomError, match="StudyInstanceUID is missing"):
         report_of(series, segmentation, result())
+
+
+def test_each_region_has_its_volume(series: Path) -> None:
+    labels = np.zeros((*GRAY.shape, 3))
+    labels[20, 10:14, 1], labels[20, 10:12, 1] = 2, 1
+    names = {"wt": "whole tumor", "tc": "tumor core", "et": "enhancing tumor"}
+    codes = {"wt": [2, 1, 4], "tc": [1, 4], "et": [4]}
+    volumes = {"wt": 1.25, "tc": 0.5, "et": 0.0}
+    regions = [{"name": n, "title": names[n], "codes": codes[n], "volume_ml": volumes[n]} for n in names]
+    segmentation = segmentation_of(series, labels, MODEL, regions=regions)
+    made = highdicom.sr.srread(BytesIO(report_of(series, segmentation, result(regions=regions))))
+    text = str(made)
+    assert text.count("tumor core") == 1 and text.count("whole tumor") == 1 and "enhancing tumor" not in text
