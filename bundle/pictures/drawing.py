@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageFont
 from scipy import ndimage
 
-__all__ = ["draw_outline", "levels_of", "outside_head", "overlay", "text", "upright", "windowed", "with_outline"]
+from ..core.regions import REGIONS, masks_of
+
+__all__ = [
+    "draw_outlines",
+    "legend_of",
+    "levels_of",
+    "outside_head",
+    "overlay",
+    "text",
+    "upright",
+    "windowed",
+    "with_outlines",
+]
 
 THIN = 240  # pixels: the outline of a smaller picture is one pixel wide, of a larger two
-MASK_COLOR, CAM_COLOR = (255, 159, 28), (46, 196, 182)  # orange and teal
+MASK_COLOR, CAM_COLOR = REGIONS["wt"].color, (46, 196, 182)  # orange and teal
 
 
 def upright(plane: np.ndarray, affine: Any, axis: int) -> np.ndarray:
@@ -64,31 +77,61 @@ def overlay(
     return Image.fromarray(picture.round().astype(np.uint8))
 
 
-def with_outline(
-    plane: np.ndarray, mask: np.ndarray, levels: tuple[float, float], size: tuple[int, int]
+def with_outlines(
+    plane: np.ndarray,
+    mask: np.ndarray,
+    levels: tuple[float, float],
+    size: tuple[int, int],
+    regions: Sequence[Mapping[str, Any]] = (),
 ) -> Image.Image:
     """A slice in another size, with the outline of its mask.
 
     Args:
         plane: (H, W), gray levels of any scale.
-        mask: (H, W), boolean.
+        mask: (H, W), above 0 in the tumor.
         levels: shown black and white, see `levels_of`.
         size: width and height, pixels.
+        regions: of the mask, see `masks_of`.
     """
     gray = Image.fromarray(_gray(plane, levels).astype(np.uint8))
     picture = gray.resize(size, Image.Resampling.BICUBIC).convert("RGB")
-    draw_outline(picture, mask)
+    draw_outlines(picture, mask, regions)
     return picture
 
 
-def draw_outline(picture: Image.Image, mask: np.ndarray) -> None:
-    """Draw the outline of a mask (H, W), boolean, into a picture of any size."""
-    if not mask.any():
-        return
+def draw_outlines(picture: Image.Image, mask: np.ndarray, regions: Sequence[Mapping[str, Any]] = ()) -> None:
+    """Draw the outline of a mask (H, W), above 0 in the tumor, into a picture of any size.
+
+    Args:
+        picture: RGB.
+        mask: of any size.
+        regions: of the mask, see `masks_of`; each has an outline in its own color.
+    """
+    for name, region in reversed(masks_of(mask, regions).items()):  # an edge of two regions is that of the outer one
+        if region.any():
+            _draw_outline(picture, region, REGIONS[name].color)
+
+
+def legend_of(regions: Sequence[Mapping[str, Any]]) -> dict[str, tuple[int, int, int]]:
+    """Words of a legend with their colors, one entry for each region.
+
+    Args:
+        regions: of the mask, see `masks_of`; empty for the whole tumor alone.
+
+    >>> list(legend_of([{"name": "wt"}, {"name": "et"}]))
+    ['orange: whole tumor', 'pink: enhancing tumor']
+    """
+    known = [REGIONS[one["name"]] for one in regions]
+    alone = {f"{REGIONS['wt'].color_name}: predicted mask": REGIONS["wt"].color}
+    return {f"{region.color_name}: {region.title}": region.color for region in known} or alone
+
+
+def _draw_outline(picture: Image.Image, mask: np.ndarray, color: tuple[int, int, int]) -> None:
+    """Draw the outline of a mask (H, W), boolean."""
     enlarged = Image.fromarray(mask.astype(np.uint8) * 255).resize(picture.size, Image.Resampling.BILINEAR)
     area = enlarged.point(lambda value: 255 * (value > 127))
     edge = ImageChops.subtract(area, area.filter(ImageFilter.MinFilter(5 if min(picture.size) > THIN else 3)))
-    picture.paste(MASK_COLOR, None, edge)
+    picture.paste(color, None, edge)
 
 
 def levels_of(image: np.ndarray) -> tuple[float, float]:
@@ -121,8 +164,15 @@ def _gray(image: np.ndarray, levels: tuple[float, float]) -> np.ndarray:
     return np.asarray(np.clip((image - low) / max(high - low, 1e-6), 0, 1) * 255)
 
 
-def text(picture: Image.Image, words: str, place: tuple[int, int], size: int, anchor: str = "la") -> None:
-    """Write white words with a black rim into a picture.
+def text(
+    picture: Image.Image,
+    words: str,
+    place: tuple[int, int],
+    size: int,
+    anchor: str = "la",
+    color: tuple[int, int, int] = (255, 255, 255),
+) -> None:
+    """Write words with a black rim into a picture.
 
     Args:
         picture: RGB.
@@ -130,9 +180,10 @@ def text(picture: Image.Image, words: str, place: tuple[int, int], size: int, an
         place: column and row, pixels.
         size: of the letters, pixels.
         anchor: what of the words is at the place, see Pillow's text anchors.
+        color: of the words.
     """
     pen, font = ImageDraw.Draw(picture), ImageFont.load_default(size)
-    pen.text(place, words, font=font, anchor=anchor, fill="white", stroke_width=1, stroke_fill="black")
+    pen.text(place, words, font=font, anchor=anchor, fill=color, stroke_width=1, stroke_fill="black")
 
 
 def outside_head(cam: np.ndarray, image: np.ndarray) -> float | None:

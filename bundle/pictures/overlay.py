@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,8 +11,8 @@ from PIL import Image, ImageDraw
 
 from .. import NOTICE
 from ..core import geometry, messages
-from .drawing import levels_of, text, with_outline
-from .views import most_suspicious, probability_of, size_of
+from .drawing import legend_of, levels_of, text, with_outlines
+from .views import most_suspicious, probability_of, sizes_of
 
 __all__ = ["edges_of", "overlay_png", "pixel_of"]
 
@@ -20,6 +20,7 @@ SIDE, COLUMNS, ROWS, GAP = 480, 4, 3, 4  # pixels of the large slice, of which t
 HEAD, FOOT = 76, 24  # pixels of the text above and below
 MARGIN = 0.06  # around the head, of the larger side
 BARS_MM = (100, 50, 20, 10, 5, 2, 1)
+WHITE, LETTER = (255, 255, 255), 7  # and pixels of a letter of the legend
 GUESSED = {"orientation_unknown", "spacing_estimated"}  # flags of files that do not tell left and right
 EDGES = {"axial": ("R", "L"), "coronal": ("R", "L"), "sagittal": ("A", "P")}  # at the left and at the right
 
@@ -29,11 +30,12 @@ class Shown(NamedTuple):
 
     Args:
         scan: gray levels (H, W, D).
-        mask: (H, W, D), boolean.
+        mask: (H, W, D), above 0 in the tumor.
         sides: height and width of a pixel, mm; 1 and 1 where the spacing is unknown.
         spacing_known: whether it is.
         edges: letters of the left and the right edge; empty where they are unknown.
         numbers: index of each slice in the file.
+        regions: of the mask, see `masks_of`.
     """
 
     scan: np.ndarray
@@ -42,6 +44,7 @@ class Shown(NamedTuple):
     spacing_known: bool
     edges: tuple[str, ...]
     numbers: list[int]
+    regions: Sequence[Mapping[str, Any]]
 
 
 def overlay_png(prediction: Mapping[str, Any]) -> bytes:
@@ -107,11 +110,12 @@ def _shown(prediction: Mapping[str, Any]) -> Shown:
     numbers = list(range(shape[axis]))
     return Shown(
         scan=geometry.as_displayed(geometry.first_shown(prediction["scan"].as_tensor().numpy()), affine),
-        mask=geometry.as_displayed(mask.as_tensor()[0].cpu().numpy() > 0.5, affine),
+        mask=geometry.as_displayed(mask.as_tensor()[0].cpu().numpy().astype(np.uint8), affine),
         sides=pixel or (1.0, 1.0),
         spacing_known=pixel is not None,
         edges=edges_of(prediction),
         numbers=numbers if ascending else numbers[::-1],
+        regions=prediction["result"].get("regions", ()),
     )
 
 
@@ -148,7 +152,7 @@ def _tile(shown: Shown, index: int, levels: tuple[float, float], side: int) -> I
     scale = side / max(count * length for count, length in zip(plane.shape, shown.sides, strict=True))
     height, width = (max(1, round(n * mm * scale)) for n, mm in zip(plane.shape, shown.sides, strict=True))
     tile = Image.new("RGB", (side, side))
-    slice_ = with_outline(plane, shown.mask[:, :, index], levels, (width, height))
+    slice_ = with_outlines(plane, shown.mask[:, :, index], levels, (width, height), shown.regions)
     tile.paste(slice_, ((side - width) // 2, (side - height) // 2))
     if len(shown.numbers) > 1:
         text(tile, f"{'slice ' if side == SIDE else ''}{shown.numbers[index]}", (rim, rim), letters)
@@ -170,12 +174,14 @@ def _draw_bar(tile: Image.Image, scale: float) -> None:
 
 def _write(picture: Image.Image, result: Mapping[str, Any]) -> None:
     """Write state, probability, size, flags and notice above and below the slices."""
-    size = f", mask {size_of(result)}" if size_of(result) else ""
+    size = f", mask {sizes_of(result)}" if sizes_of(result) else ""
     flags = ", ".join(flag["code"] for flag in result["flags"])
     most = picture.width // 8  # characters of a line
     text(picture, messages.STATES[result["state"]].title, (6, 4), 22)
     text(picture, f"probability {probability_of(result)}{size}", (6, 31), 16)
     text(picture, flags if len(flags) <= most else f"{flags[: most - 3]}...", (6, 54), 14)
-    low = picture.height - FOOT // 2
-    text(picture, "orange: predicted mask", (6, low), 13, "lm")
+    low, left, regions = picture.height - FOOT // 2, 6, result.get("regions", ())
+    for words, color in legend_of(regions).items():
+        text(picture, words, (left, low), 13, "lm", color if regions else WHITE)
+        left += LETTER * (len(words) + 2)
     text(picture, NOTICE, (picture.width - 6, low), 13, "rm")

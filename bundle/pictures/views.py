@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["area_range", "most_suspicious", "png", "probability_of", "scan_line", "size_of", "slice_of"]
+__all__ = ["area_range", "most_suspicious", "png", "probability_of", "scan_line", "size_of", "sizes_of", "slice_of"]
 
 
 def most_suspicious(result: Mapping[str, Any]) -> int | None:
@@ -41,6 +41,18 @@ def size_of(result: Mapping[str, Any]) -> str | None:
     if result.get("area_mm2") is not None:
         return f"{result['area_mm2']:.0f} mm2"
     return f"{result['volume_ml']:.1f} ml" if result.get("volume_ml") is not None else None
+
+
+def sizes_of(result: Mapping[str, Any]) -> str | None:
+    """The size of the mask, and those of its regions, if there are several; see `size_of`.
+
+    >>> regions = [{"title": "whole tumor", "volume_ml": 12.34}, {"title": "tumor core", "volume_ml": 3.0}]
+    >>> sizes_of({"volume_ml": 12.34, "regions": regions})
+    '12.3 ml (tumor core 3.0 ml)'
+    """
+    whole = size_of(result)
+    inner = ", ".join(f"{region['title']} {size_of(region)}" for region in result.get("regions", ())[1:])
+    return f"{whole} ({inner})" if whole and inner else whole
 
 
 def probability_of(result: Mapping[str, Any]) -> str:

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from .. import NOTICE
 from ..core import documents, messages
+from ..core import regions as tumor_regions
 
 __all__ = ["MANY_FILES", "ONE_FILE", "Batch", "JobStatus", "ModelInfo", "Prediction", "ProblemResponse", "Status"]
 
@@ -80,9 +81,14 @@ class Prediction(BaseModel):
         default=None, description="of the mask; if prediction, spacing and thickness are known"
     )
     area_mm2: float | None = Field(default=None, description="of the mask of a single slice with known spacing")
+    regions: list[tumor_regions.TumorRegion] | None = Field(
+        default=None, description="codes and size of each region, for weights that segment several; from the outermost"
+    )
     lesions: list[documents.Lesion] | None = Field(default=None, description="of the mask, from the largest")
     shown_slice: int | None = Field(default=None, description="index of a volume's slice in the pictures")
-    pictures: dict[str, str] = Field(description="PNG in base64: mask, on request cam and mask_deviation")
+    pictures: dict[str, str] = Field(
+        description="PNG in base64: mask (the whole tumor), on request cam and mask_deviation"
+    )
     model: Model
     notice: str = NOTICE
 

@@ -223,7 +223,9 @@ def view_slice(prediction: Mapping[str, Any], index: int | None, frame: Any) -> 
     image, planes = show_slice(prediction, index, frame)
     outside = outside_head(planes["cam"], planes["scan"])
     area = (
-        float(planes["pred"].sum()) * geometry.pixel_mm2(prediction["affine"]) if result["kind"] == "volume" else None
+        float((planes["pred"] > 0).sum()) * geometry.pixel_mm2(prediction["affine"])
+        if result["kind"] == "volume"
+        else None
     )
     return image, limitations(result, predictor().describe(), outside, area or None), index
 
@@ -242,6 +244,8 @@ def tell(scan: Scan, prediction: Mapping[str, Any], image: Any, limits: list[str
                 size = size_of(result)
                 unknown = None if size else "The file has no pixel spacing."
                 st.metric("Size of the mask", size or "unknown", width="content", help=unknown)
+                for region in result.get("regions", ())[1:]:
+                    st.metric(region["title"].capitalize(), size_of(region) or "unknown", width="content", help=unknown)
     if probability is not None:
         st.write(rule_of(result))
     if "tumor_deviation" in result:

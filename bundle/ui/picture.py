@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from ..pictures.drawing import draw_outline, overlay, text, upright
+from ..pictures.drawing import draw_outlines, overlay, text, upright
 from ..pictures.views import slice_of
 
 __all__ = ["picture_of", "upright_planes"]
@@ -50,7 +50,7 @@ def picture_of(
     size = max(1, round(width * scale)), max(1, round(height * scale))
     picture = drawn.resize(size, Image.Resampling.BICUBIC)
     if mask_opacity:
-        draw_outline(picture, planes["pred"] > 0.5)
+        draw_outlines(picture, planes["pred"], prediction["result"].get("regions", ()))
     places = ((LETTERS // 3, "lm"), (picture.width - LETTERS // 3, "rm"))
     for letter, (column, anchor) in zip(prediction["edges"], places, strict=False):
         text(picture, letter, (column, picture.height // 2), LETTERS, anchor)

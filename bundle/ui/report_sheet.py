@@ -11,7 +11,7 @@ from PIL import Image
 
 from .. import NOTICE
 from ..core import messages, weights_report
-from ..pictures.views import size_of
+from ..pictures.views import sizes_of
 
 __all__ = ["sheet"]
 
@@ -52,7 +52,7 @@ def sheet(result: Mapping[str, Any], image: Image.Image, limits: Sequence[str], 
         else f"{index} of 0 to {len(result['slice_probabilities']) - 1}",
         "probability": "none" if probability is None else f"{probability:.2f}",
         "operating point": f"{result['threshold']:.2f}",
-        "mask": size_of(result) or ("size unknown: no pixel spacing in the file" if masked else "none"),
+        "mask": sizes_of(result) or ("size unknown: no pixel spacing in the file" if masked else "none"),
         "weights": f"bundle {result['model']['version']}, {result['model']['report']['text']}",
         "their SHA-256": result["model"]["sha256"],
         "date": date,

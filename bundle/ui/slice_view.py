@@ -10,7 +10,7 @@ import streamlit as st
 from PIL import Image
 
 from ..core import weights_report
-from ..pictures.drawing import levels_of, windowed
+from ..pictures.drawing import legend_of, levels_of, windowed
 from .picture import picture_of, upright_planes
 from .volume_view import MASKED
 
@@ -94,6 +94,8 @@ def caption_of(prediction: Mapping[str, Any], index: int | None, opacity: Mappin
     """What is shown, and whether left is known from right."""
     result = prediction["result"]
     colors = {"mask": "orange: predicted tumor mask", "CAM": "teal: class activation map (CAM)"}
+    if regions := result.get("regions"):
+        colors["mask"] = ", ".join(legend_of(regions))
     words = [colors[name] for name, value in opacity.items() if value] or ["without mask and CAM"]
     if result["kind"] == "volume" and index is not None:
         words.insert(0, f"slice {index}, probability {probability_in(result, index)}")

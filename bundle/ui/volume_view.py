@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 
+from ..core.regions import REGIONS, masks_of
 from ..pictures.drawing import CAM_COLOR, MASK_COLOR, levels_of
 from ..pictures.views import most_suspicious
 
@@ -70,17 +71,21 @@ def viewer_arguments(prediction: Mapping[str, Any]) -> dict[str, Any]:
     gray = {"name": "scan", "low": (low - least) / step, "high": max(high - least, step) / step, "opacity": 1.0}
     mask = prediction["planes"]["pred"][0] > 0.5
     orange = {"color": MASK_COLOR, "low": 0.0, "high": 1.0}
+    regions = result.get("regions", ())[1:]  # those within the whole tumor
+    inner = masks_of(prediction["planes"]["pred"][0], regions) if regions else {}
     teal = {"color": CAM_COLOR, "low": 0.0, "high": 1.0}
     return {
         "id": prediction["id"],
         "scan": packed(np.round((scan - least) / step).astype(np.int16), affine),
         "mask": packed(mask.astype(np.uint8), affine),
         "edge": packed(edge_of(mask, axis).astype(np.uint8), affine),
+        **{name: packed(region.astype(np.uint8), affine) for name, region in inner.items()},
         "cam": prediction["files"]["cam.nii.gz"],
         "images": [
             gray,
             {**orange, "name": "mask", "label": "Mask", "opacity": 0.25, "shown": result["state"] in MASKED},
             {**orange, "name": "edge", "edge_of": "mask", "opacity": 1.0},
+            *(_overlay_of(region, result["state"] in MASKED) for region in regions),
             {**teal, "name": "cam", "label": "CAM", "opacity": 0.4, "shown": False},
         ],
         "start_mm": (affine @ [*start_of(result, mask), 1])[:3].tolist(),
@@ -91,6 +96,12 @@ def viewer_arguments(prediction: Mapping[str, Any]) -> dict[str, Any]:
         "index_of_mm": np.linalg.inv(affine)[axis].tolist(),
         "step_mm": affine[:3, axis].tolist(),
     }
+
+
+def _overlay_of(region: Mapping[str, Any], shown: bool) -> dict[str, Any]:
+    """How the browser draws a region within the whole tumor."""
+    named = {"name": region["name"], "label": region["title"].capitalize(), "color": REGIONS[region["name"]].color}
+    return {**named, "low": 0.0, "high": 1.0, "opacity": 0.4, "shown": shown}
 
 
 def show_volume(arguments: Mapping[str, Any]) -> None:

@@ -40,13 +40,15 @@ def write_site(predictor: Predictor, output: Path, archives: Path | None = None)
         Size of each part in MB.
 
     Raises:
-        UserError: when the folder has files, weights have several modalities or no OOD detector, or a package cannot be
-            fetched.
+        UserError: when the folder has files, weights have several modalities, several regions or no OOD detector, or a
+            package cannot be fetched.
     """
     if output.exists() and any(output.iterdir()):
         raise UserError(f"{output}: has files; name a new or empty folder")
     if len(predictor.parts["modalities"]) != 1:
         raise UserError("the browser app reads one file; these weights need several sequences")
+    if predictor.network.mask_channels != 1:
+        raise UserError("the browser app draws one mask; these weights segment several regions")
     with TemporaryDirectory() as place:
         fetched = packages.fetch(archives or Path(place))
         output.mkdir(parents=True, exist_ok=True)
