@@ -291,7 +291,7 @@ def parser() -> Parser:
     sub.add_argument("--output", metavar="DIR", required=True, help="folder for brats/ (volumes) and kaggle/ (images)")
     sub.add_argument("--patients", type=positive, default=12, help="number of volumes (default: 12)")
     sub.add_argument("--images", type=positive, default=80, help="number of images (default: 80)")
-    add_modalities(sub)
+    add_modalities(sub, regions=False)
     sub.add_argument("--seed", type=whole, default=0, help="of the phantoms (default: 0)")
     sub.add_argument(
         "--shortcut", action="store_true", help="let the images' look depend on their label, to test the audit"

@@ -15,7 +15,7 @@ from .. import __version__
 from ..core import file_types, files, messages, weights_report
 from ..loading import BUNDLE_ROOT
 from ..manifest import PACKAGES
-from ..weights import find_weights, trained_as
+from ..weights import OF_NETWORK, find_weights, trained_as
 
 __all__ = ["as_text", "info"]
 
@@ -42,7 +42,7 @@ def info(model: str | Path | None = None) -> dict[str, Any]:
     path = find_weights(model)
     report, code = weights_report.report_beside(path)
     inference = yaml.safe_load((BUNDLE_ROOT / "configs" / "inference.yaml").read_text())
-    names = {name: inference[name] for name in ("network_name", "modalities")} | trained_as(path)
+    names = {name: inference[name] for name in ("network_name", *OF_NETWORK)} | trained_as(path)
     learned = list(weights_report.learned_by(path))
     weights = {"file": str(path), "sha256": files.sha256_of(path), **names, "learned": learned}
     return {
@@ -71,6 +71,7 @@ def as_text(found: Mapping[str, Any]) -> str:
         f"weights     {weights['file']}",
         f"            sha256 {weights['sha256']}",
         f"            network {weights['network_name']}, reads {', '.join(weights['modalities'])}",
+        *([f"            segments {', '.join(weights['regions'])}"] if len(weights["regions"]) > 1 else []),
         f"            learned {' and '.join(weights['learned'])}",
         f"            {weights['report']['text']}",
     ]

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core import filenames
+from ..core.regions import require_regions
 from ..workflows.robustness import CORRUPTIONS
 
 VOLUMES = "folder of volumes in any known layout (docs/reference/data.md); repeatable"
@@ -100,14 +101,17 @@ def add_training(sub: argparse.ArgumentParser) -> None:
     add_precision(sub)
 
 
-def add_modalities(sub: argparse.ArgumentParser) -> None:
-    """Option that names the sequences of volumes."""
+def add_modalities(sub: argparse.ArgumentParser, regions: bool = True) -> None:
+    """Option that names the sequences of volumes; with `regions` also one that names the regions of the tumor."""
     sub.add_argument(
         "--modalities",
         metavar="flair,t1,...",
         type=sequences,
         help="sequences of volumes that the network reads, as channels: flair, t1, t1ce, t2 (default: flair)",
     )
+    if regions:
+        text = "regions of the tumor that are segmented: wt,tc,et (whole tumor, tumor core, enhancing; default: wt)"
+        sub.add_argument("--regions", metavar="wt,tc,et", type=region_names, help=text)
 
 
 def add_precision(sub: argparse.ArgumentParser) -> None:
@@ -149,6 +153,20 @@ def sequences(text: str) -> list[str]:
         if found.count(sequence) > 1:
             raise argparse.ArgumentTypeError(f"{sequence} is named twice")
     return found
+
+
+def region_names(text: str) -> list[str]:
+    """Names of regions, with commas between them.
+
+    >>> region_names("WT,tc,et")
+    ['wt', 'tc', 'et']
+    """
+    names = [name.strip().lower() for name in text.split(",")]
+    try:
+        require_regions(names, list(filenames.SEQUENCES))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return names
 
 
 def share(text: str) -> float:

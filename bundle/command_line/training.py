@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from ..core.regions import WHOLE_TUMOR, require_regions
 from ..errors import UserError
 from .options import reading
 from .outcome import Outcome
@@ -16,7 +17,10 @@ def pipeline(options: argparse.Namespace) -> Outcome:
     from ..workflows.pipeline import run_pipeline
 
     names = ("output", "volumes", "images", "preset", "network", "precision", "seed", "fold", "device", "tracking")
-    chosen = {name: getattr(options, name) for name in (*names, "skip_unreadable", "modalities", "initial_weights")}
+    chosen = {
+        name: getattr(options, name) for name in (*names, "skip_unreadable", "modalities", "regions", "initial_weights")
+    }
+    require_shown(options)
     models = run_pipeline(**chosen, reading=reading(options))
     return Outcome({"weights": models / "model.pt", "evaluation": models.parent / "evaluation"})
 
@@ -29,11 +33,12 @@ def crossvalidate(options: argparse.Namespace) -> Outcome:
     from ..workflows.plans import cross_validation_plan
     from ..workflows.run_plan import release_reference, run_plan
 
-    named = ("preset", "folds", "seeds", "network", "precision", "image_folds", "modalities")
+    named = ("preset", "folds", "seeds", "network", "precision", "image_folds", "modalities", "regions")
     chosen = {name: getattr(options, name) for name in named}
     plan = cross_validation_plan(
         **chosen, sources=options.learn_from or (), fold=options.fold or (), brains=options.brains
     )
+    require_shown(options)
     if options.release:  # before the hours of work
         require_served({"network_name": plan.network, **_channels(options)}, Path(options.release))
     told = {**reading(options), **_channels(options)}
@@ -50,7 +55,7 @@ def _choose(options: argparse.Namespace) -> Outcome:
     from ..workflows.nested import run_nested
     from ..workflows.plans import nested_plan
 
-    unused = ("release", "modalities")
+    unused = ("release", "modalities", "regions")
     if named := [name for name in unused if getattr(options, name)] + (["seeds"] if options.seeds > 1 else []):
         raise UserError(
             f"--choose-from: takes no --{named[0]}; a plan's settings and first seeds are scored, not released"
@@ -65,8 +70,22 @@ def _choose(options: argparse.Namespace) -> Outcome:
 
 
 def _channels(options: argparse.Namespace) -> dict[str, Any]:
-    """The channels as a setting of configs; nothing if none were named."""
-    return {"modalities": options.modalities} if options.modalities else {}
+    """Channels and regions as settings of configs; nothing if none were named."""
+    named = {"modalities": options.modalities, "regions": options.regions}
+    return {name: chosen for name, chosen in named.items() if chosen}
+
+
+def require_shown(options: argparse.Namespace) -> None:
+    """Refuse regions that the sequences do not show, before anything is read.
+
+    Raises:
+        UserError: naming the region.
+    """
+    try:
+        require_regions(options.regions or WHOLE_TUMOR, options.modalities or ["flair"])
+    except ValueError as error:
+        if options.modalities or not getattr(options, "initial_weights", None):  # else the weights' own count
+            raise UserError(f"--regions: {error}") from None
 
 
 def finetune(options: argparse.Namespace) -> Outcome:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import shutil
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import yaml
 
 from ..core import files
+from ..core.regions import WHOLE_TUMOR
 from ..errors import UserError
 from ..loading import BUNDLE_ROOT
 from ..manifest import read_json
@@ -59,10 +61,7 @@ def pack(
         raise UserError(f"{root / WEIGHTS}: not the weights that configs/metadata.json names; release them first")
     report = report_beside(root / WEIGHTS)
     require_served(report.get("model", {}), root / "models")
-    channels = metadata["network_data_format"]["inputs"]["image"]["num_channels"]
-    read = trained_as(root / WEIGHTS).get("modalities", ["flair"])
-    if channels != len(read):
-        raise UserError(f"{root / 'configs' / 'metadata.json'}: {channels} channels, the weights read {','.join(read)}")
+    _require_channels(root, metadata["network_data_format"])
     if key is not None:
         require_key(key)
     folder, archive = output / NAME, output / f"{NAME}_v{metadata['version']}.zip"
@@ -91,6 +90,17 @@ def pack(
         shutil.rmtree(folder, ignore_errors=True)
         made.replace(folder)
     return folder, archive
+
+
+def _require_channels(root: Path, described: Mapping[str, Any]) -> None:
+    """Refuse metadata of a network with other channels or other regions than the weights."""
+    known, file = trained_as(root / WEIGHTS), root / "configs" / "metadata.json"
+    read, regions = known.get("modalities", ["flair"]), known.get("regions", WHOLE_TUMOR)
+    channels, packed = described["inputs"]["image"]["num_channels"], described["outputs"]["pred"]["num_channels"]
+    if channels != len(read):
+        raise UserError(f"{file}: {channels} channels, the weights read {','.join(read)}")
+    if packed != len(regions) + 1:
+        raise UserError(f"{file}: {packed} output channels, the weights segment {','.join(regions)}")
 
 
 def files_of(root: Path) -> Iterator[Path]:

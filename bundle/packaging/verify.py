@@ -136,7 +136,7 @@ def training(folder: Path, _: Given) -> None:
         read = _parsed(folder, "modalities")
         write_volumes(Path(place) / "brats", 3, slices=10, side=96, modalities=read)
         write_images(Path(place) / "kaggle", 6)
-        channels = {"modalities": read}
+        channels = {"modalities": read, "regions": _parsed(folder, "regions")}
         data, trained = {"dataset_dir": f"{place}/data", "folds": 3, **channels}, f"{place}/trained"
         sources = {"volumes": f"{place}/brats", "images": f"{place}/kaggle"}
         run_workflow("preprocessing", ["preprocess.yaml"], folder, **data, **sources)

@@ -18,7 +18,7 @@ from ..core import files, weights_report
 from ..errors import UserError
 from ..loading import parse
 from ..manifest import read_json
-from ..weights import trained_as
+from ..weights import OF_NETWORK, trained_as
 from . import stages
 from .initial_weights import cases_in_words
 from .pipeline import time_in_words
@@ -68,8 +68,8 @@ def finetune(
         raise UserError(f"{model}: not trained on masks; train them with `pipeline --initial-weights {model}` first")
     volumes = [f"{name or path.name}={path}" for name, path in map(stages.named, volumes)]
     plan = finetuning_plan(model, known, folds, epochs, precision)
-    modalities = {"modalities": known["modalities"]} if "modalities" in known else {}
-    settings = {**(reading or {}), **modalities, "require_masks": True}
+    channels = {name: known[name] for name in OF_NETWORK if name in known}
+    settings = {**(reading or {}), **channels, "require_masks": True}
 
     def before_training(store: Path) -> None:
         patients = _require_comparable(store, model)
@@ -95,7 +95,7 @@ def finetuning_plan(model: Path, known: Mapping[str, Any], folds: int, epochs: i
     steps[BEFORE] = {"weights": str(model), "settings": {}}
     variants = {name: Variant((name,), 1, words) for name, words in WORDS.items()}
     common = {"validation": False, "num_workers": 0, "precision": precision}
-    common |= {"modalities": known["modalities"]} if "modalities" in known else {}
+    common |= {name: known[name] for name in OF_NETWORK if name in known}
     command = f"finetune --folds {folds}" + (f" --epochs {epochs}" if epochs else "")
     network = known.get("network_name", "cpu")
     plan = Plan(folds, common, steps, variants, AFTER, network, "finetuning", command)

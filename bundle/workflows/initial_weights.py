@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..core.regions import WHOLE_TUMOR
 from ..errors import UserError, reason_of
 from ..loading import parse
 from ..weights import find_weights, trained_as
@@ -13,28 +14,34 @@ from ..weights import find_weights, trained_as
 __all__ = ["cases_in_words", "require_fitting", "require_held_out"]
 
 
-def require_fitting(model: str | Path, network: str, modalities: Sequence[str] | None) -> tuple[Path, list[str]]:
+def require_fitting(
+    model: str | Path, network: str, modalities: Sequence[str] | None, regions: Sequence[str] | None = None
+) -> tuple[Path, list[str]]:
     """Load weights strictly into the network that is to be trained.
 
     Args:
         model: the weights.
         network: cpu, base or large.
         modalities: channels of the network; None: those that the weights read.
+        regions: masks of the network; None: those of the weights.
 
     Returns:
         The absolute path of the weights, and the channels.
 
     Raises:
-        UserError: when there is no such file, it is no state dict, or of another network or other channels.
+        UserError: when there is no such file, it is no state dict, or of another network, other channels or masks.
     """
     weights = find_weights(model)
     known = trained_as(weights)
     read = known.get("modalities", ["flair"])
     if modalities is not None and list(modalities) != read:
         raise UserError(f"{weights}: reads {','.join(read)}, not {','.join(modalities)}; leave --modalities out")
+    segmented = known.get("regions", list(WHOLE_TUMOR))
+    if regions is not None and list(regions) != segmented:
+        raise UserError(f"{weights}: segments {','.join(segmented)}, not {','.join(regions)}; leave --regions out")
     if (name := known.get("network_name", network)) != network:
         raise UserError(f"{weights}: of the network {name}; add --network {name}")
-    settings = {"network_name": network, "modalities": read}
+    settings = {"network_name": network, "modalities": read, "regions": segmented}
     try:
         parse("inference.yaml", ["loaded"], model_path=str(weights), **settings)
     except Exception as error:

@@ -19,7 +19,7 @@ from typing import Any
 from ..core import files
 from ..loading import torch_device
 from ..manifest import Manifest, contents, lock_folder, read_json, removed_if_refused
-from ..weights import release
+from ..weights import release, trained_as
 from . import stages
 from .initial_weights import require_fitting, require_held_out
 from .presets import PRESETS
@@ -36,7 +36,7 @@ STEPS = {  # what each one does
     "evaluation": "score the weights on the test fold, draw figures",
     "models": "release the weights with their report",
 }
-DEFAULT = ["flair"]  # of configs/train.yaml
+DEFAULT = {"modalities": ["flair"], "regions": ["wt"]}  # of configs/train.yaml
 SLICES_PER_SECOND = 10  # of the training of `--network cpu`, on one core
 
 
@@ -56,6 +56,7 @@ def run_pipeline(
     times: Mapping[str, str] | None = None,
     modalities: Sequence[str] | None = None,
     initial_weights: str | Path | None = None,
+    regions: Sequence[str] | None = None,
 ) -> Path:
     """Run all steps that are not finished yet.
 
@@ -75,6 +76,7 @@ def run_pipeline(
         times: about how long steps take, by their names, to be printed before them (default: an estimate for training).
         modalities: sequences of volumes that are read as channels; None: those of the initial weights, or FLAIR.
         initial_weights: file that the first stage starts from, or None.
+        regions: of the tumor that are segmented, wt, tc, et; None: those of the initial weights, or wt.
 
     Returns:
         The folder with the released weights and their report.
@@ -91,12 +93,12 @@ def run_pipeline(
     settings = settings_of(preset, network, precision, seed, fold)
     start: Path | None = None
     if initial_weights:
-        start, modalities = require_fitting(initial_weights, network, modalities)
+        start, modalities = require_fitting(initial_weights, network, modalities, regions)
+        regions = trained_as(start).get("regions")
         settings |= {"initial_weights": files.sha256_of(start)}
-    if modalities and list(modalities) != DEFAULT:
-        settings |= {"modalities": list(modalities)}
-        shared |= {"modalities": list(modalities)}
-        folders |= {"modalities": list(modalities)}
+    for name, chosen in {"modalities": modalities, "regions": regions}.items():
+        if chosen and list(chosen) != DEFAULT[name]:
+            settings[name] = shared[name] = folders[name] = list(chosen)
     kept = contents(output)
     with lock_folder(output):
         with removed_if_refused(output, kept):

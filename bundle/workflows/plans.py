@@ -174,6 +174,7 @@ def cross_validation_plan(
     fold: Sequence[int] = (),
     brains: bool = False,
     modalities: Sequence[str] | None = None,
+    regions: Sequence[str] | None = None,
 ) -> Plan:
     """The three stages of a preset, and its first stage alone, in every fold, without a validation fold.
 
@@ -188,6 +189,7 @@ def cross_validation_plan(
         fold: the folds to train and test; none named: all.
         brains: whether the store has the brains of heads, to train on them alone too.
         modalities: sequences of volumes, as channels; None: FLAIR alone.
+        regions: of the tumor, as masks; None: the whole tumor alone.
     """
     steps = {name: {"overlays": stages.OVERLAYS[name], "settings": PRESETS[preset][name]} for name in stages.OVERLAYS}
     variants = {
@@ -195,7 +197,7 @@ def cross_validation_plan(
         "stage_1": Variant(tuple(steps)[:1], seeds, "segmentation alone"),
     }
     chosen = {"preset": preset, "folds": folds, "image-folds": image_folds, "seeds": seeds}
-    chosen |= {"modalities": ",".join(modalities or ())}
+    chosen |= {"modalities": ",".join(modalities or ()), "regions": ",".join(regions or ())}
     chosen |= {"network": None if network == "cpu" else network, "precision": precision}
     words = [f"--{name} {value}" for name, value in chosen.items() if value]
     words += ["--brains"] if brains else []
@@ -204,6 +206,7 @@ def cross_validation_plan(
     command = " ".join(["crossvalidate", *words, *(f"--learn-from {source}" for source in sources)])
     common = {"validation": False, "num_workers": 0, "precision": precision, "sources": list(sources) or None}
     common |= {"modalities": list(modalities)} if modalities else {}
+    common |= {"regions": list(regions)} if regions else {}
     return Plan(folds, common, steps, variants, "recipe", network, CROSS_VALIDATION, command, image_folds, only)
 
 

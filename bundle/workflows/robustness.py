@@ -50,6 +50,7 @@ def score_corrupted(
     on_device: str | None = None,
     strip: bool = False,
     modalities: Sequence[str] | None = None,
+    regions: Sequence[str] | None = None,
     **settings: Any,
 ) -> None:
     """Write `robustness.json` and `robustness.png` to `output`; a job of `scoring.on_folders`.
@@ -62,12 +63,14 @@ def score_corrupted(
         on_device: torch device (default: the GPU if there is one).
         strip: cut the brain out of volumes with a skull first.
         modalities: sequences of the weights.
+        regions: of the weights' masks, of which the whole tumor is scored.
         settings: of `configs/robustness.yaml`.
     """
     from ..reporting.robustness import draw
 
     told: dict[str, Any] = {"dataset_dir": dataset_dir, "output_dir": str(output), "model_path": str(model), **settings}
     told |= {"modalities": list(modalities)} if modalities else {}
+    told |= {"regions": list(regions)} if regions else {}
     scorer = parse("robustness.yaml", ["robustness"], **told)["robustness"]
     predictor = Predictor(model, network_name, on_device, strip=strip)
     found = scorer.run(Scans(predictor), predictor.parts["decision"], dict(predictor.parts["model_card"]))

@@ -24,7 +24,7 @@ from ..errors import UserError
 from ..loading import run_workflow
 from ..manifest import Manifest, contents, lock_folder, read_json, removed_if_refused
 from ..reporting.results import describe_run
-from ..weights import release, release_ood_detector, report_beside
+from ..weights import OF_NETWORK, release, release_ood_detector, report_beside
 from . import stages
 from .plans import Plan, Task
 
@@ -166,7 +166,7 @@ def take_weights(weights: Path, folder: Path, settings: Mapping[str, Any]) -> No
 
 def _settings(plan: Plan, output: Path, task: Task) -> dict[str, Any]:
     """Settings that training and scoring have in common."""
-    shared = {name: plan.common[name] for name in ("validation", "sources", "modalities") if name in plan.common}
+    shared = {name: plan.common[name] for name in ("validation", "sources", *OF_NETWORK) if name in plan.common}
     shared |= {"validation": True} if task.inner else {}
     return {"dataset_dir": str(output / "data"), "fold": task.fold, "network_name": plan.network, **shared}
 

@@ -9,7 +9,7 @@ from typing import Any
 from ..errors import UserError
 from ..loading import torch_device
 from ..manifest import contents, lock_folder, read_json, removed_if_refused, require_no_other_results
-from ..weights import find_weights, trained_as
+from ..weights import OF_NETWORK, find_weights, trained_as
 from . import stages
 
 __all__ = ["on_folders"]
@@ -52,7 +52,7 @@ def on_folders(
     """
     weights, output = find_weights(model).resolve(), Path(output).resolve()
     known = trained_as(weights, network)
-    modalities = {"modalities": known["modalities"]} if "modalities" in known else {}
+    channels = {name: known[name] for name in OF_NETWORK if name in known}
     folders = {**stages.source_folders(volumes, images), **(reading or {}), "require_masks": not images}
     if device:
         settings["device"] = torch_device(device)
@@ -60,7 +60,7 @@ def on_folders(
     with lock_folder(output), removed_if_refused(output, kept):
         if output / "data" not in kept:
             require_no_other_results(output)
-        stages.preprocess(output / "data", folders, folds=1, skip_unreadable=skip_unreadable, strip=strip, **modalities)
+        stages.preprocess(output / "data", folders, folds=1, skip_unreadable=skip_unreadable, strip=strip, **channels)
         require_references(output / "data")
         job(weights, output, dataset_dir=str(output / "data"), strip=strip, **known, **settings)
 

@@ -22,6 +22,7 @@ def score_subsets(
     on_device: str | None = None,
     strip: bool = False,
     modalities: Sequence[str] | None = None,
+    regions: Sequence[str] | None = None,
     others: Sequence[str | Path] = (),
     baselines: Sequence[str | Path] = (),
 ) -> None:
@@ -35,6 +36,7 @@ def score_subsets(
         on_device: torch device (default: the GPU if there is one).
         strip: cut the brain out of volumes with a skull first.
         modalities: sequences of the weights; they are read from beside the weights.
+        regions: of the weights' masks, of which the whole tumor is scored.
         others: further weights of the same sequences, such as those of other folds.
         baselines: weights that read one of these sequences, to compare with.
 
@@ -45,6 +47,7 @@ def score_subsets(
     told: dict[str, Any] = {"dataset_dir": dataset_dir, "output_dir": str(output), "modalities": read}
     told |= {"model_paths": [str(file) for file in files], "baseline_paths": [str(file) for file in compared]}
     told |= {"baseline": alone} if alone else {}
+    told |= {"regions": list(regions)} if regions else {}
     scorer = parse("subsets.yaml", ["subsets"], **told)["subsets"]
     predictors = [Predictor(file, network_name, on_device, strip=strip) for file in files]
     others_of = [Predictor(file, None, on_device, strip=strip) for file in compared]

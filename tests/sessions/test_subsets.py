@@ -85,3 +85,16 @@ def test_four_sequences_are_channels_from_training_to_prediction_and_start_the_n
     assert main(["pipeline", *start, "--seed", "3"]) in (0, 2), "refused where another seed tests a training case"
     assert main(["pipeline", *start]) == 0, "the same split"
     assert json.loads((again / "models" / "report.json").read_text())["model"]["modalities"] == SEQUENCES
+
+
+def test_three_regions_are_learned_scored_and_predicted(data: Path) -> None:
+    run = data / "regions"
+    four = ["--volumes", str(data / "four"), "--modalities", ",".join(SEQUENCES)]
+    report = trained(run, *four, "--regions", "wt,tc,et")
+    assert report["model"]["regions"] == ["wt", "tc", "et"]
+    of_regions = report["segmentation"]["regions"]
+    assert {one["n"] for one in of_regions.values()} == {report["segmentation"]["patients_n"]}
+    result = json.loads((run / "predictions" / entry_of(run, data / "new" / "case")["json"]).read_text())
+    assert [one["name"] for one in result["regions"]] == list(of_regions)
+    scored = json.loads((run / "scores" / "report.json").read_text())["segmentation"]["regions"]
+    assert all(one["n"] == 1 for one in scored.values())

@@ -1,0 +1,92 @@
+"""A bundle of weights that segment BraTS's regions: its metadata follow the config, and the pack passes its checks."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bundle.errors import UserError
+from bundle.packaging.pack import WEIGHTS, pack
+from bundle.packaging.static_checks import Given
+from bundle.packaging.verify import CHECKS
+from bundle.weights import release
+from scripts.core.files import sha256_of, write_json
+from scripts.networks.multitask_unet import multi_task_unet
+from scripts.networks.weights import save_weights
+
+ROOT = Path(__file__).resolve().parents[3]
+SEQUENCES, REGIONS = ["flair", "t1", "t1ce", "t2"], ["wt", "tc", "et"]
+CHECKED = ("network in and out", "TorchScript", "properties", "inference on random files")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def own_components() -> Iterator[None]:
+    """Other folders' `scripts` are loaded here; afterwards everybody finds the ones that were there before."""
+    before = {name: module for name, module in sys.modules.items() if name.split(".")[0] == "scripts"}
+    path = list(sys.path)
+    yield
+    for name in [name for name in sys.modules if name.split(".")[0] == "scripts"]:
+        del sys.modules[name]
+    sys.modules.update(before)
+    sys.path[:] = path
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a training leaves, of untrained weights."""
+    folder = tmp_path_factory.mktemp("trained")
+    save_weights(multi_task_unet(in_channels=4, mask_channels=3), folder / "model.pt")
+    write_json(folder / "config.json", {"network_name": "cpu", "modalities": SEQUENCES, "regions": REGIONS})
+    write_json(folder / "model.json", {"learned": ["segmentation", "classification"], "trained_on": {}})
+    return folder
+
+
+@pytest.fixture(scope="module")
+def root(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The bundle with these weights released."""
+    folder = tmp_path_factory.mktemp("bundle")
+    for name in ("configs", "scripts", "docs"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "LICENSE", folder)
+    with pytest.raises(UserError, match="serves"):
+        release(trained, {"schema_version": 1, "decision": {}}, folder / "models")
+    config = folder / "configs" / "inference.yaml"
+    served = config.read_text().replace("modalities: [flair] ", f"modalities: [{', '.join(SEQUENCES)}] ")
+    config.write_text(served.replace("regions: [wt] ", f"regions: [{', '.join(REGIONS)}] "))
+    release(trained, {"schema_version": 1, "decision": {}}, folder / "models")
+    return folder
+
+
+def test_a_release_describes_masks_and_codes(root: Path) -> None:
+    metadata = json.loads((root / "configs" / "metadata.json").read_text())
+    packed = metadata["network_data_format"]["outputs"]["pred"]
+    assert packed["num_channels"] == 4
+    assert packed["channel_def"] == {
+        "0": "background",
+        "1": "necrotic or non-enhancing core",
+        "2": "edema",
+        "4": "enhancing tumor",
+    }
+    assert metadata["pred_classes"].startswith("4 channels: logits of the masks of whole tumor, tumor core, enhancing")
+    assert json.loads((root / "models" / "report.json").read_text())["model"]["regions"] == REGIONS
+
+
+def test_the_pack_passes_the_checks_that_run_it(root: Path, tmp_path: Path) -> None:
+    folder, _ = pack(tmp_path, root=root)
+    for name in CHECKED:
+        CHECKS[name](folder, Given())
+
+
+def test_metadata_of_another_network_are_refused(root: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(root, tmp_path / "copy"))
+    file = copy / "configs" / "metadata.json"
+    metadata = json.loads(file.read_text())
+    metadata["network_data_format"]["outputs"]["pred"]["num_channels"] = 2
+    file.write_text(json.dumps({**metadata, "weights_sha256": {WEIGHTS: sha256_of(copy / WEIGHTS)}}))
+    with pytest.raises(UserError, match="2 output channels, the weights segment wt,tc,et"):
+        pack(tmp_path / "dist", root=copy)
