@@ -1,4 +1,4 @@
-# make setup, demo, test, lint, docs, bench, bench-check, lock, pin, clean; in a container: make install, make health.
+# make setup, demo, test, lint, docs, bench, bench-check, bench-gpu, lock, pin, clean; in a container: make install, make health.
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
@@ -23,7 +23,7 @@ define install
 	$(1) $(PIP) --no-deps --no-build-isolation --editable .
 endef
 
-.PHONY: setup demo test lint lint-container docs bench bench-check lock pin install health clean
+.PHONY: setup demo test lint lint-container docs bench bench-check bench-gpu lock pin install health clean
 
 setup: $(READY)
 
@@ -54,6 +54,10 @@ docs: setup
 # ratios of speed, docs/BENCHMARKS.md; ARGS="--only forward", ARGS=--long
 bench: setup
 	OMP_NUM_THREADS=1 $(RUN) -m benchmarks $(ARGS)
+
+# slices a second on a GPU and the share of its peak, runs/gpu.json
+bench-gpu: setup
+	$(RUN) -m benchmarks.hardware.gpu $(ARGS)
 
 # operations, bytes and passes, against docs/results/bench.json
 bench-check: setup

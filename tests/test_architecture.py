@@ -17,7 +17,13 @@ import yaml
 ROOT = Path(__file__).resolve().parent.parent
 MODULES = sorted([*(ROOT / "scripts").rglob("*.py"), *(ROOT / "bundle").rglob("*.py")])
 CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
-OVERLAYS = {"stage2_classification.yaml", "stage3_joint.yaml", "multi_gpu_train.yaml", "several_processes.yaml"}
+OVERLAYS = {
+    "stage2_classification.yaml",
+    "stage3_joint.yaml",
+    "multi_gpu_train.yaml",
+    "several_processes.yaml",
+    "gpu_train.yaml",
+}
 ROOMS = {  # what each room of the components may import of the others
     "core": set(),
     "dicom": {"core"},

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from benchmarks.clock import Measured
-from benchmarks.hardware import cost, counts, roofline
+from benchmarks.hardware import cost, counts, gpu, roofline
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMITTED = json.loads((ROOT / "docs" / "results" / "bench.json").read_text())["rows"]
@@ -98,3 +98,22 @@ def test_the_schedule_is_that_of_the_configs() -> None:
     epochs, samples = cost.schedule()
     assert (epochs[0], samples[0]) == (first["max_epochs"], first["samples_per_epoch"])
     assert samples[1] == samples[2] == 2 * samples[0], "slices of both kinds"
+
+
+def test_the_benchmark_of_a_gpu_measures_a_processor_too(tmp_path: Path) -> None:
+    small = ["--networks", "cpu", "--batch", "2", "--rounds", "1", "--product", "64", "--samples", "4"]
+    output = tmp_path / "gpu.json"
+    assert gpu.main(["--device", "cpu", "--backend", "eager", *small, "--output", str(output)]) == 0
+    found = json.loads(output.read_text())
+    speeds = found["networks"]["cpu"]
+    assert {*speeds} == {
+        f"{work}_{of}" for work in ("prediction", "training") for of in ("slices_per_s", "share_of_peak")
+    }
+    assert min(*speeds.values(), found["end_to_end"]["cpu"]["slices_per_s"], found["peak_tflops_bfloat16"]) > 0
+
+
+def test_the_benchmark_of_a_gpu_says_that_there_is_none(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert gpu.main([]) == 1 and "no GPU is here" in capsys.readouterr().err
