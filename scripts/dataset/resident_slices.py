@@ -25,7 +25,7 @@ class Resident(NamedTuple):
 
     Args:
         images: float16 (N, C, H, W), as the store holds them.
-        masks: uint8 (N, 1, H, W) of 0 and 1, `UNKNOWN` for slices without one.
+        masks: uint8 (N, R, H, W) of 0 and 1, `UNKNOWN` for slices without one.
         cls: float32 (N,), NaN for unknown.
         statistics: float32 (N, 2, C).
         rows: of each record's index, its place.
@@ -58,7 +58,7 @@ class ResidentLoader(SourceLoader):
         device: torch.device | str = "cpu",
         **settings: Any,
     ) -> None:
-        if dataset.channels > 1:
+        if dataset.sizes[0] > 1:
             raise ValueError("slices of several sequences are not augmented in batches; train without gpu_train.yaml")
         super().__init__(dataset, **settings)
         self.dataset, self.augmentation, self.device = dataset, augmentation, device
@@ -68,10 +68,11 @@ class ResidentLoader(SourceLoader):
         """All slices that can be drawn, read at first use."""
         chosen = sorted({int(index) for loader in self.loaders for index in loader.sampler.chosen})
         items = [self.dataset[index] for index in chosen]
-        blank = torch.full_like(items[0]["image"][:1], UNKNOWN)
+        blank = torch.full((self.dataset.sizes[1], *items[0]["image"].shape[1:]), torch.nan)
+        masks = torch.stack([item.get("mask", blank) for item in items]).nan_to_num(UNKNOWN)
         return Resident(
             torch.stack([item["image"] for item in items]).half().to(self.device),
-            torch.stack([item.get("mask", blank) for item in items]).to(torch.uint8).to(self.device),
+            masks.to(torch.uint8).to(self.device),
             torch.tensor([float(item["cls"]) for item in items], device=self.device),
             torch.stack([torch.as_tensor(item["statistics"]) for item in items]).to(self.device),
             {index: row for row, index in enumerate(chosen)},

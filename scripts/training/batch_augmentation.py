@@ -36,7 +36,7 @@ class BatchAugmentation:
         """Augment a batch.
 
         Args:
-            batch: "image" float32 (B, C, H, W); "mask" float32 (B, 1, H, W), NaN for unknown; "foreground" float32
+            batch: "image" float32 (B, C, H, W); "mask" float32 (B, R, H, W), NaN for unknown; "foreground" float32
                 (B, 1, H, W) of 0 and 1; "statistics" (B, 2, C), mean and standard deviation of each slice.
             seed: of all draws.
 
