@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from .predictor import Predictor
 
 __all__ = ["NOTICE", "Predictor", "__version__"]
-__version__ = "0.7.0"
+__version__ = "0.8.0"
 NOTICE = messages.NOTICE
 
 # Waiting threads sleep instead of spinning: on a busy machine a training step is then several times faster. OpenMP

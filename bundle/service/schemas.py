@@ -41,7 +41,7 @@ class Status(BaseModel):
 class Model(BaseModel):
     """The weights of a prediction."""
 
-    version: str = Field(description="of the bundle", examples=["0.7.0"])
+    version: str = Field(description="of the bundle", examples=["0.8.0"])
     sha256: str | None = Field(description="of the weights")
     report: messages.Message = Field(examples=[messages.report_note("matching")])
     learned: list[str] | None = Field(default=None, description="the one task that they learned; null: both tasks")
