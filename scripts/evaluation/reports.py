@@ -137,6 +137,7 @@ def _interval_rule(resamples: int) -> str:
 
 def _segmentation(volumes: Sequence[Row], resamples: int) -> dict[str, Any]:
     names = [name for name in (volumes[0] if volumes else ()) if name not in COUNTS + OF_PARTS]
+    counted = bool(volumes) and all("reference_lesions" in row for row in volumes)  # older predictions have none
     mean: dict[str, Any] = {}
     intervals: dict[str, Any] = {}
     for name in names:
@@ -147,7 +148,7 @@ def _segmentation(volumes: Sequence[Row], resamples: int) -> dict[str, Any]:
         "patients_n": len({row["patient"] for row in volumes}),
         "units": {name: UNITS[name] for name in names},
         "mean": {**mean, "ci95": intervals},
-        **({"lesions": lesion_scores(volumes, resamples)} if volumes and "reference_lesions" in volumes[0] else {}),
+        **({"lesions": lesion_scores(volumes, resamples)} if counted else {}),
         **({"regions": _regions(volumes)} if any("regions" in row for row in volumes) else {}),
         "patients": sorted(volumes, key=lambda row: row["dice"] if row["dice"] is not None else -1.0),
     }
