@@ -21,7 +21,7 @@ KINDS = ("volume", "image")
 
 
 class Resident(NamedTuple):
-    """The labelled slices of a data set on a device, in the order of `rows`.
+    """The labeled slices of a data set on a device, in the order of `rows`.
 
     Args:
         images: float16 (N, C, H, W), as the store holds them.
