@@ -28,6 +28,7 @@ def patient(name: str, logits: list[float | None], reference: float, predicted: 
     return {"scored": {**scored, "reference_ml": reference, "predicted_ml": predicted}, "slices": slices}
 
 
+LESIONS = {"reference_lesions": [{"ml": 20.0, "iou": 0.4}], "predicted_lesions": 1}  # of a volume
 PATIENTS = [
     patient("lgg/a", [4.0, 4.0, 4.0, -9.0], 20.0, 19.0, 0.9),
     patient("lgg/b", [1.0, 1.0, 1.0], 5.0, 0.1, 0.05),
@@ -60,6 +61,15 @@ def test_a_patient_uses_the_decision_of_its_fold() -> None:
     strict = {"lgg/a": Decision(volume=Calibration(operating_point=0.999))}
     states = {row["id"]: row["state"] for row in volume_rows(content(PATIENTS), Decision(), strict)}
     assert states["lgg/a"] == "uncertain" and states["lgg/b"] == "tumor" and states["lgg/c"] == "no_prediction"
+
+
+def test_lesions_are_scored_where_all_predictions_count_them() -> None:
+    """Predictions of an older version have none; folds of both are pooled."""
+    counted = [{**row, "scored": {**row["scored"], **LESIONS}} for row in PATIENTS if row["scored"]["dice"] is not None]
+    segmentation = make_report(content(counted), Decision(), resamples=0)["segmentation"]
+    assert segmentation["lesions"]["n"] == len(counted) and segmentation["lesions"]["matched"] == 0
+    older = [counted[0], PATIENTS[1]]
+    assert "lesions" not in make_report(content(older), Decision(), resamples=0)["segmentation"]
 
 
 def test_report_and_table_contain_patients() -> None:
