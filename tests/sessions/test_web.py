@@ -1,8 +1,9 @@
 """The browser app in Debian's chromium, its server stopped after loading: equal to the predictor, scan by scan.
 
 WEB_SITE: a folder that `python -m bundle web` wrote (default: it is written); WEB_ARCHIVES: see its `--packages`.
-WEB_SCANS: further scans, a list of files or folders, one a line. WEB_DOCS: the folder docs/, whose results/web.json and
-table in how-to/browser.md are written.
+WEB_SCANS: further scans, a list of files or folders, one a line. WEB_DATA: such a list for the app's Python in a
+process without a browser, many times faster. WEB_DOCS: the folder docs/, whose results/web.json and table in
+how-to/browser.md are written.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -23,13 +24,13 @@ import pytest
 from bundle.command_line.cli import main
 from bundle.datasets.phantoms import write_images, write_volumes
 from bundle.predictor import Predictor
+from tests.browser_app import differences, predictions_without_browser
 from tests.hostile.dicoms import mr_dataset, written
 
 pytestmark = pytest.mark.session
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 LONGEST_S = 900.0
-CLOSE = 1e-3  # of a probability
 START, END = "<!-- browser: written by `nox -s web` with WEB_DOCS=docs -->", "<!-- end of browser -->"
 
 
@@ -116,72 +117,81 @@ def asked(page: Any, scan: Path) -> dict[str, Any] | str:
     return dict(json.loads(str(of_body(page, "result"))))
 
 
-def differences(found: dict[str, Any], expected: dict[str, Any]) -> list[str]:
-    """What of two results differs: the state, the flags, a probability, the mask's volume."""
-    told = [
-        f"{name}: {found.get(name)}, {expected.get(name)}"
-        for name in ("kind", "state")
-        if found[name] != expected[name]
-    ]
-    codes = [[flag["code"] for flag in result["flags"]] for result in (found, expected)]
-    told += [f"flags: {codes}"] * (codes[0] != codes[1])
-    pairs = [[result["tumor_probability"], *result.get("slice_probabilities", [])] for result in (found, expected)]
-    for one, other in zip(*pairs, strict=True):
-        if (one is None) != (other is None) or (one is not None and abs(one - other) > CLOSE):
-            told.append(f"probability: {one}, {other}")
-    for name in ("volume_ml", "area_mm2"):
-        if abs(found.get(name, 0.0) - expected.get(name, 0.0)) > 0.01 * max(1.0, expected.get(name, 0.0)):
-            told.append(f"{name}: {found.get(name)}, {expected.get(name)}")
-    return told
+def listed(variable: str) -> list[Path]:
+    """The scans of a list that an environment variable names."""
+    path = os.environ.get(variable)
+    return [Path(line) for line in Path(path).read_text().splitlines() if line] if path else []
+
+
+def row_of(name: str, found: dict[str, Any], expected: dict[str, Any], ms: int = 0) -> dict[str, Any]:
+    """What is kept of a comparison."""
+    gap = abs((found["tumor_probability"] or 0) - (expected["tumor_probability"] or 0))
+    slices, told = len(found.get("slice_probabilities", [0])), differences(found, expected)
+    return {"scans": name, "slices": slices, "ms": ms, "gap": gap, "differs": told}
+
+
+def sum_of(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Number of scans, of those without a difference, and the largest difference of a probability."""
+    same = sum(not row["differs"] for row in rows)
+    return {"scans": len(rows), "same": same, "gap": max(row["gap"] for row in rows)}
 
 
 def table(measured: dict[str, Any]) -> str:
     """Size, times and differences in Markdown."""
     lines = [f"| {measured['megabytes']:.0f} MB | to load |", "|---|---|"]
     lines.append(f"| {measured['load_ms'] / 1000:.0f} s | until it is ready, from this computer |")
-    for name in sorted({row["scans"] for row in measured["scans"]}):
+    sums = {}
+    for name in dict.fromkeys(row["scans"] for row in measured["scans"]):
         rows = [row for row in measured["scans"] if row["scans"] == name]
         per_slice = sum(row["ms"] for row in rows) / sum(row["slices"] for row in rows) / 1000
-        same = sum(not row["differs"] for row in rows)
         lines.append(f"| {per_slice:.1f} s | per slice, {name} |")
-        lines.append(f"| {same} of {len(rows)} | {name} with the same state, flags, volume and probabilities |")
-        lines.append(f"| {max(row['gap'] for row in rows):.1e} | largest difference of the probability, {name} |")
+        sums[name] = sum_of(rows)
+    for name, found in {
+        **sums,
+        "real scans in the app's Python, without a browser": measured["without_browser"],
+    }.items():
+        same = f"{found['same']} of {found['scans']}"
+        lines.append(f"| {same} | {name} with the same state, flags, volume and probabilities |")
+        lines.append(f"| {found['gap']:.1e} | largest difference of the probability, {name} |")
     return "\n".join(lines) + "\n"
 
 
-def write_results(docs: Path, measured: dict[str, Any]) -> None:
-    """Write results/web.json and the table in how-to/browser.md."""
-    (docs / "results" / "web.json").write_text(json.dumps(measured, indent=1) + "\n")
-    page = docs / "how-to" / "browser.md"
+def write_results(docs: Path, **measured: Any) -> None:
+    """Renew this part of results/web.json, and the table in how-to/browser.md."""
+    path, page = docs / "results" / "web.json", docs / "how-to" / "browser.md"
+    content = {**json.loads(path.read_text()), **measured}
+    path.write_text(json.dumps(content, indent=1) + "\n")
     before, _, rest = page.read_text().partition(START)
-    page.write_text(f"{before}{START}\n{table(measured)}{END}{rest.partition(END)[2]}")
+    page.write_text(f"{before}{START}\n{table(content)}{END}{rest.partition(END)[2]}")
+
+
+def test_the_apps_python_predicts_what_the_predictor_does(tmp_path: Path) -> None:
+    scans = listed("WEB_DATA") or phantoms(tmp_path)[:-1]
+    predictor, rows = Predictor(device="cpu"), []
+    for scan, (found, _, _) in zip(scans, predictions_without_browser(predictor, scans, tmp_path), strict=True):
+        rows.append(row_of("real scans", found, predictor.predict(scan)["result"]))
+        print(scan.name, found["state"], *rows[-1]["differs"], flush=True)
+    if docs := os.environ.get("WEB_DOCS"):
+        write_results(Path(docs), without_browser=sum_of(rows))
+    assert not [row["differs"] for row in rows if row["differs"]]
 
 
 def test_the_browser_predicts_what_the_predictor_does_without_a_network(page: Any, site: Path, tmp_path: Path) -> None:
     *scans, damaged = phantoms(tmp_path)
-    listed = os.environ.get("WEB_SCANS")
-    real = [Path(line) for line in Path(listed).read_text().splitlines() if line] if listed else []
+    real = listed("WEB_SCANS")
     predictor, rows = Predictor(device="cpu"), []
     for scan in [*scans, *real]:
         found, expected = asked(page, scan), predictor.predict(scan)["result"]
         assert not isinstance(found, str), f"{scan.name}: {found}"
-        told = differences(found, expected)
-        print(scan.name, found["state"], f"{of_body(page, 'answerMs')} ms", *told, flush=True)
-        rows.append(
-            {
-                "scans": "real scans" if scan in real else "phantoms",
-                "slices": len(found.get("slice_probabilities", [0])),
-                "ms": int(of_body(page, "answerMs") or 0),
-                "gap": abs((found["tumor_probability"] or 0) - (expected["tumor_probability"] or 0)),
-                "differs": told,
-            }
-        )
+        kind, ms = "real scans" if scan in real else "phantoms", int(of_body(page, "answerMs") or 0)
+        rows.append(row_of(kind, found, expected, ms))
+        print(scan.name, found["state"], f"{ms} ms", *rows[-1]["differs"], flush=True)
     assert "damaged gzip stream" in str(asked(page, damaged))
     megabytes = sum(file.stat().st_size for file in site.rglob("*") if file.is_file()) / 1e6
     measured = {"megabytes": megabytes, "load_ms": int(of_body(page, "loadMs") or 0), "scans": rows}
     print(table(measured))
     if docs := os.environ.get("WEB_DOCS"):
-        write_results(Path(docs), measured)
+        write_results(Path(docs), **measured)
     assert not [row["differs"] for row in rows if row["differs"]]
     assert of_body(page, "drawn"), "the viewer drew nothing"
     assert not [entry for entry in page.get_log("browser") if "Content Security Policy" in entry["message"]]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -16,55 +14,17 @@ from bundle.datasets.phantoms import write_images, write_volumes
 from bundle.predictor import Predictor
 from bundle.web.browser import stand_in
 from bundle.web.browser.tensors import Tensor, interpolate
-from bundle.web.site import write_app
-
-PAGE = """
-import sys, json
-import numpy as np
-app, place, *scans = sys.argv[1:]
-sys.path.insert(0, app)
-from bundle_web.predict import Prediction
-prediction = Prediction(app + "/model")
-for scan in scans:
-    np.save(place + "/slices.npy", prediction.begin(scan))
-    print("asked", flush=True)
-    sys.stdin.readline()
-    outputs = np.load(place + "/outputs.npz")
-    found = prediction.finish(outputs["packed"], outputs["features"], len(outputs["packed"]), 256, 256)
-    open(place + "/" + found["mask_name"], "wb").write(found["mask"])
-    print(json.dumps([found["result"], found["mask_name"]]), flush=True)
-assert not hasattr(sys.modules["torch"], "__version__"), "torch was imported"
-"""
-
-
-def outputs_of(network: Any, slices: np.ndarray) -> dict[str, np.ndarray]:
-    """What the exported network gives, from the network itself."""
-    image = torch.from_numpy(slices)
-    with torch.inference_mode():
-        bottleneck = network.encoder(image)[-1]
-        features = network.head.average(bottleneck, network.foreground(image))
-        return {"packed": network(image).numpy(), "features": features.numpy()}
+from tests.browser_app import predictions_without_browser
 
 
 def test_results_and_masks_are_those_of_the_predictor(tmp_path: Path) -> None:
     volume = next(write_volumes(tmp_path, 1, slices=10, side=100, seed=21, spacing_mm=7.0)[0].glob("*_flair.nii.gz"))
-    scans = [volume, *write_images(tmp_path, 2, seed=1)]
-    predictor, app = Predictor(device="cpu"), tmp_path / "app"
-    write_app(predictor, app, third_party=False)
-    (tmp_path / "page.py").write_text(PAGE)
-    words = [sys.executable, str(tmp_path / "page.py"), str(app), str(tmp_path), *map(str, scans)]
-    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as page:
-        assert page.stdin and page.stdout
-        for scan in scans:
-            assert page.stdout.readline() == "asked\n"
-            np.savez(tmp_path / "outputs.npz", **outputs_of(predictor.network, np.load(tmp_path / "slices.npy")))
-            page.stdin.write("\n")
-            page.stdin.flush()
-            result, name = json.loads(page.stdout.readline())
-            prediction = predictor.predict(scan)
-            assert without_noise(json.loads(result)) == without_noise(prediction["result"])
-            assert (tmp_path / name).read_bytes() == predictor.files(prediction)[name]
-    assert page.returncode == 0
+    scans, predictor = [volume, *write_images(tmp_path, 2, seed=1)], Predictor(device="cpu")
+    found = predictions_without_browser(predictor, scans, tmp_path)
+    for scan, (result, name, mask) in zip(scans, found, strict=True):
+        prediction = predictor.predict(scan)
+        assert without_noise(result) == without_noise(prediction["result"])
+        assert mask == predictor.files(prediction)[name]
 
 
 def without_noise(value: Any) -> Any:
