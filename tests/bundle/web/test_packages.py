@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from bundle.errors import UserError
 from bundle.web.packages import KEPT, LOCK, fetch, unpack
@@ -105,3 +106,10 @@ def test_the_table_of_the_page_is_of_the_committed_session_and_no_scan_differed(
     assert table(measured) in (DOCS / "how-to" / "browser.md").read_text()
     assert {row["scans"] for row in measured["scans"]} == {"phantoms", "real scans"}
     assert not [row for row in measured["scans"] if row["differs"]]
+
+
+def test_the_folder_is_a_static_space() -> None:
+    """Its README.md has the settings of Hugging Face's static Spaces."""
+    settings = yaml.safe_load((HERE / "page" / "README.md").read_text().split("---")[1])
+    assert settings["sdk"] == "static" and (HERE / "page" / settings["app_file"]).is_file()
+    assert settings["title"] and settings["license"] == "other" and settings["license_name"]
