@@ -21,7 +21,7 @@ SLICES, SLICE_MM = 24, 5.0  # of the volumes, as of many clinical scans
 EXAMPLES = {
     "Volume with a tumor": ("volume", 103, "yes"),
     "Image with a tumor": ("image", 111, "yes"),
-    "Image without a tumor": ("image", 109, "no"),
+    "Image without a tumor": ("image", 130, "no"),
     "A failure: missed tumor": ("volume", 102, "yes"),
 }
 
