@@ -13,7 +13,7 @@ from bundle.manifest import read_json
 from ..material import ROOT
 from ..per_volume import SLICES
 
-__all__ = ["PRICES", "prices", "section"]
+__all__ = ["HOUR_S", "PRICES", "prices", "section", "shown"]
 
 PRICES = ROOT / "docs" / "results" / "prices.json"
 VOLUMES = 1000
