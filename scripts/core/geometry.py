@@ -137,14 +137,10 @@ def box_around(mask: np.ndarray) -> tuple[slice, ...] | None:
     >>> box_around(np.eye(3, dtype=bool)[:, 1:])
     (slice(1, 3, None), slice(0, 2, None))
     """
-    box = [slice(None)] * mask.ndim
-    for axis in reversed(range(mask.ndim)):  # each within what the axes before it have left
-        others = tuple(other for other in range(mask.ndim) if other != axis)
-        there = np.flatnonzero(mask[tuple(box)].any(axis=others))
-        if not len(there):
-            return None
-        box[axis] = slice(int(there[0]), int(there[-1]) + 1)
-    return tuple(box)
+    from scipy import ndimage
+
+    found = ndimage.find_objects(mask.astype(np.uint8))
+    return found[0] if found else None
 
 
 def first_shown(channels: np.ndarray) -> np.ndarray:

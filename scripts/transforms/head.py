@@ -15,7 +15,6 @@ TISSUE_FRACTION = 0.1  # of the 99th percentile: darker is background
 FRAME_BRIGHTNESS = 0.9  # of the range: a frame is at least this bright
 FRAME_INSET = 4  # pixels: a thin dark line may run around a frame
 FRAME_PERIMETER = 0.2  # of the picture's border: a frame covers at least this much
-SAMPLE = 2**14  # values that a percentile is estimated from, before it is computed
 SMALLEST_PART = 0.02  # of the largest part's area: smaller ones are text, rulers and noise
 IN_PLANE = np.pad(ndimage.generate_binary_structure(2, 1)[..., None], ((0, 0), (0, 0), (1, 1)))  # of (H, W, D)
 IN_SLICE = np.moveaxis(IN_PLANE, 2, 0)  # of (D, H, W)
@@ -64,20 +63,7 @@ def tissue_level(values: np.ndarray, background: float) -> float:
     bright = values[values > background]
     if bright.size == 0:
         return background
-    return background + TISSUE_FRACTION * (_percentile_99(bright) - background)
-
-
-def _percentile_99(values: np.ndarray) -> float:
-    """`np.percentile(values, 99)` of (N,); of many values only the brightest are sorted."""
-    count = values.size
-    brightest = values[values >= np.percentile(values[:: max(1, count // SAMPLE)], 97)]
-    place = (count - 1) * 0.99
-    below = int(place) - (count - brightest.size)
-    if count < SAMPLE or below < 0 or below + 2 > brightest.size:
-        return float(np.percentile(values, 99))
-    low, high = np.partition(brightest, (below, below + 1))[below : below + 2]
-    part = place - int(place)
-    return float(low + (high - low) * part if part < 0.5 else high - (high - low) * (1 - part))
+    return background + TISSUE_FRACTION * (float(np.percentile(bright, 99)) - background)
 
 
 def find_head(plane: np.ndarray) -> tuple[np.ndarray, float]:
