@@ -25,6 +25,7 @@ from .options import (
     add_reading,
     add_sources,
     add_strip,
+    add_tested_folds,
     add_training,
     add_training_cases,
     positive,
@@ -179,9 +180,7 @@ def parser() -> Parser:
     sub.add_argument(
         "--learn-from", metavar="NAME", action="append", help="train on these sources, test all; repeatable"
     )
-    sub.add_argument(
-        "--fold", type=whole, metavar="K", action="append", help="train and test this fold; repeatable (default: all)"
-    )
+    add_tested_folds(sub)
     sub.add_argument(
         "--choose-from",
         metavar="PLAN",
@@ -210,6 +209,7 @@ def parser() -> Parser:
     add_data(sub)
     sub.add_argument("--plan", metavar="FILE", help="what to compare (default: bundle/workflows/ablations.yaml)")
     sub.add_argument("--seeds", type=positive, help="repetitions of every variant (default: the plan's)")
+    add_tested_folds(sub)
     add_training(sub)
     add_processes(sub)
 

@@ -158,9 +158,9 @@ def check(options: argparse.Namespace) -> Outcome:
 
 def report(options: argparse.Namespace) -> Outcome:
     """Write the evaluation report."""
+    from ..reporting.collect import collect, collect_gallery
     from ..reporting.readme_table import START, write_readme_table
     from ..reporting.report import write_report
-    from ..reporting.results import collect, collect_gallery
     from ..reporting.robustness import collect_robustness
 
     docs = Path(options.output)

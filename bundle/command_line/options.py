@@ -124,6 +124,13 @@ def add_precision(sub: argparse.ArgumentParser) -> None:
     )
 
 
+def add_tested_folds(sub: argparse.ArgumentParser) -> None:
+    """Option of commands that run a plan's trainings in every fold."""
+    sub.add_argument(
+        "--fold", type=whole, metavar="K", action="append", help="train and test this fold; repeatable (default: all)"
+    )
+
+
 def add_processes(sub: argparse.ArgumentParser) -> None:
     """Option of commands that run many trainings."""
     sub.add_argument("--processes", type=positive, default=1, help="trainings in parallel, one core each (default: 1)")

@@ -105,6 +105,6 @@ def ablate(options: argparse.Namespace) -> Outcome:
     from ..workflows.plans import ablation_plan
     from ..workflows.run_plan import run_plan
 
-    plan = ablation_plan(options.plan, options.network, options.seeds, options.precision)
+    plan = ablation_plan(options.plan, options.network, options.seeds, options.precision, options.fold or ())
     sources = (options.output, options.volumes, options.images, options.processes, reading(options))
     return Outcome({"summary": run_plan(plan, *sources)})

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .estimates import mean_of_folds
+from .estimates import mean, mean_of_folds
 
-__all__ = ["baselines", "is_part", "learned_sources", "volumes_by_fold"]
+__all__ = ["baselines", "is_part", "learned_sources", "source_probes", "volumes_by_fold"]
 
 BLANKED = ("model", "area", "filled", "filled_excess", "rim", "rim_excess")
 ERASED = ("before", "after", "mean_fall", "share_that_falls")
@@ -23,6 +23,27 @@ def learned_sources(audits: Sequence[Mapping[str, Any]]) -> list[str]:
 def is_part(content: Any) -> bool:
     """Whether an entry of an audit is one of its parts."""
     return isinstance(content, dict) and "verdict" in content
+
+
+def source_probes(audits: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> dict[str, Any]:
+    """How well the features of each variant tell the source of a slice.
+
+    Args:
+        audits: by variant and fold.
+
+    Returns:
+        By variant "folds": the mean over sources of the ROC-AUC of each against the rest, by fold; "mean" of the folds
+        with its "ci95", see `mean_of_folds`; and "learned", the training sources.
+    """
+    found = {}
+    for name, folds in audits.items():
+        aucs = {}
+        for fold, audit in folds.items():
+            by_source = audit["source_probe"]["values"].get("sources", {}).values()
+            aucs[fold] = mean(estimate["value"] for estimate in by_source)
+        of_folds = mean_of_folds(list(aucs.values()), (0.0, 1.0))
+        found[name] = {"folds": aucs, "mean": of_folds, "learned": learned_sources(list(folds.values()))}
+    return found
 
 
 def baselines(audits: Mapping[int, Mapping[str, Any]]) -> list[dict[str, Any]]:

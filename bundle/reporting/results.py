@@ -3,7 +3,7 @@
 RESULTS/ablations/        summary.json, report.json, run.json, audit_foldK.json, explanation_foldK.json; maps.json and
                           volumes.json: their summaries; splits.json: fold of each case, by hash;
                           report_seedN.json: report of further repetitions
-RESULTS/NAME/             the same, of the plan NAME.yaml
+RESULTS/NAME/             the same, of the plan NAME.yaml; source_probes.json, if several variants were audited
 RESULTS/crossvalidation/  the same; if present, the report is about it, and the other experiments are sections
 RESULTS/attempts/NAME/    targets.json and run.json of earlier versions of the training, in name order
 RESULTS/mask_depths.json  depth of masks of held-out images in the head, and how often the flag is raised
@@ -16,18 +16,16 @@ RESULTS/screening.json    variants and patients of the choice of the augmentatio
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..core import files, statistics
 from ..errors import UserError
 from ..manifest import machine, read_json
-from .audit_summary import baselines, is_part, learned_sources, volumes_by_fold
-from .estimates import mean, negated
+from .audit_summary import baselines, is_part, learned_sources
+from .estimates import negated
 
-__all__ = ["GALLERY", "SEGMENTATION", "collect", "collect_gallery", "describe_run", "finished", "load"]
+__all__ = ["SEGMENTATION", "audits_in", "describe_run", "finished", "fold_of", "load", "recipe_of"]
 
 CROSS_VALIDATION = "crossvalidation"
 WORST = 12
@@ -44,74 +42,11 @@ SEGMENTATION = {
     "lesion_hd95_mm": "lesion-wise HD95 (mm)",
 }
 PATIENTS = {"dice": "all", "dice_manual": "manual masks"}
-GALLERY = ("overlays_brats", "overlays_kaggle", "cam_brats", "cam_kaggle")
-MEANS = ("pointing", "outside_brain", "energy_inside", "chance", "center_energy")
-
-
-def collect(run: Path, results: Path) -> None:
-    """Copy the JSON files of a finished run of experiments; they contain no scans.
-
-    Args:
-        run: output of `ablate` or `crossvalidate`.
-        results: folder of the JSON files; gets a folder with the experiment's name.
-
-    Raises:
-        UserError: when the run is not finished.
-    """
-    found = {name: run / f"{name}.json" for name in ("summary", "report", "run")}
-    found["splits"] = run / "data" / "splits.json"
-    if found["summary"].is_file():
-        repetitions = range(1, len(recipe_of(read_json(found["summary"]))["seeds"]))
-        found |= {f"report_seed{number}": run / f"report_seed{number}.json" for number in repetitions}
-    folders = sorted(run.glob("runs/fold*_seed0/*/evaluation"))
-    for folder in (folder for folder in folders if (folder / "audit.json").is_file()):
-        fold = folder.parent.parent.name.removesuffix("_seed0")
-        if f"audit_{fold}" in found:
-            raise UserError(f"{folder.parent}: a second audit of {fold}, remove one of them")
-        found |= {f"{name}_{fold}": folder / f"{name}.json" for name in ("audit", "explanation")}
-    for path in found.values():
-        if not path.is_file():
-            raise UserError(f"{path}: missing, finish the run first")
-    folder = results / read_json(run / "run.json")["experiment"]
-    shutil.rmtree(folder, ignore_errors=True)
-    for name, path in found.items():
-        files.write_json(folder / f"{name}.json", read_json(path))
-    write_fold_summaries(folder)
-
-
-def write_fold_summaries(folder: Path) -> None:
-    """Write `maps.json` and `volumes.json`, summaries over folds, of an experiment's collected results."""
-    explanations = [read_json(path) for path in sorted(folder.glob("explanation_fold*.json"), key=fold_of)]
-    files.write_json(folder / "maps.json", pooled_maps(explanations))
-    classified = read_json(folder / "report.json")["classification"]
-    volumes = [name for name, found in classified.items() if found["kind"] == "volume" and found["n"]]
-    files.write_json(folder / "volumes.json", volumes_by_fold(audits_in(folder), volumes))
 
 
 def audits_in(folder: Path) -> dict[int, dict[str, Any]]:
     """The audit of each fold."""
     return {fold_of(path): read_json(path) for path in sorted(folder.glob("audit_fold*.json"), key=fold_of)}
-
-
-def collect_gallery(demo: Path, images: Path) -> None:
-    """Copy the figures of a demo's evaluation, which show phantoms.
-
-    Args:
-        demo: output of `demo`.
-        images: folder for the figures.
-
-    Raises:
-        UserError: when the demo is not finished.
-    """
-    from PIL import Image
-
-    for name in GALLERY:
-        path = demo / "evaluation" / f"{name}.png"
-        if not path.is_file():
-            raise UserError(f"{path}: missing, finish the demo first")
-        images.mkdir(parents=True, exist_ok=True)
-        small = Image.open(path).convert("RGB").quantize(256)  # a third of the size, without visible difference
-        small.save(images / f"phantoms_{name}.png", optimize=True)
 
 
 def load(results: Path) -> dict[str, Any]:
@@ -150,6 +85,7 @@ def load(results: Path) -> dict[str, Any]:
         "audits": audits,
         "audit_parts": [name for name, part in next(iter(audits.values()), {}).items() if is_part(part)],
         "audited_volumes": read_json(main / "volumes.json"),
+        "source_probes": {name: if_any(folder / "source_probes.json") for name, folder in found.items()},
         "other_audits": {name: audits_in(folder) for name, folder in found.items() if folder != main},
         "learned": learned,
         "split_folds": 1 + max(case["fold"] for case in split),
@@ -235,33 +171,6 @@ def reversed_gain(difference: Mapping[str, Any]) -> dict[str, Any]:
         "better": difference["worse"],
         "non_inferior": bool(turned and turned[0] > -margin),
     }
-
-
-def pooled_maps(explanations: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Scores of the CAMs over all folds: means over CAMs; those of random weights are means over folds."""
-    pooled = {}
-    for source in sorted({name for explanation in explanations for name in explanation["sources"]}):
-        parts = [explanation["sources"][source] for explanation in explanations if source in explanation["sources"]]
-        rows = [row for part in parts for row in part["cases"] if row["outside_brain"] is not None]  # those with a map
-        means = {name: mean(row.get(name) for row in rows) for name in MEANS}
-        center, chance = means["center_energy"], means["chance"]
-        pooled[source] = {
-            "n": sum(part["n"] - part["without_map"] for part in parts),
-            **energy_ratio(parts),
-            "center_energy_ratio": center / chance if center is not None and chance else None,
-            "randomized_energy_ratio": mean(part.get("randomized_energy_ratio") for part in parts),
-            "pointing": means["pointing"],
-            "outside_brain": means["outside_brain"],
-            "sanity": mean(part.get("sanity") for part in parts),
-        }
-    return pooled
-
-
-def energy_ratio(folds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Energy of all CAMs of a source in the lesions over that by chance, with its interval over the folds."""
-    maps = [[row for row in fold["cases"] if row.get("energy_inside") is not None] for fold in folds]
-    sums = [[sum(row[name] for row in rows) for rows in maps if rows] for name in ("energy_inside", "chance")]
-    return dict(zip(("energy_ratio", "ci95"), statistics.ratio_of_folds(*sums), strict=True))
 
 
 def describe_run(output: Path, experiment: str, network: str, command: str) -> dict[str, Any]:

@@ -99,7 +99,7 @@ def finetuning_plan(model: Path, known: Mapping[str, Any], folds: int, epochs: i
     command = f"finetune --folds {folds}" + (f" --epochs {epochs}" if epochs else "")
     network = known.get("network_name", "cpu")
     plan = Plan(folds, common, steps, variants, AFTER, network, "finetuning", command)
-    return replace(plan, audited=False, prints_scores=False)
+    return replace(plan, audited=(), prints_scores=False)
 
 
 def work_in_words(plan: Plan, patients: int, processes: int) -> str:

@@ -59,7 +59,7 @@ def run_nested(
     """
     if len(plan.variants) < 2:
         raise UserError("the plan has one variant, there is nothing to choose; name a plan with several")
-    output, plan = Path(output).resolve(), replace(plan, audited=False, name="nested")
+    output, plan = Path(output).resolve(), replace(plan, audited=(), name="nested")
     with lock_folder(output):
         count = prepare(plan, output, volumes, images, reading)
         if count < 3:

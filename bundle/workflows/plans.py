@@ -65,7 +65,7 @@ class Plan:
         folds: of the split; the number of patients or more gives leave-one-patient-out.
         image_folds: of the images; None: as many.
         only: the folds that are trained and tested; none named: all.
-        audited: whether the reference's first seed is explained and audited.
+        audited: names of the variants whose first seed is explained and audited; None: of the reference.
         prints_scores: whether the scores of each fold and of all variants are printed as tables.
         common: settings of every training.
         steps: by name: "overlays" of train.yaml and "settings"; or "weights", a file that is scored as it is.
@@ -76,7 +76,7 @@ class Plan:
         command: the command that runs this plan, for the report.
 
     Raises:
-        UserError: when a variant names an unknown step.
+        UserError: when a variant names an unknown step, or an audited variant is none of the plan's.
     """
 
     folds: int
@@ -89,7 +89,7 @@ class Plan:
     command: str = ""
     image_folds: int | None = None
     only: tuple[int, ...] = ()
-    audited: bool = True
+    audited: tuple[str, ...] | None = None
     prints_scores: bool = True
 
     def __post_init__(self) -> None:
@@ -97,6 +97,13 @@ class Plan:
             unknown = [step for step in variant.steps if step not in self.steps]
             if unknown or not variant.steps:
                 raise UserError(f"variant '{name}' names an unknown step: {', '.join(unknown) or 'it has none'}")
+        for name in (name for name in self.audited or () if name not in self.variants):
+            raise UserError(f"'audited' names '{name}', which is none of the variants: {', '.join(self.variants)}")
+
+    def is_audited(self, chain: Chain) -> bool:
+        """Whether a chain's first seed is explained and audited."""
+        names = (self.reference,) if self.audited is None else self.audited
+        return any(chain == self.variants[name].steps for name in names)
 
     @property
     def identity(self) -> dict[str, str]:
@@ -133,7 +140,11 @@ class Plan:
 
 
 def ablation_plan(
-    path: str | Path | None = None, network: str = "cpu", seeds: int | None = None, precision: str = "float32"
+    path: str | Path | None = None,
+    network: str = "cpu",
+    seeds: int | None = None,
+    precision: str = "float32",
+    fold: Sequence[int] = (),
 ) -> Plan:
     """Read the plan in `ablations.yaml`, or in another file of this form; the file's name is the experiment's name.
 
@@ -142,13 +153,16 @@ def ablation_plan(
         network: cpu, base or large.
         seeds: repetitions of every variant, instead of the plan's.
         precision: of the trainings' convolutions, float32 or bfloat16.
+        fold: the folds to train and test; none named: all.
 
     Raises:
         UserError: when the file is not a plan, or a variant names an unknown step.
     """
     file = Path(path or Path(__file__).with_name("ablations.yaml"))
     chosen = {"plan": path, "seeds": seeds, "network": None if network == "cpu" else network, "precision": precision}
-    command = " ".join(["ablate", *(f"--{name} {value}" for name, value in chosen.items() if value)])
+    only = tuple(sorted(set(fold)))
+    words = [f"--{name} {value}" for name, value in chosen.items() if value]
+    command = " ".join(["ablate", *words, *(f"--fold {number}" for number in only)])
     try:
         content = yaml.safe_load(file.read_text())
         chains = {name: (v["steps"], v["seeds"], v["description"]) for name, v in content["variants"].items()}
@@ -157,7 +171,8 @@ def ablation_plan(
         }
         common = {**content["common"], "precision": precision}
         folds, steps, reference = content["folds"], content["steps"], content["reference"]
-        return Plan(folds, common, steps, variants, reference, network, file.stem, command)
+        audited = tuple(content["audited"]) if "audited" in content else None
+        return Plan(folds, common, steps, variants, reference, network, file.stem, command, None, only, audited)
     except (yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
         reason = f"'{error.args[0]}' is missing" if isinstance(error, KeyError) else " ".join(str(error).split())
         raise UserError(f"{file}: not a plan as bundle/workflows/ablations.yaml: {reason}") from None

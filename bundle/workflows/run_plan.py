@@ -122,8 +122,9 @@ def run_task(plan: Plan, output: Path, task: Task, parent: int) -> str:
     folder = train_chain(plan, output, task)
     settings = _settings(plan, output, task) | ({"subset": "val"} if task.inner else {})
     settings |= {k: v for k, v in plan.steps[task.chain[-1]]["settings"].items() if k.startswith("network")}
-    is_reference = task.seed == 0 and not task.inner and task.chain == plan.variants[plan.reference].steps
-    audited = is_reference and plan.audited
+    first = task.seed == 0 and not task.inner
+    is_reference = first and task.chain == plan.variants[plan.reference].steps
+    audited = first and plan.is_audited(task.chain)
     further = (["explanation.json", "audit.json"] if audited else []) + (["distances.json"] if is_reference else [])
     predictions = ["predictions.json", "report.json", *further]
     needs = [output / STORE, output / SPLIT, folder / "model.pt"]

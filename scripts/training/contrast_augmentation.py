@@ -1,4 +1,4 @@
-"""Random contrast: the same head as another sequence or scanner might show it."""
+"""Random contrast and style: the same head as another sequence, scanner or source might show it."""
 
 from __future__ import annotations
 
@@ -8,12 +8,16 @@ from typing import Any
 import numpy as np
 import torch
 from monai.config import KeysCollection
-from monai.transforms import MapTransform, RandomizableTransform
+from monai.transforms import MapTransform, RandomizableTransform, ResizeWithPadOrCrop
 
-__all__ = ["RandTissueContrastd"]
+from ..dataset.sampling import SliceDataset
+from ..transforms.channels import known_channels
+
+__all__ = ["RandSwapAmplituded", "RandTissueContrastd"]
 
 QUANTILES = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9, 0.97, 1.0)  # of the tissue: fluid, gray and white matter, and fat differ
 STEPS = (0.25, 1.5)  # least and largest step between two of them, before the spread is made one again
+LOW_FREQUENCIES = (0.01, 0.09)  # half the side of the exchanged square of the spectrum, as a share of its side
 
 
 class RandTissueContrastd(RandomizableTransform, MapTransform):
@@ -58,11 +62,82 @@ class RandTissueContrastd(RandomizableTransform, MapTransform):
         return np.concatenate([[0.0], np.cumsum(sign * steps)])
 
 
+class RandSwapAmplituded(RandomizableTransform, MapTransform):
+    """Give a slice the style of a slice of another source: the amplitudes of its low frequencies; phases stay.
+
+    Amplitudes of low frequencies hold brightness, bias field and much of the contrast; phases hold the anatomy. They
+    are mixed with those of the other slice at a random share. Of both slices only the tissue is seen, around its mean.
+    The result has mean 0 and standard deviation 1 over the tissue, as in inference.
+
+    Args:
+        keys: slices (C, H, W) in standard deviations, background below all tissue.
+        donors: slices without random transforms; with those of a single source nothing is changed.
+        prob: probability of the transform.
+        foreground_key: where there is tissue, (1, H, W) of 0 and 1.
+        source_key: name of the slice's source.
+
+    Reference:
+        Yang and Soatto, FDA: Fourier Domain Adaptation for Semantic Segmentation, CVPR 2020, exchange amplitudes; Xu et
+        al., A Fourier-based Framework for Domain Generalization, CVPR 2021, mix them at a random share.
+    """
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        donors: SliceDataset,
+        prob: float = 0.2,
+        foreground_key: str = "foreground",
+        source_key: str = "source",
+    ) -> None:
+        MapTransform.__init__(self, keys)
+        RandomizableTransform.__init__(self, prob)
+        self.donors, self.foreground_key, self.source_key = donors, foreground_key, source_key
+        sources = [record["source"] for record in donors.data]
+        self.of_source = {name: np.flatnonzero(np.array(sources) == name) for name in sorted(set(sources))}
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        d = dict(data)
+        self.randomize(None)
+        others = [name for name in self.of_source if name != d[self.source_key]]
+        tissue = torch.as_tensor(d[self.foreground_key])[0] > 0.5
+        if not self._do_transform or not others or not bool(tissue.any()):
+            return d
+        indices = self.of_source[others[self.R.randint(len(others))]]
+        donor = self.donors[int(indices[self.R.randint(len(indices))])]
+        half, share = self.R.uniform(*LOW_FREQUENCIES), self.R.uniform()
+        shown, inside = known_channels(torch.as_tensor(donor["image"])), torch.as_tensor(donor["foreground"])[0] > 0.5
+        style = ResizeWithPadOrCrop(tissue.shape)(_around_mean(shown[[self.R.randint(len(shown))]], inside))[0]
+        for key in self.key_iterator(d):
+            planes = torch.as_tensor(d[key])
+            styled = (_with_amplitudes(_around_mean(plane, tissue), style, half, share) for plane in planes)
+            d[key] = torch.stack([_with_tissue(p, tissue, new[tissue]) for p, new in zip(planes, styled, strict=True)])
+        return d
+
+
+def _around_mean(plane: torch.Tensor, tissue: torch.Tensor) -> torch.Tensor:
+    """Planes (..., H, W) less the mean of their tissue; 0 elsewhere."""
+    return torch.where(tissue, plane - plane[..., tissue].mean().nan_to_num(), 0.0)
+
+
+def _with_amplitudes(plane: torch.Tensor, style: torch.Tensor, half: float, share: float) -> torch.Tensor:
+    """A plane (H, W) whose low frequencies have, at a share, the amplitudes of another plane of its size."""
+    spectrum, other = torch.fft.rfft2(plane), torch.fft.rfft2(style)
+    rows, columns = torch.fft.fftfreq(plane.shape[0]).abs(), torch.fft.rfftfreq(plane.shape[1])
+    weight = share * ((rows[:, None] <= half) & (columns[None] <= half))
+    amplitude = (1 - weight) * spectrum.abs() + weight * other.abs()
+    return torch.fft.irfft2(torch.polar(amplitude, spectrum.angle()), s=plane.shape)
+
+
 def _recolored(plane: torch.Tensor, tissue: torch.Tensor, levels: np.ndarray) -> torch.Tensor:
     """A plane (H, W) after the tone curve, its tissue of mean 0 and standard deviation 1."""
     values = plane[tissue].numpy()
     knots = np.maximum.accumulate(np.quantile(values, QUANTILES) + 1e-4 * np.arange(len(QUANTILES)))
-    curved = np.interp(values, knots, levels)
+    return _with_tissue(plane, tissue, torch.from_numpy(np.interp(values, knots, levels)))
+
+
+def _with_tissue(plane: torch.Tensor, tissue: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+    """A plane (H, W) with other values (N,) of its tissue, of mean 0 and standard deviation 1."""
     changed = plane.clone()
-    changed[tissue] = torch.from_numpy((curved - curved.mean()) / max(float(curved.std()), 1e-3)).to(plane.dtype)
+    spread = max(float(values.std(correction=0)), 1e-3)
+    changed[tissue] = ((values - values.mean()) / spread).to(plane.dtype)
     return changed

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from bundle.errors import UserError
+from bundle.reporting.collect import GALLERY, collect, collect_gallery
 from bundle.reporting.estimates import mean
 from bundle.reporting.report import (
     PAGE,
@@ -20,7 +21,7 @@ from bundle.reporting.report import (
     number,
     write_report,
 )
-from bundle.reporting.results import GALLERY, SEGMENTATION, collect, collect_gallery, finished, most_wrong
+from bundle.reporting.results import SEGMENTATION, finished, most_wrong
 
 ROOT = Path(__file__).resolve().parent.parent.parent.parent
 COMMITTED = ROOT / "docs" / "results"

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from bundle.reporting.results import fold_of, load, write_fold_summaries
+from bundle.reporting.collect import write_fold_summaries
+from bundle.reporting.results import fold_of, load
 from bundle.reporting.targets import ATTEMPTED, TARGETS, attempted, evaluated
 from bundle.workflows import plans
 from bundle.workflows.plans import ablation_plan

@@ -12,7 +12,7 @@ import yaml
 
 from bundle.command_line.cli import main
 from bundle.errors import UserError
-from bundle.reporting.results import collect
+from bundle.reporting.collect import collect
 from bundle.weights import release
 from bundle.workflows import presets
 from bundle.workflows.plans import Plan, Task, Variant, ablation_plan, cross_validation_plan
@@ -219,13 +219,41 @@ def test_every_repetition_is_collected(finished: Path, tmp_path: Path) -> None:
     assert (folder / "report_seed1.json").read_text() == (folder / "report.json").read_text()
 
 
-def test_audits_of_two_chains_in_one_fold_are_not_mixed(finished: Path, tmp_path: Path) -> None:
-    run = tmp_path / "run"
+def test_audits_of_two_variants_are_not_mixed(finished: Path, tmp_path: Path) -> None:
+    run, folder = tmp_path / "run", tmp_path / "results" / "ablations"
     shutil.copytree(finished, run, ignore=shutil.ignore_patterns("*.pt", "tensorboard"))
-    first = run / "runs/fold1_seed0/a+b/evaluation/audit.json"
-    shutil.copy(first, run / "runs/fold1_seed0/a/evaluation/audit.json")
-    with pytest.raises(UserError, match="a second audit of fold1"):
-        collect(run, tmp_path / "results")
+    collect(run, tmp_path / "results")
+    assert not (folder / "source_probes.json").exists(), "the reference alone was audited"
+    audits = [run / f"runs/fold1_seed0/{chain}/evaluation/audit.json" for chain in ("a+b", "a")]
+    changed = json.loads(audits[0].read_text())
+    changed["source_probe"]["values"] = {"sources": {name: {"value": value} for name, value in (("x", 0.5), ("y", 1))}}
+    audits[1].write_text(json.dumps(changed))
+    collect(run, tmp_path / "results")
+    assert (folder / "audit_fold1.json").read_text() == audits[0].read_text()
+    probes = json.loads((folder / "source_probes.json").read_text())
+    assert probes["stage_1"]["folds"] == {"fold1": 0.75} and probes["stage_1"]["mean"]["value"] == 0.75
+    assert probes["recipe"]["folds"].keys() == {"fold0", "fold1", "fold2"} and probes["recipe"]["learned"]
+
+
+def test_audited_variants_are_the_reference_or_those_that_the_plan_names() -> None:
+    chains = {"recipe": (("a", "b"), 1), "stage_1": (("a",), 1)}
+    assert [plan(**chains).is_audited(steps) for steps, _ in chains.values()] == [True, False]
+    assert not replace(plan(**chains), audited=()).is_audited(("a", "b"))
+    assert replace(plan(**chains), audited=("stage_1",)).is_audited(("a",))
+    with pytest.raises(UserError, match="'audited' names 'other', which is none of the variants: recipe, stage_1"):
+        replace(plan(**chains), audited=("other",))
+
+
+def test_the_contrasts_change_only_the_augmentation_of_stage_3() -> None:
+    shipped = ablation_plan(Path(presets.__file__).with_name("contrasts.yaml"), fold=[3, 1, 3])
+    assert set(shipped.audited or ()) == set(shipped.variants), "for what the features tell about the source"
+    assert shipped.only == (1, 3) and shipped.command.endswith("--fold 1 --fold 3")
+    recipe = shipped.steps["joint"]["settings"]
+    for name, variant in shipped.variants.items():
+        assert variant.steps[:2] == ("segmentation", "head")
+        settings = shipped.steps[variant.steps[2]]["settings"]
+        changed = {key for key in settings | recipe if settings.get(key) != recipe.get(key)}
+        assert changed <= {"style_augmentation", "random_contrast", "swapped_amplitudes"}, name
 
 
 def test_a_plan_may_omit_what_the_config_has(tmp_path: Path) -> None:
