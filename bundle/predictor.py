@@ -136,7 +136,11 @@ class Predictor:
         return self.infer(image, include_cam, include_uncertainty, include_probability=include_probability)
 
     def read(
-        self, scan: Any, spacing_mm: Sequence[float] | None = None, interrupt: Interrupt | None = None
+        self,
+        scan: Any,
+        spacing_mm: Sequence[float] | None = None,
+        interrupt: Interrupt | None = None,
+        sequence_told: str = "",
     ) -> MetaTensor:
         """Read a scan as the first transform of the preprocessing does, (C, H, W, D); see `predict`.
 
@@ -144,6 +148,7 @@ class Predictor:
             scan: see `predict`.
             spacing_mm: of an array's axes.
             interrupt: ends the decoding from another thread.
+            sequence_told: what the name of a scan that is given as content tells, used where its header does not.
         """
         if hasattr(scan, "__array__"):
             from .arrays import as_file
@@ -151,7 +156,10 @@ class Predictor:
             return self.intake.read(as_file(scan, spacing_mm))
         if spacing_mm is not None:
             raise UserError("spacing_mm is only for arrays, a file has its own spacing")
-        return self.intake.read(scan, interrupt)
+        image = self.intake.read(scan, interrupt)
+        if sequence_told and not image.meta.get("sequence_told"):
+            image.meta["sequence_told"] = sequence_told
+        return image
 
     def infer(
         self,

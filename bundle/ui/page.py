@@ -65,17 +65,17 @@ def phantom(title: str) -> Scan:
 
 
 @st.cache_resource(show_spinner="Predicting ...", max_entries=KEPT, ttl=KEPT_S)
-def predicted(sha256: str, include_uncertainty: bool, _scan: Scan) -> dict[str, Any]:
+def predicted(sha256: str, sequence_told: str, include_uncertainty: bool, _scan: Scan) -> dict[str, Any]:
     """Predict one scan; return the prediction, its files and all planes that are shown, (1, H, W, D)."""
     model = predictor()
     with _scan.source() as source:
-        image = model.read(source)
+        image = model.read(source, sequence_told=sequence_told)
     prediction = model.infer(image, include_cam=True, include_uncertainty=include_uncertainty)
     result = dict(prediction["result"])
     names = [name for name in ("pred", "cam", "mask_deviation") if name in prediction]
     planes: dict[str, Any] = {name: np.asarray(prediction[name].as_tensor()[:1]) for name in names}
     shown = {
-        "id": f"{sha256} {include_uncertainty}",
+        "id": f"{sha256} {sequence_told} {include_uncertainty}",
         "edges": edges_of(prediction),
         "pixel_mm": pixel_of(prediction),
         "result": result,
@@ -110,7 +110,7 @@ def main() -> None:
         include_uncertainty = st.checkbox("Uncertainty", help=f"Monte-Carlo dropout, {samples} samples.")
     try:
         with left:
-            prediction = predicted(scan.sha256, include_uncertainty, scan)
+            prediction = predicted(scan.sha256, scan.sequence_told, include_uncertainty, scan)
     except UserError as error:
         left.error(f"{scan.name} cannot be predicted: {getattr(error, 'line', error)}.", icon=":material/block:")
         return

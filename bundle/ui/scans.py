@@ -53,6 +53,13 @@ class Scan:
         return hashes[0] if len(hashes) == 1 else hashlib.sha256("\n".join(hashes).encode()).hexdigest()
 
     @property
+    def sequence_told(self) -> str:
+        """Sequence by the name of its file, "" if the name does not tell; of a DICOM file its header does."""
+        if self.are_channels or len(self.files) > 1 or self.is_dicom:
+            return ""
+        return filenames.parse_name(self.name).kind or ""
+
+    @property
     def is_dicom(self) -> bool:
         """Whether it is DICOM, of which there can be a DICOM SEG."""
         return not self.are_channels and file_types.file_type_of(self.files[0][: file_types.HEAD_BYTES]) == "dicom"

@@ -33,13 +33,19 @@ class Reply(NamedTuple):
 
 
 async def ask(address: str, files: Sequence[bytes], clients: int, requests: int) -> list[Reply]:
-    """Send `requests` requests by `clients` clients, each of which sends the next when it has its response."""
+    """Send `requests` requests by `clients` clients, each of which sends the next when it has its response.
+
+    A client whose prediction takes longer than a request may asks for its job, as often as the service says.
+    """
     numbers, found = iter(range(requests)), list[Reply]()
 
     async def loop(client: httpx2.AsyncClient) -> None:
         for number in numbers:
             which, start = number % len(files), time.monotonic()
             response = await client.post(PATH, content=files[which])
+            while response.status_code == httpx2.codes.ACCEPTED:
+                await asyncio.sleep(int(response.headers["Retry-After"]))
+                response = await client.get(response.headers["Location"])
             found.append(
                 Reply(which, response.status_code, time.monotonic() - start, response.content, response.headers),
             )

@@ -17,7 +17,7 @@ from tests.hostile import OK, sample
 from tests.sessions.client_load import Reply, ask, quantile
 from tests.sessions.serving import process
 
-pytestmark = [pytest.mark.session, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.session, pytest.mark.timeout(3600)]
 
 CLIENTS, REQUESTS = 64, 2000
 HOSTILE_CLIENTS = 16

@@ -238,6 +238,20 @@ def predicted(request: pytest.FixtureRequest, constant_weights: dict[str, Path],
     return found
 
 
+def test_the_name_of_an_upload_tells_the_sequence(weights_with_cam: Path, synthetic: Path) -> None:
+    """As in `predict`: a volume whose name says T1 gets no prediction; the same content as FLAIR is predicted."""
+    content = min((synthetic / "brats").glob("*/*_flair.nii*")).read_bytes()
+    with opened(weights_with_cam) as found:
+        upload(found.page, content, "P1_t1.nii")
+        result = json.loads(found.downloads["P1_t1.json"])
+        assert result["sequence"] == {**result["sequence"], "sequence": "t1", "by": "name"}
+        assert "other_sequence" in [flag["code"] for flag in result["flags"]] and result["tumor_probability"] is None
+    with opened(weights_with_cam) as found:
+        upload(found.page, content, "P1_flair.nii")
+        result = json.loads(found.downloads["P1_flair.json"])
+        assert result["sequence"]["by"] == "name" and result["tumor_probability"] is not None
+
+
 def test_page_pdf_and_files_show_the_same_state(predicted: SimpleNamespace) -> None:
     assert [state for state, (title, _) in STATES.items() if title in predicted.text] == [predicted.state]
     assert predicted.downloads.keys() == {"Case 1.json", "Case 1.pdf", "Case 1_mask.png", "Case 1_overlay.png"}

@@ -45,6 +45,16 @@ def test_downloads_are_named_after_the_scan(name: str, stem: str) -> None:
     assert Scan(name, (b"",)).stem == stem
 
 
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [("P1_flair.nii.gz", "flair"), ("BraTS-GLI-00005-100-t1n.nii.gz", "t1"), ("head.png", ""), ("x_T2.png", "t2")],
+)
+def test_the_name_of_a_file_tells_its_sequence_but_not_that_of_dicom(name: str, told: str) -> None:
+    assert Scan(name, (b"content",)).sequence_told == told
+    assert Scan(name, (b"\0" * 128 + b"DICM",)).sequence_told == "", "its header tells"
+    assert Scan(name, (b"one", b"two")).sequence_told == "" == Scan(name, (b"",), are_channels=True).sequence_told
+
+
 def test_a_series_is_read_from_a_folder_that_is_gone_afterwards(tmp_path: Path) -> None:
     scan = Scan("series", (DICOM, DICOM + b"2"))
     with scan.source() as place:
