@@ -65,8 +65,9 @@ def test_a_pipeline_that_is_killed_at_random_times(
     seed: int, data: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     whole, killed = (tmp_path_factory.mktemp(name) for name in ("whole", "killed"))
-    seconds = seconds_of(lambda: finish(pipeline, whole, data, log=whole / "log"))
-    log, kills = killed / "log", 0
+    log, kills = killed.with_name(f"{killed.name}.log"), 0  # a pipeline refuses a folder with files of others
+    seconds = seconds_of(lambda: finish(pipeline, whole, data, log=whole.with_name(f"{whole.name}.log")))
+    assert (whole / "models" / "model.pt").is_file()
     while kills < KILLS:
         kills += kill_at_random(
             pipeline, killed, data, log=log, kills=KILLS - kills, within=0.6 * seconds, seed=seed + kills
