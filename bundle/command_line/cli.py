@@ -223,6 +223,7 @@ def parser() -> Parser:
         "--output", metavar="DIR", default="docs", help="folder for the report, images/ and results/ (default: docs)"
     )
     sub.add_argument("--robustness", metavar="DIR", help="take the scores of corrupted scans from this robustness run")
+    sub.add_argument("--subsets", metavar="DIR", help="take the scores of combinations of sequences from this run")
     sub.add_argument("--gallery", metavar="DEMO", help="take the images of phantoms from this output of demo")
     sub.add_argument(
         "--picture", metavar="FILE", action="append", default=[], help="add an image to the HTML report; repeatable"

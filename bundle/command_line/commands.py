@@ -158,18 +158,18 @@ def check(options: argparse.Namespace) -> Outcome:
 
 def report(options: argparse.Namespace) -> Outcome:
     """Write the evaluation report."""
-    from ..reporting.collect import collect, collect_gallery
+    from ..reporting.collect import collect, collect_gallery, collect_scores
     from ..reporting.readme_table import START, write_readme_table
     from ..reporting.report import write_report
-    from ..reporting.robustness import collect_robustness
 
     docs = Path(options.output)
     if options.gallery:
         collect_gallery(Path(options.gallery), docs / "images")
     if options.finished:
         collect(Path(options.finished), docs / "results")
-    if options.robustness:
-        collect_robustness(Path(options.robustness), docs / "results")
+    for name in ("robustness", "subsets"):
+        if finished := getattr(options, name):
+            collect_scores(Path(finished), docs / "results", name)
     page = write_report(docs / "results", docs, [Path(file) for file in options.picture])
     made = {"report": page, "html": page.with_suffix(".html")}
     readme = docs.resolve().with_name("README.md")

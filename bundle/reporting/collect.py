@@ -14,7 +14,7 @@ from .audit_summary import source_probes, volumes_by_fold
 from .estimates import mean
 from .results import audits_in, fold_of, recipe_of
 
-__all__ = ["GALLERY", "collect", "collect_gallery", "write_fold_summaries"]
+__all__ = ["GALLERY", "collect", "collect_gallery", "collect_scores", "write_fold_summaries"]
 
 GALLERY = ("overlays_brats", "overlays_kaggle", "cam_brats", "cam_kaggle")
 MEANS = ("pointing", "outside_brain", "energy_inside", "chance", "center_energy")
@@ -73,6 +73,21 @@ def write_fold_summaries(folder: Path) -> None:
     classified = read_json(folder / "report.json")["classification"]
     volumes = [name for name, found in classified.items() if found["kind"] == "volume" and found["n"]]
     files.write_json(folder / "volumes.json", volumes_by_fold(audits_in(folder), volumes))
+
+
+def collect_scores(run: Path, results: Path, name: str) -> None:
+    """Copy the scores of a finished run of `robustness` or `subsets`.
+
+    Args:
+        run: output of the command.
+        results: folder of the JSON files.
+        name: of the command.
+
+    Raises:
+        UserError: when the run is not finished.
+    """
+    require([run / f"{name}.json"])
+    files.write_json(results / f"{name}.json", read_json(run / f"{name}.json"))
 
 
 def collect_gallery(demo: Path, images: Path) -> None:

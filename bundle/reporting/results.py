@@ -11,6 +11,7 @@ RESULTS/sequences.json    how well the look of a scan tells its sequence, as in 
 RESULTS/choices.json      settings that were chosen with scores of tested cases, if any
 RESULTS/kept_apart.json   scores of released weights on held-out cases that were not used in development, if any
 RESULTS/robustness.json   scores of released weights on corrupted scans that they were not trained on, if any
+RESULTS/subsets.json      scores of combinations of sequences, of weights that read several, if any
 RESULTS/screening.json    variants and patients of the choice of the augmentation, if any
 """
 
@@ -29,7 +30,7 @@ __all__ = ["SEGMENTATION", "audits_in", "describe_run", "finished", "fold_of", "
 
 CROSS_VALIDATION = "crossvalidation"
 WORST = 12
-OPTIONAL = ("kept_apart", "sequences", "robustness", "choices", "mask_depths")
+OPTIONAL = ("kept_apart", "sequences", "robustness", "subsets", "choices", "mask_depths")
 SEGMENTATION = {
     "dice": "Dice",
     "iou": "IoU",

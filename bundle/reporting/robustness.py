@@ -11,11 +11,7 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ..core import files
-from ..errors import UserError
-from ..manifest import read_json
-
-__all__ = ["chart", "collect_robustness", "draw", "worst_of"]
+__all__ = ["chart", "draw", "worst_of"]
 
 matplotlib.use("Agg")
 
@@ -25,21 +21,6 @@ SCORES = {  # title, and whether high values are good
     "ece": ("calibration error", False),
     "wrong_without_flag": ("wrong without a flag", False),
 }
-
-
-def collect_robustness(run: Path, results: Path) -> None:
-    """Copy the scores of corrupted scans, which name no scan.
-
-    Args:
-        run: output of `robustness`.
-        results: folder of the JSON files.
-
-    Raises:
-        UserError: when the run is not finished.
-    """
-    if not (run / "robustness.json").is_file():
-        raise UserError(f"{run / 'robustness.json'}: missing, finish the run first")
-    files.write_json(results / "robustness.json", read_json(run / "robustness.json"))
 
 
 def worst_of(found: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[tuple[str, Mapping[str, Any]]]:

@@ -23,6 +23,8 @@ SCORES = {
     "left_out": "ROC-AUC of images of a source that is only tested",
 }
 
+SEVERITY = 3  # of corruptions, of 5
+
 Facts = Mapping[str, Any]
 Estimate = tuple[float | None, Sequence[float] | None]  # a number and its interval, if any
 
@@ -194,6 +196,16 @@ def _blanked_excess(facts: Facts) -> Estimate:
     return found["value"], found["ci95"]
 
 
+def _unflagged(facts: Facts) -> Estimate:
+    """Share that is wrong without a flag, of the worst corruption of each source at a middle severity; their mean."""
+    found = facts["robustness"]["sources"].values() if facts.get("robustness") else []
+    shares = [
+        [row["wrong_without_flag"]["value"] for rows in source.values() for row in rows if row["severity"] == SEVERITY]
+        for source in found
+    ]
+    return mean(max(of_source) for of_source in shares if of_source), None
+
+
 def _of_one(found: Sequence[Mapping[str, Any]], name: str, seeds: int = 1) -> Sequence[float] | None:
     """The first interval; None if the value is a mean over several sources."""
     return found[0][name] if len(found) == seeds else None
@@ -213,4 +225,5 @@ MEASURES: dict[str, Callable[[Facts], Estimate]] = {
     "joint_gain": _joint_gain,
     "map_energy": _map_energy,
     "blanked_excess": _blanked_excess,
+    "unflagged": _unflagged,
 }

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from bundle.errors import UserError
-from bundle.reporting.collect import GALLERY, collect, collect_gallery
+from bundle.reporting.collect import GALLERY, collect, collect_gallery, collect_scores
 from bundle.reporting.estimates import mean
 from bundle.reporting.report import (
     PAGE,
@@ -249,6 +249,33 @@ def test_without_results_the_commands_are_named(tmp_path: Path) -> None:
         write_report(tmp_path, tmp_path)
     with pytest.raises(UserError, match=r"summary\.json: missing, finish the run first"):
         collect(tmp_path, tmp_path / "results")
+
+
+def test_combinations_of_sequences_are_a_section(results: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "results"
+    shutil.copytree(results, folder)
+    assert "## Combinations of sequences" not in write_report(folder, tmp_path).read_text()
+    with pytest.raises(UserError, match=r"subsets\.json: missing, finish the run first"):
+        collect_scores(tmp_path / "run", folder, "subsets")
+    scored = {"value": 0.5, "ci95": [0.25, 0.75]}
+    row = {"patients": 24, "dice": scored, "detected": 1.0, "against_alone": scored, "against_baseline": scored}
+    rows = [
+        {"sequences": ["flair", "t1"], "weights": "these", **row},
+        {"sequences": ["flair"], "weights": "baseline", **row, "against_baseline": {"value": None, "ci95": None}},
+    ]
+    content = {
+        "modalities": ["flair", "t1"],
+        "baseline": "flair",
+        "models": {"weights": [{}]},
+        "sources": {"lgg": rows},
+    }
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "subsets.json").write_text(json.dumps(content))
+    collect_scores(tmp_path / "run", folder, "subsets")
+    page = write_report(folder, tmp_path).read_text()
+    estimate = "0.500 (0.250 to 0.750)"
+    assert f"| flair + t1 | 24 | {estimate} | 1.000 | {estimate} | {estimate} |" in page
+    assert f"| flair (baseline) | 24 | {estimate} | 1.000 | {estimate} | - |" in page
 
 
 def test_pictures_of_phantoms_come_from_a_finished_demo(tmp_path: Path) -> None:

@@ -53,6 +53,18 @@ def test_a_floor_is_shown_only_if_the_whole_interval_meets_it(
     assert (found["value"], found["met"], found["shown"]) == (pytest.approx(dice), met, shown)
 
 
+def test_unflagged_wrong_answers_are_those_of_the_worst_artifact_of_each_source(facts: dict[str, Any]) -> None:
+    def rows(*shares: float) -> list[dict[str, Any]]:
+        return [{"severity": number, "wrong_without_flag": {"value": share}} for number, share in enumerate(shares)]
+
+    sources = {
+        "a": {"noise": rows(0, 0, 0, 0.1, 0.9), "motion": rows(0, 0, 0, 0.3)},
+        "b": {"noise": rows(0, 0, 0, 0.0)},
+    }
+    assert row({**facts, "robustness": {"sources": sources}}, "unflagged")["value"] == pytest.approx(0.15)
+    assert row({**facts, "robustness": None}, "unflagged")["met"] == "not measured"
+
+
 def test_a_gain_is_the_negated_difference_of_the_variant(facts: dict[str, Any]) -> None:
     variant = facts["comparisons"]["ablations"]["variants"]["images_only"]["against_reference"]["roc_auc"]
     variant["kaggle"] |= {"difference": -0.2, "ci95": [-0.3, 0.1]}
