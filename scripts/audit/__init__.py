@@ -1,1 +1,1 @@
-"""The shortcut audit of a classifier, and the evaluation of its class activation maps (CAM)."""
+"""The shortcut audit of a classifier, its class activation maps (CAM), and scores of corrupted or incomplete scans."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
-from ..core.patients import canonical_group
 from ..io.datalists import Case
+from ..io.patients import canonical_group
 from .near_duplicates import same_picture
 
 __all__ = ["known_cases"]

@@ -14,8 +14,17 @@ from typing import Any
 import numpy as np
 
 from ..core.statistics import interval_of_mean
+from .classification_scores import roc_auc
 
-__all__ = ["RESAMPLES", "bootstrap", "interval_of_mean", "mean_over", "paired_difference", "patient_scores"]
+__all__ = [
+    "RESAMPLES",
+    "auc_within_folds",
+    "bootstrap",
+    "interval_of_mean",
+    "mean_over",
+    "paired_difference",
+    "patient_scores",
+]
 
 RESAMPLES = 2000
 
@@ -107,3 +116,32 @@ def mean_over(scores: Mapping[str, float], highest: float = 1.0) -> tuple[float 
     """Mean of the patients' scores, which are at least 0, and its interval."""
     values = list(scores.values())
     return (float(np.mean(values)) if values else None), interval_of_mean(values, (0.0, highest))
+
+
+def auc_within_folds(
+    classes: np.ndarray, scores: np.ndarray, folds: Sequence[int] | np.ndarray
+) -> Callable[[np.ndarray], dict[str, float | None]]:
+    """Prepare the mean over folds of the ROC-AUC within each; folds with one class are left out.
+
+    Each fold has its own network with its own scale of logits, so that a pooled ROC-AUC can be too low. In a bootstrap
+    a fold is weighted by its number of sampled rows: if each patient is a fold, one that is sampled twice counts twice.
+
+    Args:
+        classes: (N,) of 0 and 1.
+        scores: (N,) from 0 to 1.
+        folds: (N,).
+
+    Returns:
+        From row indices (M,) to {"roc_auc"}.
+    """
+    fold_of, positive = np.asarray(folds), classes > 0.5
+    size = {fold: int((fold_of == fold).sum()) for fold in np.unique(fold_of)}
+
+    def score(rows: np.ndarray) -> dict[str, float | None]:
+        parts = {fold: rows[fold_of[rows] == fold] for fold in np.unique(fold_of[rows])}
+        aucs = {fold: roc_auc(positive[part], scores[part]) for fold, part in parts.items()}
+        known = [fold for fold, auc in aucs.items() if not math.isnan(auc)]
+        drawn = [len(parts[fold]) / size[fold] for fold in known]
+        return {"roc_auc": float(np.average([aucs[fold] for fold in known], weights=drawn)) if known else None}
+
+    return score

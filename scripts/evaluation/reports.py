@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from fnmatch import fnmatch
 from typing import Any
@@ -20,13 +20,13 @@ from ..core.documents import SCHEMA_VERSION, Kind, TumorAreaScores
 from ..core.messages import NOTICE
 from ..core.regions import REGIONS
 from ..inference.decision import Decision
-from .classification_scores import area_bins, classification_scores, curves, reliability, resampled_scores, roc_auc
-from .intervals import RESAMPLES, bootstrap, mean_over, patient_scores
+from .classification_scores import area_bins, classification_scores, curves, reliability, resampled_scores
+from .intervals import RESAMPLES, auc_within_folds, bootstrap, mean_over, patient_scores
 from .lesion_recall import lesion_scores
 from .patient_calls import patient_calls
 from .segmentation_scores import UNITS
 
-__all__ = ["auc_within_folds", "is_scored", "make_report", "manual_volumes", "of_learned", "patient_scores", "pool"]
+__all__ = ["is_scored", "make_report", "manual_volumes", "of_learned", "patient_scores", "pool"]
 
 CLASSES = {"none": 0.0, "tumor": 1.0}
 HARD_NEGATIVE_SLICES = 5  # a slice without tumor this near to one with is a hard negative
@@ -240,35 +240,6 @@ def _of_images(known: Sequence[Row]) -> dict[str, Any]:
         nonempty = [share > 0 for share in shares if share is not None]
         by_class[name] = {"n": len(nonempty), "share": float(np.mean(nonempty)) if nonempty else None}
     return {"nonempty_masks": by_class} if any(found["n"] for found in by_class.values()) else {}
-
-
-def auc_within_folds(
-    classes: np.ndarray, scores: np.ndarray, folds: Sequence[int] | np.ndarray
-) -> Callable[[np.ndarray], dict[str, float | None]]:
-    """Prepare the mean over folds of the ROC-AUC within each; folds with one class are left out.
-
-    Each fold has its own network with its own scale of logits, so that a pooled ROC-AUC can be too low. In a bootstrap
-    a fold is weighted by its number of sampled rows: if each patient is a fold, one that is sampled twice counts twice.
-
-    Args:
-        classes: (N,) of 0 and 1.
-        scores: (N,) from 0 to 1.
-        folds: (N,).
-
-    Returns:
-        From row indices (M,) to {"roc_auc"}.
-    """
-    fold_of, positive = np.asarray(folds), classes > 0.5
-    size = {fold: int((fold_of == fold).sum()) for fold in np.unique(fold_of)}
-
-    def score(rows: np.ndarray) -> dict[str, float | None]:
-        parts = {fold: rows[fold_of[rows] == fold] for fold in np.unique(fold_of[rows])}
-        aucs = {fold: roc_auc(positive[part], scores[part]) for fold, part in parts.items()}
-        known = [fold for fold, auc in aucs.items() if not math.isnan(auc)]
-        drawn = [len(parts[fold]) / size[fold] for fold in known]
-        return {"roc_auc": float(np.average([aucs[fold] for fold in known], weights=drawn)) if known else None}
-
-    return score
 
 
 def _of_volumes(known: Sequence[Row], classes: np.ndarray, scores: Any) -> dict[str, Any]:

@@ -15,9 +15,9 @@ from scipy.special import expit
 from ..core.files import write_json
 from ..inference.decision import Decision
 from .calibration import fit_decision, with_evidence_of_others
-from .intervals import bootstrap, paired_difference
+from .intervals import auc_within_folds, bootstrap, paired_difference
 from .miss_rate import CONFIDENCE, MISS_RATE, fit_bounds
-from .reports import auc_within_folds, is_scored, make_report, manual_volumes, of_learned, patient_scores, pool
+from .reports import is_scored, make_report, manual_volumes, of_learned, patient_scores, pool
 from .text_tables import table
 
 __all__ = ["cross_fitted", "summarize"]

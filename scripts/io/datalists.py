@@ -24,11 +24,11 @@ from pathlib import Path
 from typing import Any
 
 from ..core.filenames import ABSENT, IMAGE_FOLDER, MASK, SEQUENCES, VOLUME_FOLDER
-from ..core.patients import group_of, read_groups
 from .folders import require_folder, visible_files
 from .image_classes import class_folders
 from .layouts import PREDICTION, UNNAMED, UNTOLD, Found, Volume, find_volumes, is_prediction
 from .notices import Notice, image_notices, shown, visit_notices, volume_notices
+from .patients import group_of, read_groups
 
 __all__ = ["Case", "Cases", "gather_cases", "image_cases", "volume_cases"]
 

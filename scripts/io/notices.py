@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..core.filenames import MASK, SEQUENCES
-from ..core.patients import like_visits
 from .folders import broken_links
 from .layouts import PREDICTION, UNNAMED, UNTOLD, Found
+from .patients import like_visits
 
 __all__ = ["Level", "Notice", "image_notices", "visit_notices", "volume_notices"]
 

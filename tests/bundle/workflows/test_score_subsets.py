@@ -11,8 +11,8 @@ import torch
 from bundle import Predictor
 from bundle.command_line.cli import main
 from bundle.datasets.phantoms import write_volumes
+from scripts.audit.sequence_subsets import only
 from scripts.core.files import write_json
-from scripts.evaluation.sequence_subsets import only
 from scripts.networks.multitask_unet import multi_task_unet
 from scripts.networks.weights import save_weights
 

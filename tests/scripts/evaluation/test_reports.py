@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from scripts.evaluation.reports import auc_within_folds, make_report, of_learned, patient_scores, pool
+from scripts.evaluation.intervals import auc_within_folds
+from scripts.evaluation.reports import make_report, of_learned, patient_scores, pool
 from scripts.inference.decision import Calibration, Decision
 
 Row = dict[str, Any]

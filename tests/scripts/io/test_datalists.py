@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from scripts.core.filenames import ABSENT
-from scripts.core.patients import group_of
 from scripts.io.datalists import gather_cases, image_cases, volume_cases
+from scripts.io.patients import group_of
 from scripts.io.scan_lists import scans
 
 ALL = ("flair", "t1", "t1ce", "t2")

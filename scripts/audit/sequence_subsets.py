@@ -17,13 +17,13 @@ from ..core.files import content_sha256, read_json, write_json
 from ..core.label_codes import tumor_of
 from ..core.messages import NOTICE
 from ..dataset.known_cases import known_cases
+from ..evaluation.intervals import interval_of_mean
+from ..evaluation.reports import patient_scores
+from ..evaluation.segmentation_scores import overlap_scores
+from ..evaluation.text_tables import table
 from ..io.datalists import Case
 from ..io.readers import BrainMriReader
 from ..networks.weights import trained_on
-from .intervals import interval_of_mean
-from .reports import patient_scores
-from .segmentation_scores import overlap_scores
-from .text_tables import table
 
 __all__ = ["Predicting", "ScoreSubsets", "as_text", "only", "subsets_of", "summary_of"]
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.core.patients import canonical_group, group_of, like_visits, patient_of, read_groups
+from scripts.io.patients import canonical_group, group_of, like_visits, patient_of, read_groups
 
 VISITS = [
     ["sub-12_ses-pre", "sub-12_ses-post", "sub-12"],
