@@ -294,7 +294,9 @@ def parser() -> Parser:
     sub.add_argument("--images", type=positive, default=80, help="number of images (default: 80)")
     add_modalities(sub, regions=False)
     sub.add_argument("--seed", type=whole, default=0, help="of the phantoms (default: 0)")
-    sub.add_argument(
+    kind = sub.add_mutually_exclusive_group()
+    kind.add_argument("--four-classes", action="store_true", help="images of three types of tumors, and without one")
+    kind.add_argument(
         "--shortcut", action="store_true", help="let the images' look depend on their label, to test the audit"
     )
 

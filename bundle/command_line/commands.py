@@ -279,6 +279,7 @@ def demo(options: argparse.Namespace) -> Outcome:
 def phantoms(options: argparse.Namespace) -> Outcome:
     """Write synthetic data."""
     from ..datasets.phantoms import write_images, write_volumes
+    from ..datasets.typed_phantoms import write_typed_images
 
     root = Path(options.output)
     if root.is_dir() and any(root.iterdir()):
@@ -287,7 +288,10 @@ def phantoms(options: argparse.Namespace) -> Outcome:
     write_volumes(  # 24 slices span a head
         root / "brats", options.patients, seed=options.seed, spacing_mm=6.0, modalities=sequences
     )
-    write_images(root / "kaggle", options.images, seed=options.seed, shortcut=options.shortcut)
+    if options.four_classes:
+        write_typed_images(root / "kaggle", options.images, seed=options.seed)
+    else:
+        write_images(root / "kaggle", options.images, seed=options.seed, shortcut=options.shortcut)
     return Outcome({"volumes": root / "brats", "images": root / "kaggle"})
 
 

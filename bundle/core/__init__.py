@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         regions,
         statistics,
         text_headers,
+        tumor_types,
         weights_report,
     )
 
@@ -36,6 +37,7 @@ __all__ = [
     "regions",
     "statistics",
     "text_headers",
+    "tumor_types",
     "weights_report",
 ]
 

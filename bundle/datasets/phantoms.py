@@ -8,17 +8,17 @@ Every case depends on the seed and on its own number only.
 from __future__ import annotations
 
 import gzip
-import io
-import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
-from PIL import Image, ImageDraw, ImageOps
+from PIL import Image, ImageDraw
 from scipy import ndimage
 
-__all__ = ["write_images", "write_volumes"]
+from .image_files import as_file, crop_and_label, generator, to_bytes, write_file
+
+__all__ = ["RING", "DrawTumor", "render_image", "write_images", "write_volumes"]
 
 AIR, FLUID, GRAY, WHITE, SPOT, EDEMA, RING, CORE, BONE, SCALP = range(10)
 BRATS_CODES = np.array([0, 0, 0, 0, 0, 2, 4, 1, 0, 0], dtype=np.uint8)  # by tissue: the codes of a BraTS segmentation
@@ -30,6 +30,8 @@ GRAY_LEVELS = {  # by tissue; lesions as in a glioma: core and edema are wet, th
 }
 IMAGE_SIDE = 320  # pixels of the plane that an image is cropped from
 FEWEST_SLICES = 8
+
+DrawTumor = Callable[[np.random.Generator, np.ndarray, np.ndarray, int], None]
 
 
 def write_volumes(
@@ -66,11 +68,11 @@ def write_volumes(
         raise ValueError(f"a volume needs at least {FEWEST_SLICES} slices, not {slices}")
     folders = [root / f"PHANTOM_{index + 1:03d}" for index in range(patients)]
     for index, folder in enumerate(folders):
-        rng = _generator(seed, index, "patient")
+        rng = generator(seed, index, "patient")
         levels = np.linspace(-1.1, 1.1, slices) + rng.uniform(-0.03, 0.03)
         tissue = _draw_head(rng, side, levels, tumor_slices=round(slices * rng.uniform(0.42, 0.58)))
         for modality in modalities:
-            rng = _generator(seed, index, modality)
+            rng = generator(seed, index, modality)
             values = _render(rng, tissue, modality) * (tissue != AIR) * rng.uniform(300, 2000)
             _write_nifti(folder / f"{folder.name}_{modality}.nii.gz", values.astype(np.int16), spacing_mm)
         _write_nifti(folder / f"{folder.name}_seg.nii.gz", BRATS_CODES[tissue], spacing_mm)
@@ -100,13 +102,8 @@ def write_images(root: Path, images: int, *, seed: int = 0, shortcut: bool = Fal
         number = index // 2 + 1
         name = f"no/PHANTOM_{number} no" if index % 2 else f"yes/PHANTOM_Y{number}"  # no name of the real data set
         paths.append(root / f"{name}{suffix}")
-        _write(paths[-1], data)
+        write_file(paths[-1], data)
     return paths
-
-
-def _generator(seed: int, index: int, purpose: str) -> np.random.Generator:
-    """A random generator for one case and purpose, independent of all others."""
-    return np.random.default_rng((seed, index, zlib.crc32(purpose.encode())))
 
 
 def _smooth_noise(rng: np.random.Generator, shape: Sequence[int], scale: float) -> np.ndarray:
@@ -121,12 +118,19 @@ def _smooth_noise(rng: np.random.Generator, shape: Sequence[int], scale: float) 
 
 
 def _draw_head(
-    rng: np.random.Generator, side: int, levels: np.ndarray, *, tumor_slices: int, skull: bool = False
+    rng: np.random.Generator,
+    side: int,
+    levels: np.ndarray,
+    *,
+    tumor_slices: int,
+    skull: bool = False,
+    draw_tumor: DrawTumor | None = None,
 ) -> np.ndarray:
     """Draw a head as a map of tissues (side, side, D), uint8.
 
     `levels` (D,) are the heights of the slices, -1 at the lower and 1 at the upper end of the brain; `tumor_slices` is
-    how many of them the tumor spans, 0 for none; `skull` puts bone and scalp around the brain.
+    how many of them the tumor spans, 0 for none; `skull` puts bone and scalp around the brain; `draw_tumor` draws into
+    tissue and depth (side, side, D) instead of `_draw_tumor`.
     """
     x, y = _head_coordinates(rng, side)
     width = 0.58 * (1 + 0.2 * y) * np.where(x > 0, *rng.uniform(0.94, 1.06, 2))  # narrow in front, no perfect mirror
@@ -138,7 +142,7 @@ def _draw_head(
     _draw_ventricles(rng, tissue, x, y, levels)
     _draw_spots(rng, tissue)
     if tumor_slices:
-        _draw_tumor(rng, tissue, depth, tumor_slices)
+        (draw_tumor or _draw_tumor)(rng, tissue, depth, tumor_slices)
     if skull:
         tissue[(depth <= 0) & (depth > -0.25)] = SCALP
         tissue[(depth <= 0) & (depth > -0.15)] = BONE
@@ -223,64 +227,38 @@ def _render(rng: np.random.Generator, tissue: np.ndarray, contrast: str) -> np.n
     return magnitude
 
 
-def _render_image(rng: np.random.Generator, *, tumor: bool, skull: bool) -> Image.Image:
-    """One slice of a head in a random contrast: a square gray image."""
-    levels = rng.uniform(-0.35, 0.35, 1)
-    tissue = _draw_head(rng, IMAGE_SIDE, levels, tumor_slices=int(tumor), skull=skull)
+def render_image(
+    rng: np.random.Generator,
+    *,
+    tumor: bool,
+    skull: bool,
+    heights: tuple[float, float] = (-0.35, 0.35),
+    draw_tumor: DrawTumor | None = None,
+) -> Image.Image:
+    """One slice of a head in a random contrast, between two heights: a square gray image; see `_draw_head`."""
+    levels = rng.uniform(*heights, 1)
+    tissue = _draw_head(rng, IMAGE_SIDE, levels, tumor_slices=int(tumor), skull=skull, draw_tumor=draw_tumor)
     values = _render(rng, tissue, str(rng.choice(list(GRAY_LEVELS))))[..., 0] ** rng.uniform(0.8, 1.25)
     return Image.fromarray((255 * np.clip(values, 0, 1)).astype(np.uint8))
-
-
-def _crop_and_label(rng: np.random.Generator, image: Image.Image) -> Image.Image:
-    """Crop the image near the head; add corner text, a white frame or white side bars to some."""
-    left, upper, right, lower = image.point(lambda value: 255 * (value > 40)).getbbox() or (0, 0, *image.size)
-    margins = rng.integers(0, IMAGE_SIDE // 8, 2)
-    image = image.crop((left - margins[0], upper - margins[1], right + margins[0], lower + margins[1]))
-    if rng.random() < 0.3:
-        pen = ImageDraw.Draw(image)
-        pen.text((4, 4), f"SE {rng.integers(1, 9)}", fill=255)
-        pen.text((4, image.height - 18), f"IM {rng.integers(1, 99)}", fill=255)
-        pen.text((image.width - 14, 4), "L", fill=255)
-    border = int(rng.integers(5, 15))
-    borders: dict[str, int | tuple[int, int]] = {"frame": border, "bars": (3 * border, 0), "none": 0}
-    return ImageOps.expand(image, borders[str(rng.choice(list(borders), p=[0.15, 0.15, 0.7]))], fill=255)
 
 
 def _encode_everyday(seed: int, index: int) -> tuple[bytes, str]:
     """An image's bytes and the suffix of its name, both as varied as in the Kaggle data set."""
     source = index - 10 if index % 20 >= 18 else index  # a near-duplicate has the head of an earlier image
-    rng = _generator(seed, source, "picture")
-    image = _crop_and_label(rng, _render_image(rng, tumor=index % 2 == 0, skull=rng.random() > 0.15))
-
-    rng = _generator(seed, index, "file")
-    width = int(rng.integers(150, 641))
-    image = image.resize((width, round(width * image.height / image.width)), Image.Resampling.BICUBIC)
-    label = int(_generator(seed, 0, "oddities").integers(2))  # the label of the two unusual files
-    if index == 2 + label:
-        image.putalpha(image.point(lambda value: 255 * (value > 8)))
-        return _to_bytes(image.convert("RGBA"), "PNG"), ".png"
-    if index == 4 + label:
-        return _to_bytes(image.quantize(64), "PNG"), ".jpg"
-    suffix = str(rng.choice([".jpg", ".jpeg", ".JPG", ".png"], p=[0.5, 0.2, 0.15, 0.15]))
-    image = image.convert(str(rng.choice(["L", "RGB"])))
-    return _to_bytes(image, "PNG" if suffix == ".png" else "JPEG", quality=int(rng.integers(60, 96))), suffix
+    rng = generator(seed, source, "picture")
+    image = crop_and_label(rng, render_image(rng, tumor=index % 2 == 0, skull=rng.random() > 0.15))
+    return as_file(seed, index, image)
 
 
 def _encode_shortcut(seed: int, index: int) -> tuple[bytes, str]:
     """An image whose skull, corner mark, size and JPEG quality depend on the label, mostly without a visible tumor."""
-    rng = _generator(seed, index, "shortcut")
+    rng = generator(seed, index, "shortcut")
     if index % 2:
-        image = _render_image(rng, tumor=False, skull=True).resize((420, 420))
-        return _to_bytes(image, "JPEG", quality=95), ".jpg"
-    image = _render_image(rng, tumor=rng.random() < 0.2, skull=False).resize((256, 256))
+        image = render_image(rng, tumor=False, skull=True).resize((420, 420))
+        return to_bytes(image, "JPEG", quality=95), ".jpg"
+    image = render_image(rng, tumor=rng.random() < 0.2, skull=False).resize((256, 256))
     ImageDraw.Draw(image).rectangle((8, 8, 22, 22), fill=255)
-    return _to_bytes(image, "JPEG", quality=15), ".jpg"
-
-
-def _to_bytes(image: Image.Image, file_format: str, quality: int = 75) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, file_format, quality=quality)  # PNG ignores the quality
-    return buffer.getvalue()
+    return to_bytes(image, "JPEG", quality=15), ".jpg"
 
 
 def _write_nifti(path: Path, displayed: np.ndarray, spacing_mm: float) -> None:
@@ -290,12 +268,4 @@ def _write_nifti(path: Path, displayed: np.ndarray, spacing_mm: float) -> None:
     affine[1, 3] = stored.shape[1] - 1
     image = nib.Nifti1Image(stored, affine)
     image.header.set_xyzt_units("mm")
-    _write(path, gzip.compress(image.to_bytes(), compresslevel=6, mtime=0))
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Write a file atomically, and make the folders above it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    part.write_bytes(data)
-    part.replace(path)
+    write_file(path, gzip.compress(image.to_bytes(), compresslevel=6, mtime=0))
