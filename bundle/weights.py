@@ -17,6 +17,7 @@ from .manifest import read_json
 
 __all__ = [
     "OF_NETWORK",
+    "OF_STORE",
     "find_weights",
     "headline",
     "pins_of",
@@ -27,7 +28,8 @@ __all__ = [
 ]
 
 PINNED = {"monai": "monai", "pytorch": "torch", "numpy": "numpy"}  # name in the metadata: name of the package
-OF_NETWORK = ("modalities", "regions")  # what a network reads, and what it segments
+OF_STORE = ("modalities", "regions")  # what a network reads, and what it segments: its slice store is made for both
+OF_NETWORK = (*OF_STORE, "tumor_types")  # and which types of tumors it tells apart
 IN_DISTRIBUTION_SHARE = 0.99  # of the held-out scans of a kind that count as in distribution
 
 
@@ -68,8 +70,8 @@ def trained_as(model_path: Path, network: str | None = None) -> dict[str, Any]:
     """Overrides of the inference config that fit the weights.
 
     Args:
-        model_path: the weights; network name, modalities and regions are read from the report beside them, or else
-            from `config.json`, which a training writes beside its weights.
+        model_path: the weights; network name, modalities, regions and tumor types are read from the report beside them,
+            or else from `config.json`, which a training writes beside its weights.
         network: name of the network, instead of the one in these files.
     """
     settings = {**_network_settings(model_path.with_name("config.json"))}
@@ -78,7 +80,7 @@ def trained_as(model_path: Path, network: str | None = None) -> dict[str, Any]:
 
 
 def _network_settings(file: Path) -> dict[str, Any]:
-    """Network name, modalities and regions in a file, identifiers only: a config would evaluate other text."""
+    """Network name and the lists of `OF_NETWORK` in a file, identifiers only: a config would evaluate other text."""
     try:
         content = json.loads(file.read_text())
         content = content.get("model", content)
@@ -142,6 +144,7 @@ def release(trained: Path, report: Mapping[str, Any], models: Path) -> None:
         "network_name": config["network_name"],
         "modalities": config["modalities"],
         **({"regions": config["regions"]} if len(config.get("regions", ())) > 1 else {}),
+        **({"tumor_types": config["tumor_types"]} if config.get("tumor_types") else {}),
         **{name: notes[name] for name in ("learned", "trained_with", "unknown_lineage", "trained_on") if name in notes},
     }
     files.write_json(models / "report.json", {**report, "model": model})
@@ -149,7 +152,7 @@ def release(trained: Path, report: Mapping[str, Any], models: Path) -> None:
     if metadata.is_file():
         noted = {**read_json(metadata), "weights_sha256": {"models/model.pt": model["sha256"]}}
         _describe_channels(noted["network_data_format"]["inputs"]["image"], model["modalities"])
-        _describe_mask(noted, model.get("regions", WHOLE_TUMOR))
+        _describe_output(noted, model.get("regions", WHOLE_TUMOR), model.get("tumor_types", ()))
         files.write_json(metadata, with_installed_versions(noted), indent=4)
 
 
@@ -162,26 +165,27 @@ def _describe_channels(image: dict[str, Any], modalities: Sequence[str]) -> None
         image["channel_def"] = {str(number): f"{title},{unit}" for number, title in enumerate(titles)}
 
 
-def _describe_mask(metadata: dict[str, Any], regions: Sequence[str]) -> None:
-    """Name the codes of the mask in the metadata; if they are of the same regions, the words stay as they are."""
-    packed = metadata["network_data_format"]["outputs"]["pred"]
-    if packed["num_channels"] != len(regions) + 1:
+def _describe_output(metadata: dict[str, Any], regions: Sequence[str], types: Sequence[str]) -> None:
+    """Name the codes of the mask and the types in the metadata; of the same channels the words stay as they are."""
+    packed, channels = metadata["network_data_format"]["outputs"]["pred"], len(regions) + 1 + len(types)
+    if packed["num_channels"] != channels:
         parts, titles = parts_of(regions), [REGIONS[name].title for name in regions]
-        packed["num_channels"] = len(regions) + 1
+        packed["num_channels"] = channels
         packed["channel_def"] = {"0": "background", **{str(code): parts[code] for code in sorted(parts)}}
         words = ", ".join(f"{code} {parts[code]}" for code in sorted(parts))
         metadata["label_classes"] = f"single-channel mask: {words}, 0 everything else"
         metadata["pred_classes"] = (
-            f"{len(regions) + 1} channels: logits of the masks of {', '.join(titles)},"
+            f"{channels} channels: logits of the masks of {', '.join(titles)},"
             " logit of the slice's class broadcast over the plane"
+            + (f", logits of the tumor's types {', '.join(types)}, given a tumor, likewise" if types else "")
         )
 
 
 def require_served(config: Mapping[str, Any], models: Path) -> None:
-    """Refuse weights if the bundle's inference config names another network, other modalities or other regions.
+    """Refuse weights if the bundle's inference config names another network, modalities, regions or tumor types.
 
     Args:
-        config: "network_name", "modalities" and "regions" of the weights, if known.
+        config: "network_name" and those of `OF_NETWORK` of the weights, if known.
         models: folder of the release.
 
     Raises:

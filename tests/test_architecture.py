@@ -169,7 +169,7 @@ READ_BY_MONAI |= {"calibrating", "auditing", "fitting_ood_detector", "summarizin
 READ_BY_MONAI |= {"checking", "fitting_sequences"}
 READ_BY_MONAI |= {"save_execute_config", "post_transforms"}  # with --tracking; by MONAI Label
 READ_BY_THE_PREDICTOR = {"extended_network", "no_tumor_bounds", "skipped"}
-READ_BY_TRAININGS = {"patients", "known", "known_held_out", "taught"}
+READ_BY_TRAININGS = {"patients", "known", "known_held_out", "taught", "untold_types"}
 READ_BY_SCORING = {"robustness", "subsets"}
 READ_BY_DEPLOY = {"dicom_segmentation", "dicom_report"}
 

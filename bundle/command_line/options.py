@@ -9,6 +9,7 @@ from typing import Any
 
 from ..core import filenames
 from ..core.regions import require_regions
+from ..core.tumor_types import require_types, source_and_type
 from ..workflows.robustness import CORRUPTIONS
 
 VOLUMES = "folder of volumes in any known layout (docs/reference/data.md); repeatable"
@@ -112,6 +113,24 @@ def add_modalities(sub: argparse.ArgumentParser, regions: bool = True) -> None:
     if regions:
         text = "regions of the tumor that are segmented: wt,tc,et (whole tumor, tumor core, enhancing; default: wt)"
         sub.add_argument("--regions", metavar="wt,tc,et", type=region_names, help=text)
+        add_tumor_types(sub)
+
+
+def add_tumor_types(sub: argparse.ArgumentParser) -> None:
+    """Options that name types of tumors, and sources of volumes whose type is known."""
+    sub.add_argument(
+        "--tumor-types",
+        metavar="glioma,meningioma,...",
+        type=type_names,
+        help="types that are told apart, from images in --four-classes folders: glioma, meningioma, pituitary",
+    )
+    sub.add_argument(
+        "--volume-types",
+        metavar="SOURCE=TYPE",
+        type=source_type,
+        action="append",
+        help="the type of all tumors in a source of volumes, such as brats=glioma (default: unknown); repeatable",
+    )
 
 
 def add_precision(sub: argparse.ArgumentParser) -> None:
@@ -176,6 +195,28 @@ def region_names(text: str) -> list[str]:
     return names
 
 
+def type_names(text: str) -> list[str]:
+    """Names of types of tumors, with commas between them.
+
+    >>> type_names("Glioma, pituitary")
+    ['glioma', 'pituitary']
+    """
+    names = [name.strip().lower() for name in text.split(",")]
+    try:
+        require_types(names)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return names
+
+
+def source_type(text: str) -> str:
+    """A source and the type of its tumors, SOURCE=TYPE."""
+    try:
+        return "=".join(source_and_type(text))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
 def share(text: str) -> float:
     """Parse a number from 0 to 1."""
     with suppress(ValueError):
@@ -205,7 +246,8 @@ def reading(options: argparse.Namespace) -> dict[str, Any]:
         "groups_file": str(Path(options.groups).absolute()) if options.groups else None,
         "tumor_codes": options.labels,
         "masks": options.masks,
-        "four_classes": options.four_classes or None,
+        "four_classes": options.four_classes or bool(getattr(options, "tumor_types", None)) or None,
+        "volume_types": getattr(options, "volume_types", None),
         "brains": getattr(options, "brains", None) or None,  # of commands that train
     }
     return {name: value for name, value in told.items() if value is not None}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,11 @@ from .outcome import Outcome
 
 def pipeline(options: argparse.Namespace) -> Outcome:
     """Preprocess, train and evaluate."""
+    from ..weights import OF_NETWORK
     from ..workflows.pipeline import run_pipeline
 
     names = ("output", "volumes", "images", "preset", "network", "precision", "seed", "fold", "device", "tracking")
-    chosen = {
-        name: getattr(options, name) for name in (*names, "skip_unreadable", "modalities", "regions", "initial_weights")
-    }
+    chosen = {name: getattr(options, name) for name in (*names, "skip_unreadable", *OF_NETWORK, "initial_weights")}
     require_shown(options)
     models = run_pipeline(**chosen, reading=reading(options))
     return Outcome({"weights": models / "model.pt", "evaluation": models.parent / "evaluation"})
@@ -29,20 +29,26 @@ def crossvalidate(options: argparse.Namespace) -> Outcome:
     """Train and evaluate in every fold."""
     if options.choose_from:
         return _choose(options)
-    from ..weights import require_served
+    from ..weights import OF_NETWORK, OF_STORE, require_served
+    from ..workflows.initial_weights import require_told
     from ..workflows.plans import cross_validation_plan
     from ..workflows.run_plan import release_reference, run_plan
 
-    named = ("preset", "folds", "seeds", "network", "precision", "image_folds", "modalities", "regions")
+    named = ("preset", "folds", "seeds", "network", "precision", "image_folds", *OF_NETWORK)
     chosen = {name: getattr(options, name) for name in named}
     plan = cross_validation_plan(
         **chosen, sources=options.learn_from or (), fold=options.fold or (), brains=options.brains
     )
     require_shown(options)
     if options.release:  # before the hours of work
-        require_served({"network_name": plan.network, **_channels(options)}, Path(options.release))
-    told = {**reading(options), **_channels(options)}
-    summary = run_plan(plan, options.output, options.volumes, options.images, options.processes, told)
+        require_served({"network_name": plan.network, **_chosen(options, OF_NETWORK)}, Path(options.release))
+    told = {**reading(options), **_chosen(options, OF_STORE)}
+
+    def before_training(store: Path) -> None:
+        require_told(store, options.tumor_types or (), None, sources=plan.common["sources"])
+
+    sources = (options.volumes, options.images)
+    summary = run_plan(plan, options.output, *sources, options.processes, told, before_training)
     made = {"summary": summary, "report": summary.with_name("report.json")}
     if options.release:
         release_reference(plan, summary.parent, Path(options.release))
@@ -55,10 +61,11 @@ def _choose(options: argparse.Namespace) -> Outcome:
     from ..workflows.nested import run_nested
     from ..workflows.plans import nested_plan
 
-    unused = ("release", "modalities", "regions")
+    unused = ("release", "modalities", "regions", "tumor_types")
     if named := [name for name in unused if getattr(options, name)] + (["seeds"] if options.seeds > 1 else []):
+        option = named[0].replace("_", "-")
         raise UserError(
-            f"--choose-from: takes no --{named[0]}; a plan's settings and first seeds are scored, not released"
+            f"--choose-from: takes no --{option}; a plan's settings and first seeds are scored, not released"
         )
     sources = options.learn_from or ()
     chosen = {name: getattr(options, name) for name in ("folds", "network", "precision", "image_folds", "brains")}
@@ -69,10 +76,9 @@ def _choose(options: argparse.Namespace) -> Outcome:
     )
 
 
-def _channels(options: argparse.Namespace) -> dict[str, Any]:
-    """Channels and regions as settings of configs; nothing if none were named."""
-    named = {"modalities": options.modalities, "regions": options.regions}
-    return {name: chosen for name, chosen in named.items() if chosen}
+def _chosen(options: argparse.Namespace, names: Sequence[str]) -> dict[str, Any]:
+    """Channels, regions and types as settings of configs; nothing if none were named."""
+    return {name: chosen for name in names if (chosen := getattr(options, name))}
 
 
 def require_shown(options: argparse.Namespace) -> None:

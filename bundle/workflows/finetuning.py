@@ -18,7 +18,7 @@ from ..core import files, weights_report
 from ..errors import UserError
 from ..loading import parse
 from ..manifest import read_json
-from ..weights import OF_NETWORK, trained_as
+from ..weights import OF_NETWORK, OF_STORE, trained_as
 from . import stages
 from .initial_weights import cases_in_words
 from .pipeline import time_in_words
@@ -68,7 +68,7 @@ def finetune(
         raise UserError(f"{model}: not trained on masks; train them with `pipeline --initial-weights {model}` first")
     volumes = [f"{name or path.name}={path}" for name, path in map(stages.named, volumes)]
     plan = finetuning_plan(model, known, folds, epochs, precision)
-    channels = {name: known[name] for name in OF_NETWORK if name in known}
+    channels = {name: known[name] for name in OF_STORE if name in known}
     settings = {**(reading or {}), **channels, "require_masks": True}
 
     def before_training(store: Path) -> None:

@@ -11,11 +11,15 @@ from ..errors import UserError, reason_of
 from ..loading import parse
 from ..weights import find_weights, trained_as
 
-__all__ = ["cases_in_words", "require_fitting", "require_held_out"]
+__all__ = ["cases_in_words", "require_fitting", "require_held_out", "require_told"]
 
 
 def require_fitting(
-    model: str | Path, network: str, modalities: Sequence[str] | None, regions: Sequence[str] | None = None
+    model: str | Path,
+    network: str,
+    modalities: Sequence[str] | None,
+    regions: Sequence[str] | None = None,
+    tumor_types: Sequence[str] | None = None,
 ) -> tuple[Path, list[str]]:
     """Load weights strictly into the network that is to be trained.
 
@@ -24,12 +28,14 @@ def require_fitting(
         network: cpu, base or large.
         modalities: channels of the network; None: those that the weights read.
         regions: masks of the network; None: those of the weights.
+        tumor_types: that the network tells apart; None: those of the weights.
 
     Returns:
         The absolute path of the weights, and the channels.
 
     Raises:
-        UserError: when there is no such file, it is no state dict, or of another network, other channels or masks.
+        UserError: when there is no such file, it is no state dict, or of another network, other channels, masks or
+            types.
     """
     weights = find_weights(model)
     known = trained_as(weights)
@@ -39,15 +45,37 @@ def require_fitting(
     segmented = known.get("regions", list(WHOLE_TUMOR))
     if regions is not None and list(regions) != segmented:
         raise UserError(f"{weights}: segments {','.join(segmented)}, not {','.join(regions)}; leave --regions out")
+    told = known.get("tumor_types", [])
+    if tumor_types is not None and list(tumor_types) != told:
+        wanted = ",".join(tumor_types)
+        raise UserError(f"{weights}: tells {','.join(told) or 'no types'} apart, not {wanted}; leave --tumor-types out")
     if (name := known.get("network_name", network)) != network:
         raise UserError(f"{weights}: of the network {name}; add --network {name}")
-    settings = {"network_name": network, "modalities": read, "regions": segmented}
+    settings = {"network_name": network, "modalities": read, "regions": segmented, "tumor_types": told}
     try:
         parse("inference.yaml", ["loaded"], model_path=str(weights), **settings)
     except Exception as error:
         reason = reason_of(error)
         raise (UserError(reason) if reason else error) from None
     return weights, list(read)
+
+
+def require_told(store: Path, types: Sequence[str], fold: int | None, **settings: Any) -> None:
+    """Refuse types of tumors that no training case of a fold tells.
+
+    Args:
+        store: the slice store.
+        types: that the network is to tell apart.
+        fold: the test fold.
+        settings: of the split, see `configs/train.yaml`.
+
+    Raises:
+        UserError: naming the type.
+    """
+    asked: dict[str, Any] = {"dataset_dir": str(store), "fold": fold, "tumor_types": list(types), **settings}
+    if types and (untold := parse("before_training.yaml", ["untold_types"], **asked)["untold_types"]):
+        where = "name folders of images that have one for it"
+        raise UserError(f"--tumor-types: no training case tells the type {untold[0]}; {where}, or leave it out")
 
 
 def require_held_out(store: Path, weights: Path, fold: int) -> None:

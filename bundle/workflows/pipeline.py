@@ -19,9 +19,9 @@ from typing import Any
 from ..core import files
 from ..loading import torch_device
 from ..manifest import Manifest, contents, lock_folder, read_json, removed_if_refused
-from ..weights import release, trained_as
+from ..weights import OF_STORE, release, trained_as
 from . import stages
-from .initial_weights import require_fitting, require_held_out
+from .initial_weights import require_fitting, require_held_out, require_told
 from .presets import PRESETS
 
 __all__ = ["run_pipeline", "settings_of", "time_in_words"]
@@ -36,7 +36,7 @@ STEPS = {  # what each one does
     "evaluation": "score the weights on the test fold, draw figures",
     "models": "release the weights with their report",
 }
-DEFAULT = {"modalities": ["flair"], "regions": ["wt"]}  # of configs/train.yaml
+DEFAULT = {"modalities": ["flair"], "regions": ["wt"], "tumor_types": []}  # of configs/train.yaml
 SLICES_PER_SECOND = 10  # of the training of `--network cpu`, on one core
 
 
@@ -57,6 +57,7 @@ def run_pipeline(
     modalities: Sequence[str] | None = None,
     initial_weights: str | Path | None = None,
     regions: Sequence[str] | None = None,
+    tumor_types: Sequence[str] | None = None,
 ) -> Path:
     """Run all steps that are not finished yet.
 
@@ -77,13 +78,15 @@ def run_pipeline(
         modalities: sequences of volumes that are read as channels; None: those of the initial weights, or FLAIR.
         initial_weights: file that the first stage starts from, or None.
         regions: of the tumor that are segmented, wt, tc, et; None: those of the initial weights, or wt.
+        tumor_types: that are told apart, from images in folders of types; None: those of the initial weights, or none.
 
     Returns:
         The folder with the released weights and their report.
 
     Raises:
         UserError: when a folder is missing, `output` holds other results, a run with other settings or an active one,
-            the initial weights do not fit or know cases to test on, or the data teach nothing.
+            the initial weights do not fit or know cases to test on, the data teach nothing, or no training case
+            tells a type.
     """
     output = Path(output).resolve()
     folders = {**stages.source_folders(volumes, images), **(reading or {}), "require_masks": bool(volumes)}
@@ -93,12 +96,13 @@ def run_pipeline(
     settings = settings_of(preset, network, precision, seed, fold)
     start: Path | None = None
     if initial_weights:
-        start, modalities = require_fitting(initial_weights, network, modalities, regions)
-        regions = trained_as(start).get("regions")
+        start, modalities = require_fitting(initial_weights, network, modalities, regions, tumor_types)
+        regions, tumor_types = (trained_as(start).get(name) for name in ("regions", "tumor_types"))
         settings |= {"initial_weights": files.sha256_of(start)}
-    for name, chosen in {"modalities": modalities, "regions": regions}.items():
+    for name, chosen in {"modalities": modalities, "regions": regions, "tumor_types": tumor_types}.items():
         if chosen and list(chosen) != DEFAULT[name]:
-            settings[name] = shared[name] = folders[name] = list(chosen)
+            settings[name] = shared[name] = list(chosen)
+            folders |= {name: list(chosen)} if name in OF_STORE else {"four_classes": True}
     kept = contents(output)
     with lock_folder(output):
         with removed_if_refused(output, kept):
@@ -125,7 +129,9 @@ def run_pipeline(
         with removed_if_refused(output, kept):
             step("data", preprocess, always=True)
             chain |= stages.chain_of(stages.taught_by(output / "data", fold), PRESETS[preset])
-            if start:
+            if not start:
+                require_told(output / "data", tumor_types or (), fold)
+            else:
                 require_held_out(output / "data", start, fold)
         order = list(chain)
         print(f"stages: {', '.join(f'{stage} ({STEPS[stage]})' for stage in order)}", flush=True)

@@ -190,6 +190,7 @@ def cross_validation_plan(
     brains: bool = False,
     modalities: Sequence[str] | None = None,
     regions: Sequence[str] | None = None,
+    tumor_types: Sequence[str] | None = None,
 ) -> Plan:
     """The three stages of a preset, and its first stage alone, in every fold, without a validation fold.
 
@@ -205,6 +206,7 @@ def cross_validation_plan(
         brains: whether the store has the brains of heads, to train on them alone too.
         modalities: sequences of volumes, as channels; None: FLAIR alone.
         regions: of the tumor, as masks; None: the whole tumor alone.
+        tumor_types: that are told apart; None: none.
     """
     steps = {name: {"overlays": stages.OVERLAYS[name], "settings": PRESETS[preset][name]} for name in stages.OVERLAYS}
     variants = {
@@ -213,6 +215,7 @@ def cross_validation_plan(
     }
     chosen = {"preset": preset, "folds": folds, "image-folds": image_folds, "seeds": seeds}
     chosen |= {"modalities": ",".join(modalities or ()), "regions": ",".join(regions or ())}
+    chosen |= {"tumor-types": ",".join(tumor_types or ())}
     chosen |= {"network": None if network == "cpu" else network, "precision": precision}
     words = [f"--{name} {value}" for name, value in chosen.items() if value]
     words += ["--brains"] if brains else []
@@ -222,6 +225,7 @@ def cross_validation_plan(
     common = {"validation": False, "num_workers": 0, "precision": precision, "sources": list(sources) or None}
     common |= {"modalities": list(modalities)} if modalities else {}
     common |= {"regions": list(regions)} if regions else {}
+    common |= {"tumor_types": list(tumor_types)} if tumor_types else {}
     return Plan(folds, common, steps, variants, "recipe", network, CROSS_VALIDATION, command, image_folds, only)
 
 

@@ -51,6 +51,7 @@ def score_corrupted(
     strip: bool = False,
     modalities: Sequence[str] | None = None,
     regions: Sequence[str] | None = None,
+    tumor_types: Sequence[str] | None = None,
     **settings: Any,
 ) -> None:
     """Write `robustness.json` and `robustness.png` to `output`; a job of `scoring.on_folders`.
@@ -64,6 +65,7 @@ def score_corrupted(
         strip: cut the brain out of volumes with a skull first.
         modalities: sequences of the weights.
         regions: of the weights' masks, of which the whole tumor is scored.
+        tumor_types: that the weights tell apart; they are not scored.
         settings: of `configs/robustness.yaml`.
     """
     from ..reporting.robustness import draw

@@ -9,7 +9,7 @@ from typing import Any
 from ..errors import UserError
 from ..loading import torch_device
 from ..manifest import contents, lock_folder, read_json, removed_if_refused, require_no_other_results
-from ..weights import OF_NETWORK, find_weights, trained_as
+from ..weights import OF_STORE, find_weights, trained_as
 from . import stages
 
 __all__ = ["on_folders"]
@@ -52,15 +52,16 @@ def on_folders(
     """
     weights, output = find_weights(model).resolve(), Path(output).resolve()
     known = trained_as(weights, network)
-    channels = {name: known[name] for name in OF_NETWORK if name in known}
-    folders = {**stages.source_folders(volumes, images), **(reading or {}), "require_masks": not images}
+    channels: dict[str, Any] = {name: known[name] for name in OF_STORE if name in known}
+    channels |= {"four_classes": True} if "tumor_types" in known else {}  # where the folders tell them
+    folders = {**stages.source_folders(volumes, images), **(reading or {}), "require_masks": not images, **channels}
     if device:
         settings["device"] = torch_device(device)
     kept = contents(output)
     with lock_folder(output), removed_if_refused(output, kept):
         if output / "data" not in kept:
             require_no_other_results(output)
-        stages.preprocess(output / "data", folders, folds=1, skip_unreadable=skip_unreadable, strip=strip, **channels)
+        stages.preprocess(output / "data", folders, folds=1, skip_unreadable=skip_unreadable, strip=strip)
         require_references(output / "data")
         job(weights, output, dataset_dir=str(output / "data"), strip=strip, **known, **settings)
 

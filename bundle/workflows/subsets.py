@@ -23,6 +23,7 @@ def score_subsets(
     strip: bool = False,
     modalities: Sequence[str] | None = None,
     regions: Sequence[str] | None = None,
+    tumor_types: Sequence[str] | None = None,
     others: Sequence[str | Path] = (),
     baselines: Sequence[str | Path] = (),
 ) -> None:
@@ -37,6 +38,7 @@ def score_subsets(
         strip: cut the brain out of volumes with a skull first.
         modalities: sequences of the weights; they are read from beside the weights.
         regions: of the weights' masks, of which the whole tumor is scored.
+        tumor_types: that the weights tell apart; they are not scored.
         others: further weights of the same sequences, such as those of other folds.
         baselines: weights that read one of these sequences, to compare with.
 

@@ -28,7 +28,8 @@ def balanced_weights(
     number of patients (so that a small source keeps a share), within a source patients equally; of the samples of a
     patient with a tumor `tumor_fraction` show it. Images: single images and slices of volumes half each; single images
     by source, slices of volumes by sequence, all sources or sequences equally; within one both classes equally (so that
-    it does not predict the class), within a class the clusters or patients equally.
+    it does not predict the class), within a class the types of tumors equally, if the network tells them apart, then
+    the clusters or patients equally.
 
     Returns:
         float64, one for each record, or each chosen one, sum 1.
@@ -44,7 +45,7 @@ def balanced_weights(
     roots = {source: count**0.5 for source, count in Counter(source for source, _ in patients).items()}
     for kind, levels in (
         ("volume", ((_tumor_free, free), (_source, roots), (_group, {}), (_has_tumor, shown))),
-        ("image", ((_of_volume, {}), (_sequence_or_source, {}), (_has_tumor, {}), (_group, {}))),
+        ("image", ((_of_volume, {}), (_sequence_or_source, {}), (_has_tumor, {}), (_tumor_type, {}), (_group, {}))),
     ):
         _divide(weights, records, of_kind[kind], levels, 1.0)
     return weights[np.asarray(chosen)] / weights.sum()
@@ -86,6 +87,10 @@ def _tumor_free(record: Record) -> bool:
 
 def _of_volume(record: Record) -> bool:
     return bool(record.get("of_volume", False))
+
+
+def _tumor_type(record: Record) -> int | None:
+    return record.get("tumor_type")
 
 
 def _has_tumor(record: Record) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 from ..core.label_codes import label_set_of
 from ..io.datalists import Case, Cases
 
-__all__ = ["count_cases", "is_tumor_free", "left_out_codes", "taught_by"]
+__all__ = ["count_cases", "is_tumor_free", "left_out_codes", "taught_by", "untold_types"]
 
 
 def count_cases(cases: Sequence[Case], stored: Iterable[Case]) -> dict[str, dict[str, Any]]:
@@ -76,3 +76,13 @@ def taught_by(records: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
         "kinds": [kind for kind in ("volume", "image") if kind in kinds],
         "tasks": [*(["segmentation"] if masked else []), *(["classification"] if {0.0, 1.0} <= classes else [])],
     }
+
+
+def untold_types(cases: Iterable[Mapping[str, Any]], types: Sequence[str]) -> list[str]:
+    """Types of tumors that no case tells.
+
+    >>> untold_types([{"class_name": "glioma"}, {"cls": 1}], ["glioma", "pituitary"])
+    ['pituitary']
+    """
+    told = {case.get("class_name") for case in cases}
+    return [name for name in types if name not in told]

@@ -105,6 +105,8 @@ class ResidentLoader(SourceLoader):
             "cls": held.cls[rows],
             **{name: [record[name] for record in records] for name in ("case", "source", "kind", "index")},
         }
+        if "tumor_type" in records[0]:
+            batch["tumor_type"] = torch.tensor([int(record["tumor_type"]) for record in records], device=self.device)
         first, kind = drawn[0], KINDS.index(records[0]["kind"])
         draws = np.random.SeedSequence((seed, first.epoch, first.number, kind)).generate_state(1, np.uint32)
         return self.augmentation(batch, int(draws[0]))

@@ -41,9 +41,9 @@ class SliceDataset(Dataset[dict[str, Any]]):
 
     An item has "image" float32 (C, H, W), "mask" float32 (R, H, W) if there is one (with a transform always; NaN if
     unknown, so that batches can contain both), "foreground" float32 (1, H, W) of 0 and 1, "cls" (1.0, 0.0, NaN for
-    unknown), "statistics", "case", "source", "kind" (volume or image), "index" and "skull"; for the
-    transform, where the store has it, the brain of a volume with a skull: "brain" float32 (1, H, W) of 0 and 1, and
-    "brain_statistics" (2, C).
+    unknown), "tumor_type" (its number, -1 for unknown), if the records have it, "statistics", "case", "source",
+    "kind" (volume or image), "index" and "skull"; for the transform, where the store has it, the brain of a volume with
+    a skull: "brain" float32 (1, H, W) of 0 and 1, and "brain_statistics" (2, C).
 
     In a store of several sequences, an image of unknown sequence has one channel for the transform, and NaN in the
     others afterwards; for the transform "missing" are the channels without tissue, boolean (C,).
@@ -105,6 +105,7 @@ class SliceDataset(Dataset[dict[str, Any]]):
         item["statistics"] = np.asarray(record["statistics"], dtype=np.float32)
         item["image"] = torch.from_numpy(image)
         item["foreground"] = tissue_of(item["image"])[None].float()
+        item |= {"tumor_type": int(record["tumor_type"])} if "tumor_type" in record else {}
         if mask is not None:
             item["mask"] = torch.from_numpy(mask.astype(np.float32))
         if self.transform is None:

@@ -56,8 +56,9 @@ def with_slice_pictures(
         min_brain_pixels: tissue that a slice must show, mm2.
 
     Returns:
-        The cases, then images with "cls", "group" (the volume's), "volume" (its id), "sequence", and "label" where the
-        mask is trained. Their source is the volume's source and the sequence: "lgg_t1ce".
+        The cases, then images with "cls", "group" (the volume's), "volume" (its id), "sequence", "label" where the
+        mask is trained, and the volume's "class_name", if any, where they show the tumor. Their source is the volume's
+        source and the sequence: "lgg_t1ce".
     """
     found = Cases(cases, cases.skipped)
     limits = {"per_volume": per_volume, "min_tumor_mm2": min_tumor_pixels, "min_brain_mm2": min_brain_pixels}
@@ -85,10 +86,12 @@ def _pictures_of(case: Case, sequence: str, folder: Path, settings: Mapping[str,
         written = {"made_of": made_of, "slices": _write_pictures(case, sequence, image, folder, settings)}
         write_json(folder / "cases.json", written)
     shared = {"source": source, "kind": "image", "group": case["group"], "volume": case["id"], "sequence": sequence}
+    told = {"class_name": case["class_name"]} if "class_name" in case else {}
     pictures = []
     for number, cls in written["slices"]:
         file = folder / f"{number:03d}.png"
         picture: Case = {"id": f"{source}/{name}/{number:03d}.png", **shared, "image": str(file), "cls": cls}
+        picture |= told if cls else {}
         if settings["masked"]:
             picture |= {"label": str(file.with_name(f"{number:03d}_mask.png")), "tumor_codes": [1]}
         pictures.append(picture)

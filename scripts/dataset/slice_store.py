@@ -44,6 +44,7 @@ __all__ = ["SliceStore", "build_store", "content_hash", "reason_in_one_line"]
 
 REPEAT = "run the preprocessing again"
 OF_MASK = ("tumor_codes", "region_codes")  # of a case: how its mask is read
+TOLD = ("class_name",)  # of a case, where the user or its folder tells it
 OF_SLICES = {"slices": np.int32, "brain_pixels": np.int32, "tumor_pixels": np.int32, "own_statistics": np.float32}
 
 FINGERPRINTED_SOURCES = (  # their change makes a store stale
@@ -194,8 +195,9 @@ def _store_case(
         hashes: dict[str, str] = {key: content_hash(case[key]) for key in ("image", "label") if key in case}
         written = _current(folder, hashes, fingerprint)
         if written is not None and all(written.get(key) == case.get(key) for key in OF_MASK):
-            if any(written.get(key) != value for key, value in case.items()):  # the same files, at another place
-                write_json(folder / "case.json", {**written, **case})
+            kept = {key: value for key, value in written.items() if key not in TOLD}
+            if written != {**kept, **case}:  # the same files, at another place, or of another type
+                write_json(folder / "case.json", {**kept, **case})
             return None
         arrays, meta = slices_of(transform(case), min_brain_pixels)
     except Exception as error:

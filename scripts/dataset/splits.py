@@ -206,9 +206,9 @@ def _part(case: Case) -> str:
 
 
 def _stratum(case: Case) -> str:
-    """Stratum of a case: the class of an image; of a volume whether it has a tumor and tumor-free slices."""
+    """Stratum of a case: the class of an image, or its type; of a volume whether it has a tumor, tumor-free slices."""
     if case["kind"] == "image":
-        return f"{case['source']}/{case['cls']}"
+        return f"{case['source']}/{case.get('class_name', case['cls'])}"
     pixels = case.get("tumor_pixels")
     if pixels is None:
         return f"{case['source']}, no mask"

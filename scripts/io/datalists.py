@@ -11,7 +11,8 @@ A case is a plain dict, as MONAI's datalists are:
     tumor_codes     codes of the mask that are tumor, if the user or the data set's description names them
     region_codes    codes of tumor core and enhancing tumor by "tc" and "et", if the data set's description names them
     sequences       of a volume: the path of every sequence by its name, also of those that are not channels
-    class_name      of an image from Kaggle's four classes: glioma, meningioma, pituitary, notumor
+    class_name      of an image from Kaggle's four classes: glioma, meningioma, pituitary, notumor; of a volume the type
+                    of its tumor, if the user says it
 """
 
 from __future__ import annotations
@@ -24,8 +25,9 @@ from pathlib import Path
 from typing import Any
 
 from ..core.filenames import ABSENT, IMAGE_FOLDER, MASK, SEQUENCES, VOLUME_FOLDER
+from ..core.tumor_types import source_and_type
 from .folders import require_folder, visible_files
-from .image_classes import class_folders
+from .image_classes import TUMORS, class_folders
 from .layouts import PREDICTION, UNNAMED, UNTOLD, Found, Volume, find_volumes, is_prediction
 from .notices import Notice, image_notices, shown, visit_notices, volume_notices
 from .patients import group_of, read_groups
@@ -76,6 +78,7 @@ def gather_cases(
     groups_file: str | Path | None = None,
     four_classes: bool = False,
     require_masks: bool = False,
+    volume_types: Sequence[str] | None = None,
     **kwargs: Any,
 ) -> Cases:
     """All cases of any number of folders of volumes and of yes/no folders; prints the counts.
@@ -85,12 +88,15 @@ def gather_cases(
         images: one folder of images in classes, "NAME=DIR", a list of such, or {name: folder}; the name defaults to the
             folder's.
         groups_file: CSV table (case, patient) that comes before the rules of `patients`.
-        four_classes: take Kaggle's folders glioma, meningioma and pituitary for yes, notumor for no.
+        four_classes: take Kaggle's folders glioma, meningioma and pituitary for yes, notumor for no; folders with yes
+            and no are read as before.
+        volume_types: type of the tumors in a source of volumes, "SOURCE=TYPE"; of other volumes it is unknown.
         require_masks: refuse a folder of volumes without one mask.
         kwargs: for `volume_cases`.
 
     Raises:
-        ValueError: when there is nothing to read, two sources have the same name, or a file's name is not UTF-8.
+        ValueError: when there is nothing to read, two sources have the same name, a source of `volume_types` or its
+            type is unknown, or a file's name is not UTF-8.
     """
     of_volumes, of_images = list(_named_folders(volumes, "brats")), list(_named_folders(images))
     if twice := [name for name, count in Counter(name for name, _ in of_volumes + of_images).items() if count > 1]:
@@ -106,6 +112,7 @@ def gather_cases(
         except UnicodeEncodeError:
             raise ValueError(f"{case['id']!a}: its name is not UTF-8, rename it") from None
     regroup(cases, groups_file)
+    _tell_types(cases, dict(map(source_and_type, volume_types or ())))
     for source, counts in cases.counts().items():
         print(f"{source}: {counts_in_words(counts)}")
     for notice in cases.notices:
@@ -140,6 +147,17 @@ def regroup(cases: Cases, groups_file: str | Path | None) -> None:
         if name in table:
             case["group"] = f"{case['source']}/{table[name]}"
     cases.notices += visit_notices(names - table.keys())
+
+
+def _tell_types(cases: Cases, types: Mapping[str, str]) -> None:
+    """Note the type of the tumors in sources of volumes, by the sources' names."""
+    sources = dict.fromkeys(case["source"] for case in cases if case["kind"] == "volume")
+    if unknown := sorted(types.keys() - sources):
+        known = ", ".join(sources) or "there is none"
+        raise ValueError(f"a tumor type is told of '{unknown[0]}', which is no source of volumes ({known})")
+    for case in cases:
+        if case["kind"] == "volume" and case["source"] in types:
+            case["class_name"] = types[case["source"]]
 
 
 def _named_folders(dirs: Folders, alone: str = "") -> Iterator[tuple[str, Path]]:
@@ -261,5 +279,5 @@ def image_cases(root: Path, source: str, four_classes: bool = False) -> Cases:
         for place, folder, path in files:
             case: Case = {"id": f"{source}/{place}/{path.relative_to(folder).as_posix()}", "source": source}
             case |= {"kind": "image", "image": str(path), "cls": cls}
-            cases.append(case | ({"class_name": name} if four_classes else {}))
+            cases.append(case | ({"class_name": name} if name in TUMORS else {}))
     return Cases(cases, {source: {PREDICTION: predictions} if predictions else {}}, image_notices(root, cases))

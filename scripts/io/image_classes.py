@@ -5,15 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from ..core.tumor_types import FOLDERS, NO_TUMOR, TUMOR_TYPES
+
 __all__ = ["class_folders", "is_image_folder"]
 
 CLASSES = {"yes": 1, "no": 0}
-TUMORS = {"glioma": 1, "meningioma": 1, "pituitary": 1, "notumor": 0}  # classes by name
-NAMES = {  # of the folders, small letters, as people write them
-    **{name: name for name in TUMORS},
-    **{"glioma_tumor": "glioma", "meningioma_tumor": "meningioma", "pituitary_tumor": "pituitary"},
-    **{"no_tumor": "notumor", "normal": "notumor", "healthy": "notumor"},
-}
+TUMORS = {**dict.fromkeys(TUMOR_TYPES, 1), NO_TUMOR: 0}  # classes by name
 SUBSETS = ("training", "testing", "train", "test")
 
 ClassFolders = tuple[str, int, list[tuple[str, Path]]]  # class, 1 or 0, and its folders with their places in an id
@@ -22,10 +19,14 @@ ClassFolders = tuple[str, int, list[tuple[str, Path]]]  # class, 1 or 0, and its
 def class_folders(root: Path, four_classes: bool = False) -> Iterator[ClassFolders]:
     """Classes below a folder.
 
+    Args:
+        root: the folder.
+        four_classes: read Kaggle's four classes; a folder with `yes` and `no`, and none of the four, still has these.
+
     Raises:
         ValueError: when a class is missing, or two folders differ in the case of their letters only.
     """
-    return _four(root) if four_classes else _yes_and_no(root)
+    return _four(root) if four_classes and not _tells_no_types(root) else _yes_and_no(root)
 
 
 def is_image_folder(root: Path) -> bool:
@@ -33,7 +34,7 @@ def is_image_folder(root: Path) -> bool:
     names = {path.name.lower() for path in root.iterdir() if path.is_dir()}
     below = [path for path in root.iterdir() if path.is_dir() and path.name.lower() in SUBSETS]
     within = {path.name.lower() for subset in below for path in subset.iterdir() if path.is_dir()}
-    return bool(names & CLASSES.keys()) or len(names & NAMES.keys()) > 1 or len(within & NAMES.keys()) > 1
+    return bool(names & CLASSES.keys()) or len(names & FOLDERS.keys()) > 1 or len(within & FOLDERS.keys()) > 1
 
 
 def folder_names(root: Path) -> dict[str, Path]:
@@ -60,6 +61,11 @@ def _yes_and_no(root: Path) -> Iterator[ClassFolders]:
         yield name, cls, [(name, folders[name])]
 
 
+def _tells_no_types(root: Path) -> bool:
+    """Whether a folder has `yes` and `no`, and no type of a tumor."""
+    return folder_names(root).keys() >= CLASSES.keys() and not any(_subsets(root)[1])
+
+
 def _four(root: Path) -> Iterator[ClassFolders]:
     places, found = _subsets(root)
     for name, cls in TUMORS.items():
@@ -76,6 +82,6 @@ def _subsets(root: Path) -> tuple[list[str], list[dict[str, Path]]]:
     within = [path for name, path in folder_names(root).items() if name in SUBSETS]
     places = [f"{path.name.lower()}/" for path in within] or [""]
     return places, [
-        {NAMES[name]: path for name, path in folder_names(folder).items() if name in NAMES}
+        {FOLDERS[name]: path for name, path in folder_names(folder).items() if name in FOLDERS}
         for folder in within or [root]
     ]

@@ -15,7 +15,7 @@ __all__ = ["encode_with_cam", "predict_with_cam"]
 
 
 def predict_with_cam(network: MultiTaskUNet, image: Tensor) -> dict[str, Tensor]:
-    """Predict with a class activation map (CAM) of the first class logit; one pass through the encoder.
+    """Predict with a class activation map (CAM) of the tumor logit; one pass through the encoder.
 
     The CAM is HiResCAM at the bottleneck: features times the logit's gradient, elementwise, summed over channels,
     negative values set to 0, upsampled and divided by its maximum. Grad-CAM averages the gradient over the plane first,
@@ -43,11 +43,11 @@ def predict_with_cam(network: MultiTaskUNet, image: Tensor) -> dict[str, Tensor]
     """
     features, cls, cam = encode_with_cam(network, image)
     with torch.inference_mode(False), torch.no_grad():
-        return {"seg": network.decoder(features), "cls": cls, "cam": cam}
+        return {"seg": network.decoder(features), "cls": cls[:, :1], "cam": cam}
 
 
 def encode_with_cam(network: MultiTaskUNet, image: Tensor) -> tuple[list[Tensor], Tensor, Tensor]:
-    """As `predict_with_cam` without the mask: features of each level, tumor logits (B, 1), CAM (B, 1, H, W)."""
+    """As `predict_with_cam` without the mask: features of each level, logits of tumor and types (B, 1 + T), CAM."""
     if network.training:
         raise ValueError("the network is in training mode, call its eval() before computing a CAM")
     with torch.inference_mode(False):  # tensors of inference mode cannot be differentiated
@@ -57,7 +57,7 @@ def encode_with_cam(network: MultiTaskUNet, image: Tensor) -> tuple[list[Tensor]
         with torch.enable_grad():
             bottleneck = features[-1].detach().requires_grad_()  # (B, F, h, w), a leaf: no gradient of the encoder
             cls = network.head(bottleneck, foreground)
-            (gradient,) = torch.autograd.grad(cls.sum(), bottleneck)  # the sum keeps gradients of images separate
+            (gradient,) = torch.autograd.grad(cls[:, 0].sum(), bottleneck)  # the sum keeps gradients of images separate
         with torch.no_grad():
             cam = (gradient.float() * features[-1].float()).sum(dim=1, keepdim=True).relu()  # (B, 1, h, w)
             cam = interpolate(cam, size=image.shape[-2:], mode="bilinear", align_corners=False)

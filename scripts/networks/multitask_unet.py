@@ -49,24 +49,28 @@ class ClassificationHead(nn.Module):
         hidden: sizes of the hidden layers.
         dropout: before every layer but the last.
         pooling: see `POOLING`.
+        types: T, number of types of tumors; 0: types are not told apart.
 
     Raises:
         ValueError: for an unknown pooling.
     """
 
-    def __init__(self, in_features: int, hidden: Sequence[int], dropout: float, pooling: str = "average") -> None:
+    def __init__(
+        self, in_features: int, hidden: Sequence[int], dropout: float, pooling: str = "average", types: int = 0
+    ) -> None:
         super().__init__()
         if pooling not in POOLING:
             raise ValueError(f"unknown pooling '{pooling}', choose one of {', '.join(POOLING)}")
+        self.types = types
         self.peak, self.by_patch = pooling == "average_and_peak", pooling == "patches"
         layers: list[nn.Module] = []
         sizes = [in_features * (2 if self.peak else 1), *hidden]
         for before, after in pairwise(sizes):
             layers += [nn.Linear(before, after), nn.ReLU(inplace=True), nn.Dropout(dropout)]
-        self.mlp = nn.Sequential(nn.Dropout(dropout), *layers, nn.Linear(sizes[-1], 1))
+        self.mlp = nn.Sequential(nn.Dropout(dropout), *layers, nn.Linear(sizes[-1], 1 + types))
 
     def forward(self, bottleneck: Tensor, foreground: Tensor) -> Tensor:
-        """(B, F, h, w) and foreground (B, 1, H, W) of 0 and 1 -> the tumor's logit (B, 1)."""
+        """(B, F, h, w) and foreground (B, 1, H, W) of 0 and 1 -> the tumor's logit, then those of types (B, 1 + T)."""
         return (
             self.pool(self.patch_logits(bottleneck), foreground)
             if self.by_patch
@@ -74,21 +78,28 @@ class ClassificationHead(nn.Module):
         )
 
     def patch_logits(self, bottleneck: Tensor) -> Tensor:
-        """(B, F, h, w) -> logit of each patch, (B, 1, h, w)."""
+        """(B, F, h, w) -> logits of each patch, (B, 1 + T, h, w)."""
         return self.mlp(bottleneck.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
     def pool(self, patches: Tensor, foreground: Tensor) -> Tensor:
-        """Logits of patches (B, 1, h, w) -> of the slice, (B, 1): log of the mean of exponentials.
+        """Logits of patches (B, 1 + T, h, w) -> of the slice, (B, 1 + T): log of the mean of exponentials.
 
         Multiple-instance learning: one patch with a tumor is sufficient, the number of other patches matters little.
+        The types' logits are means over the patches, weighted by the exponentials of the tumor's logits, so that those
+        of the tumor count; the loss of the types does not train these weights.
         """
         weight = self.share(patches, foreground)  # (B, 1, h, w)
         logarithm = (weight / weight.sum(dim=(2, 3), keepdim=True).clamp_min(1e-6)).clamp_min(1e-6).log()
-        inside = (patches + logarithm).masked_fill(weight == 0, -1.0e4)  # patches of the background have no weight
-        return torch.logsumexp(inside.flatten(2), dim=2).clamp_min(-30.0)  # without foreground: no tumor
+        tumor = patches if self.types == 0 else patches[:, :1]
+        inside = (tumor + logarithm).masked_fill(weight == 0, -1.0e4)  # patches of the background have no weight
+        logit = torch.logsumexp(inside.flatten(2), dim=2).clamp_min(-30.0)  # without foreground: no tumor
+        if self.types == 0:
+            return logit
+        shares = inside.detach().flatten(2).softmax(dim=2)  # (B, 1, h * w)
+        return torch.cat([logit, (patches[:, 1:].flatten(2) * shares).sum(dim=2)], dim=1)
 
     def classify(self, bottleneck: Tensor, foreground: Tensor) -> Tensor:
-        """(B, F, h, w) and foreground (B, 1, H, W) -> logit (B, 1) of the pooled features."""
+        """(B, F, h, w) and foreground (B, 1, H, W) -> logits (B, 1 + T) of the pooled features."""
         pooled = self.average(bottleneck, foreground)
         if self.peak:
             weight = self.share(bottleneck, foreground)  # (B, 1, h, w)
@@ -119,6 +130,7 @@ class MultiTaskUNet(nn.Module):
         dropout: of the head.
         pooling: of the head, see `POOLING`.
         mask_channels: R, number of masks, of nested regions; the first is the whole tumor.
+        tumor_types: T, number of types of tumors that the head tells apart; 0: none.
 
     Raises:
         ValueError: when an image's side is not a multiple of `size_divisor`.
@@ -135,12 +147,13 @@ class MultiTaskUNet(nn.Module):
         dropout: float = 0.2,
         pooling: str = "patches",
         mask_channels: int = 1,
+        tumor_types: int = 0,
     ) -> None:
         super().__init__()
         self.encoder = UNetEncoder(in_channels, channels, stem, norm, act)
         self.decoder = UNetDecoder(channels, stem, norm, act, mask_channels)
-        self.head = ClassificationHead(channels[-1], hidden, dropout, pooling)
-        self.mask_channels = mask_channels
+        self.head = ClassificationHead(channels[-1], hidden, dropout, pooling, tumor_types)
+        self.mask_channels, self.tumor_types = mask_channels, tumor_types
         self.size_divisor = stem * 2 ** (len(channels) - 1)
         self.tissue = TISSUE
         self.frozen: list[str] = []
@@ -160,15 +173,19 @@ class MultiTaskUNet(nn.Module):
         Returns:
             "seg": mask logits (B or chosen rows, R, H, W), in training (.., levels, R, H, W), as MONAI's DynUNet does;
             "cls": tumor logits (B, 1); with the pooling "patches" also "patches": class logits of the patches
-            (B, 1, h, w).
+            (B, 1, h, w); with types of tumors "types": their logits (B, T), whose softmax is given a tumor.
         """
         features = self.encoder(self._checked(image))
         output: Dict[str, Tensor] = {}
         if do_cls and self.head.by_patch:
-            output["patches"] = self.head.patch_logits(features[-1])
-            output["cls"] = self.head.pool(output["patches"], self.foreground(image))
+            patches = self.head.patch_logits(features[-1])
+            output["patches"] = patches if self.tumor_types == 0 else patches[:, :1]
+            output["cls"] = self.head.pool(patches, self.foreground(image))
         elif do_cls:
             output["cls"] = self.head(features[-1], self.foreground(image))
+        if do_cls and self.tumor_types > 0:
+            output["types"] = output["cls"][:, 1:]
+            output["cls"] = output["cls"][:, :1]
         if do_seg:
             if seg_rows is not None:
                 features = [level[seg_rows] for level in features]
@@ -201,7 +218,7 @@ class PackedMultiTaskUNet(MultiTaskUNet):
     """The same network and weights with one packed tensor as output, for MONAI's exporters and Deploy."""
 
     def forward(self, image: Tensor) -> Tensor:  # type: ignore[override]
-        """(B, C, H, W) -> (B, R + 1, H, W): mask logits, then the tumor logit over the whole plane."""
+        """(B, C, H, W) -> (B, R + 1 + T, H, W): mask logits, then logits of tumor and types over the whole plane."""
         features = self.encoder(self._checked(image))
         seg = self.decoder(features)
         cls = self.head(features[-1], self.foreground(image))

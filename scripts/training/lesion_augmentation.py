@@ -11,6 +11,7 @@ from monai.config import KeysCollection
 from monai.transforms import MapTransform, RandomizableTransform
 from scipy import ndimage
 
+from ..core.tumor_types import UNKNOWN
 from ..dataset.sampling import SliceDataset
 from ..transforms.channels import known_channels
 
@@ -84,6 +85,8 @@ class RandPasteLesiond(RandomizableTransform, MapTransform):
         new = weight > 0.5
         known = bool(d["cls"] == 1) or int(new.sum()) >= self.min_tumor_pixels
         d["cls"] = np.float32(1.0 if known else np.nan if bool(new.any()) else d["cls"])
+        if "tumor_type" in d and bool(new.any()):
+            d["tumor_type"] = UNKNOWN  # of two tumors
         if self.mask_key in d:
             d[self.mask_key] = torch.maximum(d[self.mask_key][:1], new.float())
         return d

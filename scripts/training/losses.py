@@ -21,7 +21,7 @@ class MultiTaskLoss(nn.Module):
             Dice + BCE with the Dice over the whole batch, which is stable for small and empty masks. Of several regions
             the mean over those that any slice knows, each over the slices that know it.
         classification: loss of class logits and classes, both (B,).
-        cls_weight: lambda.
+        cls_weight: lambda, also of the types of tumors, whose loss is the cross-entropy over slices with a known type.
         patch_weight: mu, weight of the binary cross-entropy of the patches (MIL instances) of slices with a mask, which
             may be empty: a patch is tumor if the mask has a tumor pixel in it. Lambda does not scale it.
     """
@@ -37,14 +37,14 @@ class MultiTaskLoss(nn.Module):
         """Compute the loss of one batch.
 
         Args:
-            prediction: "seg" (B', R, H, W), or of several levels (B', levels, R, H, W), "cls" (B, 1) and "patches"
-                (B, 1, h, w) logits, any may be absent.
+            prediction: "seg" (B', R, H, W), or of several levels (B', levels, R, H, W), "cls" (B, 1), "types" (B, T)
+                and "patches" (B, 1, h, w) logits, any may be absent.
             target: "mask" (B', R, H, W) in {0, 1, NaN}, NaN for regions that are not known, but never for the first;
                 "mask_rows" boolean (B,), which B' rows have one; "cls" (B,) in {0, 1, NaN}, NaN rows are not
-                classified.
+                classified; "tumor_type" (B,) numbers from 0 to T - 1, negative for unknown; absent: all are unknown.
 
         Returns:
-            A scalar; zero, with zero gradient, if no mask or class is known.
+            A scalar; zero, with zero gradient, if no mask, class or type is known.
         """
         total = sum((logits.sum() * 0.0 for logits in prediction.values()), torch.zeros(()))
         if "seg" in prediction:
@@ -54,6 +54,11 @@ class MultiTaskLoss(nn.Module):
             if known.any():
                 logits = prediction["cls"][known].flatten()
                 total = total + self.cls_weight * self.classification(logits, target["cls"][known])
+        if "types" in prediction and "tumor_type" in target:
+            known = target["tumor_type"] >= 0
+            if known.any():
+                types = nn.functional.cross_entropy(prediction["types"][known], target["tumor_type"][known])
+                total = total + self.cls_weight * types
         if self.patch_weight and "patches" in prediction and "mask" in target:
             patches = prediction["patches"][target["mask_rows"]]
             tumor = nn.functional.adaptive_max_pool2d(target["mask"][:, :1], patches.shape[-2:])
@@ -121,8 +126,8 @@ class GlobalBatchLoss(nn.Module):
         if world == 1:
             alone: Tensor = self.loss(prediction, target)
             return alone
-        logits = {name: _gathered(prediction[name]) for name in ("cls", "patches") if name in prediction}
-        targets = {"cls": _gathered(target["cls"]), "mask_rows": _gathered(rows)}
+        logits = {name: _gathered(prediction[name]) for name in ("cls", "types", "patches") if name in prediction}
+        targets = {name: _gathered(target[name]) for name in ("cls", "tumor_type", "mask_rows") if name in target}
         shape = _shape_in_any_process(prediction.get("seg"), rows.device)
         if shape:  # a process without masks takes part with none of its rows
             seg = prediction.get("seg", torch.zeros((0, *shape), device=rows.device))

@@ -32,14 +32,16 @@ class PrepareMultiTaskBatch:
 
         Args:
             batch: dict with "image" (B, C, H, W), "cls" (B,) and, if any of its slices has a mask, "mask" (B, R, H, W),
-                NaN for slices without one, and for the regions of a slice that are not known; or a list of such dicts.
+                NaN for slices without one, and for the regions of a slice that are not known, and with types of tumors
+                "tumor_type" (B,), -1 for unknown; or a list of such dicts.
             device: of the returned tensors.
             non_blocking: see `torch.Tensor.to`.
             kwargs: further arguments of `torch.Tensor.to`.
 
         Returns:
             images (B, C, H, W); targets {"mask" (rows with one, R, H, W) or absent, "mask_rows" (B,), "cls" (B,),
-            "case", "source", "kind"}; no positional arguments; keyword arguments of `MultiTaskUNet.forward`.
+            "tumor_type" (B,) or absent, "case", "source", "kind"}; no positional arguments; keyword arguments of
+            `MultiTaskUNet.forward`.
         """
         parts = [batch] if isinstance(batch, Mapping) else list(batch)
 
@@ -49,6 +51,8 @@ class PrepareMultiTaskBatch:
 
         known = [self._masks(part) for part in parts]
         targets: dict[str, Any] = {"cls": joined([part["cls"] for part in parts])}
+        if all("tumor_type" in part for part in parts):
+            targets["tumor_type"] = joined([part["tumor_type"] for part in parts])
         targets |= {key: [name for part in parts for name in part[key]] for key in ("case", "source", "kind")}
         rows = torch.cat([rows for rows, _ in known]).to(device=device)
         if rows.any():
