@@ -34,8 +34,8 @@ class Predictor:
     """Segment and classify scans, with one pass of each slice through the network.
 
     Args:
-        model: weights, a state dict (default: the bundle's). The network's name, modalities and regions are read from
-            the report beside them or, without a report, from the `config.json` of their training.
+        model: weights, a state dict (default: the bundle's). The network's name, modalities, regions and types are read
+            from the report beside them or, without a report, from the `config.json` of their training.
         network: the network's name, if neither file names it.
         device: torch device (default: the GPU if there is one; with a runtime the CPU).
         batch_size: slices per batch.
@@ -205,7 +205,7 @@ class Predictor:
         from dataclasses import asdict
 
         report = self.report
-        names = ("segmentation", "classification")
+        names = ("segmentation", "classification", "tumor_types")
         scores = {name: report[name] for name in names if isinstance(report.get(name), Mapping)}
         return {
             "model": dict(self.parts["model_card"]),

@@ -22,6 +22,7 @@ __all__ = ["as_text", "info"]
 DISTRIBUTION = "brain-mri-tumor-segmentation-classification"
 CALIBRATIONS = {"image": "image", "volume": "slice", "patient": "volume"}  # of a report's decision: what it is for
 MEASURES = ("roc_auc", "sensitivity", "specificity")
+OF_TYPES = {"macro_roc_auc": "macro ROC-AUC", "balanced_accuracy": "balanced accuracy"}
 
 
 def info(model: str | Path | None = None) -> dict[str, Any]:
@@ -72,6 +73,7 @@ def as_text(found: Mapping[str, Any]) -> str:
         f"            sha256 {weights['sha256']}",
         f"            network {weights['network_name']}, reads {', '.join(weights['modalities'])}",
         *([f"            segments {', '.join(weights['regions'])}"] if len(weights["regions"]) > 1 else []),
+        *([f"            tells {', '.join(weights['tumor_types'])} apart"] if weights["tumor_types"] else []),
         f"            learned {' and '.join(weights['learned'])}",
         f"            {weights['report']['text']}",
     ]
@@ -85,6 +87,9 @@ def as_text(found: Mapping[str, Any]) -> str:
         of = "ROC-AUC" if row["patients"] is None else f"ROC-AUC of slices, mean of {row['patients']} patients,"
         ranked = "" if row["roc_auc"] is None else f"{of} {_number(row['roc_auc'])}; "
         lines.append(f"            {name} ({row['kind']}): {ranked}{_shares(row)}")
+    for name, row in scores.get("tumor_types", {}).items():
+        means = ", ".join(f"{text} {_with_interval(row, key)}" for key, text in OF_TYPES.items())
+        lines.append(f"            types of tumors in {name}: {means} (n = {row['n']})")
     return "\n".join(lines)
 
 
@@ -153,7 +158,17 @@ def _scores(report: Mapping[str, Any]) -> dict[str, Any]:
         }
         for name, row in report["classification"].items()
     }
-    return {"scored": report.get("scored", "not said how"), "dice": dice, "sources": sources}
+    types = {
+        name: {field: row[field] for field in ("n", *OF_TYPES, "ci95")}
+        for name, row in report.get("tumor_types", {}).items()
+    }
+    told = {"tumor_types": types} if types else {}
+    return {"scored": report.get("scored", "not said how"), "dice": dice, "sources": sources, **told}
+
+
+def _with_interval(row: Mapping[str, Any], key: str) -> str:
+    interval = row["ci95"][key]
+    return _number(row[key]) + (f" ({interval[0]:.3f} to {interval[1]:.3f})" if interval else "")
 
 
 def _number(value: float | None) -> str:

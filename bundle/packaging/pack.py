@@ -93,14 +93,16 @@ def pack(
 
 
 def _require_channels(root: Path, described: Mapping[str, Any]) -> None:
-    """Refuse metadata of a network with other channels or other regions than the weights."""
+    """Refuse metadata of a network with other channels, regions or types of tumors than the weights."""
     known, file = trained_as(root / WEIGHTS), root / "configs" / "metadata.json"
     read, regions = known.get("modalities", ["flair"]), known.get("regions", WHOLE_TUMOR)
     channels, packed = described["inputs"]["image"]["num_channels"], described["outputs"]["pred"]["num_channels"]
     if channels != len(read):
         raise UserError(f"{file}: {channels} channels, the weights read {','.join(read)}")
-    if packed != len(regions) + 1:
-        raise UserError(f"{file}: {packed} output channels, the weights segment {','.join(regions)}")
+    types = known.get("tumor_types", [])
+    if packed != len(regions) + 1 + len(types):
+        told = f" and tell {','.join(types)} apart" if types else ""
+        raise UserError(f"{file}: {packed} output channels, the weights segment {','.join(regions)}{told}")
 
 
 def files_of(root: Path) -> Iterator[Path]:

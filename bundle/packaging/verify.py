@@ -141,13 +141,14 @@ def training(folder: Path, _: Given) -> None:
         sources = {"volumes": f"{place}/brats", "images": f"{place}/kaggle"}
         run_workflow("preprocessing", ["preprocess.yaml"], folder, **data, **sources)
         short = {"dataset_dir": data["dataset_dir"], "max_epochs": 1, "samples_per_epoch": 16, "num_workers": 0}
-        short |= channels
+        types = {"tumor_types": _parsed(folder, "tumor_types")}
+        short |= {**channels, **types}
         joint = {"kinds": ["volume", "image"], "do_cls": True}
         workflow = load_workflow(["train.yaml"], folder, workflow_type="train", **short, output_dir=trained, **joint)
         if absent := _absent(workflow):
             raise CheckError(f"train.yaml lacks {', '.join(absent)}")
         run_workflow("training", ["train.yaml"], folder, **short, output_dir=trained, **joint)
-        scored = {"dataset_dir": data["dataset_dir"], "model_path": f"{trained}/model.pt", **channels}
+        scored = {"dataset_dir": data["dataset_dir"], "model_path": f"{trained}/model.pt", **channels, **types}
         run_workflow("evaluating", ["train.yaml", "evaluate.yaml"], folder, **scored, output_dir=f"{place}/scores")
         predictions = {"model_path": f"{trained}/model.pt", "output_dir": f"{place}/predictions"}
         run_workflow("run", ["inference.yaml"], folder, dataset_dir=f"{place}/kaggle/yes", **predictions)

@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw
 from .. import NOTICE
 from ..core import geometry, messages
 from .drawing import legend_of, levels_of, text, with_outlines
-from .views import most_suspicious, probability_of, sizes_of
+from .views import most_suspicious, probability_of, sizes_of, types_of
 
 __all__ = ["edges_of", "overlay_png", "pixel_of"]
 
@@ -173,11 +173,13 @@ def _draw_bar(tile: Image.Image, scale: float) -> None:
 
 
 def _write(picture: Image.Image, result: Mapping[str, Any]) -> None:
-    """Write state, probability, size, flags and notice above and below the slices."""
+    """Write state, likeliest type, probability, size, flags and notice above and below the slices."""
     size = f", mask {sizes_of(result)}" if sizes_of(result) else ""
     flags = ", ".join(flag["code"] for flag in result["flags"])
     most = picture.width // 8  # characters of a line
     text(picture, messages.STATES[result["state"]].title, (6, 4), 22)
+    if types := types_of(result):
+        text(picture, f"type among tumors: {types[0]}", (picture.width - 6, 16), 14, "rm")
     text(picture, f"probability {probability_of(result)}{size}", (6, 31), 16)
     text(picture, flags if len(flags) <= most else f"{flags[: most - 3]}...", (6, 54), 14)
     low, left, regions = picture.height - FOOT // 2, 6, result.get("regions", ())

@@ -9,7 +9,19 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["area_range", "most_suspicious", "png", "probability_of", "scan_line", "size_of", "sizes_of", "slice_of"]
+from ..core.tumor_types import TUMOR_TYPES
+
+__all__ = [
+    "area_range",
+    "most_suspicious",
+    "png",
+    "probability_of",
+    "scan_line",
+    "size_of",
+    "sizes_of",
+    "slice_of",
+    "types_of",
+]
 
 
 def most_suspicious(result: Mapping[str, Any]) -> int | None:
@@ -55,6 +67,16 @@ def sizes_of(result: Mapping[str, Any]) -> str | None:
     return f"{whole} ({inner})" if whole and inner else whole
 
 
+def types_of(result: Mapping[str, Any]) -> list[str]:
+    """The types of a detected tumor with their probabilities, given a tumor, the highest first; else none.
+
+    >>> types_of({"tumor_type": {"glioma": 0.2, "pituitary": 0.8}}), types_of({})
+    (['pituitary tumor 0.80', 'glioma 0.20'], [])
+    """
+    found = sorted(result.get("tumor_type", {}).items(), key=lambda one: -one[1])
+    return [f"{TUMOR_TYPES[name]} {probability:.2f}" for name, probability in found]
+
+
 def probability_of(result: Mapping[str, Any]) -> str:
     """Probability and operating point of a scan, in words.
 
@@ -67,7 +89,7 @@ def probability_of(result: Mapping[str, Any]) -> str:
 
 
 def scan_line(name: str, result: Mapping[str, Any], width: int) -> str:
-    """A prediction in one line: state, probability, size of the mask, name, codes of the flags.
+    """A prediction in one line: state, probability, size of the mask, name, likeliest type, codes of the flags.
 
     Args:
         name: of the scan.
@@ -80,8 +102,8 @@ def scan_line(name: str, result: Mapping[str, Any], width: int) -> str:
     probability = result["tumor_probability"]
     known = "-" if probability is None else f"{probability:.2f}"
     flags = ", ".join(flag["code"] for flag in result["flags"])
-    size = size_of(result) or "-"
-    return f"{result['state'].replace('_', ' '):13}  {known:>4}  {size:>9}  {name:{width}}  {flags}".rstrip()
+    size, further = size_of(result) or "-", "; ".join([*types_of(result)[:1], *([flags] if flags else [])])
+    return f"{result['state'].replace('_', ' '):13}  {known:>4}  {size:>9}  {name:{width}}  {further}".rstrip()
 
 
 def slice_of(volume: Any, result: Mapping[str, Any], index: int | None) -> np.ndarray:

@@ -84,6 +84,10 @@ class Prediction(BaseModel):
     regions: list[tumor_regions.TumorRegion] | None = Field(
         default=None, description="codes and size of each region, for weights that segment several; from the outermost"
     )
+    tumor_type: dict[str, float] | None = Field(
+        default=None,
+        description="probability of each type, given a tumor, for a state tumor and weights that tell types apart",
+    )
     lesions: list[documents.Lesion] | None = Field(default=None, description="of the mask, from the largest")
     shown_slice: int | None = Field(default=None, description="index of a volume's slice in the pictures")
     pictures: dict[str, str] = Field(

@@ -23,7 +23,7 @@ from bundle.errors import UserError
 from bundle.intake.limits import MIB
 from bundle.pictures.drawing import outside_head
 from bundle.pictures.overlay import edges_of, pixel_of
-from bundle.pictures.views import most_suspicious, size_of
+from bundle.pictures.views import most_suspicious, size_of, types_of
 from bundle.service.access import Allowance
 from bundle.ui.launch import TITLE, settings
 from bundle.ui.report_sheet import sheet
@@ -248,6 +248,8 @@ def tell(scan: Scan, prediction: Mapping[str, Any], image: Any, limits: list[str
                     st.metric(region["title"].capitalize(), size_of(region) or "unknown", width="content", help=unknown)
     if probability is not None:
         st.write(rule_of(result))
+    if types := types_of(result):
+        st.write(f"Type among tumors: {', '.join(types)}; not a diagnosis.")
     if "tumor_deviation" in result:
         st.write(f"Monte-Carlo dropout: standard deviation of the probability {result['tumor_deviation']:.2f}.")
     if result["flags"]:

@@ -11,7 +11,7 @@ from PIL import Image
 
 from .. import NOTICE
 from ..core import messages, weights_report
-from ..pictures.views import sizes_of
+from ..pictures.views import sizes_of, types_of
 
 __all__ = ["sheet"]
 
@@ -53,6 +53,7 @@ def sheet(result: Mapping[str, Any], image: Image.Image, limits: Sequence[str], 
         "probability": "none" if probability is None else f"{probability:.2f}",
         "operating point": f"{result['threshold']:.2f}",
         "mask": sizes_of(result) or ("size unknown: no pixel spacing in the file" if masked else "none"),
+        **({"type among tumors": f"{', '.join(types)}; not a diagnosis"} if (types := types_of(result)) else {}),
         "weights": f"bundle {result['model']['version']}, {result['model']['report']['text']}",
         "their SHA-256": result["model"]["sha256"],
         "date": date,

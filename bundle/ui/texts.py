@@ -75,6 +75,8 @@ def scores_of(described: Mapping[str, Any]) -> str:
         count = auc["patients"]
         of = f"{name}, n = {found['n']}" if count is None else f"slices of {name}, mean of {count} patients"
         rows[f"ROC-AUC within {of}"] = auc["value"]
+    for name, found in scores.get("tumor_types", {}).items():
+        rows[f"Types of tumors in {name}, n = {found['n']}: macro ROC-AUC"] = found["macro_roc_auc"]
     lines = [f"| {name} | {'unknown' if value is None else f'{value:.2f}'} |" for name, value in rows.items()]
     return "\n".join(["| score | |", "|---|---|", *lines])
 

@@ -40,8 +40,8 @@ def write_site(predictor: Predictor, output: Path, archives: Path | None = None)
         Size of each part in MB.
 
     Raises:
-        UserError: when the folder has files, weights have several modalities, several regions or no OOD detector, or a
-            package cannot be fetched.
+        UserError: when the folder has files, weights have several modalities, several regions, types or no OOD
+            detector, or a package cannot be fetched.
     """
     if output.exists() and any(output.iterdir()):
         raise UserError(f"{output}: has files; name a new or empty folder")
@@ -49,6 +49,8 @@ def write_site(predictor: Predictor, output: Path, archives: Path | None = None)
         raise UserError("the browser app reads one file; these weights need several sequences")
     if predictor.network.mask_channels != 1:
         raise UserError("the browser app draws one mask; these weights segment several regions")
+    if predictor.network.tumor_types:
+        raise UserError("the browser app names no type of tumor; these weights tell types apart")
     with TemporaryDirectory() as place:
         fetched = packages.fetch(archives or Path(place))
         output.mkdir(parents=True, exist_ok=True)

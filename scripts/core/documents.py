@@ -11,6 +11,7 @@ from typing_extensions import TypedDict
 
 from .messages import Message, NoTumorBound
 from .regions import RegionScores, TumorRegion
+from .tumor_types import ScoresOfTypes
 
 __all__ = [
     "SCHEMA_VERSION",
@@ -112,6 +113,7 @@ class Prediction(TypedDict):
     volume_ml: NotRequired[float]  # of the mask
     area_mm2: NotRequired[float]  # of the mask of a single slice
     regions: NotRequired[list[TumorRegion]]  # from the outermost, of weights that segment several
+    tumor_type: NotRequired[dict[str, float]]  # of a state "tumor": probability of each type, given a tumor
     no_tumor_bound: NotRequired[NoTumorBound]  # of a state "no_tumor" by weights that have such bounds
     lesions: NotRequired[list[Lesion]]  # from the largest; absent for weights that were not trained on masks
 
@@ -300,6 +302,7 @@ class Report(TypedDict):
     segmentation: NotRequired[SegmentationScores]
     patients: NotRequired[dict[str, Any]]  # volumes as a whole
     classification: NotRequired[dict[str, SourceScores]]
+    tumor_types: NotRequired[dict[str, ScoresOfTypes]]  # by source, of weights that tell types apart
     provenance: NotRequired[str]  # what is known of the training cases
     subset: NotRequired[str]
     fold: NotRequired[int | None]

@@ -25,6 +25,7 @@ from .intervals import RESAMPLES, auc_within_folds, bootstrap, mean_over, patien
 from .lesion_recall import lesion_scores
 from .patient_calls import patient_calls
 from .segmentation_scores import UNITS
+from .type_scores import scores_of_types
 
 __all__ = ["is_scored", "make_report", "manual_volumes", "of_learned", "patient_scores", "pool"]
 
@@ -32,6 +33,7 @@ CLASSES = {"none": 0.0, "tumor": 1.0}
 HARD_NEGATIVE_SLICES = 5  # a slice without tumor this near to one with is a hard negative
 OF_MASK = {"predicted_mm2", "predicted_share"}  # of a slice or image
 COUNTS = ("id", "source", "patient", "lesions", "lesions_found", "lesions_false", "reference_ml", "predicted_ml")
+TYPES = "type_probabilities"  # of an image, by weights that tell types apart
 OF_PARTS = ("reference_lesions", "predicted_lesions", "regions")  # of a volume
 
 Row = Mapping[str, Any]
@@ -70,7 +72,7 @@ def of_learned(content: Mapping[str, Any], learned: Sequence[str]) -> dict[str, 
     if "segmentation" not in learned:
         masks, rows = [], [{key: row[key] for key in row if key not in OF_MASK} for row in rows]
     if "classification" not in learned:
-        rows = [{**row, "logit": None} for row in rows]
+        rows = [{**row, "logit": None, **({TYPES: None} if TYPES in row else {})} for row in rows]
     return {**content, "segmentation": masks, "predictions": rows}
 
 
@@ -116,6 +118,7 @@ def make_report(
             name: _source(rows, [decisions.get(row["case"], decision) for row in rows], resamples)
             for name, rows in sorted(sources.items())
         },
+        **({"tumor_types": of_types} if (of_types := scores_of_types(content["predictions"], resamples)) else {}),
     }
 
 

@@ -11,12 +11,14 @@ from typing import Any
 import numpy as np
 from ignite.engine import Engine, Events
 from monai.data import MetaTensor
+from scipy.special import softmax
 
 from ..core.files import nan_to_none, write_json
 from ..core.geometry import as_displayed, voxel_mm3
 from ..core.label_codes import regions_of
 from ..core.regions import TumorRegion, masks_of
 from ..core.shared_work import is_first_process, of_all_processes, share_of, wait_for_all
+from ..core.tumor_types import UNKNOWN, type_of
 from ..core.weights_report import learned_of
 from ..dataset.known_cases import known_cases
 from ..inference.decision import Decision, kind_of
@@ -87,6 +89,7 @@ class ScoreCases:
         output_dir: folder for both files.
         facts: further entries of the report: model, split, seed.
         printed: print the scores as tables.
+        tumor_types: that the weights tell apart; they are scored in images whose type is known.
     """
 
     def __init__(
@@ -97,7 +100,9 @@ class ScoreCases:
         output_dir: str | Path,
         facts: Mapping[str, Any],
         printed: bool = True,
+        tumor_types: Sequence[str] = (),
     ) -> None:
+        self.tumor_types = tuple(tumor_types)
         self.cases = {case["id"]: case for case in cases}
         self.decision, self.min_tumor_pixels = decision, min_tumor_pixels
         self.output_dir, self.facts, self.printed = Path(output_dir), dict(facts), printed
@@ -115,7 +120,8 @@ class ScoreCases:
     def score_batch(self, engine: Engine) -> None:
         for batch, output in zip(engine.state.batch, engine.state.output, strict=True):
             known = output["result"].get("regions", ())
-            self.score(self.cases[batch["case"]], output["pred"], output["slice_logits"], output["image"].affine, known)
+            found = (output["pred"], output["slice_logits"], output["image"].affine, known, output.get("type_logits"))
+            self.score(self.cases[batch["case"]], *found)
 
     def score(
         self,
@@ -124,6 +130,7 @@ class ScoreCases:
         slice_logits: np.ndarray,
         canvas: np.ndarray,
         regions: Sequence[TumorRegion] = (),
+        type_logits: np.ndarray | None = None,
     ) -> None:
         """Score one case.
 
@@ -134,9 +141,11 @@ class ScoreCases:
             canvas: affine (4, 4) of the network's input; areas are counted in its pixels, as in training, which are
                 1 mm2 if the file's spacing was used.
             regions: of the mask, see `masks_of`.
+            type_logits: (T, D) of the same slices, of weights that tell types apart.
         """
         if "cls" in case:  # a picture, also one with a training mask: its volume is scored separately
-            self._note(case, 0, float(case["cls"]), slice_logits[0], predicted_share=float((mask > 0).float().mean()))
+            share, cls = float((mask > 0).float().mean()), float(case["cls"])
+            self._note(case, 0, cls, slice_logits[0], predicted_share=share, **self._types(case, type_logits))
         elif "label" in case:
             values = self.reader.get_data(self.reader.read(case["label"]))[0][0]
             predicted_regions = masks_of(mask.as_tensor()[0].numpy(), regions)
@@ -164,7 +173,19 @@ class ScoreCases:
             }
             self._note(case, int(index), cls, logits[index], **measured)
 
-    def _note(self, case: Case, index: int, cls: float | None, logit: float, **measured: float | None) -> None:
+    def _types(self, case: Case, logits: np.ndarray | None) -> dict[str, Any]:
+        """The type of an image's tumor, None if the data do not tell it, and the probability of each, given a tumor."""
+        if logits is None or not self.tumor_types:
+            return {}
+        told = type_of(case, self.tumor_types) if case["cls"] else UNKNOWN
+        shares = dict(zip(self.tumor_types, softmax(logits[:, 0]).tolist(), strict=True))
+        known = bool(np.isfinite(logits[:, 0]).all())
+        return {
+            "tumor_type": None if told == UNKNOWN else self.tumor_types[told],
+            "type_probabilities": shares if known else None,
+        }
+
+    def _note(self, case: Case, index: int, cls: float | None, logit: float, **measured: Any) -> None:
         identity = {"case": case["id"], "slice": index, **{key: case[key] for key in ("source", "kind", "group")}}
         known = float(logit) if math.isfinite(logit) else None
         self.predictions.setdefault(case["id"], []).append({**identity, "cls": cls, "logit": known, **measured})

@@ -182,7 +182,8 @@ def _scores_of(report: Mapping[str, Any]) -> dict[str, Any]:
         if "mean_patient_roc_auc" in found:
             kept["mean_patient_roc_auc"] = found["mean_patient_roc_auc"]
         scores["classification"][source] = kept
-    return scores
+    of_types = report.get("tumor_types", {})
+    return scores | ({"tumor_types": of_types} if of_types else {})
 
 
 def _compare(

@@ -34,6 +34,7 @@ def as_text(report: Mapping[str, Any]) -> str:
         "",
         f"Classification, within each source; tumor slice of a volume: {report['rules']['tumor_slice']}",
         table(["source", *columns], sources),
+        *_types(report.get("tumor_types", {})),
         *_patients(report.get("patients")),
         *([f"Training cases of these weights: {report['provenance']}"] if "provenance" in report else []),
         *([f"{missing} of the cases have neither a mask nor a class and are not scored"] if missing else []),
@@ -70,6 +71,23 @@ def _lesions(found: Mapping[str, Any] | None) -> list[str]:
         table(header, rows),
         "",
     ]
+
+
+def _types(sources: Mapping[str, Any]) -> list[str]:
+    """Scores of the types of tumors in each source, and the confusion of its types."""
+    lines: list[str] = []
+    for source, found in sources.items():
+        rows = [["macro ROC-AUC, balanced accuracy", found["n"], found["macro_roc_auc"], found["balanced_accuracy"]]]
+        rows[0] += [_interval(found["ci95"][name]) for name in ("macro_roc_auc", "balanced_accuracy")]
+        rows[0] += [None] * len(found["types"])
+        for name, one in found["by_type"].items():
+            intervals = [_interval(one["ci95"][score]) for score in ("roc_auc", "sensitivity")]
+            called = [found["confusion"][name][other] for other in found["types"]]
+            rows.append([name, one["n"], one["roc_auc"], one["sensitivity"], *intervals, *called])
+        header = ["type", "n", "roc_auc", "sensitivity", "95 % of roc_auc", "95 % of sensitivity"]
+        text = f"Types of tumors in {source}, of images whose type is known, whether or not a tumor was detected"
+        lines += ["", text, table([*header, *(f"called {name}" for name in found["types"])], rows)]
+    return lines
 
 
 def _patients(calls: Mapping[str, Any] | None) -> list[str]:

@@ -20,7 +20,8 @@ class ExtendedNetwork:
 
     `planes` names the output channels:
 
-    - "mask" (one for each region), "tumor": logits, as from `PackedMultiTaskUNet`;
+    - "mask" (one for each region), "tumor", "type" (one for each type of tumors): logits, as from
+      `PackedMultiTaskUNet`;
     - "cam": class activation map of the tumor logit, in [0, 1], see `predict_with_cam`;
     - "mask_deviation": standard deviation of each pixel's probability, of the first region, over Monte-Carlo dropout
       samples;
@@ -61,7 +62,7 @@ class ExtendedNetwork:
         self.ood_detector = ood_detector
         self.network, self.include_cam, self.include_uncertainty = network, include_cam, include_uncertainty
         self.mc_samples, self.dropout, self.seed = mc_samples, dropout, seed
-        self.planes = [*["mask"] * network.mask_channels, "tumor"]
+        self.planes = [*["mask"] * network.mask_channels, "tumor", *["type"] * network.tumor_types]
         self.planes += ["cam"] if include_cam else []
         self.planes += ["mask_deviation", "tumor_deviation"] if include_uncertainty else []
         self.planes += ["distance"] if ood_detector is not None else []
@@ -81,7 +82,7 @@ class ExtendedNetwork:
             return torch.cat(planes, dim=1)
 
     def _encoded(self, image: Tensor) -> tuple[list[Tensor], Tensor, list[Tensor]]:
-        """Features of each level, tumor logits (B, 1), and the CAM (B, 1, H, W) if it is included."""
+        """Features of each level, logits of tumor and types (B, 1 + T), and the CAM (B, 1, H, W) if it is included."""
         if self.include_cam:
             features, cls, cam = encode_with_cam(self.network, image)
             return features, cls, [cam]
@@ -99,7 +100,7 @@ class ExtendedNetwork:
         logits = linear(decoded.permute(0, 2, 3, 1), weights.flatten(0, 1), biases)
         mask = _deviation(logits.sigmoid_().unflatten(-1, (last.out_channels, self.mc_samples)))
         kept = self._kept(bottleneck.shape[1], generator).to(bottleneck)[:, :, None, None]
-        classes = [self.network.head(bottleneck * sample, foreground).sigmoid() for sample in kept]
+        classes = [self.network.head(bottleneck * sample, foreground)[:, :1].sigmoid() for sample in kept]
         return [
             decoder.to_image(mask.permute(0, 3, 1, 2))[:, :1],
             _plane(_deviation(torch.stack(classes, dim=-1)), image),
@@ -127,5 +128,5 @@ def _deviation(samples: Tensor) -> Tensor:
 
 
 def _plane(values: Tensor, image: Tensor) -> Tensor:
-    """(B, 1) over the plane of an image: (B, 1, H, W)."""
+    """(B, K) over the plane of an image: (B, K, H, W)."""
     return values[:, :, None, None].expand(-1, -1, *image.shape[-2:])

@@ -24,7 +24,8 @@ class BrainSliceInferer(Inferer):
         batch_size: slices per batch.
         min_brain_pixels: slices with less tissue are skipped: their mask is empty, their class logit NaN.
         mirrored: give the mean of each slice's logits and those of the slice with left and right exchanged.
-        regions: of the network's masks, the first channels; then comes the tumor.
+        regions: of the network's masks, the first channels; then come the tumor and the types.
+        tumor_types: that the network tells apart.
     """
 
     def __init__(
@@ -33,10 +34,11 @@ class BrainSliceInferer(Inferer):
         min_brain_pixels: int = 0,
         mirrored: bool = False,
         regions: Sequence[str] = WHOLE_TUMOR,
+        tumor_types: Sequence[str] = (),
     ) -> None:
         super().__init__()
         self.batch_size, self.min_brain_pixels, self.mirrored = batch_size, min_brain_pixels, mirrored
-        self.masks = len(regions)
+        self.masks, self.types = len(regions), len(tumor_types)
 
     def __call__(
         self, inputs: torch.Tensor, network: Callable[..., torch.Tensor], *args: Any, **kwargs: Any
@@ -45,7 +47,7 @@ class BrainSliceInferer(Inferer):
 
         Args:
             inputs: (B, C, H, W, D), or (B, C, H, W) for single slices.
-            network: (b, C, H, W) -> packed logits (b, K, H, W); masks, tumor and further channels.
+            network: (b, C, H, W) -> packed logits (b, K, H, W); masks, tumor, types and further channels.
             args: further arguments of the network.
             kwargs: further keyword arguments of the network.
 
@@ -67,7 +69,7 @@ class BrainSliceInferer(Inferer):
                 packed = logits.new_empty((len(slices), logits.shape[1], height, width))
             packed[rows] = logits
         if packed is None:  # all slices are skipped
-            channels = len(getattr(network, "planes", ())) or self.masks + 1
+            channels = len(getattr(network, "planes", ())) or self.masks + 1 + self.types
             packed = image.new_empty((len(slices), channels, height, width))
         packed[~seen] = float("nan")
         packed[~seen, : self.masks] = NO_TUMOR

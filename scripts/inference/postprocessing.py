@@ -36,6 +36,7 @@ from .smoothing import smoothed, smoothed_planes
 
 __all__ = ["DropDepthd", "RemoveSmallComponentsd", "SplitPackedd", "SummarizePredictiond", "mask_depth"]
 
+IN_EVERY_PACKED = {"mask", "tumor", "type"}  # channels of any network
 OF_MASK = {"probability", "mask_deviation", "mask_share", "mask_depth"}  # none for weights that did not learn masks
 PER_SLICE = {"tumor_deviation": "slice_deviations", "distance": "slice_distances"}
 
@@ -43,11 +44,12 @@ PER_SLICE = {"tumor_deviation": "slice_deviations", "distance": "slice_distances
 class SplitPackedd(MapTransform):
     """Split the packed logits.
 
-    `pred` (R + 1 or more, H, W, D) becomes the probabilities of the masks (R, H, W, D), a MetaTensor with the image's
-    geometry (TorchScript networks return plain tensors, which `Invertd` silently skips). `slice_logits`, float64 (D,),
-    are the tumor logits of the slices from inferior to superior, smoothed along z, NaN with too little brain.
-    `mask_share` is the share of the first mask, that of the whole tumor, of the tissue, `mask_depth` the depth of a
-    single slice's mask in the head.
+    `pred` (R + 1 + T or more, H, W, D) becomes the probabilities of the masks (R, H, W, D), a MetaTensor with the
+    image's geometry (TorchScript networks return plain tensors, which `Invertd` silently skips). `slice_logits`,
+    float64 (D,), are the tumor logits of the slices from inferior to superior, smoothed along z, NaN with too little
+    brain; `type_logits`, float64 (T, D), where there are types of tumors, are theirs, not smoothed. `mask_share` is the
+    share of the first mask, that of the whole tumor, of the tissue, `mask_depth` the depth of a single slice's mask in
+    the head.
 
     If the item names the channels of `pred` in "planes" (see `ExtendedNetwork`), the further channels become items of
     their names: "cam" and "mask_deviation" (1, H, W, D), zero in skipped slices, `slice_deviations` and
@@ -57,12 +59,13 @@ class SplitPackedd(MapTransform):
     Args:
         keys: the packed logits.
         image_key: the network's input.
-        planes_key: names of the channels, if there are more than masks and tumor.
+        planes_key: names of the channels, if there are more than masks, tumor and types.
         smoothing_mm: standard deviation of the Gaussian along z over the tumor logits; 0: no smoothing. If the file's
             spacing was not used (see `FitHeadd`), slices are taken as 1 mm apart.
         mask_smoothing_mm: the same over the mask's logits: a tumor that the slices above and below do not show is
             unlikely.
         regions: of the masks, the first channels.
+        tumor_types: of the channels after that of the tumor.
     """
 
     def __init__(
@@ -73,9 +76,11 @@ class SplitPackedd(MapTransform):
         smoothing_mm: float = 0.0,
         mask_smoothing_mm: float = 0.0,
         regions: Sequence[str] = WHOLE_TUMOR,
+        tumor_types: Sequence[str] = (),
     ) -> None:
         super().__init__(keys)
-        self.image_key, self.planes_key, self.masks = image_key, planes_key, len(regions)
+        self.image_key, self.planes_key = image_key, planes_key
+        self.masks, self.types = len(regions), len(tumor_types)
         self.smoothing_mm, self.mask_smoothing_mm = smoothing_mm, mask_smoothing_mm
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
@@ -87,6 +92,8 @@ class SplitPackedd(MapTransform):
             gap_mm = float(np.linalg.norm(affine[:3, 2])) if spacing_used else 1.0
             logits = packed[self.masks, 0, 0].double().numpy().reshape(-1)
             d["slice_logits"] = smoothed(logits, self.smoothing_mm / max(gap_mm, 1e-3))
+            if self.types:
+                d["type_logits"] = packed[self.masks + 1 :][: self.types, 0, 0].double().numpy()
             seen, sigma = np.isfinite(logits), self.mask_smoothing_mm / max(gap_mm, 1e-3)
             parts = [smoothed_planes(part.float(), seen, sigma) for part in packed[: self.masks]]
             mask_logits = torch.stack(parts) if len(parts) > 1 else parts[0][None]  # (R, H, W, D)
@@ -102,12 +109,12 @@ class SplitPackedd(MapTransform):
                 d["skull"]["extracted"] = True
             d[key] = self._plane(mask_logits.sigmoid(), d)
             planes = list(d.get(self.planes_key, ()))
-            if d.get("keep_probability") or set(planes) - {"mask", "tumor", "distance"}:
+            if d.get("keep_probability") or set(planes) - IN_EVERY_PACKED - {"distance"}:
                 d["probability"] = d[key][:1].clone()
             for number, name in enumerate(planes):
                 if name in PER_SLICE:
                     d[PER_SLICE[name]] = packed[number, 0, 0].double().numpy().reshape(-1)
-                elif name not in ("mask", "tumor"):
+                elif name not in IN_EVERY_PACKED:
                     d[name] = self._plane(packed[number : number + 1].float().nan_to_num(0.0), d)
         return d
 

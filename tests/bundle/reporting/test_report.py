@@ -155,6 +155,24 @@ def test_volumes_as_a_whole_have_a_row_for_each_source(results: Path, tmp_path: 
     assert line in page and "operating point of volumes, 0.875" in page
 
 
+def test_types_of_tumors_have_rows_only_where_there_are_types(page: str, results: Path, tmp_path: Path) -> None:
+    assert "Types of tumors" not in page
+    shutil.copytree(results, tmp_path / "results")
+    (tmp_path / "images").mkdir()
+    file = main_of(tmp_path / "results") / "report.json"
+    names, confusion = ["glioma", "pituitary"], {"glioma": {"glioma": 3, "pituitary": 1}}
+    one = {"n": 4, "roc_auc": 0.875, "sensitivity": 0.75, "ci95": {"roc_auc": [0.5, 1.0], "sensitivity": None}}
+    found = {"types": names, "n": 8, "groups": 7, "macro_roc_auc": 0.8125, "balanced_accuracy": 0.625}
+    found |= {"ci95": {"macro_roc_auc": [0.625, 0.9375], "balanced_accuracy": [0.375, 0.875]}}
+    found |= {"by_type": dict.fromkeys(names, one), "confusion": {**confusion, "pituitary": confusion["glioma"]}}
+    file.write_text(json.dumps({**json.loads(file.read_text()), "tumor_types": {"kaggle": found}}))
+    page = write_report(tmp_path / "results", tmp_path).read_text()
+    assert "kaggle, n = 8 in 7 clusters: macro ROC-AUC 0.812 (0.625 to 0.938), balanced accuracy 0.625" in page
+    assert "| type | n | ROC-AUC | sensitivity | called glioma | called pituitary |\n|---|---|---|---|---|" in page
+    assert "\n| glioma | 4 | 0.875 (0.500 to 1.000) | 0.750 (no interval) | 3 | 1 |\n" in page
+    assert not unexplained(page, tmp_path / "results")
+
+
 def test_the_notice_and_the_worst_come_first(page: str, results: Path) -> None:
     assert "Research use only. Not a medical device." in page[:300]
     report = json.loads((main_of(results) / "report.json").read_text())
