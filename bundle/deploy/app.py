@@ -1,5 +1,7 @@
 """A MONAI Deploy application: reads a study, writes DICOM SEG and DICOM SR for its FLAIR series.
 
+For a network of several sequences every MR series of the study is selected, and the first of each sequence is read.
+
     python bundle/deploy/app.py -i STUDY -o PREDICTIONS -m BUNDLE            # the packed folder
     python bundle/deploy/app.py -i STUDY -o PREDICTIONS -m BUNDLE/models/model.ts
 
@@ -17,10 +19,15 @@ from pathlib import Path
 from monai.deploy.conditions import CountCondition
 from monai.deploy.core import Application
 from monai.deploy.operators import DICOMDataLoaderOperator, DICOMSeriesSelectorOperator
-from operators import BundleOperator, WriteFilesOperator
+from operators import BundleOperator, WriteFilesOperator, modalities_of
 
-SERIES = os.environ.get("SERIES_DESCRIPTION", "(?i).*flair.*")  # pattern that selects a series of the study
-RULES = {"selections": [{"name": "FLAIR", "conditions": {"Modality": "(?i)MR", "SeriesDescription": SERIES}}]}
+SERIES = os.environ.get("SERIES_DESCRIPTION")  # pattern that selects series of the study
+
+
+def rules(pattern: str) -> str:
+    """Rules of the series selector, JSON."""
+    conditions = {"Modality": "(?i)MR", "SeriesDescription": pattern}
+    return json.dumps({"selections": [{"name": "series to predict", "conditions": conditions}]})
 
 
 class BrainTumorApp(Application):
@@ -31,7 +38,9 @@ class BrainTumorApp(Application):
         context = Application.init_app_context(self.argv)
         model, inputs, outputs = Path(context.model_path), Path(context.input_path), Path(context.output_path)
         load = DICOMDataLoaderOperator(self, CountCondition(self, 1), input_folder=inputs, name="load")
-        select = DICOMSeriesSelectorOperator(self, rules=json.dumps(RULES), name="select")
+        several = len(modalities_of(model)) > 1
+        pattern = SERIES or (".*" if several else "(?i).*flair.*")
+        select = DICOMSeriesSelectorOperator(self, rules=rules(pattern), all_matched=several, name="select")
         prediction = BundleOperator(self, model=model, name="prediction")
         write = WriteFilesOperator(self, folder=outputs, name="write")
         self.add_flow(load, select, {("dicom_study_list", "dicom_study_list")})

@@ -5,19 +5,19 @@ from __future__ import annotations
 import json
 import sys
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from monai.deploy.core import Fragment, Operator, OperatorSpec
 
-__all__ = ["BundleOperator", "WriteFilesOperator", "bundle_folder"]
+__all__ = ["BundleOperator", "WriteFilesOperator", "bundle_folder", "modalities_of"]
 
 COMPONENTS = ("preprocessing", "inferer", "postprocessing", "dicom_segmentation", "dicom_report")
 
 
 class BundleOperator(Operator):
-    """Predict the selected series.
+    """Predict the selected series, one or, for a network of several sequences, the first of each sequence.
 
     The SDK's operators cannot read a series of one instance and swap the two spacings of non-square pixels, so the
     series is read with the bundle's reader.
@@ -27,7 +27,8 @@ class BundleOperator(Operator):
         model: a packed bundle, a folder that contains one, or a model.ts in its models/.
 
     Named input:
-        study_selected_series_list: from the series selector; the first series is predicted.
+        study_selected_series_list: from the series selector. A network of one sequence predicts the first series; the
+            sequences of several are told by the headers.
 
     Named output:
         files: name -> content: tumor_seg.dcm, tumor_sr.dcm, prediction.json.
@@ -43,29 +44,39 @@ class BundleOperator(Operator):
         spec.output("files")
 
     def compute(self, op_input: Any, op_output: Any, context: Any) -> None:
-        """Predict the first selected series.
+        """Predict the selected series.
 
         Raises:
-            ValueError: when there is none, or it cannot be read.
+            ValueError: when there is none, none of them is of a sequence that the network reads, or one cannot be read.
         """
         selected = [one for study in op_input.receive("study_selected_series_list") for one in study.selected_series]
         if not selected:
             raise ValueError("the study has no MR series whose description matches SERIES_DESCRIPTION")
-        instances = [instance.get_native_sop_instance() for instance in selected[0].series.get_sop_instances()]
         with tempfile.TemporaryDirectory() as place:
-            link_all((Path(instance.filename) for instance in instances), Path(place))
-            op_output.emit(self.prediction(Path(place)), "files")
+            folders = [Path(place) / str(number) for number in range(len(selected))]
+            for one, folder in zip(selected, folders, strict=True):
+                instances = [instance.get_native_sop_instance() for instance in one.series.get_sop_instances()]
+                folder.mkdir()
+                link_all((Path(instance.filename) for instance in instances), folder)
+            op_output.emit(self.prediction(folders), "files")
 
-    def prediction(self, series: Path) -> dict[str, bytes]:
-        """Predict a folder of one series; return the files by name."""
+    def prediction(self, folders: Sequence[Path]) -> dict[str, bytes]:
+        """Predict folders of one series each; return the files by name."""
         import torch
 
-        parts = self.parse()
+        parser = self.parser()
+        files = self.channels(folders, parser.get_parsed_content("modalities"))
+        series = Path(next(file for file in files if Path(file).is_dir()))  # the grid is that of the first
+        names = COMPONENTS if self.model.suffix == ".ts" else (*COMPONENTS, "loaded")
+        parts = {name: parser.get_parsed_content(name) for name in names}
         network = (self.exported() if self.model.suffix == ".ts" else parts["loaded"]).eval()
         try:
-            data = parts["preprocessing"]({"image": str(series)})
+            data = parts["preprocessing"]({"image": files if len(files) > 1 else str(series)})
         except RuntimeError as error:  # MONAI's "applying transform ..." around the reason
-            raise ValueError(str(reason_of(error)).replace(str(series), "the series")) from None
+            said = str(reason_of(error))
+            for folder in folders:
+                said = said.replace(str(folder), "the series")
+            raise ValueError(said) from None
         with torch.inference_mode():
             device = next(network.parameters()).device
             data["pred"] = parts["inferer"](data["image"].as_tensor()[None].to(device), network)[0]
@@ -95,8 +106,26 @@ class BundleOperator(Operator):
             )
         return network
 
-    def parse(self) -> dict[str, Any]:
-        """Instantiate the components of the bundle's inference config."""
+    def channels(self, folders: Sequence[Path], modalities: Sequence[str]) -> list[str]:
+        """What the reader takes: the first folder; or the first of each modality, in their order.
+
+        Raises:
+            ValueError: when no header tells one of the modalities.
+        """
+        if len(modalities) == 1:
+            return [str(folders[0])]
+        from scripts.io.case_channels import ABSENT
+        from scripts.io.told_sequences import sequence_told
+
+        found: dict[str, str] = {}
+        for folder in folders:
+            found.setdefault(sequence_told(folder, modalities), str(folder))
+        if not found.keys() & set(modalities):
+            raise ValueError(f"the study has no MR series whose header tells one of {', '.join(modalities)}")
+        return [found.get(name, ABSENT) for name in modalities]
+
+    def parser(self) -> Any:
+        """The bundle's inference config."""
         from monai.bundle import ConfigParser
 
         if str(self.root) not in sys.path:
@@ -106,8 +135,7 @@ class BundleOperator(Operator):
         parser.read_config(str(self.root / "configs" / "inference.yaml"))
         # escaped, since `#` in a config's string would name a nested id
         parser["bundle_root"] = "$" + ascii(str(self.root)).replace("#", r"\x23").replace("@", r"\x40")
-        names = COMPONENTS if self.model.suffix == ".ts" else (*COMPONENTS, "loaded")
-        return {name: parser.get_parsed_content(name) for name in names}
+        return parser
 
 
 class WriteFilesOperator(Operator):
@@ -149,6 +177,14 @@ def bundle_folder(model: Path) -> Path:
         if (folder / "configs" / "metadata.json").is_file():
             return folder.resolve()
     raise ValueError(f"{model}: no bundle here (configs/metadata.json)")
+
+
+def modalities_of(model: Path) -> list[str]:
+    """Sequences that the bundle's network reads, from its inference config."""
+    from monai.bundle import ConfigParser
+
+    config = ConfigParser.load_config_file(str(bundle_folder(model) / "configs" / "inference.yaml"))
+    return list(config["modalities"])
 
 
 def link_all(files: Iterable[Path], folder: Path) -> None:

@@ -23,11 +23,13 @@ from bundle.packaging.export import export
 from bundle.packaging.pack import pack
 from bundle.predictor import Predictor
 from scripts.core.geometry import as_displayed
+from tests.bundle_of_regions import REGIONS, SEQUENCES, bundle_of_regions
 from tests.hostile.dicoms import mr_dataset, written
 
 PYTHON = os.environ.get("DEPLOY_PYTHON", "")
 pytestmark = [pytest.mark.session, pytest.mark.skipif(not PYTHON, reason="needs DEPLOY_PYTHON, see other_tools.md")]
 APP = Path(__file__).resolve().parents[2] / "bundle" / "deploy" / "app.py"
+WORDS = {"flair": "AX T2 FLAIR", "t1": "AX T1", "t1ce": "AX T1 +C", "t2": "AX T2"}
 STUDY: dict[str, Any] = {"StudyInstanceUID": "1.2.3.4", "FrameOfReferenceUID": "1.2.3.5", "PixelSpacing": [1.0, 2.0]}
 
 
@@ -52,6 +54,28 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
             changes = {**STUDY, "SeriesDescription": words, "Modality": "MR", "InstanceNumber": index + 1}
             data = written(mr_dataset(plane, position=index * 3.0, series=series, **changes))
             (place / "dicom" / f"{series}_{index}.dcm").write_bytes(data)
+    return place / "dicom"
+
+
+@pytest.fixture(scope="module")
+def case(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A phantom as a study with one series of each sequence, that of the first last."""
+    place = tmp_path_factory.mktemp("case")
+    write_volumes(place / "brats", 1, slices=12, side=160, seed=5, modalities=SEQUENCES)
+    (place / "dicom").mkdir()
+    for number, name in enumerate(reversed(SEQUENCES)):
+        image = nib.load(next(place.rglob(f"*_{name}.nii.gz")))
+        volume = as_displayed(np.asarray(image.dataobj), image.affine)
+        for index in range(volume.shape[2]):
+            plane = np.ascontiguousarray(volume[:, :, index]).astype(np.uint16)
+            changes = {
+                **STUDY,
+                "PixelSpacing": [1.0, 1.0],
+                "SeriesDescription": WORDS[name],
+                "InstanceNumber": index + 1,
+            }
+            data = written(mr_dataset(plane, position=index * 3.0, series=f"1.2.3.{20 + number}", **changes))
+            (place / "dicom" / f"{name}_{index}.dcm").write_bytes(data)
     return place / "dicom"
 
 
@@ -86,6 +110,29 @@ def test_the_app_predicts_like_the_command_line(
     assert drawn == pytest.approx(float(expected["pred"].sum()), rel=1e-3)
     report = highdicom.sr.srread(tmp_path / "out" / "tumor_sr.dcm").to_json()
     assert said["model"]["sha256"] in report and "Probability that a tumor is shown" in report
+
+
+@pytest.mark.parametrize("kept", [SEQUENCES, ["t1ce"]], ids=["all four", "one"])
+def test_a_network_of_several_sequences_reads_those_of_the_study(kept: list[str], case: Path, tmp_path: Path) -> None:
+    root = bundle_of_regions(tmp_path / "bundle")
+    folder, _ = pack(tmp_path / "dist", root=root)
+    (tmp_path / "study").mkdir()
+    for name in kept:
+        (tmp_path / "series" / name).mkdir(parents=True)
+        for file in case.glob(f"{name}_*.dcm"):
+            shutil.copy(file, tmp_path / "study")
+            shutil.copy(file, tmp_path / "series" / name)
+    done = run(tmp_path / "study", folder, tmp_path / "out")
+    assert done.returncode == 0, done.stdout[-1500:] + done.stderr[-1500:]
+    said = json.loads((tmp_path / "out" / "prediction.json").read_text())
+    series = [tmp_path / "series" / name if name in kept else None for name in SEQUENCES]
+    expected = Predictor(folder / "models" / "model.pt", root=folder).predict(series)["result"]
+    assert said["regions"] == expected["regions"] and len(said["regions"]) == len(REGIONS)
+    assert said.get("missing_sequences", []) == [name for name in SEQUENCES if name not in kept]
+    assert said["tumor_probability"] == pytest.approx(expected["tumor_probability"], abs=1e-4)
+    assert said["volume_ml"] == pytest.approx(expected["volume_ml"], rel=1e-3)
+    found = highdicom.seg.segread(tmp_path / "out" / "tumor_seg.dcm")
+    assert found.ReferencedSeriesSequence[0].SeriesInstanceUID == f"1.2.3.{23 - SEQUENCES.index(kept[0])}"
 
 
 def test_a_study_without_the_series_is_refused_in_one_line(

@@ -15,12 +15,9 @@ from bundle.packaging.pack import WEIGHTS, pack
 from bundle.packaging.static_checks import Given
 from bundle.packaging.verify import CHECKS
 from bundle.weights import release
-from scripts.core.files import sha256_of, write_json
-from scripts.networks.multitask_unet import multi_task_unet
-from scripts.networks.weights import save_weights
+from scripts.core.files import sha256_of
+from tests.bundle_of_regions import REGIONS, REPORT, copied_bundle, serve_regions
 
-ROOT = Path(__file__).resolve().parents[3]
-SEQUENCES, REGIONS = ["flair", "t1", "t1ce", "t2"], ["wt", "tc", "et"]
 CHECKED = ("network in and out", "TorchScript", "properties", "inference on random files")
 
 
@@ -37,28 +34,14 @@ def own_components() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What a training leaves, of untrained weights."""
-    folder = tmp_path_factory.mktemp("trained")
-    save_weights(multi_task_unet(in_channels=4, mask_channels=3), folder / "model.pt")
-    write_json(folder / "config.json", {"network_name": "cpu", "modalities": SEQUENCES, "regions": REGIONS})
-    write_json(folder / "model.json", {"learned": ["segmentation", "classification"], "trained_on": {}})
-    return folder
-
-
-@pytest.fixture(scope="module")
-def root(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The bundle with these weights released."""
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The bundle with weights of several sequences and regions released; before, its config serves others."""
     folder = tmp_path_factory.mktemp("bundle")
-    for name in ("configs", "scripts", "docs"):
-        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(ROOT / "LICENSE", folder)
+    trained = copied_bundle(folder)
     with pytest.raises(UserError, match="serves"):
-        release(trained, {"schema_version": 1, "decision": {}}, folder / "models")
-    config = folder / "configs" / "inference.yaml"
-    served = config.read_text().replace("modalities: [flair] ", f"modalities: [{', '.join(SEQUENCES)}] ")
-    config.write_text(served.replace("regions: [wt] ", f"regions: [{', '.join(REGIONS)}] "))
-    release(trained, {"schema_version": 1, "decision": {}}, folder / "models")
+        release(trained, REPORT, folder / "models")
+    serve_regions(folder)
+    release(trained, REPORT, folder / "models")
     return folder
 
 
