@@ -23,17 +23,20 @@ import pytest
 from PIL import Image
 
 from bundle.datasets.phantoms import write_images, write_volumes
+from bundle.loading import BUNDLE_ROOT
 from bundle.packaging.pack import NAME, pack
 from bundle.predictor import Predictor
 from scripts.core.files import sha256_of
 from scripts.core.geometry import as_displayed
 from scripts.core.messages import report_note
+from tests.bundle_of_regions import REGIONS, SEQUENCES, bundle_of_regions
 from tests.hostile.dicoms import mr_dataset, written
 from tests.sessions.serving import free_port, running
 
 PYTHON = os.environ.get("LABEL_PYTHON", "")
 pytestmark = [pytest.mark.session, pytest.mark.skipif(not PYTHON, reason="needs LABEL_PYTHON, see other_tools.md")]
 LONGEST_S = 600.0
+OF_FILES = {"MONAI_LABEL_DATASTORE_AUTO_RELOAD": "false", "MONAI_LABEL_DATASTORE_FILE_EXT": '["*.nii.gz", "*.png"]'}
 DICOMWEB_PLUGIN = [str(path) for path in Path("/usr/share/orthanc/plugins").glob("libOrthancDicomWeb.so")]
 SERIES, REFERENCES = "1.2.3.10", {"StudyInstanceUID": "1.2.3.4", "FrameOfReferenceUID": "1.2.3.5"}
 
@@ -54,12 +57,14 @@ def studies(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @contextmanager
-def label_server(place: Path, studies: str, **environment: str) -> Iterator[tuple[httpx2.Client, Path]]:
-    """A client of a running server, and the bundle's folder within its app."""
+def label_server(
+    place: Path, studies: str, root: Path = BUNDLE_ROOT, **environment: str
+) -> Iterator[tuple[httpx2.Client, Path]]:
+    """A client of a running server of a bundle, and the bundle's folder within its app."""
     port = free_port()
     command = [PYTHON, "-m", "monailabel.main", "apps", "--download", "--name", "monaibundle", "--output", str(place)]
     subprocess.run(command, check=True, capture_output=True)
-    folder, _ = pack(place / "monaibundle" / "model")
+    folder, _ = pack(place / "monaibundle" / "model", root=root)
     command = [PYTHON, "-m", "monailabel.main", "start_server", "--app", str(place / "monaibundle")]
     command += ["--studies", studies, "--host", "127.0.0.1", "--port", str(port)]
     command += ["--conf", "models", NAME, "--conf", "zoo_source", "local", "--conf", "sam2", "false"]
@@ -77,8 +82,7 @@ def label_server(place: Path, studies: str, **environment: str) -> Iterator[tupl
 @pytest.fixture(scope="module")
 def lab(studies: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[httpx2.Client, Path]]:
     """A server of a folder of files."""
-    files = {"MONAI_LABEL_DATASTORE_AUTO_RELOAD": "false", "MONAI_LABEL_DATASTORE_FILE_EXT": '["*.nii.gz", "*.png"]'}
-    with label_server(tmp_path_factory.mktemp("lab"), str(studies), **files) as found:
+    with label_server(tmp_path_factory.mktemp("lab"), str(studies), **OF_FILES) as found:
         yield found
 
 
@@ -126,6 +130,30 @@ def test_the_app_trains_on_a_label_and_predicts_again(lab: tuple[httpx2.Client, 
     assert done.status_code == 200, done.text[:500]
     assert sha256_of(folder / "models" / "model.pt") != before
     assert infer(client, "volume", "json").json()["model"]["report"] == report_note("of_other_weights")
+
+
+def test_a_study_of_four_sequences_gets_the_codes_of_its_regions(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """A file of four axes, as MONAI Label has one file for a study; the weights are untrained."""
+    write_volumes(tmp_path / "brats", 1, slices=12, side=128, seed=31, modalities=SEQUENCES)
+    images = [nib.load(next((tmp_path / "brats").rglob(f"*_{name}.nii.gz"))) for name in SEQUENCES]
+    channels = np.stack([np.asarray(image.dataobj) for image in images], axis=-1)
+    (tmp_path / "studies").mkdir()
+    nib.save(nib.Nifti1Image(channels, images[0].affine), tmp_path / "studies" / "case.nii.gz")
+    root = bundle_of_regions(tmp_path / "bundle")
+    place = tmp_path_factory.mktemp("lab_of_regions")
+    with label_server(place, str(tmp_path / "studies"), root, **OF_FILES) as (client, folder):
+        said = infer(client, "case", "json").json()
+        content = infer(client, "case", "image", result_extension=".nii.gz", result_dtype="uint8").content
+    expected = Predictor(folder / "models" / "model.pt", root=folder).predict(tmp_path / "studies" / "case.nii.gz")
+    assert said["regions"] == expected["result"]["regions"] and len(said["regions"]) == len(REGIONS)
+    assert said["tumor_probability"] == pytest.approx(expected["result"]["tumor_probability"], abs=1e-3)
+    (tmp_path / "label.nii.gz").write_bytes(content)
+    label: Any = nib.load(tmp_path / "label.nii.gz")
+    drawn = np.asarray(label.dataobj)
+    assert drawn.shape == channels.shape[:3] and np.allclose(label.affine, images[0].affine, atol=1e-3)
+    assert np.mean(drawn == expected["pred"][0].numpy()) > 0.999
 
 
 def test_the_app_offers_strategies_of_active_learning(lab: tuple[httpx2.Client, Path]) -> None:
