@@ -114,7 +114,7 @@ class BundleOperator(Operator):
         """
         if len(modalities) == 1:
             return [str(folders[0])]
-        from scripts.io.case_channels import ABSENT
+        from scripts.core.filenames import ABSENT
         from scripts.io.told_sequences import sequence_told
 
         found: dict[str, str] = {}
