@@ -6,7 +6,8 @@ from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from monai.transforms import Transform
+from monai.config import KeysCollection
+from monai.transforms import MapTransform
 from scipy.special import softmax
 
 from ..core.tumor_types import require_types
@@ -15,12 +16,13 @@ from .decision import Decision, kind_of
 __all__ = ["DescribeTumorTyped", "type_probabilities"]
 
 
-class DescribeTumorTyped(Transform):
+class DescribeTumorTyped(MapTransform):
     """Add "tumor_type" to `result`: the probability of each type, given a tumor; see `type_probabilities`.
 
     Only a prediction whose state is "tumor" gets it. Without types nothing is changed.
 
     Args:
+        keys: logits of the types (T, D); absent in the items of weights without types.
         types: that the network tells apart, from `tumor_types.TUMOR_TYPES`.
         decision: temperature and operating point of the slices.
 
@@ -28,17 +30,19 @@ class DescribeTumorTyped(Transform):
         ValueError: for an unknown type.
     """
 
-    def __init__(self, types: Sequence[str], decision: Decision) -> None:
+    def __init__(self, keys: KeysCollection, types: Sequence[str], decision: Decision) -> None:
+        super().__init__(keys, allow_missing_keys=True)
         require_types(types)
         self.types, self.decision = tuple(types), decision
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         d = dict(data)
-        if self.types and d["result"]["state"] == "tumor":
-            probabilities = self.decision.probability(d["slice_logits"], kind_of(d["slice_logits"]))
-            found = type_probabilities(d["type_logits"], probabilities, d["result"]["threshold"])
-            told = {name: round(float(p), 6) for name, p in zip(self.types, found, strict=True)}
-            d["result"] = {**d["result"], "tumor_type": told}
+        for key in self.key_iterator(d):
+            if d["result"]["state"] == "tumor":
+                probabilities = self.decision.probability(d["slice_logits"], kind_of(d["slice_logits"]))
+                found = type_probabilities(d[key], probabilities, d["result"]["threshold"])
+                told = {name: round(float(p), 6) for name, p in zip(self.types, found, strict=True)}
+                d["result"] = {**d["result"], "tumor_type": told}
         return d
 
 

@@ -114,11 +114,14 @@ def test_types_are_chosen_by_calibrated_probabilities() -> None:
     result = {"state": "tumor", "threshold": 0.4}
     data = {"result": result, "slice_logits": np.array([2.0, -0.5]), "type_logits": np.log([[0.2, 0.6], [0.8, 0.4]])}
     cold, warm = Decision(), Decision(volume=Calibration(temperature=2.0))
-    alone, both = (DescribeTumorTyped(TYPES[:2], rule)(data)["result"]["tumor_type"] for rule in (cold, warm))
+    alone, both = (
+        DescribeTumorTyped("type_logits", TYPES[:2], rule)(data)["result"]["tumor_type"] for rule in (cold, warm)
+    )
     assert (alone, both) == ({"glioma": 0.2, "meningioma": 0.8}, {"glioma": 0.4, "meningioma": 0.6})
-    assert DescribeTumorTyped([], cold)(data)["result"] is result
+    del data["type_logits"]
+    assert DescribeTumorTyped("type_logits", [], cold)(data)["result"] is result
     with pytest.raises(ValueError, match="'cyst' is no tumor type"):
-        DescribeTumorTyped(["glioma", "cyst"], cold)
+        DescribeTumorTyped("type_logits", ["glioma", "cyst"], cold)
 
 
 def test_skipped_slices_have_no_types() -> None:
