@@ -21,7 +21,7 @@ def class_folders(root: Path, four_classes: bool = False) -> Iterator[ClassFolde
 
     Args:
         root: the folder.
-        four_classes: read Kaggle's four classes; a folder with `yes` and `no`, and none of the four, still has these.
+        four_classes: read Kaggle's four classes; a folder with `yes` or `no`, and none of the four, still has these.
 
     Raises:
         ValueError: when a class is missing, or two folders differ in the case of their letters only.
@@ -62,8 +62,8 @@ def _yes_and_no(root: Path) -> Iterator[ClassFolders]:
 
 
 def _tells_no_types(root: Path) -> bool:
-    """Whether a folder has `yes` and `no`, and no type of a tumor."""
-    return folder_names(root).keys() >= CLASSES.keys() and not any(_subsets(root)[1])
+    """Whether a folder has `yes` or `no`, and none of the four classes."""
+    return bool(folder_names(root).keys() & CLASSES.keys()) and not any(_subsets(root)[1])
 
 
 def _four(root: Path) -> Iterator[ClassFolders]:

@@ -40,6 +40,22 @@ def test_four_classes_become_yes_and_no_with_their_names(tmp_path: Path, names: 
     }
 
 
+def test_yes_and_no_are_read_beside_folders_of_four_classes(tmp_path: Path) -> None:
+    found = image_cases(touch(tmp_path, "yes/1.jpg", "no/2.jpg"), "k", four_classes=True)
+    assert [(case["cls"], "class_name" in case) for case in found] == [(1, False), (0, False)]
+    (tmp_path / "no/2.jpg").unlink()
+    (tmp_path / "no").rmdir()
+    with pytest.raises(ValueError, match="no folder 'no'"):
+        image_cases(tmp_path, "k", four_classes=True)
+
+
+@pytest.mark.parametrize("spelling", ["{}", "{}_tumor", "{}_tumour", "{} tumor"])
+def test_folders_are_called_as_people_write_them(tmp_path: Path, spelling: str) -> None:
+    types = [spelling.format(name.capitalize()) for name in FOUR if name != "notumor"]
+    found = image_cases(touch(tmp_path, *(f"{name}/1.jpg" for name in (*types, "No_Tumor"))), "k", four_classes=True)
+    assert {case["class_name"] for case in found} == set(FOUR)
+
+
 def test_four_classes_need_the_option(tmp_path: Path) -> None:
     touch(tmp_path, *(f"Training/{name}/1.jpg" for name in FOUR))
     with pytest.raises(ValueError, match=r"no folder 'yes' .*; --four-classes takes glioma"):
