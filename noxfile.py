@@ -70,6 +70,12 @@ def subsets(session: nox.Session) -> None:
 
 
 @nox.session
+def types(session: nox.Session) -> None:
+    """Types of tumors, learned from synthetic images; 15 minutes of one core."""
+    run_suite(session, "test_learned_types.py")
+
+
+@nox.session
 def panoptica(session: nox.Session) -> None:
     """Lesions and their matches as panoptica finds them, in 200 random masks."""
     session.install("-e", ".[dev]", "panoptica==2.1.7")
