@@ -1,4 +1,4 @@
-"""Types of tumors on synthetic images in four classes, from training to prediction: they are learned."""
+"""Types of tumors on synthetic images in four classes: they are learned, scored and predicted."""
 
 from __future__ import annotations
 
