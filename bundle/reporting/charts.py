@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from . import robustness
+from .comparisons import scored_sources
 
 __all__ = ["draw_charts"]
 
@@ -19,6 +20,7 @@ matplotlib.use("Agg")
 
 DARK, LIGHT, ORANGE = "#1f6f78", "#9fd3c7", "#ff9f1c"
 CLASSES = ("none", "tumor")
+IN_A_LINE = 4  # panels of a comparison
 
 
 def draw_charts(facts: Mapping[str, Any], folder: Path) -> dict[str, Path]:
@@ -109,22 +111,27 @@ def matrix(axis: Axes, counts: Mapping[str, int], title: str) -> None:
 
 
 def comparison(summary: Mapping[str, Any]) -> Figure:
-    """Every variant and seed of an experiment: Dice, and the AUC within each source."""
-    variants = summary["variants"]
-    sources = list(variants[summary["reference"]]["seeds"][0]["classification"])
-    figure = Figure(figsize=(4.2 * (1 + len(sources)), 1.4 + 0.34 * len(variants)), layout="constrained")
-    axes = figure.subplots(1, 1 + len(sources), sharey=True, squeeze=False)[0]
+    """Every variant and seed of an experiment: Dice, and the AUC within each source; some panels in a line."""
+    variants, sources = summary["variants"], scored_sources(summary)
+    columns = min(IN_A_LINE, 1 + len(sources))
+    lines = math.ceil((1 + len(sources)) / columns)
+    figure = Figure(figsize=(2.4 + 3.0 * columns, lines * (1.0 + 0.34 * len(variants))), layout="constrained")
+    grid = figure.subplots(lines, columns, sharey=True, squeeze=False)
+    axes = grid.ravel()
     for place, variant in enumerate(variants.values()):
         color = ORANGE if place == 0 else DARK
         for seed in variant["seeds"]:
             aucs = [seed["classification"][source]["within_folds"]["roc_auc"] for source in sources]
-            for axis, value in zip(axes, [seed["segmentation"]["dice"], *aucs], strict=True):
+            for axis, value in zip(axes, [seed["segmentation"]["dice"], *aucs], strict=False):
                 axis.plot(math.nan if value is None else value, place, "o", color=color, alpha=0.8)
-    axes[0].set_yticks(range(len(variants)), [v["description"] for v in variants.values()], fontsize=8)
+    for first in grid[:, 0]:
+        first.set_yticks(range(len(variants)), [v["description"] for v in variants.values()], fontsize=8)
     axes[0].invert_yaxis()
-    for axis, title in zip(axes, ["mean Dice", *(f"ROC-AUC within {source}" for source in sources)], strict=True):
+    for axis, title in zip(axes, ["mean Dice", *(f"ROC-AUC within {source}" for source in sources)], strict=False):
         axis.set_title(title, fontsize=9)
         axis.grid(axis="y", alpha=0.3)
-    for axis in axes[1:]:
+    for axis in axes[1 : 1 + len(sources)]:
         axis.axvline(0.5, linestyle=":", color="gray")
+    for axis in axes[1 + len(sources) :]:
+        axis.remove()
     return figure

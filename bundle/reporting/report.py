@@ -14,6 +14,7 @@ from .. import __version__
 from ..core import files
 from ..errors import UserError
 from ..pictures.views import area_range
+from .comparisons import clear_differences, scored_sources
 from .estimates import mean
 from .results import load
 from .robustness import worst_of
@@ -71,6 +72,7 @@ def write_report(results: Path, docs: Path, pictures: Sequence[Path] = ()) -> Pa
         "estimate": estimate,
     }
     own: dict[str, object] = {"worst_of": worst_of, "version": __version__, "picture": picture, "gallery": gallery}
+    own |= {"scored_sources": scored_sources, "clear_differences": clear_differences, "counted": counted}
     page = tidied(environment.get_template("report.md.j2").render(**facts, **own))
     docs.mkdir(parents=True, exist_ok=True)
     (docs / f"{PAGE}.md").write_text(page)
@@ -94,6 +96,15 @@ def number(value: float | int | None) -> str:
     if value is None:
         return "-"
     return str(value) if isinstance(value, int) else digits(value)
+
+
+def counted(number: int, noun: str) -> str:
+    """A number and what it counts.
+
+    >>> counted(1, "fold"), counted(3, "fold")
+    ('1 fold', '3 folds')
+    """
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def states(counts: Mapping[str, int]) -> str:

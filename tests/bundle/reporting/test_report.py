@@ -322,6 +322,7 @@ def test_no_scan_is_among_the_committed_files() -> None:
         "evaluation_curves.png",
         "evaluation_ablations.png",
         "evaluation_networks.png",
+        "evaluation_contrasts.png",
     }
 
 
