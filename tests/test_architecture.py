@@ -171,7 +171,7 @@ READ_BY_MONAI |= {"save_execute_config", "post_transforms"}  # with --tracking; 
 READ_BY_THE_PREDICTOR = {"extended_network", "no_tumor_bounds", "skipped"}
 READ_BY_TRAININGS = {"patients", "known", "known_held_out", "taught", "untold_types"}
 READ_BY_SCORING = {"robustness", "subsets"}
-READ_BY_DEPLOY = {"dicom_segmentation", "dicom_report"}
+READ_BY_DEPLOY = {"series_read", "dicom_segmentation", "dicom_report"}
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)

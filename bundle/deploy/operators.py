@@ -13,7 +13,7 @@ from monai.deploy.core import Fragment, Operator, OperatorSpec
 
 __all__ = ["BundleOperator", "WriteFilesOperator", "bundle_folder", "modalities_of"]
 
-COMPONENTS = ("preprocessing", "inferer", "postprocessing", "dicom_segmentation", "dicom_report")
+COMPONENTS = ("series_read", "preprocessing", "inferer", "postprocessing", "dicom_segmentation", "dicom_report")
 
 
 class BundleOperator(Operator):
@@ -64,11 +64,9 @@ class BundleOperator(Operator):
         """Predict folders of one series each; return the files by name."""
         import torch
 
-        parser = self.parser()
-        files = self.channels(folders, parser.get_parsed_content("modalities"))
+        parts = self.parse()
+        files = parts["series_read"](folders)
         series = Path(next(file for file in files if Path(file).is_dir()))  # the grid is that of the first
-        names = COMPONENTS if self.model.suffix == ".ts" else (*COMPONENTS, "loaded")
-        parts = {name: parser.get_parsed_content(name) for name in names}
         network = (self.exported() if self.model.suffix == ".ts" else parts["loaded"]).eval()
         try:
             data = parts["preprocessing"]({"image": files if len(files) > 1 else str(series)})
@@ -106,26 +104,8 @@ class BundleOperator(Operator):
             )
         return network
 
-    def channels(self, folders: Sequence[Path], modalities: Sequence[str]) -> list[str]:
-        """What the reader takes: the first folder; or the first of each modality, in their order.
-
-        Raises:
-            ValueError: when no header tells one of the modalities.
-        """
-        if len(modalities) == 1:
-            return [str(folders[0])]
-        from scripts.core.filenames import ABSENT
-        from scripts.io.told_sequences import sequence_told
-
-        found: dict[str, str] = {}
-        for folder in folders:
-            found.setdefault(sequence_told(folder, modalities), str(folder))
-        if not found.keys() & set(modalities):
-            raise ValueError(f"the study has no MR series whose header tells one of {', '.join(modalities)}")
-        return [found.get(name, ABSENT) for name in modalities]
-
-    def parser(self) -> Any:
-        """The bundle's inference config."""
+    def parse(self) -> dict[str, Any]:
+        """Instantiate the components of the bundle's inference config."""
         from monai.bundle import ConfigParser
 
         if str(self.root) not in sys.path:
@@ -135,7 +115,8 @@ class BundleOperator(Operator):
         parser.read_config(str(self.root / "configs" / "inference.yaml"))
         # escaped, since `#` in a config's string would name a nested id
         parser["bundle_root"] = "$" + ascii(str(self.root)).replace("#", r"\x23").replace("@", r"\x40")
-        return parser
+        names = COMPONENTS if self.model.suffix == ".ts" else (*COMPONENTS, "loaded")
+        return {name: parser.get_parsed_content(name) for name in names}
 
 
 class WriteFilesOperator(Operator):
