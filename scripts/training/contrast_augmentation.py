@@ -98,9 +98,11 @@ class RandSwapAmplituded(RandomizableTransform, MapTransform):
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         d = dict(data)
         self.randomize(None)
+        if not self._do_transform:
+            return d
         others = [name for name in self.of_source if name != d[self.source_key]]
         tissue = torch.as_tensor(d[self.foreground_key])[0] > 0.5
-        if not self._do_transform or not others or not bool(tissue.any()):
+        if not others or not bool(tissue.any()):
             return d
         indices = self.of_source[others[self.R.randint(len(others))]]
         donor = self.donors[int(indices[self.R.randint(len(indices))])]
