@@ -95,7 +95,8 @@ def test_commands_run(command: str, place: Path, monkeypatch: pytest.MonkeyPatch
         monai_run(words[4:])
     elif "pipeline" in words and {"--images", "--volumes", "--preset"} <= set(words):
         monkeypatch.setitem(PRESETS, "quick", {s: SHORT for s in ("stage1", "stage2", "stage3")})
-        assert main([*words[3:], "--output", "RUN2"]) == 0
+        output = "RUN_OF_TYPES" if "--tumor-types" in words else "RUN2"
+        assert main([*words[3:], "--output", output]) == 0
     elif words[3] in LONG | ENDLESS | IN_THE_BUNDLE:
         assert parser().parse_args(words[3:]).command == words[3]
     else:
