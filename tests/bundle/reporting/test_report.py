@@ -188,7 +188,7 @@ def test_the_worst_predictions_are_of_different_cases() -> None:
 
 def test_the_html_report_contains_its_pictures(page: str, results: Path) -> None:
     html = (results.parent / f"{PAGE}.html").read_text()
-    assert html.count("data:image/png;base64,") == page.count("![") == 1 + len(finished(results)) + len(GALLERY)
+    assert html.count("data:image/png;base64,") == page.count("![") == 2 + len(finished(results)) + len(GALLERY)
     assert 'src="images' not in html and "<table>" in html
 
 
@@ -202,7 +202,7 @@ def test_pictures_of_scans_go_into_the_html_only(results: Path, tmp_path: Path) 
     path = write_report(results, tmp_path, [scans[0], *scans])
     html = path.with_suffix(".html").read_text()
     assert "overlays & more" not in path.read_text() and "<h2>overlays &amp; more</h2>" in html
-    assert html.count("data:image/png;base64,") == 3 + len(finished(results))
+    assert html.count("data:image/png;base64,") == 4 + len(finished(results))
     assert html.count("data:image/jpeg;base64,") == 1 and html.endswith("</html>\n")
     with pytest.raises(UserError, match=r"gone\.png: no such image"):
         write_report(results, tmp_path, [tmp_path / "gone.png"])
@@ -323,6 +323,7 @@ def test_no_scan_is_among_the_committed_files() -> None:
         "evaluation_ablations.png",
         "evaluation_networks.png",
         "evaluation_contrasts.png",
+        "evaluation_robustness.png",
     }
 
 
