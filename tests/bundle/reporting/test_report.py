@@ -272,6 +272,7 @@ def test_without_results_the_commands_are_named(tmp_path: Path) -> None:
 def test_combinations_of_sequences_are_a_section(results: Path, tmp_path: Path) -> None:
     folder = tmp_path / "results"
     shutil.copytree(results, folder)
+    (folder / "subsets.json").unlink(missing_ok=True)
     assert "## Combinations of sequences" not in write_report(folder, tmp_path).read_text()
     with pytest.raises(UserError, match=r"subsets\.json: missing, finish the run first"):
         collect_scores(tmp_path / "run", folder, "subsets")
