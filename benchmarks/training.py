@@ -43,7 +43,7 @@ def epoch(material: Material, fixed: bool, samples: int = SAMPLES, workers: int 
 
     from bundle.loading import load_workflow, suppress_monai_warnings
 
-    cores = set(range(1 + workers))
+    cores = set(range(1 + workers)) if workers else set[int]()  # besides those of this process
     if (os.cpu_count() or 1) < len(cores):
         raise MissingError("one core: a worker needs another one")
     store = store_of(material)
