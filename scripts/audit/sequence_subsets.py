@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from monai.data import MetaTensor
@@ -24,8 +24,9 @@ from ..evaluation.text_tables import table
 from ..io.datalists import Case
 from ..io.readers import BrainMriReader
 from ..networks.weights import trained_on
+from .robustness import Predicting
 
-__all__ = ["Predicting", "ScoreSubsets", "as_text", "only", "subsets_of", "summary_of"]
+__all__ = ["ScoreSubsets", "as_text", "only", "subsets_of", "summary_of"]
 
 RULES = {
     "patients": "volumes with a tumor in their mask that have all of these sequences; no training or validation case",
@@ -34,16 +35,6 @@ RULES = {
 }
 
 Row = dict[str, Any]
-
-
-class Predicting(Protocol):
-    """The Python API of predictions."""
-
-    def read(self, scan: Any) -> MetaTensor:
-        """A scan (C, H, W, D)."""
-
-    def infer(self, image: MetaTensor) -> dict[str, Any]:
-        """Its prediction: pred, result."""
 
 
 def subsets_of(sequences: Sequence[str]) -> list[tuple[str, ...]]:
