@@ -23,8 +23,8 @@ from bundle.packaging.export import export
 from bundle.packaging.pack import pack
 from bundle.predictor import Predictor
 from scripts.core.geometry import as_displayed
-from tests.bundle_of_regions import REGIONS, SEQUENCES, bundle_of_regions
 from tests.hostile.dicoms import mr_dataset, written
+from tests.other_bundles import REGIONS, REGIONS_OF_SEQUENCES, SEQUENCES, other_bundle
 
 PYTHON = os.environ.get("DEPLOY_PYTHON", "")
 pytestmark = [pytest.mark.session, pytest.mark.skipif(not PYTHON, reason="needs DEPLOY_PYTHON, see other_tools.md")]
@@ -114,7 +114,7 @@ def test_the_app_predicts_like_the_command_line(
 
 @pytest.mark.parametrize("kept", [SEQUENCES, ["t1ce"]], ids=["all four", "one"])
 def test_a_network_of_several_sequences_reads_those_of_the_study(kept: list[str], case: Path, tmp_path: Path) -> None:
-    root = bundle_of_regions(tmp_path / "bundle")
+    root = other_bundle(tmp_path / "bundle", REGIONS_OF_SEQUENCES)
     folder, _ = pack(tmp_path / "dist", root=root)
     (tmp_path / "study").mkdir()
     for name in kept:

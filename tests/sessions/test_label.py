@@ -29,8 +29,8 @@ from bundle.predictor import Predictor
 from scripts.core.files import sha256_of
 from scripts.core.geometry import as_displayed
 from scripts.core.messages import report_note
-from tests.bundle_of_regions import REGIONS, SEQUENCES, bundle_of_regions
 from tests.hostile.dicoms import mr_dataset, written
+from tests.other_bundles import REGIONS, REGIONS_OF_SEQUENCES, SEQUENCES, other_bundle
 from tests.sessions.serving import free_port, running
 
 PYTHON = os.environ.get("LABEL_PYTHON", "")
@@ -141,7 +141,7 @@ def test_a_study_of_four_sequences_gets_the_codes_of_its_regions(
     channels = np.stack([np.asarray(image.dataobj) for image in images], axis=-1)
     (tmp_path / "studies").mkdir()
     nib.save(nib.Nifti1Image(channels, images[0].affine), tmp_path / "studies" / "case.nii.gz")
-    root = bundle_of_regions(tmp_path / "bundle")
+    root = other_bundle(tmp_path / "bundle", REGIONS_OF_SEQUENCES)
     place = tmp_path_factory.mktemp("lab_of_regions")
     with label_server(place, str(tmp_path / "studies"), root, **OF_FILES) as (client, folder):
         said = infer(client, "case", "json").json()

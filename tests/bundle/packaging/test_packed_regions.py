@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,12 +10,18 @@ from pathlib import Path
 import pytest
 
 from bundle.errors import UserError
-from bundle.packaging.pack import WEIGHTS, pack
+from bundle.packaging.pack import pack
 from bundle.packaging.static_checks import Given
 from bundle.packaging.verify import CHECKS
 from bundle.weights import release
-from scripts.core.files import sha256_of
-from tests.bundle_of_regions import REGIONS, REPORT, copied_bundle, serve_regions
+from tests.other_bundles import (
+    REGIONS,
+    REGIONS_OF_SEQUENCES,
+    REPORT,
+    copied_bundle,
+    serve,
+    with_two_output_channels,
+)
 
 CHECKED = ("network in and out", "TorchScript", "properties", "inference on random files")
 
@@ -37,10 +42,10 @@ def own_components() -> Iterator[None]:
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The bundle with weights of several sequences and regions released; before, its config serves others."""
     folder = tmp_path_factory.mktemp("bundle")
-    trained = copied_bundle(folder)
+    trained = copied_bundle(folder, REGIONS_OF_SEQUENCES)
     with pytest.raises(UserError, match="serves"):
         release(trained, REPORT, folder / "models")
-    serve_regions(folder)
+    serve(folder, REGIONS_OF_SEQUENCES)
     release(trained, REPORT, folder / "models")
     return folder
 
@@ -66,10 +71,6 @@ def test_the_pack_passes_the_checks_that_run_it(root: Path, tmp_path: Path) -> N
 
 
 def test_metadata_of_another_network_are_refused(root: Path, tmp_path: Path) -> None:
-    copy = Path(shutil.copytree(root, tmp_path / "copy"))
-    file = copy / "configs" / "metadata.json"
-    metadata = json.loads(file.read_text())
-    metadata["network_data_format"]["outputs"]["pred"]["num_channels"] = 2
-    file.write_text(json.dumps({**metadata, "weights_sha256": {WEIGHTS: sha256_of(copy / WEIGHTS)}}))
+    copy = with_two_output_channels(root, tmp_path / "copy")
     with pytest.raises(UserError, match="2 output channels, the weights segment wt,tc,et"):
         pack(tmp_path / "dist", root=copy)
