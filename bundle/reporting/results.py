@@ -10,7 +10,7 @@ RESULTS/mask_depths.json  depth of masks of held-out images in the head, and how
 RESULTS/sequences.json    how well the look of a scan tells its sequence, as in models/sequences.json, if any
 RESULTS/choices.json      settings that were chosen with scores of tested cases, if any
 RESULTS/kept_apart.json   scores of released weights on held-out cases that were not used in development, if any
-RESULTS/robustness.json   scores of released weights on corrupted scans that they were not trained on, if any
+RESULTS/robustness.json   scores of weights on corrupted scans that these were not trained on, if any
 RESULTS/subsets.json      scores of combinations of sequences, of weights that read several, if any
 RESULTS/screening.json    variants and patients of the choice of the augmentation, if any
 """
